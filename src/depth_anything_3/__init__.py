@@ -1,0 +1,37 @@
+"""Depth Anything 3 with nothing wasted on the way from an image to its depth.
+
+    from depth_anything_3 import DepthAnything3
+
+    model = DepthAnything3.from_pretrained("depth-anything/DA3-BASE")
+    prediction = model.inference(["left.jpg", "right.jpg"])
+
+Importing this package is cheap: torch is loaded when one of the names below is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.errors import DA3Error
+    from depth_anything_3.prediction import Prediction
+    from depth_anything_3.utils.io.input_processor import InputProcessor
+
+__all__ = ["DA3Error", "DepthAnything3", "InputProcessor", "Prediction", "__version__"]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DA3Error": "errors",
+    "DepthAnything3": "api",
+    "InputProcessor": "utils.io.input_processor",
+    "Prediction": "prediction",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,343 @@
+"""`DepthAnything3`: images in, depth and cameras out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from depth_anything_3.checkpoint import find_checkpoint, load_weights, save_checkpoint
+from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.export import export, parse_formats
+from depth_anything_3.model import DepthAnything3Net
+from depth_anything_3.pose_alignment import align_poses, normalize_extrinsics
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.utils.io.batching import InOrder, same_size_batches
+from depth_anything_3.utils.io.failure import ImageFailure, OnError
+from depth_anything_3.utils.io.input_processor import InputProcessor, MixedSizes
+from depth_anything_3.utils.io.normalize import normalize_on
+from depth_anything_3.utils.io.output_processor import OutputProcessor
+from depth_anything_3.utils.io.prepare import Exif, PreparedImage
+from depth_anything_3.utils.io.resize_plan import ProcessResMethod
+from depth_anything_3.utils.io.source import ImageInput
+
+__all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
+
+logger = logging.getLogger(__name__)
+
+_BATCHES_AHEAD = 4
+
+
+class DepthAnything3(nn.Module):
+    """Depth Anything 3, from images to `Prediction`.
+
+    Args:
+        model_name: preset of the network, with random weights; `from_pretrained` loads trained ones.
+
+    Example:
+        >>> model = DepthAnything3.from_pretrained("depth-anything/DA3-BASE")
+        >>> prediction = model.inference(["left.jpg", "right.jpg"])     # two views of one scene
+        >>> predictions = model.depth(["kitchen.jpg", "garden.jpg"])    # two unrelated photos
+    """
+
+    def __init__(self, model_name: str = "da3-large") -> None:
+        super().__init__()
+        self.model_name = model_name
+        self.model = DepthAnything3Net(model_name)
+        self.compute_dtype: torch.dtype | None = None
+        self.input_processor = InputProcessor()
+        self.output_processor = OutputProcessor()
+        self.requires_grad_(False)
+        self.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        hub_id_or_folder: str | os.PathLike[str],
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        *,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+    ) -> DepthAnything3:
+        """Load a checkpoint from a folder or the Hugging Face hub.
+
+        Args:
+            hub_id_or_folder: for instance "depth-anything/DA3-BASE", or a folder with `config.json` and
+                `model.safetensors`.
+            device: where to put it; None or "auto" takes CUDA, then Apple's GPU, then the CPU.
+            dtype: what the backbone computes in: "float32", "bfloat16" or "float16". None: bfloat16 on CUDA devices of
+                capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay float32.
+            local_files_only: take a hub checkpoint from the local cache only.
+            revision, cache_dir, token: as for `huggingface_hub`.
+
+        Raises:
+            CheckpointNotFoundError: no such folder or repository, or the hub is out of reach.
+            CheckpointFormatError: its files are damaged, or do not fit their preset.
+            InvalidInputError: the device or dtype is not accepted.
+        """
+        target = choose_device(device)
+        compute_dtype = _parse_dtype(dtype)
+        checkpoint = find_checkpoint(
+            hub_id_or_folder,
+            local_files_only=local_files_only,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+        )
+        with torch.device("meta"):
+            model = cls(checkpoint.preset)
+        load_weights(model, checkpoint, target)
+        model.compute_dtype = compute_dtype
+        return model.requires_grad_(False).eval()
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write `config.json` and `model.safetensors` in the official format; each appears whole or not at all.
+
+        Raises:
+            ExportError: the folder cannot be written.
+        """
+        save_checkpoint(self, self.model_name, folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def inference(
+        self,
+        image: Iterable[ImageInput],
+        extrinsics: Any = None,  # Any: whatever numpy makes an array of
+        intrinsics: Any = None,
+        align_to_input_ext_scale: bool = True,
+        infer_gs: bool = False,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str = "saddle_balanced",
+        process_res: int = 504,
+        process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
+        export_dir: str | os.PathLike[str] | None = None,
+        export_format: str = "mini_npz",
+        export_feat_layers: Sequence[int] | None = None,
+        *,
+        num_workers: int = 8,
+        on_error: OnError | str = OnError.RAISE,
+        exif: Exif | str = Exif.APPLY,
+        mixed_sizes: MixedSizes | str = MixedSizes.CROP,
+    ) -> Prediction:
+        """Depth and cameras of the views of ONE scene: every view sees all the others.
+
+        For unrelated photos use `depth` or `stream`; a list given here is a scene, whatever it shows.
+
+        Args:
+            image: list of paths, file bytes, PIL images, uint8 HxWx3 RGB arrays or 3xHxW tensors.
+            extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; needs `intrinsics`.
+            intrinsics: (N, 3, 3) in pixels of the upright source pictures; needs `extrinsics`.
+            align_to_input_ext_scale: with given poses: True returns them, with depth in their unit; False returns
+                them moved into the predicted frame, with depth as predicted.
+            infer_gs: predict 3D Gaussians (not yet in this version).
+            use_ray_pose: cameras from the ray map in place of the camera decoder: slower, often more exact.
+            ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; matters from three views on.
+            process_res: length in pixels of the bounded side.
+            process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
+            export_dir: folder to write results to; None writes nothing.
+            export_format: names joined with '-': mini_npz, npz, depth_png, depth_vis.
+            export_feat_layers: backbone layers to return in `Prediction.aux`.
+            num_workers: images prepared at a time.
+            on_error: "raise", or "skip" views that cannot be read; they are listed in `Prediction.failures`.
+            exif: "apply" turns pictures upright, "ignore" leaves them as stored, as upstream does.
+            mixed_sizes: "crop" views of different sizes to the smallest height and width, or "refuse".
+
+        Raises:
+            InvalidInputError: an argument is not accepted (see its subclasses for images).
+            ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
+            ExportError: a result cannot be written.
+        """
+        if export_dir is not None:
+            parse_formats(export_format)
+        if (extrinsics is None) != (intrinsics is None):
+            raise InvalidInputError("extrinsics and intrinsics are given together, or neither")
+        batch = self.input_processor(
+            image,
+            extrinsics,
+            intrinsics,
+            process_res,
+            process_res_method,
+            num_workers=num_workers,
+            perform_normalization=False,
+            on_error=on_error,
+            exif=exif,
+            mixed_sizes=mixed_sizes,
+        )
+        given = batch.extrinsics
+        prediction = self._run(
+            batch.tensor[None],
+            [batch.images],
+            extrinsics=None if given is None else torch.from_numpy(normalize_extrinsics(given.numpy()))[None],
+            intrinsics=None if batch.intrinsics is None else batch.intrinsics[None],
+            export_feat_layers=export_feat_layers or (),
+            infer_gs=infer_gs,
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,
+        )[0]
+        prediction.failures = batch.failures
+        if given is not None and batch.intrinsics is not None and prediction.extrinsics is not None:
+            prediction.intrinsics = batch.intrinsics.numpy()
+            prediction.extrinsics, divisor = align_poses(
+                given.numpy(), prediction.extrinsics, to_given=align_to_input_ext_scale
+            )
+            prediction.depth /= np.float32(divisor)
+        if export_dir is not None:
+            export(prediction, Path(export_dir), export_format)
+        return prediction
+
+    def depth(self, images: Iterable[ImageInput], **options: Any) -> list[Prediction]:  # Any: as for `stream`
+        """Depth of independent photos, as a list; takes the options of `stream`.
+
+        Unlike `inference`, no photo sees another: the result for one does not depend on the others.
+        """
+        return list(self.stream(images, **options))
+
+    def stream(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        batch_size: int = 1,
+        process_res: int = 504,
+        process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
+        use_ray_pose: bool = False,
+        export_feat_layers: Sequence[int] | None = None,
+        num_workers: int = 8,
+        on_error: OnError | str = OnError.RAISE,
+        on_failure: Any = None,
+        exif: Exif | str = Exif.APPLY,
+    ) -> Iterator[Prediction]:
+        """Depth of independent photos, one `Prediction` each (with N = 1), in order, as they are ready.
+
+        Photos are decoded ahead while the network computes, and grouped by size without cropping. Memory does not
+        grow with their number; a generator of paths is fine.
+
+        Args:
+            images: any iterable of what `inference` takes as one image.
+            batch_size: most photos of one size computed together.
+            process_res, process_res_method, use_ray_pose, export_feat_layers, num_workers, exif: as for `inference`.
+            on_error: "raise" at the first photo that cannot be used, or "skip" it.
+            on_failure: called with the `ImageFailure` of each photo that was skipped; without it they are logged.
+
+        Raises:
+            InvalidInputError, ImageReadError, ImageDecodeError: as for `inference`, at the photo's place in the order.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise InvalidInputError(f"batch_size={batch_size!r}: give a whole number, 1 or more")
+        prepared = self.input_processor.iterate(
+            images, process_res, process_res_method, num_workers=num_workers, on_error=on_error, exif=exif
+        )
+        options = {"use_ray_pose": use_ray_pose, "export_feat_layers": export_feat_layers or ()}
+        return self._stream(prepared, batch_size, on_failure or _log_failure, options)
+
+    def _stream(
+        self,
+        prepared: Iterable[PreparedImage | ImageFailure],
+        batch_size: int,
+        on_failure: Any,
+        options: Mapping[str, Any],
+    ) -> Iterator[Prediction]:
+        in_order: InOrder[Prediction | None] = InOrder()
+        for batch in same_size_batches(prepared, batch_size, window=_BATCHES_AHEAD * batch_size):
+            if isinstance(batch, ImageFailure):
+                on_failure(batch)
+                results: list[tuple[int, Prediction | None]] = [(batch.index, None)]
+            else:
+                pixels = torch.from_numpy(np.stack([one.pixels for one in batch]))[:, None]
+                predictions = self._run(pixels, [(one,) for one in batch], **options)
+                results = [(one.index, result) for one, result in zip(batch, predictions, strict=True)]
+            for index, result in results:
+                yield from (ready for ready in in_order.put(index, result) if ready is not None)
+
+    @torch.inference_mode()
+    def _run(
+        self, pixels: torch.Tensor, scenes: Sequence[Sequence[PreparedImage]], **options: Any
+    ) -> list[Prediction]:
+        """Network and conversion for uint8 pictures (B, S, 3, H, W), one `Prediction` a scene."""
+        began = time.perf_counter()
+        x = normalize_on(pixels, self.device)
+        cameras = {name: options.pop(name, None) for name in ("extrinsics", "intrinsics")}
+        moved = {name: None if value is None else value.to(self.device) for name, value in cameras.items()}
+        self._synchronize()
+        transferred = time.perf_counter()
+        with self._autocast():
+            outputs = self.model(x, **moved, **options)
+        predictions = self.output_processor(outputs)
+        share = 1.0 / len(scenes)
+        seconds = {
+            "transfer": (transferred - began) * share,
+            "network": (time.perf_counter() - transferred) * share,
+        }
+        for prediction, images, seen in zip(predictions, scenes, pixels, strict=True):
+            prediction.processed_images = np.ascontiguousarray(seen.permute(0, 2, 3, 1).numpy())
+            prediction.sources = tuple(one.label for one in images)
+            prediction.source_hw = tuple(one.plan.source_hw for one in images)
+            prediction.seconds = {
+                "decode": sum(one.decode_seconds for one in images),
+                "resample": sum(one.resample_seconds for one in images),
+                **seconds,
+            }
+        return predictions
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Low precision for the backbone alone; the network switches it off around everything else."""
+        device = self.device
+        dtype = self.compute_dtype
+        if dtype is None and device.type == "cuda":
+            # Asked of the device: emulated bfloat16 on older cards is slower than float16.
+            capable = torch.cuda.get_device_capability(device) >= (8, 0)
+            dtype = torch.bfloat16 if capable else torch.float16
+        if dtype in (None, torch.float32):
+            return nullcontext()
+        return torch.autocast(device.type, dtype=dtype)
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device asked for; for None or "auto" the best there is: CUDA, then Apple's GPU, then the CPU.
+
+    Raises:
+        InvalidInputError: there is no such device.
+    """
+    if device is None or device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError(f"device {str(device)!r} cannot be used ({reason}); try 'auto' or 'cpu'") from None
+    return chosen
+
+
+def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    accepted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is None or dtype in accepted.values():
+        return dtype  # type: ignore[return-value]
+    if isinstance(dtype, str) and dtype in accepted:
+        return accepted[dtype]
+    raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or None")
+
+
+def _log_failure(failure: ImageFailure) -> None:
+    error: DA3Error = failure.error
+    logger.warning("skipped: %s", error)

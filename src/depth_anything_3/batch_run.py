@@ -1,0 +1,166 @@
+"""Folders and files in, a depth result on disk for each picture out, and a report of how it went."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export import export, parse_formats
+
+if TYPE_CHECKING:
+    from depth_anything_3.api import DepthAnything3, ImageFailure
+
+__all__ = ["RunReport", "export_names", "find_images", "run_images", "run_scene"]
+
+
+@dataclass
+class RunReport:
+    """How a run went.
+
+    Attributes:
+        images: pictures whose results were written.
+        failures: name and reason of each picture that was left out.
+        wall_seconds: from the first picture asked for to the last file written; loading weights is not in it.
+        stage_seconds: time spent by stage; decode and resample are summed over workers, so stages may overlap.
+        export_dir: where the results are.
+    """
+
+    images: int = 0
+    failures: list[dict[str, str]] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    export_dir: str = ""
+
+    @property
+    def images_per_second(self) -> float:
+        """Pictures written per second of wall time."""
+        return self.images / self.wall_seconds if self.wall_seconds else 0.0
+
+    def add_failure(self, failure: ImageFailure) -> None:
+        """Record a picture that was left out."""
+        self.failures.append({"image": failure.label, "error": str(failure.error)})
+
+    def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """Everything, as JSON takes it."""
+        return {**asdict(self), "images_per_second": self.images_per_second}
+
+
+def find_images(sources: Sequence[str], extensions: str) -> list[Path]:
+    """The pictures meant by a list of files and folders, in order; a folder's own files are sorted by name.
+
+    Args:
+        sources: files are taken whatever they are called; of folders, the files with these extensions.
+        extensions: joined with commas, such as "png,jpg,jpeg"; capitals do not matter.
+
+    Raises:
+        InvalidInputError: a folder holds none.
+    """
+    wanted = {f".{one.strip().lstrip('.').lower()}" for one in extensions.split(",") if one.strip()}
+    found: list[Path] = []
+    for source in map(Path, sources):
+        if not source.is_dir():
+            found.append(source)
+            continue
+        inside = sorted(one for one in source.iterdir() if one.suffix.lower() in wanted and not one.is_dir())
+        if not inside:
+            raise InvalidInputError(f"{source}: no files ending in {', '.join(sorted(wanted))} in this folder")
+        found += inside
+    return found
+
+
+def export_names(paths: Sequence[Path]) -> list[str]:
+    """A file name for each picture's results: its own less the suffix, or more of its path where that is not enough."""
+    stems = Counter(path.stem for path in paths)
+    names = Counter(path.name for path in paths)
+    result = []
+    for path in paths:
+        if stems[path.stem] == 1:
+            result.append(path.stem)
+        elif names[path.name] == 1:
+            result.append(path.name)
+        else:
+            result.append("_".join(part for part in Path(os.path.relpath(path)).parts if part not in (os.sep, "..")))
+    return result
+
+
+def run_images(
+    model: DepthAnything3,
+    paths: Sequence[Path],
+    export_dir: str | os.PathLike[str],
+    export_format: str,
+    *,
+    on_progress: Callable[[], None] = lambda: None,
+    **options: Any,  # Any: the options of DepthAnything3.stream
+) -> RunReport:
+    """Depth of independent pictures, written as they are ready.
+
+    Args:
+        model: the network.
+        paths: pictures, in order.
+        export_dir, export_format: where results go, and in which formats, joined with '-'.
+        on_progress: called once for each picture, done or failed.
+        options: passed on to `DepthAnything3.stream`.
+
+    Raises:
+        DA3Error: with `on_error="raise"`, the first picture's error; what was written before stays.
+    """
+    parse_formats(export_format)
+    report = RunReport(export_dir=os.fspath(export_dir))
+    names = dict(zip(map(str, paths), export_names(paths), strict=True))
+
+    def on_failure(failure: ImageFailure) -> None:
+        report.add_failure(failure)
+        on_progress()
+
+    stages: Counter[str] = Counter()
+    began = time.perf_counter()
+    try:
+        for prediction in model.stream(paths, on_failure=on_failure, **options):
+            exporting = time.perf_counter()
+            export(prediction, Path(export_dir), export_format, names[prediction.sources[0]])
+            stages.update({**prediction.seconds, "export": time.perf_counter() - exporting})
+            report.images += 1
+            on_progress()
+    finally:
+        report.wall_seconds = time.perf_counter() - began
+        report.stage_seconds = dict(stages)
+    return report
+
+
+def run_scene(
+    model: DepthAnything3,
+    paths: Sequence[Path],
+    export_dir: str | os.PathLike[str],
+    export_format: str,
+    **options: Any,  # Any: the options of DepthAnything3.inference
+) -> RunReport:
+    """Depth and cameras of pictures that are views of one scene, written in upstream's layout.
+
+    Args:
+        model, paths, export_dir, export_format: as for `run_images`.
+        options: passed on to `DepthAnything3.inference`.
+
+    Raises:
+        DA3Error: no view can be read, or with `on_error="raise"` the first view's error.
+    """
+    parse_formats(export_format)
+    began = time.perf_counter()
+    prediction = model.inference(paths, **options)
+    exporting = time.perf_counter()
+    export(prediction, Path(export_dir), export_format)
+    done = time.perf_counter()
+    report = RunReport(
+        images=len(prediction.depth),
+        wall_seconds=done - began,
+        stage_seconds={**prediction.seconds, "export": done - exporting},
+        export_dir=os.fspath(export_dir),
+    )
+    for failure in prediction.failures:
+        report.add_failure(failure)
+    return report

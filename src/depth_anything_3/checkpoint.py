@@ -1,0 +1,199 @@
+"""A hub id or folder in, a model's weights out, and back: `config.json` beside `model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError
+from depth_anything_3.files import whole_file
+
+__all__ = ["Checkpoint", "find_checkpoint", "load_weights", "save_checkpoint"]
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+_DEFAULT_PRESET = "da3-large"
+_NAMES_SHOWN = 10
+
+# One layer norm serves four levels. Files hold it under level 0; where one holds several, the highest level counts.
+_TIED = re.compile(r"(?P<head>.*\.scratch\.output_conv2_aux)\.(?P<level>[123])\.2\.(?P<leaf>weight|bias)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk.
+
+    Attributes:
+        name: as the caller asked for it.
+        folder: where its files are.
+        preset: name of the network it belongs to.
+    """
+
+    name: str
+    folder: Path
+    preset: str
+
+    @property
+    def weights(self) -> Path:
+        """The file with the tensors."""
+        return self.folder / WEIGHTS_FILE
+
+
+def find_checkpoint(
+    name: str | os.PathLike[str],
+    *,
+    local_files_only: bool = False,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+) -> Checkpoint:
+    """Find a checkpoint in a folder, in the hub's cache, or on the hub (downloading it, with a progress bar).
+
+    Args:
+        name: a folder, or a hub id such as "depth-anything/DA3-BASE".
+        local_files_only: take it from the cache only.
+        revision, cache_dir, token: as for `huggingface_hub`.
+
+    Raises:
+        CheckpointNotFoundError: no such folder or repository, a file missing in it, or the hub out of reach.
+        CheckpointFormatError: `config.json` cannot be understood.
+    """
+    name = os.fspath(name)
+    local = Path(name).expanduser()
+    if local.is_dir():
+        folder = local
+        for file in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / file).is_file():
+                raise CheckpointNotFoundError(f"{name}: the folder has no {file}; a checkpoint needs both files")
+    else:
+        if local.exists():
+            raise CheckpointNotFoundError(f"{name}: is a file; give the folder that holds it and its {CONFIG_FILE}")
+        options = {"local_files_only": local_files_only, "revision": revision, "cache_dir": cache_dir, "token": token}
+        folder = _download(name, CONFIG_FILE, options).parent
+        _download(name, WEIGHTS_FILE, options)
+    return Checkpoint(name, folder, _read_preset(folder / CONFIG_FILE, name))
+
+
+def _download(name: str, file: str, options: Mapping[str, object]) -> Path:
+    try:
+        return Path(hf_hub_download(name, file, **options))  # type: ignore[arg-type]
+    except HFValidationError:
+        raise CheckpointNotFoundError(
+            f"{name}: no such folder, and no hub id either (those look like depth-anything/DA3-BASE)"
+        ) from None
+    except GatedRepoError:
+        raise CheckpointNotFoundError(f"{name}: access is restricted; log in with `hf auth login` or pass token=") from None
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise CheckpointNotFoundError(
+            f"{name}: no such folder, and no such repository or revision on the hub (or it is private: pass token=)"
+        ) from None
+    except LocalEntryNotFoundError as error:
+        asked = "was not asked (local_files_only)" if options["local_files_only"] else "cannot be reached"
+        raise CheckpointNotFoundError(
+            f"{name}: {file} is neither a local folder's nor in the hub's cache, and the hub {asked}. Check the "
+            "network and HF_HUB_OFFLINE, or copy the checkpoint's folder here and give its path"
+        ) from error
+    except EntryNotFoundError:
+        raise CheckpointNotFoundError(f"{name}: the repository has no {file}; it is not a checkpoint of this kind") from None
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointNotFoundError(f"{name}: the download of {file} failed ({error}); run it again to resume") from error
+
+
+def _read_preset(config: Path, name: str) -> str:
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        preset = content.get("model_name", _DEFAULT_PRESET)
+        if not isinstance(preset, str):
+            raise ValueError(f"model_name is {preset!r}")
+        return preset
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointFormatError(f"{name}: its {CONFIG_FILE} cannot be understood ({error})") from error
+
+
+def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device) -> None:
+    """Give a module built on the meta device its weights, each read once and straight to `device`.
+
+    On the CPU they stay backed by the file, page by page, so there is no second copy. Other dtypes become float32.
+
+    Raises:
+        CheckpointFormatError: the file is truncated or damaged, or names are missing, unexpected or misshapen.
+    """
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    try:
+        with safe_open(checkpoint.weights, framework="pt", device=str(device)) as file:
+            stored = _resolve_ties(file.keys())
+            shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in stored.items()}
+            _check_names(expected, shapes, checkpoint)
+            state = {name: file.get_tensor(stored[name]).to(torch.float32) for name in expected}
+    except (SafetensorError, OSError) as error:
+        size = checkpoint.weights.stat().st_size
+        raise CheckpointFormatError(
+            f"{checkpoint.weights}: truncated or damaged ({error}; {size:,} bytes). Download or copy it again"
+        ) from error
+    module.load_state_dict(state, assign=True)
+
+
+def _resolve_ties(keys: Iterable[str]) -> dict[str, str]:
+    """Name in the model -> name in the file."""
+    stored: dict[str, str] = {}
+    for key in sorted(keys):  # higher levels come later and win
+        tied = _TIED.fullmatch(key)
+        stored[f"{tied['head']}.0.2.{tied['leaf']}" if tied else key] = key
+    return stored
+
+
+def _check_names(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], checkpoint: Checkpoint
+) -> None:
+    problems = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "misshapen": [
+            f"{name} {list(found[name])} instead of {list(shape)}"
+            for name, shape in expected.items()
+            if name in found and found[name] != shape
+        ],
+    }
+    told = []
+    for kind, names in problems.items():
+        if names:
+            more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            told.append(f"{len(names)} {kind}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+    if told:
+        raise CheckpointFormatError(
+            f"{checkpoint.weights} does not fit the preset {checkpoint.preset} named in its {CONFIG_FILE}. "
+            + ". ".join(told)
+        )
+
+
+def save_checkpoint(module: nn.Module, preset: str, folder: str | os.PathLike[str]) -> None:
+    """Write a module's weights in the official format; each file appears whole or not at all.
+
+    Raises:
+        ExportError: the folder cannot be written.
+    """
+    target = Path(folder)
+    tensors = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+    with whole_file(target / WEIGHTS_FILE) as path:
+        save_file(tensors, path, metadata={"format": "pt"})
+    with whole_file(target / CONFIG_FILE) as path:
+        path.write_text(json.dumps({"model_name": preset}, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,202 @@
+"""The `da3` command: parses, calls the API, reports. Results go to stdout, progress and messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from depth_anything_3.errors import DA3Error, InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.batch_run import RunReport
+
+__all__ = ["app", "main"]
+
+EXIT_FAILURES = 1
+EXIT_MISUSE = 2
+
+app = typer.Typer(
+    name="da3",
+    help="Depth Anything 3: from images to depth, with nothing wasted on the way in.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, soft_wrap=True)
+
+_ModelDir = Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")]
+_ExportDir = Annotated[Path, typer.Option(help="Folder for the results; made if missing.")]
+_ExportFormat = Annotated[str, typer.Option(help="Joined with '-': depth_vis, depth_png, npz, mini_npz.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+_Dtype = Annotated[str, typer.Option(help="What the backbone computes in: auto, float32, bfloat16, float16.")]
+_Scene = Annotated[bool, typer.Option("--scene", help="The images are views of ONE scene and see each other.")]
+_ProcessRes = Annotated[int, typer.Option(help="Length in pixels of the bounded side.")]
+_Method = Annotated[str, typer.Option(help="upper_bound_resize, upper_bound_crop, lower_bound_resize, lower_bound_crop.")]
+_RayPose = Annotated[bool, typer.Option("--use-ray-pose", help="Cameras from the ray map: slower, often more exact.")]
+_RefView = Annotated[str, typer.Option(help="With --scene: saddle_balanced, saddle_sim_range, first, middle.")]
+_BatchSize = Annotated[int, typer.Option(help="Most images of one size computed together.")]
+_Workers = Annotated[int, typer.Option(help="Images decoded and resampled at a time.")]
+_OnError = Annotated[str, typer.Option(help="skip: go on without an image that cannot be read; raise: stop.")]
+_Extensions = Annotated[str, typer.Option(help="Which files of a folder are taken.")]
+_Exif = Annotated[str, typer.Option(help="apply: turn pictures upright; ignore: leave them as stored, as upstream does.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+_AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
+
+
+@app.command("image", short_help="Depth of one image.")
+@app.command("images", short_help="Depth of many images: folders, files, or both.")
+@app.command("auto", short_help="Whichever of the two fits.")
+def images(
+    context: typer.Context,
+    sources: Annotated[list[str], typer.Argument(help="Image files, or folders of images.", metavar="SOURCE...")],
+    model_dir: _ModelDir = "depth-anything/DA3-BASE",
+    export_dir: _ExportDir = Path("debug"),
+    export_format: _ExportFormat = "depth_vis-npz",
+    device: _Device = "auto",
+    dtype: _Dtype = "auto",
+    scene: _Scene = False,
+    process_res: _ProcessRes = 504,
+    process_res_method: _Method = "upper_bound_resize",
+    use_ray_pose: _RayPose = False,
+    ref_view_strategy: _RefView = "saddle_balanced",
+    batch_size: _BatchSize = 1,
+    num_workers: _Workers = 8,
+    on_error: _OnError = "skip",
+    image_extensions: _Extensions = "png,jpg,jpeg,webp,bmp,tif,tiff",
+    exif: _Exif = "apply",
+    as_json: _Json = False,
+    auto_cleanup: _AutoCleanup = False,  # upstream's scripts pass it; here files are replaced whole
+) -> None:
+    """Write depth for images, each on its own, or with --scene for all as views of one scene."""
+    from depth_anything_3.batch_run import find_images, run_images, run_scene
+
+    paths = find_images(sources, image_extensions)
+    single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
+    if context.info_name == "image" and len(paths) != 1:
+        raise InvalidInputError(f"da3 image takes one image, not {len(paths)}; for more there is da3 images")
+    model = _load(model_dir, device, dtype)
+    options: dict[str, Any] = {
+        "process_res": process_res,
+        "process_res_method": process_res_method,
+        "use_ray_pose": use_ray_pose,
+        "num_workers": num_workers,
+        "on_error": on_error,
+        "exif": exif,
+    }
+    if scene or single:
+        with stderr.status(f"depth of {len(paths)} view(s)"):
+            report = run_scene(
+                model, paths, export_dir, export_format, ref_view_strategy=ref_view_strategy, **options
+            )
+    else:
+        with _progress(len(paths)) as (bar, advance):
+            del bar
+            report = run_images(
+                model, paths, export_dir, export_format, on_progress=advance, batch_size=batch_size, **options
+            )
+    _finish(report, model, as_json)
+
+
+@app.command()
+def demo(
+    export_dir: _ExportDir = Path("demo"),
+    model_dir: Annotated[str, typer.Option(help="Hub id or folder; empty: what the hub's cache holds, or none.")] = "",
+    device: _Device = "auto",
+    as_json: _Json = False,
+) -> None:
+    """Draw a few photo-like pictures, take them to depth, and write picture and depth side by side."""
+    from depth_anything_3 import demo as parts
+
+    model, name = (_load(model_dir, device, "auto"), model_dir) if model_dir else parts.load_demo_model(device)
+    if name is None:
+        stderr.print(
+            "[yellow]These weights are random:[/] no trained checkpoint is at hand, so the depth below means nothing. "
+            "The way there is the real one.\nFor real depth: da3 image PHOTO --model-dir depth-anything/DA3-BASE"
+        )
+    with stderr.status("drawing pictures"):
+        paths = parts.make_pictures(export_dir)
+    with _progress(len(paths)) as (_, advance):
+        report = parts.run_demo(model, paths, export_dir, advance)
+    _finish(report, model, as_json)
+    if not as_json:
+        for path in paths:
+            stdout.print(f"  {export_dir / 'depth_vis' / path.name}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        from depth_anything_3 import __version__
+
+        stdout.print(f"da3 {__version__}")
+        raise typer.Exit
+
+
+def _load(model_dir: str, device: str, dtype: str) -> DepthAnything3:
+    with stderr.status(f"loading {model_dir}"):
+        from depth_anything_3.api import DepthAnything3
+
+        return DepthAnything3.from_pretrained(model_dir, device, None if dtype == "auto" else dtype)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Progress, Any]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True) as progress:
+        task = progress.add_task("images", total=total)
+        yield progress, lambda: progress.advance(task)
+
+
+def _finish(report: RunReport, model: DepthAnything3, as_json: bool) -> None:
+    """Print how it went; leave with exit code 1 if any image failed."""
+    for failure in report.failures:
+        stderr.print(f"[red]failed[/] {failure['error']}", markup=True)
+    if as_json:
+        stdout.print_json(json.dumps({**report.as_dict(), "device": str(model.device), "strategy": "CPU"}))
+    else:
+        failed = f", {len(report.failures)} failed" if report.failures else ""
+        stdout.print(
+            f"{report.images} image(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} images/s) "
+            f"on {model.device}{failed}; written to {report.export_dir}"
+        )
+        if report.images:
+            stages = report.stage_seconds.items()
+            each = " | ".join(f"{stage} {1e3 * seconds / report.images:.1f}" for stage, seconds in stages)
+            stdout.print(f"ms per image: {each}")
+    if report.failures:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+def main() -> None:
+    """Run the command; errors of ours become one line, with exit code 2 for misuse and 1 otherwise."""
+    from rich.logging import RichHandler
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=stderr, show_time=False, show_path=False)])
+    try:
+        app()
+    except DA3Error as error:
+        if "--debug" in sys.argv:
+            raise
+        stderr.print(f"[red]error[/] {error}")
+        sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
+    except KeyboardInterrupt:
+        stderr.print("stopped; what was written is whole")
+        sys.exit(130)

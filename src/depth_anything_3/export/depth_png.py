@@ -1,0 +1,38 @@
+"""`depth_png`: 16-bit grey PNGs, with the factor that turns their values back into depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from depth_anything_3.export.view_names import view_names
+from depth_anything_3.files import whole_file
+from depth_anything_3.prediction import Prediction
+
+__all__ = ["write"]
+
+_LARGEST = 65535
+
+
+def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
+    """One PNG a view: `depth = value * depth_scale`, where `depth_scale` is a text entry of the PNG; 0 is no depth.
+
+    Each view uses the whole range. Besides `depth_scale` there is `depth_unit`: "metre" or "relative".
+    """
+    paths = []
+    for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True):
+        known = np.isfinite(depth) & (depth > 0)
+        scale = float(depth[known].max()) / _LARGEST if known.any() else 1.0
+        # A known depth never becomes 0, which means none.
+        values = np.where(known, np.clip(np.rint(np.where(known, depth, 0) / scale), 1, _LARGEST), 0)
+        info = PngInfo()
+        info.add_text("depth_scale", repr(scale))
+        info.add_text("depth_unit", "metre" if prediction.is_metric else "relative")
+        path = export_dir / "depth_png" / f"{view}.png"
+        with whole_file(path) as aside:
+            Image.fromarray(values.astype(np.uint16)).save(aside, pnginfo=info)
+        paths.append(path)
+    return paths

@@ -1,0 +1,80 @@
+"""`depth_vis`: the picture and its depth in colour, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.view_names import view_names
+from depth_anything_3.files import whole_file
+from depth_anything_3.prediction import Prediction
+
+__all__ = ["colorize_depth", "write"]
+
+# Spectral, 11 classes, of ColorBrewer (Cynthia Brewer): near is red, far is blue.
+_SPECTRAL = (
+    (158, 1, 66),
+    (213, 62, 79),
+    (244, 109, 67),
+    (253, 174, 97),
+    (254, 224, 139),
+    (255, 255, 191),
+    (230, 245, 152),
+    (171, 221, 164),
+    (102, 194, 165),
+    (50, 136, 189),
+    (94, 79, 162),
+)
+_LEVELS = 256
+_FEW = 10  # with no more known depths than this, the range is not measured
+_QUALITY = 95
+
+
+def colorize_depth(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Colour a depth map by its reciprocal, between the 2nd and 98th percentile of the positive ones.
+
+    Args:
+        depth: (H, W).
+
+    Returns:
+        (H, W, 3) uint8 RGB; near is red, far is blue.
+    """
+    value = np.array(depth, np.float32)
+    known = np.isfinite(value) & (value > 0)
+    value[known] = 1.0 / value[known]
+    low, high = np.percentile(value[known], (2, 98)) if known.sum() > _FEW else (0.0, 0.0)
+    if low == high:
+        low, high = low - 1e-6, high + 1e-6
+    nearness = np.clip((np.nan_to_num(value) - low) / (high - low), 0.0, 1.0)
+    index = np.minimum((_LEVELS * (1.0 - nearness)).astype(np.int64), _LEVELS - 1)
+    return _colour_table()[index]
+
+
+def _colour_table() -> npt.NDArray[np.uint8]:
+    anchors = np.array(_SPECTRAL, np.float64) / 255.0
+    at = np.linspace(0.0, 1.0, len(anchors))
+    levels = np.linspace(0.0, 1.0, _LEVELS)
+    table = np.stack([np.interp(levels, at, anchors[:, channel]) for channel in range(3)], axis=1)
+    return (table * 255.0).astype(np.uint8)
+
+
+def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
+    """One JPEG a view: picture left, depth right.
+
+    Raises:
+        InvalidInputError: the prediction has no pictures.
+    """
+    if prediction.processed_images is None:
+        raise InvalidInputError("depth_vis needs the pictures, but prediction.processed_images is None")
+    paths = []
+    names = view_names(prediction, name)
+    for image, depth, view in zip(prediction.processed_images, prediction.depth, names, strict=True):
+        path = export_dir / "depth_vis" / f"{view}.jpg"
+        with whole_file(path) as aside:
+            Image.fromarray(np.hstack([image, colorize_depth(depth)])).save(aside, quality=_QUALITY)
+        paths.append(path)
+    return paths

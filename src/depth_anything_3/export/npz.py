@@ -1,0 +1,39 @@
+"""`mini_npz` and `npz`: compressed NumPy archives with upstream's keys and roundings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from depth_anything_3.files import whole_file
+from depth_anything_3.prediction import Prediction
+
+__all__ = ["write", "write_mini"]
+
+
+def write_mini(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
+    """Depth to 8 decimals, confidence to 2, extrinsics and intrinsics."""
+    return [_save(prediction, _path(export_dir, "mini_npz", name), depth_decimals=8, with_image=False)]
+
+
+def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
+    """Depth to 6 decimals, confidence to 2, extrinsics, intrinsics, and the picture the network saw."""
+    return [_save(prediction, _path(export_dir, "npz", name), depth_decimals=6, with_image=True)]
+
+
+def _path(export_dir: Path, kind: str, name: str | None) -> Path:
+    return export_dir / "exports" / kind / "results.npz" if name is None else export_dir / kind / f"{name}.npz"
+
+
+def _save(prediction: Prediction, path: Path, *, depth_decimals: int, with_image: bool) -> Path:
+    arrays = {
+        "image": prediction.processed_images if with_image else None,
+        "depth": np.round(prediction.depth, depth_decimals),
+        "conf": None if prediction.conf is None else np.round(prediction.conf, 2),
+        "extrinsics": prediction.extrinsics,
+        "intrinsics": prediction.intrinsics,
+    }
+    with whole_file(path) as aside:
+        np.savez_compressed(aside, **{key: value for key, value in arrays.items() if value is not None})
+    return path

@@ -1,0 +1,15 @@
+"""How the views of a prediction are called in files."""
+
+from __future__ import annotations
+
+from depth_anything_3.prediction import Prediction
+
+__all__ = ["view_names"]
+
+
+def view_names(prediction: Prediction, name: str | None) -> list[str]:
+    """A file name (without suffix) for each view: its number, or the name of an independent image."""
+    count = len(prediction.depth)
+    if name is None:
+        return [f"{view:04d}" for view in range(count)]
+    return [name] if count == 1 else [f"{name}_{view:04d}" for view in range(count)]

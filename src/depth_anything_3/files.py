@@ -1,0 +1,33 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from depth_anything_3.errors import ExportError
+
+__all__ = ["whole_file"]
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to; it takes the target's name when the block ends well, and goes otherwise.
+
+    Folders are made as needed. The path has the target's suffix, for writers that go by it.
+
+    Raises:
+        ExportError: the folder or file cannot be written; the message names it.
+    """
+    aside = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        os.replace(aside, target)
+    except OSError as error:
+        raise ExportError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        aside.unlink(missing_ok=True)

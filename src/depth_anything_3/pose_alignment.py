@@ -1,0 +1,153 @@
+"""Given camera poses in, poses for the network and predictions in the given frame out.
+
+All poses are world-to-camera (w2c) in OpenCV axes. The similarity fit is Umeyama's (IEEE TPAMI 13(4), 1991).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Similarity", "align_poses", "fit_similarity", "normalize_extrinsics", "rigid_inverse"]
+
+FloatArray = npt.NDArray[np.floating]
+
+_RANSAC_FROM = 10  # views
+_RANSAC_ROUNDS = 10
+_RANSAC_SEED = 42
+_SMALLEST_SPREAD = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """`x -> scale * rotation @ x + translation`, in float64."""
+
+    rotation: FloatArray
+    translation: FloatArray
+    scale: float
+
+    def move_poses(self, camera_to_world: FloatArray) -> FloatArray:
+        """Camera-to-world poses (N, 4, 4) in the new frame; the rotations stay free of scale."""
+        moved = np.array(camera_to_world, np.float64)
+        moved[:, :3, :3] = self.rotation @ moved[:, :3, :3]
+        moved[:, :3, 3] = self.move_points(moved[:, :3, 3])
+        return moved
+
+    def move_points(self, points: FloatArray) -> FloatArray:
+        """Points (N, 3) in the new frame."""
+        return self.scale * points @ self.rotation.T + self.translation
+
+
+def rigid_inverse(poses: FloatArray) -> FloatArray:
+    """Inverse of (N, 4, 4) rigid poses: `[R | t]` becomes `[R^T | -R^T t]`."""
+    inverse = np.array(poses, copy=True)
+    rotation = np.swapaxes(poses[:, :3, :3], 1, 2)
+    inverse[:, :3, :3] = rotation
+    inverse[:, :3, 3] = -np.einsum("nij,nj->ni", rotation, poses[:, :3, 3])
+    return inverse
+
+
+def normalize_extrinsics(extrinsics: FloatArray) -> npt.NDArray[np.float32]:
+    """Poses as the network wants them: view 0 at the origin, and a typical camera distance of 1.
+
+    The distance is the lower median of the norms of all camera centres (view 0's zero among them), at least 0.1: one
+    or two views are always scaled by 10.
+
+    Args:
+        extrinsics: (N, 4, 4) w2c.
+
+    Returns:
+        (N, 4, 4) float32 w2c.
+    """
+    poses = np.asarray(extrinsics, np.float32)
+    poses = poses @ rigid_inverse(poses[:1])
+    distances = np.sort(np.linalg.norm(rigid_inverse(poses)[:, :3, 3], axis=1))
+    poses[:, :3, 3] /= max(distances[(len(distances) - 1) // 2], np.float32(_SMALLEST_SPREAD))
+    return poses
+
+
+def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similarity:
+    """The similarity that maps the given camera centres onto the predicted ones.
+
+    From ten views on, RANSAC guards it against views that do not fit, with a fixed seed. Where the centres do not
+    determine a rotation (one or two views, or all on a line), it comes from the cameras' own orientations, and the
+    scale from the spread of the centres; one view alone leaves the scale at 1.
+
+    Args:
+        given_w2c, predicted_w2c: (N, 4, 4).
+    """
+    given = rigid_inverse(np.asarray(given_w2c, np.float64))
+    predicted = rigid_inverse(np.asarray(predicted_w2c, np.float64))
+    fit = _umeyama(given[:, :3, 3], predicted[:, :3, 3]) or _fit_by_orientation(given, predicted)
+    if len(given) < _RANSAC_FROM:
+        return fit
+    return _ransac(given[:, :3, 3], predicted[:, :3, 3], fit)
+
+
+def _umeyama(source: FloatArray, target: FloatArray) -> Similarity | None:
+    """Least-squares similarity from (N, 3) to (N, 3) points; None where they leave the rotation open."""
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_rest, target_rest = source - source_mean, target - target_mean
+    spread = (source_rest**2).sum() / len(source)
+    u, d, vt = np.linalg.svd(target_rest.T @ source_rest / len(source))
+    if (d > np.finfo(np.float64).eps).sum() < 2:
+        return None
+    sign = np.array([1.0, 1.0, -1.0 if np.linalg.det(u) * np.linalg.det(vt) < 0 else 1.0])
+    rotation = (u * sign) @ vt
+    scale = float((d * sign).sum() / spread)
+    return Similarity(rotation, target_mean - scale * rotation @ source_mean, scale)
+
+
+def _fit_by_orientation(source: FloatArray, target: FloatArray) -> Similarity:
+    u, _, vt = np.linalg.svd((target[:, :3, :3] @ np.swapaxes(source[:, :3, :3], 1, 2)).sum(axis=0))
+    rotation = (u * [1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    source_mean, target_mean = source[:, :3, 3].mean(axis=0), target[:, :3, 3].mean(axis=0)
+    spreads = [np.linalg.norm(poses[:, :3, 3] - mean) for poses, mean in ((source, source_mean), (target, target_mean))]
+    scale = float(spreads[1] / spreads[0]) if min(spreads) > 0 else 1.0
+    return Similarity(rotation, target_mean - scale * rotation @ source_mean, scale)
+
+
+def _ransac(source: FloatArray, target: FloatArray, first: Similarity) -> Similarity:
+    count = len(source)
+    nearest = np.linalg.norm(first.move_points(source)[:, None] - target[None], axis=2).min(axis=1)
+    threshold = np.median(nearest)
+    rng = np.random.default_rng(_RANSAC_SEED)
+    size = max(3, (count + 1) // 2)
+    best, best_inliers, best_key = first, np.zeros(count, bool), (-1, 0.0)
+    for _ in range(_RANSAC_ROUNDS):
+        chosen = rng.choice(np.arange(count), size, replace=False)
+        model = _umeyama(source[chosen], target[chosen])
+        if model is None:
+            continue
+        error = np.linalg.norm(model.move_points(source) - target, axis=1)
+        inliers = error <= threshold
+        # More inliers win, then the smaller mean error among them.
+        key = (int(inliers.sum()), -float(error[inliers].mean()) if inliers.any() else -np.inf)
+        if key > best_key:
+            best, best_inliers, best_key = model, inliers, key
+    if best_inliers.sum() >= 3:
+        return _umeyama(source[best_inliers], target[best_inliers]) or best
+    return best
+
+
+def align_poses(given_w2c: FloatArray, predicted_w2c: FloatArray, *, to_given: bool) -> tuple[FloatArray, float]:
+    """Poses to report beside a prediction, and what its depth is to be divided by.
+
+    Args:
+        given_w2c: (N, 4, 4), as the caller gave them.
+        predicted_w2c: (N, 3, 4), as the network predicted them.
+        to_given: True keeps the given poses (N, 3, 4) and brings depth into their unit; False moves the given poses
+            (N, 4, 4) into the predicted frame and leaves depth alone.
+
+    Returns:
+        Extrinsics, and the divisor of depth.
+    """
+    predicted = np.tile(np.eye(4), (len(predicted_w2c), 1, 1))
+    predicted[:, :3] = predicted_w2c
+    similarity = fit_similarity(given_w2c, predicted)
+    if to_given:
+        return np.asarray(given_w2c)[:, :3], similarity.scale
+    moved = similarity.move_poses(rigid_inverse(np.asarray(given_w2c, np.float64)))
+    return rigid_inverse(moved).astype(np.float32), 1.0

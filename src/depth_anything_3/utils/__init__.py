@@ -1,0 +1,1 @@
+"""Parts that serve the API and the command line."""

@@ -1,0 +1,60 @@
+"""Independent pictures in, batches of one size out, and their results back in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.utils.io.prepare import PreparedImage
+
+__all__ = ["InOrder", "same_size_batches"]
+
+Result = TypeVar("Result")
+
+
+def same_size_batches(
+    images: Iterable[PreparedImage | ImageFailure], batch_size: int, window: int
+) -> Iterator[list[PreparedImage] | ImageFailure]:
+    """Group pictures of one size, looking at most `window` pictures ahead.
+
+    Nothing is cropped: a picture whose size stays alone makes a batch of its own. Failures pass through as they come.
+
+    Args:
+        images: prepared pictures, in order.
+        batch_size: most pictures in a batch.
+        window: most pictures held back; when full, the oldest one's batch goes as it is.
+    """
+    groups: dict[tuple[int, int], list[PreparedImage]] = {}  # oldest group first
+    held = 0
+    for image in images:
+        if isinstance(image, ImageFailure):
+            yield image
+            continue
+        size = image.plan.result_hw
+        groups.setdefault(size, []).append(image)
+        held += 1
+        if len(groups[size]) < batch_size:
+            if held < window:
+                continue
+            size = next(iter(groups))
+        batch = groups.pop(size)
+        held -= len(batch)
+        yield batch
+    yield from groups.values()
+
+
+@dataclass
+class InOrder(Generic[Result]):
+    """Takes results as they come, gives them back in the order of their indices (0, 1, 2, ...)."""
+
+    _waiting: dict[int, Result] = field(default_factory=dict)
+    _next: int = 0
+
+    def put(self, index: int, result: Result) -> Iterator[Result]:
+        """Take one result; yield those whose turn has come."""
+        self._waiting[index] = result
+        while self._next in self._waiting:
+            yield self._waiting.pop(self._next)
+            self._next += 1

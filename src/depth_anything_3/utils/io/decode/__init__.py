@@ -1,0 +1,46 @@
+"""The bytes of an image file in, uint8 RGB pixels as stored out. One file a backend.
+
+Every backend here reconstructs JPEG chroma as libjpeg does, so all are exact: they give the reference's pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import ImageDecodeError
+from depth_anything_3.utils.io.decode import opencv, pillow
+from depth_anything_3.utils.io.header import Buffer, ImageHeader
+
+__all__ = ["decode"]
+
+Backend = Callable[[Buffer, ImageHeader], "npt.NDArray[np.uint8] | None"]
+"""Pixels as stored, (H, W, 3) uint8 RGB; None if this backend cannot read them."""
+
+
+def decode(data: Buffer, header: ImageHeader, label: str) -> npt.NDArray[np.uint8]:
+    """Decode an image file on the CPU, leaving its orientation alone.
+
+    OpenCV reads what it reads as Pillow, the reference's decoder, does; Pillow reads the rest.
+
+    Args:
+        data: the whole encoded file.
+        header: what `probe` said of it.
+        label: how errors name it.
+
+    Returns:
+        (H, W, 3) uint8 RGB, contiguous, with (H, W) as the header says. Alpha is dropped, not blended; 16-bit samples
+        are scaled to 8 bits; of several frames the first is taken.
+
+    Raises:
+        ImageDecodeError: truncated, damaged, or of a kind that no backend reads.
+    """
+    pixels = opencv.decode(data, header) if opencv.reads(header) else None
+    if pixels is None:  # Pillow reads more kinds, and says what is wrong with a damaged one
+        pixels = pillow.decode(data, label)
+    if pixels.shape[:2] != header.stored_hw:
+        height, width = header.stored_hw
+        raise ImageDecodeError(f"{label}: its header says {width}x{height}, its data {pixels.shape[1]}x{pixels.shape[0]}")
+    return pixels

@@ -1,0 +1,36 @@
+"""What to do about an image that cannot be used, and the record of one that could not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from depth_anything_3.errors import DA3Error, InvalidInputError
+
+__all__ = ["ImageFailure", "OnError"]
+
+
+class OnError(str, Enum):
+    """`RAISE` stops at the first image that cannot be used; `SKIP` records it and goes on."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+    @classmethod
+    def _missing_(cls, value: object) -> OnError:
+        raise InvalidInputError(f"on_error={value!r} is unknown; choose 'raise' or 'skip'")
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """An image that was left out.
+
+    Attributes:
+        index: its place in the caller's list.
+        label: how it is named: its path, or its place and kind.
+        error: why; the message names the image and the cure.
+    """
+
+    index: int
+    label: str
+    error: DA3Error

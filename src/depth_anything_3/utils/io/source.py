@@ -1,0 +1,150 @@
+"""What the caller gave, in; an `ImageSource` out: told apart, named for messages, not decoded yet."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ImageInput", "ImageSource", "as_list", "as_source", "read_file"]
+
+ImageInput = Union[
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
+]
+"""Everything that is accepted as one image."""
+
+UInt8Array = npt.NDArray[np.uint8]
+
+_ACCEPTED = (
+    "a path, the bytes of an image file, a PIL image, a uint8 array of HxWx3, HxWx4 or HxW, "
+    "or a uint8 torch tensor of 3xHxW"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """One input image, not decoded yet.
+
+    Attributes:
+        label: how messages and reports name it: its path, or its place and kind.
+        data: a `Path`, the bytes of a file, a PIL image, or pixels as uint8 HxWx3, HxWx4, HxW.
+        planar: pixels are 3xHxW instead.
+    """
+
+    label: str
+    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array
+    planar: bool = False
+
+    @property
+    def path(self) -> Path | None:
+        """The file this image is in, if it is in one."""
+        return self.data if isinstance(self.data, Path) else None
+
+
+def as_list(images: Iterable[ImageInput]) -> list[ImageInput]:
+    """The images of one batch as a list, refusing a single image given in place of one.
+
+    Raises:
+        InvalidInputError: the list is empty, or not a list.
+    """
+    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)) or hasattr(images, "dtype"):
+        raise InvalidInputError("give a list of images; for one image, a list of one")
+    listed = list(images)
+    if not listed:
+        raise InvalidInputError("the list of images is empty")
+    return listed
+
+
+def as_source(image: ImageInput, index: int = 0) -> ImageSource:
+    """Tell what one input is, checking type, dtype and shape but reading nothing.
+
+    Args:
+        image: see `ImageInput`. Arrays and tensors are RGB, 0 to 255; an OpenCV frame (BGR) is passed as
+            `frame[..., ::-1]`, which costs nothing. A fourth channel (alpha) is dropped, not blended.
+        index: the image's place in its list, for messages.
+
+    Raises:
+        ImageTypeError: wrong type, dtype or number of channels.
+        ImageSizeError: an array without pixels.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        path = os.fspath(image)
+        if not isinstance(path, str):
+            path = os.fsdecode(path)
+        return ImageSource(path, Path(path))
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return ImageSource(f"image {index} ({len(image):,} bytes)", image)
+    if isinstance(image, Image.Image):
+        name = getattr(image, "filename", "")
+        label = str(name) if name else f"image {index} (PIL {image.mode} {image.width}x{image.height})"
+        return ImageSource(label, image)
+    if isinstance(image, np.ndarray):
+        return _from_array(image, index)
+    if _is_torch_tensor(image):
+        return _from_tensor(image, index)
+    raise ImageTypeError(f"image {index} is a {type(image).__name__}; accepted: {_ACCEPTED}")
+
+
+def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the dtype is what is being checked
+    label = f"image {index} (array {'x'.join(map(str, array.shape))})"
+    if array.dtype != np.uint8:
+        cure = "multiply by 255 and round, if it is 0 to 1" if array.dtype.kind == "f" else "scale it to 0 to 255"
+        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is needed; {cure}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ImageTypeError(f"{label}: the shape must be HxWx3, HxWx4 or HxW, with RGB channels last")
+    if array.size == 0:
+        raise ImageSizeError(f"{label}: no pixels")
+    return ImageSource(label, array)
+
+
+def _from_tensor(tensor: torch.Tensor, index: int) -> ImageSource:
+    label = f"image {index} (tensor {'x'.join(map(str, tensor.shape))})"
+    if str(tensor.dtype) != "torch.uint8":
+        raise ImageTypeError(f"{label}: dtype {tensor.dtype}, but torch.uint8 (0 to 255) is needed")
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ImageTypeError(f"{label}: the shape must be 3xHxW, with RGB channels first")
+    if tensor.numel() == 0:
+        raise ImageSizeError(f"{label}: no pixels")
+    return ImageSource(label, tensor.detach().cpu().numpy(), planar=True)
+
+
+def _is_torch_tensor(value: object) -> bool:
+    # By name: a caller without tensors should not pay for importing torch.
+    return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        ImageReadError: missing, a folder, a pipe or device (which could block for ever), empty, or unreadable.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageReadError(f"{path}: is a folder; `da3 images` takes folders, the Python API lists of files")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
+        if status.st_size == 0:
+            raise ImageReadError(f"{path}: the file is empty")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageReadError(f"{path}: no such file") from None
+    except ValueError:  # a null byte in the name
+        raise ImageReadError(f"{str(path)!r}: not a valid file name") from None
+    except ImageReadError:
+        raise
+    except OSError as error:
+        raise ImageReadError(f"{path}: cannot be read ({error.strerror})") from error
