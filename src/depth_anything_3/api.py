@@ -264,9 +264,7 @@ class DepthAnything3(nn.Module):
                 yield from (ready for ready in in_order.put(index, result) if ready is not None)
 
     @torch.inference_mode()
-    def _run(
-        self, pixels: torch.Tensor, scenes: Sequence[Sequence[PreparedImage]], **options: Any
-    ) -> list[Prediction]:
+    def _run(self, pixels: torch.Tensor, scenes: Sequence[Sequence[PreparedImage]], **options: Any) -> list[Prediction]:
         """Network and conversion for uint8 pictures (B, S, 3, H, W), one `Prediction` a scene."""
         began = time.perf_counter()
         x = normalize_on(pixels, self.device)

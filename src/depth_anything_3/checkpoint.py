@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -87,35 +88,47 @@ def find_checkpoint(
     else:
         if local.exists():
             raise CheckpointNotFoundError(f"{name}: is a file; give the folder that holds it and its {CONFIG_FILE}")
-        options = {"local_files_only": local_files_only, "revision": revision, "cache_dir": cache_dir, "token": token}
-        folder = _download(name, CONFIG_FILE, options).parent
-        _download(name, WEIGHTS_FILE, options)
+        fetch = partial(
+            hf_hub_download,
+            local_files_only=local_files_only,
+            revision=revision,
+            cache_dir=None if cache_dir is None else Path(cache_dir),
+            token=token,
+        )
+        asked = "was not asked (local_files_only)" if local_files_only else "cannot be reached"
+        folder = _download(fetch, name, CONFIG_FILE, asked).parent
+        _download(fetch, name, WEIGHTS_FILE, asked)
     return Checkpoint(name, folder, _read_preset(folder / CONFIG_FILE, name))
 
 
-def _download(name: str, file: str, options: Mapping[str, object]) -> Path:
+def _download(fetch: Callable[[str, str], str], name: str, file: str, asked: str) -> Path:
     try:
-        return Path(hf_hub_download(name, file, **options))  # type: ignore[arg-type]
+        return Path(fetch(name, file))
     except HFValidationError:
         raise CheckpointNotFoundError(
             f"{name}: no such folder, and no hub id either (those look like depth-anything/DA3-BASE)"
         ) from None
     except GatedRepoError:
-        raise CheckpointNotFoundError(f"{name}: access is restricted; log in with `hf auth login` or pass token=") from None
+        raise CheckpointNotFoundError(
+            f"{name}: access is restricted; log in with `hf auth login` or pass token="
+        ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise CheckpointNotFoundError(
             f"{name}: no such folder, and no such repository or revision on the hub (or it is private: pass token=)"
         ) from None
     except LocalEntryNotFoundError as error:
-        asked = "was not asked (local_files_only)" if options["local_files_only"] else "cannot be reached"
         raise CheckpointNotFoundError(
             f"{name}: {file} is neither a local folder's nor in the hub's cache, and the hub {asked}. Check the "
             "network and HF_HUB_OFFLINE, or copy the checkpoint's folder here and give its path"
         ) from error
     except EntryNotFoundError:
-        raise CheckpointNotFoundError(f"{name}: the repository has no {file}; it is not a checkpoint of this kind") from None
+        raise CheckpointNotFoundError(
+            f"{name}: the repository has no {file}; it is not a checkpoint of this kind"
+        ) from None
     except (HfHubHTTPError, OSError) as error:
-        raise CheckpointNotFoundError(f"{name}: the download of {file} failed ({error}); run it again to resume") from error
+        raise CheckpointNotFoundError(
+            f"{name}: the download of {file} failed ({error}); run it again to resume"
+        ) from error
 
 
 def _read_preset(config: Path, name: str) -> str:

@@ -44,14 +44,18 @@ _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 _Dtype = Annotated[str, typer.Option(help="What the backbone computes in: auto, float32, bfloat16, float16.")]
 _Scene = Annotated[bool, typer.Option("--scene", help="The images are views of ONE scene and see each other.")]
 _ProcessRes = Annotated[int, typer.Option(help="Length in pixels of the bounded side.")]
-_Method = Annotated[str, typer.Option(help="upper_bound_resize, upper_bound_crop, lower_bound_resize, lower_bound_crop.")]
+_Method = Annotated[
+    str, typer.Option(help="upper_bound_resize, upper_bound_crop, lower_bound_resize, lower_bound_crop.")
+]
 _RayPose = Annotated[bool, typer.Option("--use-ray-pose", help="Cameras from the ray map: slower, often more exact.")]
 _RefView = Annotated[str, typer.Option(help="With --scene: saddle_balanced, saddle_sim_range, first, middle.")]
 _BatchSize = Annotated[int, typer.Option(help="Most images of one size computed together.")]
 _Workers = Annotated[int, typer.Option(help="Images decoded and resampled at a time.")]
 _OnError = Annotated[str, typer.Option(help="skip: go on without an image that cannot be read; raise: stop.")]
 _Extensions = Annotated[str, typer.Option(help="Which files of a folder are taken.")]
-_Exif = Annotated[str, typer.Option(help="apply: turn pictures upright; ignore: leave them as stored, as upstream does.")]
+_Exif = Annotated[
+    str, typer.Option(help="apply: turn pictures upright; ignore: leave them as stored, as upstream does.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 _AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 
@@ -98,9 +102,7 @@ def images(
     }
     if scene or single:
         with stderr.status(f"depth of {len(paths)} view(s)"):
-            report = run_scene(
-                model, paths, export_dir, export_format, ref_view_strategy=ref_view_strategy, **options
-            )
+            report = run_scene(model, paths, export_dir, export_format, ref_view_strategy=ref_view_strategy, **options)
     else:
         with _progress(len(paths)) as (bar, advance):
             del bar
@@ -189,7 +191,11 @@ def main() -> None:
     """Run the command; errors of ours become one line, with exit code 2 for misuse and 1 otherwise."""
     from rich.logging import RichHandler
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=stderr, show_time=False, show_path=False)])
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=stderr, show_time=False, show_path=False)],
+    )
     try:
         app()
     except DA3Error as error:

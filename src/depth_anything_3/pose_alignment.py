@@ -37,7 +37,8 @@ class Similarity:
 
     def move_points(self, points: FloatArray) -> FloatArray:
         """Points (N, 3) in the new frame."""
-        return self.scale * points @ self.rotation.T + self.translation
+        moved: FloatArray = self.scale * points @ self.rotation.T + self.translation
+        return moved
 
 
 def rigid_inverse(poses: FloatArray) -> FloatArray:
@@ -62,7 +63,7 @@ def normalize_extrinsics(extrinsics: FloatArray) -> npt.NDArray[np.float32]:
         (N, 4, 4) float32 w2c.
     """
     poses = np.asarray(extrinsics, np.float32)
-    poses = poses @ rigid_inverse(poses[:1])
+    poses = (poses @ rigid_inverse(poses[:1])).astype(np.float32)
     distances = np.sort(np.linalg.norm(rigid_inverse(poses)[:, :3, 3], axis=1))
     poses[:, :3, 3] /= max(distances[(len(distances) - 1) // 2], np.float32(_SMALLEST_SPREAD))
     return poses
@@ -146,7 +147,10 @@ def align_poses(given_w2c: FloatArray, predicted_w2c: FloatArray, *, to_given: b
     """
     predicted = np.tile(np.eye(4), (len(predicted_w2c), 1, 1))
     predicted[:, :3] = predicted_w2c
-    similarity = fit_similarity(given_w2c, predicted)
+    sure = np.isfinite(predicted).all(axis=(1, 2))  # a pose from rays can be undefined for a view without structure
+    if not sure.any():
+        return np.asarray(given_w2c)[:, :3] if to_given else np.asarray(given_w2c), 1.0
+    similarity = fit_similarity(np.asarray(given_w2c)[sure], predicted[sure])
     if to_given:
         return np.asarray(given_w2c)[:, :3], similarity.scale
     moved = similarity.move_poses(rigid_inverse(np.asarray(given_w2c, np.float64)))

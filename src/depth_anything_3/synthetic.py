@@ -1,4 +1,4 @@
-"""A size and a seed in, a photo-like picture out: for the demo, the benchmarks and the tests, where no photo is at hand.
+"""A size and a seed in, a photo-like picture out: for demo, benchmarks and tests without photos.
 
 Solid colours or plain noise would flatter or wrong a JPEG decoder. This draws opaque shapes over one another with the
 size law of natural images ("dead leaves", Lee, Mumford and Huang, IJCV 2001), with texture, uneven light, a soft lens
@@ -31,8 +31,7 @@ def photo(width: int, height: int, seed: int) -> npt.NDArray[np.uint8]:
     _scatter_leaves(canvas, palette, rng)
     canvas *= 1.0 + 0.16 * _fractal(height, width, rng)[..., None]
     canvas *= _light(height, width, rng)[..., None]
-    canvas = cv2.GaussianBlur(canvas, (0, 0), 0.9)
-    return _expose(canvas, rng)
+    return _expose(np.asarray(cv2.GaussianBlur(canvas, (0, 0), 0.9), np.float32), rng)
 
 
 def photo_jpeg(width: int, height: int, seed: int, quality: int = 95) -> bytes:
@@ -43,7 +42,9 @@ def photo_jpeg(width: int, height: int, seed: int, quality: int = 95) -> bytes:
     return bytes(encoded)
 
 
-def _scatter_leaves(canvas: npt.NDArray[np.float32], palette: npt.NDArray[np.float64], rng: np.random.Generator) -> None:
+def _scatter_leaves(
+    canvas: npt.NDArray[np.float32], palette: npt.NDArray[np.float64], rng: np.random.Generator
+) -> None:
     """Paint ellipses and boxes whose radii r follow the density r^-3, until they cover the picture often enough."""
     height, width = canvas.shape[:2]
     largest = max(4.0, 0.3 * min(height, width))
@@ -54,7 +55,9 @@ def _scatter_leaves(canvas: npt.NDArray[np.float32], palette: npt.NDArray[np.flo
         slim = rng.uniform(0.35, 1.0, _LEAVES_PER_DRAW)
         centre = rng.random((_LEAVES_PER_DRAW, 2)) * (width, height)
         angle = rng.uniform(0, 180, _LEAVES_PER_DRAW)
-        colour = palette[rng.integers(len(palette), size=_LEAVES_PER_DRAW)] * rng.uniform(0.6, 1.4, (_LEAVES_PER_DRAW, 1))
+        colour = palette[rng.integers(len(palette), size=_LEAVES_PER_DRAW)] * rng.uniform(
+            0.6, 1.4, (_LEAVES_PER_DRAW, 1)
+        )
         boxy = rng.random(_LEAVES_PER_DRAW) < 0.35
         for at, r, s, turn, paint, box in zip(centre, radius, slim, angle, colour, boxy, strict=True):
             remaining -= 3.0 * r * r * s

@@ -41,7 +41,8 @@ def parse_formats(names: str) -> tuple[ExportFormat, ...]:
     unknown = [part for part in parts if part not in known]
     if unknown or not parts:
         raise InvalidInputError(
-            f"export format {unknown[0] if unknown else names!r} is unknown; join some of these with '-': {', '.join(known)}"
+            f"export format {unknown[0] if unknown else names!r} is unknown; "
+            f"join some of these with '-': {', '.join(known)}"
         )
     return tuple(dict.fromkeys(known[part] for part in parts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,5 +36,6 @@ def _save(prediction: Prediction, path: Path, *, depth_decimals: int, with_image
         "intrinsics": prediction.intrinsics,
     }
     with whole_file(path) as aside:
-        np.savez_compressed(aside, **{key: value for key, value in arrays.items() if value is not None})
+        present: dict[str, Any] = {key: value for key, value in arrays.items() if value is not None}
+        np.savez_compressed(aside, **present)
     return path

@@ -151,12 +151,10 @@ def resample_passes(plan: ResizePlan, *, fuse: bool = True) -> tuple[ResamplePas
         plan: the geometry.
         fuse: False keeps every resize apart and rounds between them, which is closer still and slower.
     """
-    chains: list[list[ResizeStep]]
+    chains = [plan.steps]
     enlarges_then_fits = len(plan.steps) == 2 and plan.steps[0].interpolation is Interpolation.CUBIC
-    if not fuse or enlarges_then_fits:
-        chains = [[step] for step in plan.steps] or [[]]
-    else:
-        chains = [list(plan.steps)]
+    if plan.steps and (enlarges_then_fits or not fuse):
+        chains = [(step,) for step in plan.steps]
 
     passes = []
     for index, chain in enumerate(chains):

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from enum import Enum
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
 
@@ -95,8 +95,10 @@ def _probe_with_pillow(data: Buffer, label: str) -> ImageHeader:
             return ImageHeader(image.format or "unknown", (image.height, image.width), read_orientation(exif))
     except Image.DecompressionBombError:
         raise ImageSizeError(f"{label}: claims more than the {MAX_PIXELS:,} pixels that are decoded") from None
-    except Image.UnidentifiedImageError:
-        raise ImageDecodeError(f"{label}: not an image of a known format (it starts with {bytes(data[:12])!r})") from None
+    except UnidentifiedImageError:
+        raise ImageDecodeError(
+            f"{label}: not an image of a known format (it starts with {bytes(data[:12])!r})"
+        ) from None
     except Exception as error:  # Pillow's readers raise almost anything on a damaged header
         raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
 
@@ -168,6 +170,8 @@ def read_orientation(exif: Buffer) -> int:
     for start in range(offset + 2, min(offset + 2 + 12 * entries, len(tiff) - 11), 12):
         tag, kind, count = struct.unpack(order + "HHI", tiff[start : start + 8])
         if tag == 0x0112 and count == 1 and kind in (3, 4):  # SHORT, or LONG as some writers have it
-            (value,) = struct.unpack(order + ("H" if kind == 3 else "I"), tiff[start + 8 : start + (10 if kind == 3 else 12)])
+            (value,) = struct.unpack(
+                order + ("H" if kind == 3 else "I"), tiff[start + 8 : start + (10 if kind == 3 else 12)]
+            )
             return value if 1 <= value <= 8 else 1
     return 1

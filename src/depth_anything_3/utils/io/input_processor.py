@@ -137,7 +137,9 @@ class InputProcessor:
         mixed = MixedSizes(mixed_sizes)
         ext = _cameras(extrinsics, "extrinsics", (4, 4), len(inputs))
         ixt = _cameras(intrinsics, "intrinsics", (3, 3), len(inputs))
-        results = self.iterate(inputs, process_res, process_res_method, num_workers=num_workers, on_error=on_error, exif=exif)
+        results = self.iterate(
+            inputs, process_res, process_res_method, num_workers=num_workers, on_error=on_error, exif=exif
+        )
         images: list[PreparedImage] = []
         failures: list[ImageFailure] = []
         for result in results:
@@ -148,14 +150,13 @@ class InputProcessor:
         if not images:
             raise failures[0].error
         kept = [one.index for one in images]
-        if ixt is not None:
-            ixt = [one.plan.transform_intrinsics(ixt[one.index]) for one in images]
-        pixels, ixt = _unify(images, ixt, mixed)
+        matrices = None if ixt is None else [one.plan.transform_intrinsics(ixt[one.index]) for one in images]
+        pixels, matrices = _unify(images, matrices, mixed)
         tensor = torch.from_numpy(self._stack(pixels, perform_normalization))
         return ProcessedBatch(
             tensor,
             None if ext is None else torch.from_numpy(ext[kept].astype(np.float32)),
-            None if ixt is None else torch.from_numpy(np.stack(ixt).astype(np.float32)),
+            None if matrices is None else torch.from_numpy(np.stack(matrices).astype(np.float32)),
             tuple(images),
             tuple(failures),
         )
@@ -223,9 +224,7 @@ class InputProcessor:
         return batch
 
 
-def _cameras(
-    matrices: Any, name: str, shape: tuple[int, int], count: int
-) -> npt.NDArray[np.floating] | None:
+def _cameras(matrices: Any, name: str, shape: tuple[int, int], count: int) -> npt.NDArray[np.floating] | None:
     """Check one list of camera matrices against the images; integers become float64."""
     if matrices is None:
         return None

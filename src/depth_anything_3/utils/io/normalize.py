@@ -24,7 +24,7 @@ def normalized_levels() -> npt.NDArray[np.float32]:
     levels = np.arange(256, dtype=np.float32) / np.float32(255.0)
     mean = np.asarray(MEAN, np.float32)[:, None]
     std = np.asarray(STD, np.float32)[:, None]
-    return (levels - mean) / std
+    return np.asarray((levels - mean) / std, np.float32)
 
 
 def normalize(

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class ImagePreparer:
         if isinstance(data, Image.Image):
             pixels = pixels_of(data, source.label)
             return pixels, 1 if data.format == "TIFF" else read_orientation(data.info.get("exif", b""))
-        encoded = read_file(data) if source.path else data
+        encoded = read_file(data) if isinstance(data, Path) else data
         header = probe(encoded, source.label)
         # Before decoding: a picture that cannot be used should cost nothing.
         self._plan(header.stored_hw, header.exif_orientation, source.label)

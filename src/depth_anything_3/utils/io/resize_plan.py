@@ -83,9 +83,7 @@ class Orientation:
     @classmethod
     def from_exif(cls, value: int) -> Orientation:
         """The turn for an EXIF value; anything outside 1..8 means upright, as every decoder has it."""
-        return cls(
-            flip_rows=value in (3, 4, 6, 7), flip_columns=value in (2, 3, 7, 8), transpose=5 <= value <= 8
-        )
+        return cls(flip_rows=value in (3, 4, 6, 7), flip_columns=value in (2, 3, 7, 8), transpose=5 <= value <= 8)
 
     def turned(self, height_width: Size) -> Size:
         """The size of the turned picture."""

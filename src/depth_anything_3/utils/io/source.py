@@ -47,11 +47,6 @@ class ImageSource:
     data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array
     planar: bool = False
 
-    @property
-    def path(self) -> Path | None:
-        """The file this image is in, if it is in one."""
-        return self.data if isinstance(self.data, Path) else None
-
 
 def as_list(images: Iterable[ImageInput]) -> list[ImageInput]:
     """The images of one batch as a list, refusing a single image given in place of one.
@@ -80,9 +75,7 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
         ImageSizeError: an array without pixels.
     """
     if isinstance(image, (str, os.PathLike)):
-        path = os.fspath(image)
-        if not isinstance(path, str):
-            path = os.fsdecode(path)
+        path = os.fsdecode(image)
         return ImageSource(path, Path(path))
     if isinstance(image, (bytes, bytearray, memoryview)):
         return ImageSource(f"image {index} ({len(image):,} bytes)", image)

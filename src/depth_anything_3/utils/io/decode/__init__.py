@@ -42,5 +42,7 @@ def decode(data: Buffer, header: ImageHeader, label: str) -> npt.NDArray[np.uint
         pixels = pillow.decode(data, label)
     if pixels.shape[:2] != header.stored_hw:
         height, width = header.stored_hw
-        raise ImageDecodeError(f"{label}: its header says {width}x{height}, its data {pixels.shape[1]}x{pixels.shape[0]}")
+        raise ImageDecodeError(
+            f"{label}: its header says {width}x{height}, its data {pixels.shape[1]}x{pixels.shape[0]}"
+        )
     return pixels

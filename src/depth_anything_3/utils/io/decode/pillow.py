@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
 from depth_anything_3.utils.io.header import Buffer
@@ -23,7 +23,7 @@ def decode(data: Buffer, label: str) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return pixels_of(image, label)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageDecodeError(f"{label}: not an image of a known format") from None
 
 

@@ -1,0 +1,178 @@
+"""DPT trunk: four levels of patch features in, one fused map at 8 cells per patch out.
+
+After Ranftl et al., "Vision Transformers for Dense Prediction" (2021). The heads of the network derive from
+:class:`DptTrunk` and add what turns the fused map into their outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from depth_anything_3.model.presets import PATCH_SIZE
+from depth_anything_3.model.uv_embedding import add_uv_embedding_
+
+__all__ = [
+    "VIEWS_AT_ONCE",
+    "DptTrunk",
+    "FusionBlock",
+    "Scratch",
+    "fuse_levels",
+    "in_chunks",
+    "output_convs",
+    "resize_map",
+]
+
+VIEWS_AT_ONCE = 8
+"""Views a head processes together. It bounds memory and has no effect on values."""
+
+
+def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of `(V, C, h, w)` whose corner cells stay corner cells."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+def output_convs(features: int, outputs: int) -> nn.Sequential:
+    """The last layers of a head: 3x3 convolution to 32 channels, ReLU, 1x1 convolution."""
+    return nn.Sequential(
+        nn.Conv2d(features // 2, 32, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, outputs, kernel_size=1),
+    )
+
+
+class ResidualConvUnit(nn.Module):
+    """Two 3x3 convolutions after a ReLU each, added to the input."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(V, F, h, w)` to the same shape."""
+        residual: Tensor = self.conv2(F.relu_(self.conv1(F.relu(x))))
+        return x + residual
+
+
+class FusionBlock(nn.Module):
+    """Merge a level into the coarser path above it and bring the result to the next size."""
+
+    def __init__(self, features: int, *, lateral: bool = True) -> None:
+        super().__init__()
+        # The names are those of the published weights.
+        self.resConfUnit1 = ResidualConvUnit(features) if lateral else None
+        self.resConfUnit2 = ResidualConvUnit(features)
+        self.out_conv = nn.Conv2d(features, features, kernel_size=1)
+
+    def forward(self, top: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """Fuse `top` and `lateral` `(V, F, h, w)` and resize to `size`."""
+        if self.resConfUnit1 is not None:
+            top = top + self.resConfUnit1(lateral)
+        # A 1x1 convolution and a resize whose weights sum to one commute; this order convolves fewer cells.
+        return resize_map(self.out_conv(self.resConfUnit2(top)), size)
+
+
+class Scratch(nn.Module):
+    """The layers between the four levels and the outputs; one flat namespace, as in the published weights."""
+
+    def __init__(self, channels: Sequence[int], features: int, outputs: int) -> None:
+        super().__init__()
+        self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn = (
+            nn.Conv2d(width, features, kernel_size=3, padding=1, bias=False) for width in channels
+        )
+        self.refinenet1 = FusionBlock(features)
+        self.refinenet2 = FusionBlock(features)
+        self.refinenet3 = FusionBlock(features)
+        self.refinenet4 = FusionBlock(features, lateral=False)
+        self.output_conv1 = nn.Conv2d(features, features // 2, kernel_size=3, padding=1)
+        self.output_conv2 = output_convs(features, outputs)
+
+    def levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The four maps, finest first, brought to the same number of channels."""
+        convs = (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn)
+        return [conv(level) for conv, level in zip(convs, maps, strict=True)]
+
+    def fuse(self, levels: Sequence[Tensor]) -> Tensor:
+        """Fuse four levels `(V, F, h, w)`, finest first, into a map of twice the finest size."""
+        return fuse_levels(levels, (self.refinenet1, self.refinenet2, self.refinenet3, self.refinenet4))
+
+
+def fuse_levels(levels: Sequence[Tensor], blocks: Sequence[FusionBlock]) -> Tensor:
+    """Run four fusion blocks over four levels, both listed finest first, from the coarsest to the finest."""
+    finest_rows, finest_cols = _size(levels[0])
+    fused: Tensor = blocks[3](levels[3], None, _size(levels[2]))
+    fused = blocks[2](fused, levels[2], _size(levels[1]))
+    fused = blocks[1](fused, levels[1], _size(levels[0]))
+    fused = blocks[0](fused, levels[0], (2 * finest_rows, 2 * finest_cols))
+    return fused
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[-2], x.shape[-1]
+
+
+class DptTrunk(nn.Module):
+    """What all dense heads share: features to four maps, and the layers that fuse them.
+
+    Args:
+        width_in: Channels of the patch features.
+        channels: Channels of the four maps, finest first.
+        norm: Applied to the patch features first.
+        scratch: The layers from the maps to the outputs.
+    """
+
+    def __init__(self, width_in: int, channels: Sequence[int], *, norm: nn.Module, scratch: Scratch) -> None:
+        super().__init__()
+        self.norm = norm
+        self.projects = nn.ModuleList(nn.Conv2d(width_in, width, kernel_size=1) for width in channels)
+        self.resize_layers = nn.ModuleList(
+            (
+                nn.ConvTranspose2d(channels[0], channels[0], kernel_size=4, stride=4),
+                nn.ConvTranspose2d(channels[1], channels[1], kernel_size=2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(channels[3], channels[3], kernel_size=3, stride=2, padding=1),
+            )
+        )
+        self.scratch = scratch
+
+    def levels(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> list[Tensor]:
+        """Turn patch features into the four levels to fuse.
+
+        Args:
+            features: Four `(V, N, D)`, patches row by row.
+            image_size: (height, width) of the input images in pixels.
+
+        Returns:
+            Four `(V, F, h, w)` with 4, 2, 1 and 1/2 cells per patch side.
+        """
+        height, width = image_size
+        maps = []
+        for feature, project, resize in zip(features, self.projects, self.resize_layers, strict=True):
+            tokens = self.norm(feature.float()).transpose(1, 2)
+            cells = project(tokens.unflatten(2, (height // PATCH_SIZE, width // PATCH_SIZE)))
+            maps.append(resize(add_uv_embedding_(cells, width / height)))
+        return self.scratch.levels(maps)
+
+
+def in_chunks(
+    head: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], views_at_once: int
+) -> tuple[Tensor, ...]:
+    """Call `head` on a few views at a time and join its results.
+
+    Args:
+        head: Takes tensors `(V, ...)` and returns tensors `(V, ...)`.
+        inputs: Tensors `(B, S, ...)`; scenes and views are folded into one axis.
+        views_at_once: The largest V.
+
+    Returns:
+        Tensors `(B, S, ...)`.
+    """
+    batch_and_views = inputs[0].shape[:2]
+    chunks = zip(*(torch.split(x.flatten(0, 1), views_at_once) for x in inputs), strict=True)
+    parts = [head(*chunk) for chunk in chunks]
+    joined = parts[0] if len(parts) == 1 else tuple(torch.cat(part) for part in zip(*parts, strict=True))
+    return tuple(torch.unflatten(x, 0, batch_and_views) for x in joined)

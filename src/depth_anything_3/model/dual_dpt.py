@@ -1,0 +1,141 @@
+"""Dual DPT head: four levels of patch features in, depth, confidence and ray maps out.
+
+One trunk feeds two fusion paths (DA3, Lin et al., 2025): the main one gives depth at the size of the image,
+the auxiliary one gives, per cell, the ray through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from depth_anything_3.model.dpt import VIEWS_AT_ONCE, DptTrunk, FusionBlock, Scratch, fuse_levels, in_chunks, resize_map
+from depth_anything_3.model.presets import Preset
+from depth_anything_3.model.uv_embedding import add_uv_embedding_
+
+__all__ = ["DenseMaps", "DualDptHead"]
+
+_AUX_LEVELS = 4
+_RAY_CHANNELS = 6
+
+
+class DenseMaps(NamedTuple):
+    """What the head predicts for every view.
+
+    Attributes:
+        depth: `(B, S, H, W)` along the optical axis, in the unit of the predicted poses.
+        depth_conf: `(B, S, H, W)`, at least 1, higher is surer.
+        ray: `(B, S, h, w, 6)` with 8 cells per patch side: direction, then origin, in world coordinates;
+            None where rays were not asked for.
+        ray_conf: `(B, S, h, w)`, at least 1; None likewise.
+    """
+
+    depth: Tensor
+    depth_conf: Tensor
+    ray: Tensor | None = None
+    ray_conf: Tensor | None = None
+
+
+class RayConvs(nn.ModuleDict):
+    """The last layers of one auxiliary level, keyed as in the published weights; one level owns the norm."""
+
+    def __init__(self, features: int, *, owns_norm: bool) -> None:
+        super().__init__()
+        self["0"] = nn.Conv2d(features // 2, 32, kernel_size=3, padding=1)
+        if owns_norm:
+            self["2"] = nn.LayerNorm(32)
+        self["5"] = nn.Conv2d(32, _RAY_CHANNELS + 1, kernel_size=1)
+
+    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """`(V, F/2, h, w)` to `(V, 7, h, w)`; the norm is over the channels of every cell."""
+        x = norm(self["0"](x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        out: Tensor = self["5"](F.relu_(x))
+        return out
+
+
+class DualScratch(Scratch):
+    """The layers of both paths.
+
+    The auxiliary path has output layers for four levels, but only the last, the finest, is ever evaluated.
+    The others are kept so that a checkpoint can be read and written back whole. All levels share one layer
+    norm, which the published weights name under level 0.
+    """
+
+    def __init__(self, channels: Sequence[int], features: int) -> None:
+        super().__init__(channels, features, outputs=2)
+        self.refinenet1_aux = FusionBlock(features)
+        self.refinenet2_aux = FusionBlock(features)
+        self.refinenet3_aux = FusionBlock(features)
+        self.refinenet4_aux = FusionBlock(features, lateral=False)
+        self.output_conv1_aux = nn.ModuleList(_five_convs(features) for _ in range(_AUX_LEVELS))
+        self.output_conv2_aux = nn.ModuleList(RayConvs(features, owns_norm=level == 0) for level in range(_AUX_LEVELS))
+
+    def fuse_aux(self, levels: Sequence[Tensor]) -> Tensor:
+        """As `fuse`, with the auxiliary path's own blocks."""
+        blocks = (self.refinenet1_aux, self.refinenet2_aux, self.refinenet3_aux, self.refinenet4_aux)
+        return fuse_levels(levels, blocks)
+
+    def rays(self, fused: Tensor, aspect: float) -> Tensor:
+        """The auxiliary outputs `(V, 7, h, w)` of a fused map `(V, F, h, w)`."""
+        x: Tensor = self.output_conv1_aux[-1](fused)
+        shared_norm = self.output_conv2_aux[0].get_submodule("2")
+        out: Tensor = self.output_conv2_aux[-1](add_uv_embedding_(x, aspect), shared_norm)
+        return out
+
+
+class DualDptHead(DptTrunk):
+    """Depth with confidence, and on request rays with confidence, from the backbone's features."""
+
+    scratch: DualScratch
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__(
+            preset.feature_width,
+            preset.head_channels,
+            norm=nn.LayerNorm(preset.feature_width),
+            scratch=DualScratch(preset.head_channels, preset.head_features),
+        )
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        image_size: tuple[int, int],
+        *,
+        with_rays: bool = False,
+        views_at_once: int = VIEWS_AT_ONCE,
+    ) -> DenseMaps:
+        """Predict the maps of all views.
+
+        Args:
+            features: Four `(B, S, N, D)`, patches row by row.
+            image_size: (height, width) of the input images in pixels.
+            with_rays: Also evaluate the auxiliary path, nearly half of the head's work.
+            views_at_once: Views processed together, to bound memory.
+        """
+
+        def head(*chunk: Tensor) -> tuple[Tensor, ...]:
+            return self._maps(chunk, image_size, with_rays)
+
+        return DenseMaps(*in_chunks(head, features, views_at_once))
+
+    def _maps(self, features: Sequence[Tensor], image_size: tuple[int, int], with_rays: bool) -> tuple[Tensor, ...]:
+        aspect = image_size[1] / image_size[0]
+        levels = self.levels(features, image_size)
+        neck = resize_map(self.scratch.output_conv1(self.scratch.fuse(levels)), image_size)
+        logits: Tensor = self.scratch.output_conv2(add_uv_embedding_(neck, aspect))
+        depth, depth_conf = logits[:, 0].exp(), logits[:, 1].exp() + 1.0
+        if not with_rays:
+            return depth, depth_conf
+        rays = self.scratch.rays(self.scratch.fuse_aux(levels), aspect).permute(0, 2, 3, 1)
+        return depth, depth_conf, rays[..., :_RAY_CHANNELS], rays[..., _RAY_CHANNELS].exp() + 1.0
+
+
+def _five_convs(features: int) -> nn.Sequential:
+    """Five 3x3 convolutions in a row, without activations between them."""
+    wide, narrow = features, features // 2
+    widths = (wide, narrow, wide, narrow, wide, narrow)
+    return nn.Sequential(*(nn.Conv2d(a, b, kernel_size=3, padding=1) for a, b in pairwise(widths)))

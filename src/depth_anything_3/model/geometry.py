@@ -1,0 +1,76 @@
+"""Rigid geometry: rotations, quaternions and poses, all on the last axes of batched tensors.
+
+Quaternions are ordered (x, y, z, w). Cameras use the OpenCV frame: x right, y down, z forward.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["matrix_to_quaternion", "quaternion_to_matrix", "rigid_inverse"]
+
+
+def rigid_inverse(pose: Tensor) -> Tensor:
+    """Invert rigid motions: `[R | t]` becomes `[R^T | -R^T t]`.
+
+    Args:
+        pose: `(..., 3, 4)` or `(..., 4, 4)`.
+
+    Returns:
+        The same shape; a last row is kept as it is.
+    """
+    rotation = pose[..., :3, :3].transpose(-1, -2)
+    # Sums of products rather than a matrix product, which a caller may have set to low precision.
+    translation = -(rotation * pose[..., None, :3, 3]).sum(dim=-1, keepdim=True)
+    inverse = torch.cat([rotation, translation], dim=-1)
+    return inverse if pose.shape[-2] == 3 else torch.cat([inverse, pose[..., 3:, :]], dim=-2)
+
+
+def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
+    """Rotation matrices `(..., 3, 3)` of quaternions `(..., 4)` of any length but zero."""
+    x, y, z, w = quaternion.unbind(-1)
+    s = 2.0 / (quaternion * quaternion).sum(dim=-1)
+    rows = (
+        (1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w)),
+        (s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w)),
+        (s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def matrix_to_quaternion(matrix: Tensor) -> Tensor:
+    """Unit quaternions `(..., 4)` with w >= 0 of rotation matrices `(..., 3, 3)`.
+
+    Of the four ways to read the quaternion off the matrix, the one that divides by the largest component is
+    taken (the first of them on ties).
+    """
+    m = [[matrix[..., row, col] for col in range(3)] for row in range(3)]
+    squares = torch.stack(
+        [
+            1 + m[0][0] + m[1][1] + m[2][2],
+            1 + m[0][0] - m[1][1] - m[2][2],
+            1 - m[0][0] + m[1][1] - m[2][2],
+            1 - m[0][0] - m[1][1] + m[2][2],
+        ],
+        dim=-1,
+    ).clamp_min(0)
+    w_sq, x_sq, y_sq, z_sq = squares.unbind(-1)
+    wx, wy, wz = m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1]
+    xy, xz, yz = m[1][0] + m[0][1], m[0][2] + m[2][0], m[1][2] + m[2][1]
+    # Candidate k, ordered (x, y, z, w), is the quaternion times twice its component k of (w, x, y, z).
+    candidates = torch.stack(
+        [
+            torch.stack([wx, wy, wz, w_sq], dim=-1),
+            torch.stack([x_sq, xy, xz, wx], dim=-1),
+            torch.stack([xy, y_sq, yz, wy], dim=-1),
+            torch.stack([xz, yz, z_sq, wz], dim=-1),
+        ],
+        dim=-2,
+    )
+    sizes = squares.sqrt()
+    largest = sizes.argmax(dim=-1, keepdim=True)
+    # The largest component is at least 1/2 of the norm; the floor only matters for what is no rotation.
+    divisor = 2 * sizes.gather(-1, largest).clamp_min(0.1)
+    chosen = candidates.gather(-2, largest.unsqueeze(-1).expand(*largest.shape, 4)).squeeze(-2) / divisor
+    return torch.where(chosen[..., 3:] < 0, -chosen, chosen)

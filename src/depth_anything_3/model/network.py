@@ -1,0 +1,181 @@
+"""The network: normalised images of one or more scenes in, depth, confidence and cameras out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.model.backbone import Backbone
+from depth_anything_3.model.camera import CameraDecoder, CameraEncoder, decode_pose
+from depth_anything_3.model.dual_dpt import DenseMaps, DualDptHead
+from depth_anything_3.model.gaussian_head import GaussianHead
+from depth_anything_3.model.geometry import rigid_inverse
+from depth_anything_3.model.presets import PATCH_SIZE, Preset, find_preset
+from depth_anything_3.model.ray_pose import cameras_from_rays
+from depth_anything_3.model.reference_view import RefViewStrategy
+
+__all__ = ["DepthAnything3Net"]
+
+
+class DepthAnything3Net(nn.Module):
+    """The any-view network of Depth Anything 3 (Lin et al., 2025).
+
+    Its parameters carry the names of the published weights less the leading `model.`. Build it under
+    `torch.device("meta")` and load a checkpoint with `load_state_dict(..., assign=True)` to avoid
+    initialising weights that are replaced at once: there are no buffers.
+
+    Args:
+        preset: A preset or its name.
+
+    Raises:
+        InvalidInputError: No preset has this name.
+
+    Example:
+        >>> net = DepthAnything3Net("da3-small").eval()
+        >>> with torch.inference_mode():
+        ...     out = net(torch.zeros(1, 2, 3, 56, 84))
+        >>> out["depth"].shape
+        torch.Size([1, 2, 56, 84])
+    """
+
+    def __init__(self, preset: Preset | str) -> None:
+        super().__init__()
+        self.preset = find_preset(preset) if isinstance(preset, str) else preset
+        # The extra level is in the names of the published weights.
+        self.backbone = nn.ModuleDict({"pretrained": Backbone(self.preset)})
+        self.head = DualDptHead(self.preset)
+        self.cam_dec = CameraDecoder(self.preset.feature_width)
+        self.cam_enc = CameraEncoder(self.preset.width)
+        if self.preset.gaussian_head:
+            self.gs_head = GaussianHead(self.preset)
+
+    def forward(
+        self,
+        x: Tensor,
+        extrinsics: Tensor | None = None,
+        intrinsics: Tensor | None = None,
+        export_feat_layers: Iterable[int] = (),
+        infer_gs: bool = False,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Any]:
+        """Predict depth and cameras of B scenes of S views each; views of one scene attend to each other.
+
+        Under autocast only the backbone runs in low precision; everything else is float32.
+
+        Args:
+            x: `(B, S, 3, H, W)` ImageNet-normalised RGB; H and W are multiples of 14.
+            extrinsics: `(B, S, 4, 4)` given poses, world to camera, OpenCV frame. They condition the
+                prediction, which still has its own poses.
+            intrinsics: `(B, S, 3, 3)` given with them, in pixels of `x`.
+            export_feat_layers: Backbone blocks whose output is wanted as well, in any order.
+            infer_gs: Also predict 3D Gaussians; not available yet.
+            use_ray_pose: Take poses from predicted rays, slower, in place of the camera decoder.
+            ref_view_strategy: How the reference view is chosen among three or more views without given poses.
+            generator: A CPU generator for the random samples behind `use_ray_pose`. Without one they come
+                from a fresh generator seeded with 0, so equal input gives equal output; the authors'
+                implementation draws from PyTorch's global generator.
+
+        Returns:
+            A dictionary of float32 tensors:
+
+            - `depth` `(B, S, H, W)` along the optical axis, in the unit of the predicted poses;
+            - `depth_conf` `(B, S, H, W)`, at least 1, higher is surer;
+            - `extrinsics` `(B, S, 3, 4)` predicted, world to camera;
+            - `intrinsics` `(B, S, 3, 3)` predicted, in pixels of `x`;
+            - `aux`, a dictionary with `feat_layer_{i}` `(B, S, H/14, W/14, C)` per exported layer. From
+              block `alt_start - 1` on their views are in the order in which the backbone saw them,
+              reference view first.
+
+        Raises:
+            InvalidInputError: A shape, layer, strategy or generator is not acceptable.
+            UnsupportedError: Gaussians were asked for.
+        """
+        layers = self._check(x, extrinsics, intrinsics, export_feat_layers, infer_gs)
+        _check_generator(generator)
+        strategy = RefViewStrategy(ref_view_strategy)
+        image_size = (x.shape[-2], x.shape[-1])
+
+        camera_tokens = None
+        if extrinsics is not None and intrinsics is not None:
+            with _full_precision(x):
+                camera_tokens = self.cam_enc(extrinsics.float(), intrinsics.float(), image_size)
+        features = self.backbone["pretrained"](x, camera_tokens=camera_tokens, export_layers=layers, strategy=strategy)
+        with _full_precision(x):
+            maps: DenseMaps = self.head(features.features, image_size, with_rays=use_ray_pose)
+            if use_ray_pose:
+                assert maps.ray is not None
+                assert maps.ray_conf is not None
+                cameras = cameras_from_rays(maps.ray, maps.ray_conf, image_size, generator=generator)
+            else:
+                cameras = decode_pose(self.cam_dec(features.camera_tokens[-1].float()), image_size)
+            camera_to_world, predicted_intrinsics = cameras
+        # Any: tensors, and under "aux" a dictionary of tensors.
+        return {
+            "depth": maps.depth,
+            "depth_conf": maps.depth_conf,
+            "extrinsics": rigid_inverse(camera_to_world),
+            "intrinsics": predicted_intrinsics,
+            "aux": {
+                f"feat_layer_{layer}": feature.float() for layer, feature in zip(layers, features.exported, strict=True)
+            },
+        }
+
+    def _check(
+        self,
+        x: Tensor,
+        extrinsics: Tensor | None,
+        intrinsics: Tensor | None,
+        export_feat_layers: Iterable[int],
+        infer_gs: bool,
+    ) -> list[int]:
+        """Raise for arguments the network cannot take; return the exported layers in ascending order."""
+        if x.ndim != 5 or x.shape[2] != 3 or 0 in x.shape or not x.is_floating_point():
+            raise InvalidInputError(
+                f"images of shape {tuple(x.shape)} and type {x.dtype}; "
+                "pass floating point (batch, views, 3, height, width), none of them 0"
+            )
+        height, width = x.shape[-2:]
+        if height % PATCH_SIZE or width % PATCH_SIZE:
+            raise InvalidInputError(f"images of height {height} and width {width}; make both multiples of {PATCH_SIZE}")
+        _check_cameras(x.shape[0], x.shape[1], extrinsics, intrinsics)
+        layers = sorted(export_feat_layers)
+        if any(layer not in range(self.preset.depth) for layer in layers) or len(set(layers)) < len(layers):
+            raise InvalidInputError(
+                f"export_feat_layers {layers}; pass different numbers from 0 to {self.preset.depth - 1}"
+            )
+        if infer_gs:
+            raise UnsupportedError(
+                f"infer_gs=True with {self.preset.name}; this version predicts no Gaussians, leave it False"
+            )
+        return layers
+
+
+def _check_cameras(batch: int, views: int, extrinsics: Tensor | None, intrinsics: Tensor | None) -> None:
+    if extrinsics is None and intrinsics is None:
+        return
+    if extrinsics is None or intrinsics is None:
+        missing = "extrinsics" if extrinsics is None else "intrinsics"
+        raise InvalidInputError(f"{missing} missing; give extrinsics and intrinsics together or neither")
+    for name, given, side in (("extrinsics", extrinsics, 4), ("intrinsics", intrinsics, 3)):
+        if given.shape != (batch, views, side, side):
+            raise InvalidInputError(
+                f"{name} of shape {tuple(given.shape)}; pass ({batch}, {views}, {side}, {side}), one a view"
+            )
+
+
+def _check_generator(generator: torch.Generator | None) -> None:
+    if generator is not None and generator.device.type != "cpu":
+        raise InvalidInputError(
+            f"a generator on {generator.device}; pass one on the CPU, whose draws all devices share"
+        )
+
+
+def _full_precision(x: Tensor) -> torch.autocast:
+    """Autocast switched off for the device of `x`."""
+    return torch.autocast(device_type=x.device.type, enabled=False)

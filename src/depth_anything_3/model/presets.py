@@ -1,0 +1,129 @@
+"""The published network sizes: a preset name in, every number that shapes the network out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from depth_anything_3.errors import InvalidInputError
+
+__all__ = ["PATCH_SIZE", "PRESETS", "FeedForward", "Preset", "find_preset"]
+
+PATCH_SIZE = 14
+"""Side of a patch in pixels; image heights and widths are multiples of it."""
+
+
+class FeedForward(Enum):
+    """Kind of the feed-forward half of a transformer block."""
+
+    MLP = "mlp"
+    SWIGLU = "swiglu"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that distinguishes one network of the family from another.
+
+    Attributes:
+        name: The published preset name, as in `config.json`.
+        width: Channels of a backbone token.
+        depth: Number of transformer blocks.
+        heads: Attention heads, of 64 channels each.
+        out_layers: The four blocks (from 0) whose outputs feed the dense heads.
+        alt_start: First block of the second stage, where odd blocks attend across all views of a scene.
+        qk_norm_start: First block that normalises queries and keys.
+        rope_start: First block that rotates queries and keys by their position.
+        head_features: Channels inside the dense heads' fusion path.
+        head_channels: Channels of the four levels before fusion.
+        feed_forward: Kind of feed-forward layer in the backbone.
+        gaussian_head: Whether the network also has a head for 3D Gaussians.
+    """
+
+    name: str
+    width: int
+    depth: int
+    heads: int
+    out_layers: tuple[int, int, int, int]
+    alt_start: int
+    qk_norm_start: int
+    rope_start: int
+    head_features: int
+    head_channels: tuple[int, int, int, int]
+    feed_forward: FeedForward = FeedForward.MLP
+    gaussian_head: bool = False
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of a feature handed to the heads: one half within the view, one across views."""
+        return 2 * self.width
+
+
+_ANY_VIEW = (
+    Preset(
+        name="da3-small",
+        width=384,
+        depth=12,
+        heads=6,
+        out_layers=(5, 7, 9, 11),
+        alt_start=4,
+        qk_norm_start=4,
+        rope_start=4,
+        head_features=64,
+        head_channels=(48, 96, 192, 384),
+    ),
+    Preset(
+        name="da3-base",
+        width=768,
+        depth=12,
+        heads=12,
+        out_layers=(5, 7, 9, 11),
+        alt_start=4,
+        qk_norm_start=4,
+        rope_start=4,
+        head_features=128,
+        head_channels=(96, 192, 384, 768),
+    ),
+    Preset(
+        name="da3-large",
+        width=1024,
+        depth=24,
+        heads=16,
+        out_layers=(11, 15, 19, 23),
+        alt_start=8,
+        qk_norm_start=8,
+        rope_start=8,
+        head_features=256,
+        head_channels=(256, 512, 1024, 1024),
+    ),
+    Preset(
+        name="da3-giant",
+        width=1536,
+        depth=40,
+        heads=24,
+        out_layers=(19, 27, 33, 39),
+        alt_start=13,
+        qk_norm_start=13,
+        rope_start=13,
+        head_features=256,
+        head_channels=(256, 512, 1024, 1024),
+        feed_forward=FeedForward.SWIGLU,
+        gaussian_head=True,
+    ),
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ANY_VIEW})
+"""The presets this package can build, by name."""
+
+
+def find_preset(name: str) -> Preset:
+    """Look a preset up by name.
+
+    Raises:
+        InvalidInputError: No preset has this name.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise InvalidInputError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}") from None

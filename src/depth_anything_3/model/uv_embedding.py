@@ -1,0 +1,63 @@
+"""UV embedding: a feature map in, the same map with its image coordinates added out.
+
+Coordinates depend only on the aspect ratio of the input image, so maps of any resolution share one frame
+whose half diagonal is 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["add_uv_embedding_", "sinusoids", "uv_axes"]
+
+_BASE = 100.0
+_STRENGTH = 0.1
+
+
+def uv_axes(rows: int, cols: int, aspect: float, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Coordinates of the cell centres of a grid that spans the image.
+
+    Args:
+        rows: Rows of the grid.
+        cols: Columns of the grid.
+        aspect: Width over height of the input image (not of the grid).
+        device: Where to make them.
+
+    Returns:
+        `u` `(cols,)` from left to right and `v` `(rows,)` from top to bottom, float32. The corners of
+        the image lie at distance 1 from its centre.
+    """
+    half_diagonal = math.hypot(aspect, 1.0)
+    u_end = aspect / half_diagonal * (cols - 1) / cols
+    v_end = 1.0 / half_diagonal * (rows - 1) / rows
+    return (
+        torch.linspace(-u_end, u_end, cols, dtype=torch.float32, device=device),
+        torch.linspace(-v_end, v_end, rows, dtype=torch.float32, device=device),
+    )
+
+
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """Sines, then cosines, of positions times falling frequencies: `(n,)` to `(n, width)`."""
+    count = width // 2
+    exponents = torch.arange(count, dtype=torch.float32, device=positions.device) / count
+    angles = positions.unsqueeze(-1) * _BASE**-exponents
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def add_uv_embedding_(x: Tensor, aspect: float) -> Tensor:
+    """Add the embedding to a map in place: the first half of the channels tells u, the second v.
+
+    Args:
+        x: `(V, C, h, w)` float32, C a multiple of 4.
+        aspect: Width over height of the input image.
+    """
+    _, channels, rows, cols = x.shape
+    half = channels // 2
+    u, v = uv_axes(rows, cols, aspect, x.device)
+    # Each half varies along one axis only, so the full map (as large as x) is never made.
+    x[:, :half] += _STRENGTH * sinusoids(u, half).T.unsqueeze(1)
+    x[:, half:] += _STRENGTH * sinusoids(v, half).T.unsqueeze(2)
+    return x

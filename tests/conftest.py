@@ -1,0 +1,56 @@
+"""What all tests share: where the full goldens are, small pictures, and a small checkpoint."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from depth_anything_3.api import DepthAnything3
+from seeded import seeded_array
+
+SHARED = Path(__file__).parents[2] / "shared"
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the full goldens, which lies beside the repository and is not part of it."""
+    if not (SHARED / "goldens").is_dir():
+        pytest.skip("the full goldens are not beside this repository; the subset in tests/data is tested")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden_photo(shared: Path) -> Callable[[int, int, int], np.ndarray]:
+    """Draws the pictures that the preprocessing goldens were made of."""
+    spec = importlib.util.spec_from_file_location("golden_photos", shared / "spec" / "photos.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.photo
+
+
+@pytest.fixture(scope="session")
+def seeded_small() -> DepthAnything3:
+    """`da3-small` with the seeded weights of the goldens."""
+    with torch.device("meta"):
+        model = DepthAnything3("da3-small")
+    weights = {
+        name: torch.from_numpy(seeded_array(name, value.shape, "normal")) for name, value in model.state_dict().items()
+    }
+    model.load_state_dict(weights, assign=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(seeded_small: DepthAnything3, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the official format with the weights of `seeded_small`."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "da3-small"
+    seeded_small.save_pretrained(folder)
+    return folder

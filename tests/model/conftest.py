@@ -1,0 +1,32 @@
+"""Fixtures of the network tests: networks with seeded weights, drawn once per session."""
+
+from __future__ import annotations
+
+import pytest
+from model_golden import build_network
+
+from depth_anything_3.model import DepthAnything3Net
+
+
+class Networks:
+    """Networks by preset and profile of weights: all small ones, and the last of the larger ones."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], DepthAnything3Net] = {}
+
+    def __call__(self, preset: str, profile: str = "normal") -> DepthAnything3Net:
+        key = (preset, profile)
+        if key not in self._kept:
+            self._kept = {kept: net for kept, net in self._kept.items() if kept[0] == "da3-small"}
+            self._kept[key] = build_network(preset, profile)
+        return self._kept[key]
+
+
+@pytest.fixture(scope="session")
+def networks() -> Networks:
+    return Networks()
+
+
+@pytest.fixture(scope="session")
+def small(networks: Networks) -> DepthAnything3Net:
+    return networks("da3-small")
