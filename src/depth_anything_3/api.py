@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from depth_anything_3.checkpoint import find_checkpoint, load_weights, save_checkpoint
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export, parse_formats
 from depth_anything_3.model import DepthAnything3Net
 from depth_anything_3.pose_alignment import align_poses, normalize_extrinsics
@@ -218,7 +218,7 @@ class DepthAnything3(nn.Module):
         export_feat_layers: Sequence[int] | None = None,
         num_workers: int = 8,
         on_error: OnError | str = OnError.RAISE,
-        on_failure: Any = None,
+        on_failure: Callable[[ImageFailure], None] | None = None,
         exif: Exif | str = Exif.APPLY,
     ) -> Iterator[Prediction]:
         """Depth of independent photos, one `Prediction` each (with N = 1), in order, as they are ready.
@@ -238,30 +238,35 @@ class DepthAnything3(nn.Module):
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise InvalidInputError(f"batch_size={batch_size!r}: give a whole number, 1 or more")
+        on_failure = _raise_failure if OnError(on_error) is OnError.RAISE else on_failure or _log_failure
+        # Failures take their place in the order, so that photos held back for a batch still come before them.
         prepared = self.input_processor.iterate(
-            images, process_res, process_res_method, num_workers=num_workers, on_error=on_error, exif=exif
+            images, process_res, process_res_method, num_workers=num_workers, on_error=OnError.SKIP, exif=exif
         )
         options = {"use_ray_pose": use_ray_pose, "export_feat_layers": export_feat_layers or ()}
-        return self._stream(prepared, batch_size, on_failure or _log_failure, options)
+        return self._stream(prepared, batch_size, on_failure, options)
 
     def _stream(
         self,
         prepared: Iterable[PreparedImage | ImageFailure],
         batch_size: int,
-        on_failure: Any,
+        on_failure: Callable[[ImageFailure], None],
         options: Mapping[str, Any],
     ) -> Iterator[Prediction]:
-        in_order: InOrder[Prediction | None] = InOrder()
+        in_order: InOrder[Prediction | ImageFailure] = InOrder()
         for batch in same_size_batches(prepared, batch_size, window=_BATCHES_AHEAD * batch_size):
+            results: Sequence[Prediction | ImageFailure]
             if isinstance(batch, ImageFailure):
-                on_failure(batch)
-                results: list[tuple[int, Prediction | None]] = [(batch.index, None)]
+                indices, results = [batch.index], [batch]
             else:
                 pixels = torch.from_numpy(np.stack([one.pixels for one in batch]))[:, None]
-                predictions = self._run(pixels, [(one,) for one in batch], **options)
-                results = [(one.index, result) for one, result in zip(batch, predictions, strict=True)]
-            for index, result in results:
-                yield from (ready for ready in in_order.put(index, result) if ready is not None)
+                indices, results = [one.index for one in batch], self._run(pixels, [(one,) for one in batch], **options)
+            for index, result in zip(indices, results, strict=True):
+                for ready in in_order.put(index, result):
+                    if isinstance(ready, ImageFailure):
+                        on_failure(ready)
+                    else:
+                        yield ready
 
     @torch.inference_mode()
     def _run(self, pixels: torch.Tensor, scenes: Sequence[Sequence[PreparedImage]], **options: Any) -> list[Prediction]:
@@ -321,8 +326,8 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]  # the first sentence; torch goes on with its internals
         raise InvalidInputError(f"device {str(device)!r} cannot be used ({reason}); try 'auto' or 'cpu'") from None
     return chosen
 
@@ -337,5 +342,8 @@ def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def _log_failure(failure: ImageFailure) -> None:
-    error: DA3Error = failure.error
-    logger.warning("skipped: %s", error)
+    logger.warning("skipped: %s", failure.error)
+
+
+def _raise_failure(failure: ImageFailure) -> None:
+    raise failure.error

@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import ImageReadError, InvalidInputError
 from depth_anything_3.export import export, parse_formats
 
 if TYPE_CHECKING:
@@ -52,14 +53,16 @@ class RunReport:
 
 
 def find_images(sources: Sequence[str], extensions: str) -> list[Path]:
-    """The pictures meant by a list of files and folders, in order; a folder's own files are sorted by name.
+    """The pictures meant by a list of files and folders, in order and each once; a folder's files are sorted by name.
 
     Args:
-        sources: files are taken whatever they are called; of folders, the files with these extensions.
+        sources: files are taken whatever they are called; of folders, the files with these extensions that are not
+            hidden (a Mac leaves a `._photo.jpg`, which is no picture, beside each photo it copies).
         extensions: joined with commas, such as "png,jpg,jpeg"; capitals do not matter.
 
     Raises:
         InvalidInputError: a folder holds none.
+        ImageReadError: a folder cannot be listed.
     """
     wanted = {f".{one.strip().lstrip('.').lower()}" for one in extensions.split(",") if one.strip()}
     found: list[Path] = []
@@ -67,25 +70,38 @@ def find_images(sources: Sequence[str], extensions: str) -> list[Path]:
         if not source.is_dir():
             found.append(source)
             continue
-        inside = sorted(one for one in source.iterdir() if one.suffix.lower() in wanted and not one.is_dir())
+        try:
+            files = [one for one in source.iterdir() if not one.is_dir() and not one.name.startswith(".")]
+        except OSError as error:
+            raise ImageReadError(f"{source}: the folder cannot be listed ({error.strerror})") from error
+        inside = sorted(one for one in files if one.suffix.lower() in wanted)
         if not inside:
             raise InvalidInputError(f"{source}: no files ending in {', '.join(sorted(wanted))} in this folder")
         found += inside
-    return found
+    return list(dict.fromkeys(found))
 
 
 def export_names(paths: Sequence[Path]) -> list[str]:
-    """A file name for each picture's results: its own less the suffix, or more of its path where that is not enough."""
+    """A different file name for each picture's results.
+
+    Its own less the suffix, where another picture has that its whole name, where another has that too its path joined
+    with underscores, and if need be a number behind.
+    """
     stems = Counter(path.stem for path in paths)
     names = Counter(path.name for path in paths)
+    taken: set[str] = set()
     result = []
     for path in paths:
         if stems[path.stem] == 1:
-            result.append(path.stem)
+            wish = path.stem
         elif names[path.name] == 1:
-            result.append(path.name)
+            wish = path.name
         else:
-            result.append("_".join(part for part in Path(os.path.relpath(path)).parts if part not in (os.sep, "..")))
+            wish = "_".join(part for part in Path(os.path.relpath(path)).parts if part not in (os.sep, ".."))
+        numbered = (f"{wish}_{number}" for number in count(2))
+        name = next(one for one in chain([wish], numbered) if one not in taken)
+        taken.add(name)
+        result.append(name)
     return result
 
 

@@ -15,7 +15,6 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -25,8 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError
+from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
 from depth_anything_3.files import whole_file
+from depth_anything_3.model import PRESETS
 
 __all__ = ["Checkpoint", "find_checkpoint", "load_weights", "save_checkpoint"]
 
@@ -45,18 +45,13 @@ class Checkpoint:
 
     Attributes:
         name: as the caller asked for it.
-        folder: where its files are.
         preset: name of the network it belongs to.
+        weights: the file with the tensors.
     """
 
     name: str
-    folder: Path
     preset: str
-
-    @property
-    def weights(self) -> Path:
-        """The file with the tensors."""
-        return self.folder / WEIGHTS_FILE
+    weights: Path
 
 
 def find_checkpoint(
@@ -76,29 +71,29 @@ def find_checkpoint(
 
     Raises:
         CheckpointNotFoundError: no such folder or repository, a file missing in it, or the hub out of reach.
-        CheckpointFormatError: `config.json` cannot be understood.
+        CheckpointFormatError: `config.json` cannot be understood, or names a network that this version cannot build.
     """
     name = os.fspath(name)
-    local = Path(name).expanduser()
-    if local.is_dir():
-        folder = local
+    local = os.path.expanduser(name)
+    if os.path.isdir(local):
+        folder = Path(local)
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
-                raise CheckpointNotFoundError(f"{name}: the folder has no {file}; a checkpoint needs both files")
-    else:
-        if local.exists():
-            raise CheckpointNotFoundError(f"{name}: is a file; give the folder that holds it and its {CONFIG_FILE}")
-        fetch = partial(
-            hf_hub_download,
-            local_files_only=local_files_only,
-            revision=revision,
-            cache_dir=None if cache_dir is None else Path(cache_dir),
-            token=token,
-        )
-        asked = "was not asked (local_files_only)" if local_files_only else "cannot be reached"
-        folder = _download(fetch, name, CONFIG_FILE, asked).parent
-        _download(fetch, name, WEIGHTS_FILE, asked)
-    return Checkpoint(name, folder, _read_preset(folder / CONFIG_FILE, name))
+                raise CheckpointNotFoundError(f"{folder}: the folder has no {file}; a checkpoint needs both files")
+        return Checkpoint(name, _read_preset(folder / CONFIG_FILE, name), folder / WEIGHTS_FILE)
+    if os.path.exists(local):
+        raise CheckpointNotFoundError(f"{name}: is a file; give the folder that holds it and its {CONFIG_FILE}")
+    fetch = partial(
+        hf_hub_download,
+        local_files_only=local_files_only,
+        revision=revision,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        token=token,
+    )
+    asked = "was not asked (local_files_only)" if local_files_only else "cannot be reached"
+    # In this order, so that a network that cannot be built costs no gigabytes.
+    preset = _read_preset(_download(fetch, name, CONFIG_FILE, asked), name)
+    return Checkpoint(name, preset, _download(fetch, name, WEIGHTS_FILE, asked))
 
 
 def _download(fetch: Callable[[str, str], str], name: str, file: str, asked: str) -> Path:
@@ -125,7 +120,7 @@ def _download(fetch: Callable[[str, str], str], name: str, file: str, asked: str
         raise CheckpointNotFoundError(
             f"{name}: the repository has no {file}; it is not a checkpoint of this kind"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's transports (requests, httpx, xet) have no base class of errors in common
         raise CheckpointNotFoundError(
             f"{name}: the download of {file} failed ({error}); run it again to resume"
         ) from error
@@ -137,9 +132,13 @@ def _read_preset(config: Path, name: str) -> str:
         preset = content.get("model_name", _DEFAULT_PRESET)
         if not isinstance(preset, str):
             raise ValueError(f"model_name is {preset!r}")
-        return preset
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointFormatError(f"{name}: its {CONFIG_FILE} cannot be understood ({error})") from error
+    if preset not in PRESETS:
+        raise CheckpointFormatError(
+            f"{name}: its {CONFIG_FILE} names the network {preset!r}; this version builds {', '.join(PRESETS)}"
+        )
+    return preset
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device) -> None:
@@ -207,6 +206,9 @@ def save_checkpoint(module: nn.Module, preset: str, folder: str | os.PathLike[st
     target = Path(folder)
     tensors = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
     with whole_file(target / WEIGHTS_FILE) as path:
-        save_file(tensors, path, metadata={"format": "pt"})
+        try:
+            save_file(tensors, path, metadata={"format": "pt"})
+        except SafetensorError as error:  # its name for a full disk
+            raise ExportError(f"{target / WEIGHTS_FILE}: cannot be written ({error})") from error
     with whole_file(target / CONFIG_FILE) as path:
         path.write_text(json.dumps({"model_name": preset}, indent=2) + "\n", encoding="utf-8")

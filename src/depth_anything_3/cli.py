@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from depth_anything_3.errors import DA3Error, InvalidInputError
 
@@ -25,6 +26,7 @@ __all__ = ["app", "main"]
 
 EXIT_FAILURES = 1
 EXIT_MISUSE = 2
+_EXIT_STOPPED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     name="da3",
@@ -65,7 +67,7 @@ _AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 @app.command("auto", short_help="Whichever of the two fits.")
 def images(
     context: typer.Context,
-    sources: Annotated[list[str], typer.Argument(help="Image files, or folders of images.", metavar="SOURCE...")],
+    sources: Annotated[list[str], typer.Argument(help="Image files, or folders of images.", metavar="SOURCE")],
     model_dir: _ModelDir = "depth-anything/DA3-BASE",
     export_dir: _ExportDir = Path("debug"),
     export_format: _ExportFormat = "depth_vis-npz",
@@ -86,7 +88,9 @@ def images(
 ) -> None:
     """Write depth for images, each on its own, or with --scene for all as views of one scene."""
     from depth_anything_3.batch_run import find_images, run_images, run_scene
+    from depth_anything_3.export import parse_formats
 
+    parse_formats(export_format)  # before weights are loaded
     paths = find_images(sources, image_extensions)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:
@@ -117,6 +121,7 @@ def demo(
     export_dir: _ExportDir = Path("demo"),
     model_dir: Annotated[str, typer.Option(help="Hub id or folder; empty: what the hub's cache holds, or none.")] = "",
     device: _Device = "auto",
+    process_res: _ProcessRes = 504,
     as_json: _Json = False,
 ) -> None:
     """Draw a few photo-like pictures, take them to depth, and write picture and depth side by side."""
@@ -131,11 +136,11 @@ def demo(
     with stderr.status("drawing pictures"):
         paths = parts.make_pictures(export_dir)
     with _progress(len(paths)) as (_, advance):
-        report = parts.run_demo(model, paths, export_dir, advance)
+        report = parts.run_demo(model, paths, export_dir, on_progress=advance, process_res=process_res)
     _finish(report, model, as_json)
     if not as_json:
         for path in paths:
-            stdout.print(f"  {export_dir / 'depth_vis' / path.name}")
+            stdout.print(f"  {export_dir / 'depth_vis' / path.name}", markup=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -151,7 +156,7 @@ def _root(
 
 
 def _load(model_dir: str, device: str, dtype: str) -> DepthAnything3:
-    with stderr.status(f"loading {model_dir}"):
+    with stderr.status(f"loading {escape(model_dir)}"):
         from depth_anything_3.api import DepthAnything3
 
         return DepthAnything3.from_pretrained(model_dir, device, None if dtype == "auto" else dtype)
@@ -170,14 +175,15 @@ def _progress(total: int) -> Iterator[tuple[Progress, Any]]:
 def _finish(report: RunReport, model: DepthAnything3, as_json: bool) -> None:
     """Print how it went; leave with exit code 1 if any image failed."""
     for failure in report.failures:
-        stderr.print(f"[red]failed[/] {failure['error']}", markup=True)
+        stderr.print(f"[red]failed[/] {escape(failure['error'])}")
     if as_json:
         stdout.print_json(json.dumps({**report.as_dict(), "device": str(model.device), "strategy": "CPU"}))
     else:
         failed = f", {len(report.failures)} failed" if report.failures else ""
         stdout.print(
             f"{report.images} image(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} images/s) "
-            f"on {model.device}{failed}; written to {report.export_dir}"
+            f"on {model.device}{failed}; written to {report.export_dir}",
+            markup=False,
         )
         if report.images:
             stages = report.stage_seconds.items()
@@ -201,8 +207,9 @@ def main() -> None:
     except DA3Error as error:
         if "--debug" in sys.argv:
             raise
-        stderr.print(f"[red]error[/] {error}")
+        stderr.print(f"[red]error[/] {escape(str(error))}")
         sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
-    except KeyboardInterrupt:
-        stderr.print("stopped; what was written is whole")
-        sys.exit(130)
+    except SystemExit as left:
+        if left.code == _EXIT_STOPPED:
+            stderr.print("stopped; what was written is whole")
+        raise

@@ -46,7 +46,12 @@ def make_pictures(folder: Path) -> list[Path]:
 
 
 def run_demo(
-    model: DepthAnything3, paths: list[Path], folder: Path, on_progress: Callable[[], None] = lambda: None
+    model: DepthAnything3,
+    paths: list[Path],
+    folder: Path,
+    *,
+    on_progress: Callable[[], None] = lambda: None,
+    process_res: int = 504,
 ) -> RunReport:
     """Depth of the pictures, written beside them."""
-    return run_images(model, paths, folder, "depth_vis-depth_png", on_progress=on_progress)
+    return run_images(model, paths, folder, "depth_vis-depth_png", on_progress=on_progress, process_res=process_res)

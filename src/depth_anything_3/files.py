@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from depth_anything_3.errors import ExportError
@@ -22,7 +22,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     Raises:
         ExportError: the folder or file cannot be written; the message names it.
     """
-    aside = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
+    aside = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield aside
@@ -30,4 +30,5 @@ def whole_file(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise ExportError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or never made
+            aside.unlink()

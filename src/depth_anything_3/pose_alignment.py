@@ -18,6 +18,7 @@ _RANSAC_FROM = 10  # views
 _RANSAC_ROUNDS = 10
 _RANSAC_SEED = 42
 _SMALLEST_SPREAD = 0.1
+_ROUNDING = 1e-6  # relative; poses are float32, so that what is smaller than this is no measurement
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similari
 
     From ten views on, RANSAC guards it against views that do not fit, with a fixed seed. Where the centres do not
     determine a rotation (one or two views, or all on a line), it comes from the cameras' own orientations, and the
-    scale from the spread of the centres; one view alone leaves the scale at 1.
+    scale from the spread of the centres; without a spread (one view, or a camera that only turns) the scale is 1.
 
     Args:
         given_w2c, predicted_w2c: (N, 4, 4).
@@ -89,25 +90,31 @@ def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similari
 
 def _umeyama(source: FloatArray, target: FloatArray) -> Similarity | None:
     """Least-squares similarity from (N, 3) to (N, 3) points; None where they leave the rotation open."""
+    source_spread, target_spread = _spread(source), _spread(target)
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    source_rest, target_rest = source - source_mean, target - target_mean
-    spread = (source_rest**2).sum() / len(source)
-    u, d, vt = np.linalg.svd(target_rest.T @ source_rest / len(source))
-    if (d > np.finfo(np.float64).eps).sum() < 2:
+    u, d, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean) / len(source))
+    if source_spread == 0 or target_spread == 0 or d[1] <= _ROUNDING * d[0]:
         return None
     sign = np.array([1.0, 1.0, -1.0 if np.linalg.det(u) * np.linalg.det(vt) < 0 else 1.0])
     rotation = (u * sign) @ vt
-    scale = float((d * sign).sum() / spread)
+    scale = float((d * sign).sum() / source_spread**2)
     return Similarity(rotation, target_mean - scale * rotation @ source_mean, scale)
 
 
 def _fit_by_orientation(source: FloatArray, target: FloatArray) -> Similarity:
     u, _, vt = np.linalg.svd((target[:, :3, :3] @ np.swapaxes(source[:, :3, :3], 1, 2)).sum(axis=0))
     rotation = (u * [1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-    source_mean, target_mean = source[:, :3, 3].mean(axis=0), target[:, :3, 3].mean(axis=0)
-    spreads = [np.linalg.norm(poses[:, :3, 3] - mean) for poses, mean in ((source, source_mean), (target, target_mean))]
-    scale = float(spreads[1] / spreads[0]) if min(spreads) > 0 else 1.0
-    return Similarity(rotation, target_mean - scale * rotation @ source_mean, scale)
+    source_centres, target_centres = source[:, :3, 3], target[:, :3, 3]
+    source_spread, target_spread = _spread(source_centres), _spread(target_centres)
+    scale = target_spread / source_spread if source_spread > 0 and target_spread > 0 else 1.0
+    translation = target_centres.mean(axis=0) - scale * rotation @ source_centres.mean(axis=0)
+    return Similarity(rotation, translation, scale)
+
+
+def _spread(points: FloatArray) -> float:
+    """Root mean square distance of (N, 3) points from their mean; 0 where it is but rounding of the coordinates."""
+    spread = float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum() / len(points)))
+    return spread if spread > _ROUNDING * np.abs(points).max() else 0.0
 
 
 def _ransac(source: FloatArray, target: FloatArray, first: Similarity) -> Similarity:

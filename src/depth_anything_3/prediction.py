@@ -16,7 +16,7 @@ __all__ = ["Prediction"]
 FloatArray = npt.NDArray[np.floating]
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Prediction:
     """Depth and cameras of the N views of one scene; N is 1 for an independent image.
 
@@ -58,11 +58,17 @@ class Prediction:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        shown = []
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if isinstance(value, np.ndarray):
-                shown.append(f"{one.name}={value.dtype}{list(value.shape)}")
-            elif value is not None and value != {} and value != ():
-                shown.append(f"{one.name}={value!r}")
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        shown = (f"{name}={_shape_or_value(value)}" for name, value in values.items() if not _is_absent(value))
         return f"Prediction({', '.join(shown)})"
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or (isinstance(value, (tuple, Mapping)) and not value)
+
+
+def _shape_or_value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_shape_or_value(one)}" for key, one in value.items()) + "}"
+    shape = getattr(value, "shape", None)  # of an array, or of a tensor
+    return repr(value) if shape is None else f"{getattr(value, 'dtype', '')}{list(shape)}"

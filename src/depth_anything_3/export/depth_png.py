@@ -27,12 +27,13 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
         known = np.isfinite(depth) & (depth > 0)
         scale = float(depth[known].max()) / _LARGEST if known.any() else 1.0
         # A known depth never becomes 0, which means none.
-        values = np.where(known, np.clip(np.rint(np.where(known, depth, 0) / scale), 1, _LARGEST), 0)
+        values = np.zeros(depth.shape, np.uint16)
+        values[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _LARGEST)
         info = PngInfo()
         info.add_text("depth_scale", repr(scale))
         info.add_text("depth_unit", "metre" if prediction.is_metric else "relative")
         path = export_dir / "depth_png" / f"{view}.png"
         with whole_file(path) as aside:
-            Image.fromarray(values.astype(np.uint16)).save(aside, pnginfo=info)
+            Image.fromarray(values).save(aside, pnginfo=info)
         paths.append(path)
     return paths

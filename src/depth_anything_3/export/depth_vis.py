@@ -43,13 +43,13 @@ def colorize_depth(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     Returns:
         (H, W, 3) uint8 RGB; near is red, far is blue.
     """
-    value = np.array(depth, np.float32)
-    known = np.isfinite(value) & (value > 0)
-    value[known] = 1.0 / value[known]
+    value = np.zeros(depth.shape, np.float32)  # unknown depths count as infinitely far
+    known = np.isfinite(depth) & (depth > 0)
+    value[known] = 1.0 / depth[known]
     low, high = np.percentile(value[known], (2, 98)) if known.sum() > _FEW else (0.0, 0.0)
     if low == high:
         low, high = low - 1e-6, high + 1e-6
-    nearness = np.clip((np.nan_to_num(value) - low) / (high - low), 0.0, 1.0)
+    nearness = np.clip((value - low) / (high - low), 0.0, 1.0)
     index = np.minimum((_LEVELS * (1.0 - nearness)).astype(np.int64), _LEVELS - 1)
     return _colour_table()[index]
 

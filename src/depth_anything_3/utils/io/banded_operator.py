@@ -97,17 +97,17 @@ class BandedOperator:
 
     def then(self, later: BandedOperator) -> BandedOperator:
         """The product `later @ self`: this operator first, then the other."""
-        start = self.start[later.start]
-        final = later.start + later.count - 1
-        width = int((self.start[final] + self.count[final] - start).max())
-        taps = self.weights.shape[1]
-        # Room for a row's padding too, which is all zeros.
-        weights = np.zeros((len(later.start), width + taps))
-        rows = np.arange(len(later.start))[:, None]
-        for k in range(later.weights.shape[1]):
-            used = np.minimum(later.start + k, final)
-            columns = (self.start[used] - start)[:, None] + np.arange(taps)
-            weights[rows, columns] += later.weights[:, k, None] * self.weights[used]
+        # Rows of this operator that each row of the later one uses; beyond its count the last one, with weight 0.
+        taps = np.minimum(np.arange(later.weights.shape[1]), later.count[:, None] - 1)
+        used = later.start[:, None] + taps
+        start = self.start[used].min(axis=1)
+        own = np.arange(self.weights.shape[1])
+        width = int((self.start[used] - start[:, None]).max()) + len(own)
+        weights = np.zeros((len(start), width))
+        rows = np.arange(len(start))[:, None]
+        for k in range(used.shape[1]):
+            columns = (self.start[used[:, k]] - start)[:, None] + own
+            weights[rows, columns] += later.weights[:, k, None] * self.weights[used[:, k]]
         return BandedOperator.from_bands(self.source_size, start, weights)
 
     def rows(self, first: int, size: int) -> BandedOperator:

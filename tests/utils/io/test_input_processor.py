@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import io
+import logging
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from preprocess_golden import batches
+
+from depth_anything_3.errors import (
+    ImageDecodeError,
+    ImageReadError,
+    ImageSizeError,
+    ImageTypeError,
+    InvalidInputError,
+    ShapeMismatchError,
+)
+from depth_anything_3.synthetic import photo
+from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.normalize import MEAN, STD
+from depth_anything_3.utils.io.resample import resample_stepwise
+from depth_anything_3.utils.io.resize_plan import plan_resize
+from pictures import encoded, exif_block, jpeg, largest_difference, write
+
+K = np.array([[300.0, 0, 60], [0, 310.0, 40], [0, 0, 1]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    with InputProcessor() as processor:
+        yield processor
+
+
+def reference(rgb: np.ndarray, process_res: int, method: str = "upper_bound_resize") -> np.ndarray:
+    """The reference's way for one picture, uint8."""
+    return resample_stepwise(rgb, plan_resize(rgb.shape[:2], process_res, method))
+
+
+def test_batches_equal_the_reference(processor, shared, golden_photo):
+    for batch in batches(shared):
+        items = batch["items"]
+        pictures = [golden_photo(item["width"], item["height"], item["seed"]) for item in items]
+        matrices = np.array([item["intrinsics_in"] for item in items], np.float32)
+        tensor, extrinsics, intrinsics = processor(
+            pictures, None, matrices, batch["process_res"], batch["method"], perform_normalization=False
+        )
+        assert list(tensor.shape) == batch["tensor_shape"]
+        assert extrinsics is None
+        for item, picture, result, matrix in zip(items, pictures, tensor, intrinsics, strict=True):
+            whole = reference(picture, batch["process_res"], batch["method"])
+            top, left = item["crop_top_left"]
+            cut = whole[top : top + tensor.shape[2], left : left + tensor.shape[3]]
+            assert largest_difference(result.permute(1, 2, 0).numpy(), cut) <= 1
+            np.testing.assert_allclose(matrix, item["intrinsics_out"], rtol=1e-6)
+            if zlib.crc32(np.ascontiguousarray(cut).tobytes()) != item["crc32"]:
+                np.testing.assert_allclose(cut.mean(axis=(0, 1)), item["mean"], atol=0.05)
+
+
+def test_every_kind_of_input_gives_the_same_tensor(processor, tmp_path):
+    data = encoded(photo(150, 100, 1), "PNG")
+    path = write(tmp_path / "picture.png", data)
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    kinds = [
+        str(path), path, data, bytearray(data), memoryview(data), Image.open(path), pixels,
+        np.ascontiguousarray(pixels[..., ::-1])[..., ::-1], torch.from_numpy(pixels.copy()).permute(2, 0, 1),
+        torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous(),
+    ]  # fmt: skip
+    tensor, _, _ = processor(kinds, process_res=112, perform_normalization=False)
+    assert tensor.dtype == torch.uint8
+    assert tensor.is_contiguous()
+    for one in tensor:
+        assert (one.int() - tensor[0].int()).abs().max() <= 1  # planar sums run in another order
+    wanted = reference(pixels, 112)
+    assert largest_difference(tensor[0].permute(1, 2, 0).numpy(), wanted) <= 1
+
+
+def test_normalised_output_is_the_float_of_the_eight_bit_output(processor):
+    pictures = [photo(90, 60, 1), photo(90, 60, 2)]
+    as_float, _, _ = processor(pictures, process_res=70)
+    as_bytes, _, _ = processor(pictures, process_res=70, perform_normalization=False)
+    assert as_float.dtype == torch.float32
+    assert as_float.shape == as_bytes.shape == (2, 3, 42, 70)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close((as_float * std + mean) * 255, as_bytes.float(), atol=1e-3, rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(30, 200), st.integers(30, 200)), min_size=1, max_size=12), st.integers(1, 9))
+def test_order_and_pixels_do_not_depend_on_the_number_of_workers(processor, sizes, workers):
+    pictures = [photo(width, height, seed) for seed, (width, height) in enumerate(sizes)]
+    with InputProcessor() as alone:
+        one_by_one = list(alone.iterate(pictures, 56, "lower_bound_crop", num_workers=1))
+    together = list(processor.iterate(pictures, 56, "lower_bound_crop", num_workers=workers))
+    assert [one.index for one in together] == list(range(len(pictures)))
+    for a, b in zip(one_by_one, together, strict=True):
+        np.testing.assert_array_equal(a.pixels, b.pixels)
+
+
+def test_worker_processes_give_what_threads_give(processor, tmp_path):
+    inputs = [
+        photo(120, 90, 0),
+        jpeg(seed=1),
+        write(tmp_path / "a.jpg", jpeg(seed=2)),
+        Image.fromarray(photo(90, 120, 3)),
+    ]
+    bad = [b"nonsense", tmp_path / "missing.jpg"]
+    threads = list(processor.iterate(inputs + bad, 98, on_error="skip"))
+    with InputProcessor(executor="process") as in_processes:
+        processes = list(in_processes.iterate(inputs + bad, 98, num_workers=2, on_error="skip"))
+    for a, b in zip(threads[:4], processes[:4], strict=True):
+        np.testing.assert_array_equal(a.pixels, b.pixels)
+        assert (a.index, a.label, a.plan) == (b.index, b.label, b.plan)
+    assert [str(one.error) for one in threads[4:]] == [str(one.error) for one in processes[4:]]
+    assert [type(one.error) for one in processes[4:]] == [ImageDecodeError, ImageReadError]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured_and_can_be_ignored(processor, orientation):
+    data = jpeg(150, 100, exif=exif_block(orientation))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    stored = np.asarray(Image.open(io.BytesIO(data)))
+    matrix = K[None]
+    for image in (data, Image.open(io.BytesIO(data))):
+        tensor, _, intrinsics = processor([image], None, matrix, 140, perform_normalization=False)
+        assert largest_difference(tensor[0].permute(1, 2, 0).numpy(), reference(upright, 140)) <= 1
+        plan = plan_resize(upright.shape[:2], 140)
+        np.testing.assert_allclose(intrinsics[0], plan.transform_intrinsics(K), rtol=1e-6)
+    tensor, _, _ = processor([data], process_res=140, perform_normalization=False, exif="ignore")
+    assert largest_difference(tensor[0].permute(1, 2, 0).numpy(), reference(stored, 140)) <= 1
+
+
+def test_an_upright_tiff_is_not_turned_twice(processor):
+    image = Image.fromarray(photo(60, 40, 0))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    data = encoded(image, "TIFF", exif=exif)
+    tensor, _, _ = processor([data, Image.open(io.BytesIO(data))], process_res=56, perform_normalization=False)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    for one in tensor:
+        assert largest_difference(one.permute(1, 2, 0).numpy(), reference(upright, 56)) <= 1
+
+
+def test_views_of_different_sizes_are_cut_to_the_smallest_with_a_warning(processor, caplog):
+    pictures = [photo(120, 90, 0), photo(90, 120, 1)]
+    with caplog.at_level(logging.WARNING):
+        tensor, _, _ = processor(pictures, process_res=112, perform_normalization=False)
+    assert tensor.shape == (2, 3, 84, 84)
+    assert "image 0 (array 90x120x3) 112x84" in caplog.text
+    np.testing.assert_array_equal(
+        tensor[0], processor(pictures[:1], process_res=112, perform_normalization=False).tensor[0, :, :, 14:98]
+    )
+
+
+def test_views_of_different_sizes_can_be_refused(processor):
+    with pytest.raises(ShapeMismatchError, match=r"112x84.*84x112") as caught:
+        processor([photo(120, 90, 0), photo(90, 120, 1)], process_res=112, mixed_sizes="refuse")
+    assert isinstance(caught.value, ValueError)
+
+
+def test_cameras_follow_their_pictures_and_the_callers_arrays_stay_as_they_are(processor):
+    intrinsics = np.stack([K, 2 * K]).astype(np.float64)
+    extrinsics = np.tile(np.eye(4), (2, 1, 1))
+    before = intrinsics.copy(), extrinsics.copy()
+    tensor, ext, ixt = processor([photo(120, 80, 0), photo(120, 80, 1)], extrinsics, intrinsics, 60, "upper_bound_crop")
+    assert tensor.shape == (2, 3, 28, 56)
+    assert ext.dtype == ixt.dtype == torch.float32
+    np.testing.assert_array_equal(ext, extrinsics)
+    np.testing.assert_allclose(ixt[0], [[150, 0, 28], [0, 155, 14], [0, 0, 1]], rtol=1e-6)
+    np.testing.assert_array_equal(intrinsics, before[0])
+    np.testing.assert_array_equal(extrinsics, before[1])
+
+
+@pytest.mark.parametrize(
+    ("cameras", "error", "message"),
+    [
+        ({"intrinsics": K[None]}, ShapeMismatchError, "intrinsics: 1 matrices for 2 images"),
+        ({"extrinsics": np.zeros((3, 4, 4))}, ShapeMismatchError, "extrinsics: 3 matrices for 2 images"),
+        ({"intrinsics": np.stack([K, K * np.nan])}, InvalidInputError, "intrinsics of image 1: contains NaN"),
+        (
+            {"extrinsics": np.full((2, 4, 4), np.inf)},
+            InvalidInputError,
+            "extrinsics of image 0: contains NaN or infinity",
+        ),
+        ({"extrinsics": np.zeros((2, 3, 4))}, InvalidInputError, r"must be \(N, 4, 4\), not \(2, 3, 4\)"),
+        ({"intrinsics": "focal"}, InvalidInputError, "not an array of numbers"),
+    ],
+    ids=["too few", "too many", "NaN", "infinite", "3x4", "no numbers"],
+)
+def test_cameras_that_do_not_fit_are_refused(processor, cameras, error, message):
+    with pytest.raises(error, match=message):
+        processor([photo(60, 60, 0)] * 2, process_res=56, **cameras)
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[object, type, str]]:
+    (folder / "folder.jpg").mkdir()
+    truncated = jpeg(200, 150)
+    sliver = encoded(np.zeros((2, 900, 3), np.uint8), "PNG")
+    return {
+        "missing file": (folder / "missing.jpg", ImageReadError, "missing.jpg: no such file"),
+        "folder": (folder / "folder.jpg", ImageReadError, "folder.jpg: is a folder"),
+        "empty file": (write(folder / "empty.jpg", b""), ImageReadError, "empty.jpg: the file is empty"),
+        "text": (write(folder / "text.jpg", b"hello " * 99), ImageDecodeError, "text.jpg: not an image"),
+        "truncated": (write(folder / "cut.jpg", truncated[:4000]), ImageDecodeError, "cut.jpg: truncated"),
+        "no pixels": (np.zeros((0, 5, 3), np.uint8), ImageSizeError, "no pixels"),
+        "dtype": (np.zeros((20, 20, 3)), ImageTypeError, "float64"),
+        "channels": (np.zeros((20, 20, 7), np.uint8), ImageTypeError, "HxWx3"),
+        "sliver": (write(folder / "sliver.png", sliver), ImageSizeError, "sliver"),
+        "no image": (object(), ImageTypeError, "image 1 is a object"),
+    }  # fmt: skip
+
+
+def test_each_bad_input_raises_one_clear_error_and_can_be_skipped(processor, tmp_path):
+    good = photo(60, 60, 0)
+    for name, (bad, error, message) in bad_inputs(tmp_path).items():
+        with pytest.raises(error, match=message):
+            processor([good, bad, good], process_res=56)
+        batch = processor(
+            [good, bad, good], np.tile(np.eye(4), (3, 1, 1)) * [[[1]], [[2]], [[3]]], process_res=56, on_error="skip"
+        )
+        assert batch.tensor.shape == (2, 3, 56, 56), name
+        assert [one.index for one in batch.images] == [0, 2]
+        assert batch.extrinsics[:, 0, 0].tolist() == [1, 3]
+        assert [(one.index, type(one.error)) for one in batch.failures] == [(1, error)]
+
+
+def test_when_no_image_can_be_used_the_first_error_is_raised_even_when_skipping(processor):
+    with pytest.raises(ImageReadError, match=r"a\.jpg"):
+        processor(["a.jpg", "b.jpg"], on_error="skip")
+
+
+def test_skipping_one_by_one_leaves_a_failure_in_its_place(processor):
+    results = list(processor.iterate([photo(60, 60, 0), b"?", photo(60, 60, 1)], 56, on_error="skip"))
+    assert [isinstance(one, ImageFailure) for one in results] == [False, True, False]
+    assert results[1].label == "image 1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_workers": 0}, "num_workers=0"),
+        ({"num_workers": 2.0}, "num_workers=2.0"),
+        ({"on_error": "ignore"}, "'raise' or 'skip'"),
+        ({"exif": True}, "'apply' or 'ignore'"),
+        ({"process_res": 5}, "process_res=5"),
+        ({"process_res_method": "fit"}, "upper_bound_resize"),
+        ({"mixed_sizes": "stretch"}, "'crop' or 'refuse'"),
+    ],
+    ids=str,
+)
+def test_options_that_are_not_accepted_are_refused_before_anything_is_read(processor, options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        processor(["never read.jpg"], **options)
+
+
+def test_an_unknown_executor_is_refused():
+    with pytest.raises(InvalidInputError, match="'thread' or 'process'"):
+        InputProcessor(executor="fiber")
+
+
+def test_a_closed_processor_starts_again_when_it_is_used(processor):
+    processor.close()
+    assert processor([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)

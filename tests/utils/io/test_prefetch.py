@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from depth_anything_3.utils.io.prefetch import ordered_map
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with ThreadPoolExecutor(3) as pool:
+        yield pool
+
+
+@given(st.integers(0, 30), st.integers(1, 8))
+def test_results_come_in_order_with_their_indices(pool, count, ahead):
+    results = ordered_map(pool, lambda index, item: (index, item), range(100, 100 + count), ahead=ahead)
+    assert list(results) == [(index, 100 + index) for index in range(count)]
+
+
+def test_no_more_than_the_bound_is_drawn_ahead(pool):
+    drawn = []
+
+    def items():
+        for item in range(1000):
+            drawn.append(item)
+            yield item
+
+    results = ordered_map(pool, lambda index, item: item, items(), ahead=4)
+    assert drawn == []
+    for taken in range(10):
+        next(results)
+        assert len(drawn) <= taken + 1 + 4
+
+
+def test_an_error_comes_at_its_place_in_the_order(pool):
+    def work(index: int, item: int) -> int:
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    results = ordered_map(pool, work, range(10), ahead=8)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+
+
+def test_leaving_early_cancels_what_has_not_begun():
+    begun = []
+    gate = threading.Event()
+
+    def work(index: int, item: int) -> int:
+        begun.append(item)
+        if item:
+            gate.wait(10)
+        return item
+
+    with ThreadPoolExecutor(1) as pool:
+        results = ordered_map(pool, work, range(100), ahead=10)
+        assert next(results) == 0
+        results.close()  # the only worker is held by item 1
+        gate.set()
+    assert begun in ([0], [0, 1])
