@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does; read when torch is first imported
 import torch
 
 from depth_anything_3.api import DepthAnything3
 from seeded import seeded_array
 
 SHARED = Path(__file__).parents[2] / "shared"
-DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Torch's threads spin for one another: where other work shares the cores, two took five times as long as one."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

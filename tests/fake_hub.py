@@ -11,6 +11,8 @@ from types import TracebackType
 
 REPOSITORY = "test/DA3-SMALL"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HANG_UP = 0
+"""In place of a status: end the connection without an answer."""
 
 
 @dataclass
@@ -19,7 +21,7 @@ class FakeHub:
 
     Attributes:
         folder: what is served.
-        refuses: file -> (status, the hub's error code) to answer with in its place; status 0 hangs up.
+        refuses: file -> (status, the hub's error code) to answer with in its place.
         requests: method, path and token of each request, in order.
     """
 
@@ -65,7 +67,7 @@ class FakeHub:
             status, code = 404, "RepoNotFound"
         elif status == 200 and not (self.folder / name).is_file():
             status, code = 404, "EntryNotFound"
-        if status == 0:
+        if status == HANG_UP:
             return
         request.send_response(status)
         request.send_header("X-Repo-Commit", COMMIT)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -178,11 +179,11 @@ class DepthAnything3(nn.Module):
             exif=exif,
             mixed_sizes=mixed_sizes,
         )
-        given = batch.extrinsics
+        given = None if extrinsics is None else _in_float64(extrinsics)[[one.index for one in batch.images]]
         prediction = self._run(
             batch.tensor[None],
             [batch.images],
-            extrinsics=None if given is None else torch.from_numpy(normalize_extrinsics(given.numpy()))[None],
+            extrinsics=None if given is None else torch.from_numpy(normalize_extrinsics(given))[None],
             intrinsics=None if batch.intrinsics is None else batch.intrinsics[None],
             export_feat_layers=export_feat_layers or (),
             infer_gs=infer_gs,
@@ -193,7 +194,7 @@ class DepthAnything3(nn.Module):
         if given is not None and batch.intrinsics is not None and prediction.extrinsics is not None:
             prediction.intrinsics = batch.intrinsics.numpy()
             prediction.extrinsics, divisor = align_poses(
-                given.numpy(), prediction.extrinsics, to_given=align_to_input_ext_scale
+                given, prediction.extrinsics, to_given=align_to_input_ext_scale
             )
             prediction.depth /= np.float32(divisor)
         if export_dir is not None:
@@ -339,6 +340,11 @@ def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if isinstance(dtype, str) and dtype in accepted:
         return accepted[dtype]
     raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or None")
+
+
+def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor
+    """Camera matrices without loss: float32 would move a camera in map coordinates by half a metre."""
+    return np.asarray(matrices.detach().cpu() if isinstance(matrices, torch.Tensor) else matrices, np.float64)
 
 
 def _log_failure(failure: ImageFailure) -> None:

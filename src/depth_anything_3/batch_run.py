@@ -11,11 +11,13 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depth_anything_3.errors import ImageReadError, InvalidInputError
+from depth_anything_3.errors import ImageReadError, ImageSizeError, InvalidInputError
 from depth_anything_3.export import export, parse_formats
+from depth_anything_3.utils.io.failure import ImageFailure, OnError
+from depth_anything_3.utils.io.input_processor import InputProcessor
 
 if TYPE_CHECKING:
-    from depth_anything_3.api import DepthAnything3, ImageFailure
+    from depth_anything_3.api import DepthAnything3
 
 __all__ = ["RunReport", "export_names", "find_images", "run_images", "run_scene"]
 
@@ -105,6 +107,16 @@ def export_names(paths: Sequence[Path]) -> list[str]:
     return result
 
 
+def check_options(**options: Any) -> None:  # Any: the options of InputProcessor.iterate
+    """Refuse options of the input pipeline that are not accepted, before anything is read.
+
+    Raises:
+        InvalidInputError: an option is not accepted.
+    """
+    with InputProcessor() as processor:
+        processor.iterate([], **options)
+
+
 def run_images(
     model: DepthAnything3,
     paths: Sequence[Path],
@@ -163,11 +175,18 @@ def run_scene(
         options: passed on to `DepthAnything3.inference`.
 
     Raises:
-        DA3Error: no view can be read, or with `on_error="raise"` the first view's error.
+        DA3Error: with `on_error="raise"`, the first view's error; with "skip" it is in the report.
     """
     parse_formats(export_format)
     began = time.perf_counter()
-    prediction = model.inference(paths, **options)
+    try:
+        prediction = model.inference(paths, **options)
+    except (ImageReadError, ImageSizeError) as error:
+        if OnError(options.get("on_error", OnError.RAISE)) is OnError.RAISE:
+            raise
+        name = str(paths[0]) if len(paths) == 1 else f"all {len(paths)} views"
+        failed = [{"image": name, "error": str(error)}]
+        return RunReport(failures=failed, wall_seconds=time.perf_counter() - began, export_dir=os.fspath(export_dir))
     exporting = time.perf_counter()
     export(prediction, Path(export_dir), export_format)
     done = time.perf_counter()

@@ -18,7 +18,7 @@ _RANSAC_FROM = 10  # views
 _RANSAC_ROUNDS = 10
 _RANSAC_SEED = 42
 _SMALLEST_SPREAD = 0.1
-_ROUNDING = 1e-6  # relative; poses are float32, so that what is smaller than this is no measurement
+_COLLINEAR = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,11 @@ def normalize_extrinsics(extrinsics: FloatArray) -> npt.NDArray[np.float32]:
     Returns:
         (N, 4, 4) float32 w2c.
     """
-    poses = np.asarray(extrinsics, np.float32)
-    poses = (poses @ rigid_inverse(poses[:1])).astype(np.float32)
+    poses = np.asarray(extrinsics, np.float64)
+    poses = poses @ rigid_inverse(poses[:1])
     distances = np.sort(np.linalg.norm(rigid_inverse(poses)[:, :3, 3], axis=1))
-    poses[:, :3, 3] /= max(distances[(len(distances) - 1) // 2], np.float32(_SMALLEST_SPREAD))
-    return poses
+    poses[:, :3, 3] /= max(distances[(len(distances) - 1) // 2], _SMALLEST_SPREAD)
+    return poses.astype(np.float32)
 
 
 def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similarity:
@@ -82,22 +82,32 @@ def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similari
     """
     given = rigid_inverse(np.asarray(given_w2c, np.float64))
     predicted = rigid_inverse(np.asarray(predicted_w2c, np.float64))
-    fit = _umeyama(given[:, :3, 3], predicted[:, :3, 3]) or _fit_by_orientation(given, predicted)
-    if len(given) < _RANSAC_FROM:
-        return fit
-    return _ransac(given[:, :3, 3], predicted[:, :3, 3], fit)
+    # Centres as seen from the first, less their rounding, which must not become the scale of a camera that only turns.
+    origin = given[0, :3, 3].copy()
+    centres = given[:, :3, 3] - origin
+    centres[np.abs(centres) <= _rounding(given_w2c)] = 0.0
+    given[:, :3, 3] = centres
+    fit = _umeyama(centres, predicted[:, :3, 3]) or _fit_by_orientation(given, predicted)
+    if len(given) >= _RANSAC_FROM:
+        fit = _ransac(centres, predicted[:, :3, 3], fit)
+    return Similarity(fit.rotation, fit.translation - fit.scale * fit.rotation @ origin, fit.scale)
+
+
+def _rounding(poses: FloatArray) -> float:
+    """How far apart equal camera centres can come out, by the precision (float32 or 64) that the poses need."""
+    stored = np.float32 if np.array_equal(poses, np.asarray(poses, np.float32)) else np.float64
+    return float(8 * np.finfo(stored).eps * np.abs(np.asarray(poses)[:, :3, 3]).max())
 
 
 def _umeyama(source: FloatArray, target: FloatArray) -> Similarity | None:
     """Least-squares similarity from (N, 3) to (N, 3) points; None where they leave the rotation open."""
-    source_spread, target_spread = _spread(source), _spread(target)
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     u, d, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean) / len(source))
-    if source_spread == 0 or target_spread == 0 or d[1] <= _ROUNDING * d[0]:
+    if d[1] <= _COLLINEAR * d[0]:
         return None
     sign = np.array([1.0, 1.0, -1.0 if np.linalg.det(u) * np.linalg.det(vt) < 0 else 1.0])
     rotation = (u * sign) @ vt
-    scale = float((d * sign).sum() / source_spread**2)
+    scale = float((d * sign).sum() / _spread(source) ** 2)
     return Similarity(rotation, target_mean - scale * rotation @ source_mean, scale)
 
 
@@ -112,9 +122,8 @@ def _fit_by_orientation(source: FloatArray, target: FloatArray) -> Similarity:
 
 
 def _spread(points: FloatArray) -> float:
-    """Root mean square distance of (N, 3) points from their mean; 0 where it is but rounding of the coordinates."""
-    spread = float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum() / len(points)))
-    return spread if spread > _ROUNDING * np.abs(points).max() else 0.0
+    """Root mean square distance of (N, 3) points from their mean."""
+    return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum() / len(points)))
 
 
 def _ransac(source: FloatArray, target: FloatArray, first: Similarity) -> Similarity:
@@ -155,10 +164,9 @@ def align_poses(given_w2c: FloatArray, predicted_w2c: FloatArray, *, to_given: b
     predicted = np.tile(np.eye(4), (len(predicted_w2c), 1, 1))
     predicted[:, :3] = predicted_w2c
     sure = np.isfinite(predicted).all(axis=(1, 2))  # a pose from rays can be undefined for a view without structure
-    if not sure.any():
-        return np.asarray(given_w2c)[:, :3] if to_given else np.asarray(given_w2c), 1.0
-    similarity = fit_similarity(np.asarray(given_w2c)[sure], predicted[sure])
+    given = np.asarray(given_w2c, np.float64)
+    unmoved = Similarity(np.eye(3), np.zeros(3), 1.0)
+    similarity = fit_similarity(given[sure], predicted[sure]) if sure.any() else unmoved
     if to_given:
-        return np.asarray(given_w2c)[:, :3], similarity.scale
-    moved = similarity.move_poses(rigid_inverse(np.asarray(given_w2c, np.float64)))
-    return rigid_inverse(moved).astype(np.float32), 1.0
+        return given[:, :3].astype(np.float32), similarity.scale
+    return rigid_inverse(similarity.move_poses(rigid_inverse(given))).astype(np.float32), 1.0

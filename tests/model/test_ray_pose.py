@@ -27,9 +27,9 @@ def rays_of_camera(rows, cols, *, focal, rotation, centre):
     return ray[None, None], torch.ones(1, 1, rows, cols)
 
 
-def noisy_rays(seed=0, views=2):
+def noisy_rays(seed=0, views=2, size=(16, 24)):
     generator = torch.Generator().manual_seed(seed)
-    ray, _ = rays_of_camera(16, 24, focal=(1.5, 1.2), rotation=torch.eye(3), centre=torch.zeros(3))
+    ray, _ = rays_of_camera(*size, focal=(1.5, 1.2), rotation=torch.eye(3), centre=torch.zeros(3))
     ray = ray.repeat(1, views, 1, 1, 1)
     ray = ray + 0.05 * torch.randn(ray.shape, generator=generator)
     return ray, 1 + torch.rand(ray.shape[:-1], generator=generator)
@@ -82,8 +82,9 @@ def test_another_seed_draws_other_samples():
     assert not torch.equal(first.focal, second.focal)
 
 
-def test_scenes_of_a_batch_are_solved_alone():
-    ray, confidence = (torch.cat(x) for x in zip(noisy_rays(1), noisy_rays(2), strict=True))
+@pytest.mark.parametrize("size", [(16, 24), (100, 100)], ids=["few cells", "more than are refitted, so drawn"])
+def test_scenes_of_a_batch_are_solved_alone(size):
+    ray, confidence = (torch.cat(x) for x in zip(noisy_rays(1, size=size), noisy_rays(2, size=size), strict=True))
     together = pose_from_rays(ray, confidence)
     for scene in range(2):
         alone = pose_from_rays(ray[scene : scene + 1], confidence[scene : scene + 1])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import depth_png, depth_vis, npz
 from depth_anything_3.prediction import Prediction
 
@@ -30,15 +30,22 @@ _WRITERS: dict[ExportFormat, Callable[[Prediction, Path, str | None], list[Path]
 }
 
 
+_UPSTREAM_ONLY = ("glb", "colmap", "feat_vis", "gs_ply", "gs_video")
+
+
 def parse_formats(names: str) -> tuple[ExportFormat, ...]:
     """The formats in a string such as "npz-depth_vis".
 
     Raises:
         InvalidInputError: a name is unknown.
+        UnsupportedError: it is one of upstream's that this version does not write.
     """
     known = {one.value: one for one in ExportFormat}
     parts = [part for part in names.split("-") if part]
     unknown = [part for part in parts if part not in known]
+    later = [part for part in unknown if part in _UPSTREAM_ONLY]
+    if later:
+        raise UnsupportedError(f"export format {later[0]!r} is not in this version; there are: {', '.join(known)}")
     if unknown or not parts:
         raise InvalidInputError(
             f"export format {unknown[0] if unknown else names!r} is unknown; "

@@ -44,7 +44,7 @@ def colorize_depth(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         (H, W, 3) uint8 RGB; near is red, far is blue.
     """
     value = np.zeros(depth.shape, np.float32)  # unknown depths count as infinitely far
-    known = np.isfinite(depth) & (depth > 0)
+    known = depth > 0
     value[known] = 1.0 / depth[known]
     low, high = np.percentile(value[known], (2, 98)) if known.sum() > _FEW else (0.0, 0.0)
     if low == high:

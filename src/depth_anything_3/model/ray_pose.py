@@ -85,6 +85,10 @@ def pose_from_rays(ray: Tensor, confidence: Tensor, *, generator: torch.Generato
         than four others gets NaN.
     """
     batch, views, rows, cols, _ = ray.shape
+    if generator is None and batch > 1:
+        # Each scene draws anew: its poses do not depend on how much another one drew before it.
+        scenes = [pose_from_rays(*scene) for scene in zip(torch.split(ray, 1), torch.split(confidence, 1), strict=True)]
+        return RayPose(*(torch.cat(parts) for parts in zip(*scenes, strict=True)))
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     source = _cell_centres(rows, cols, ray.device)

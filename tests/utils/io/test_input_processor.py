@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import io
 import logging
+import pickle
 import zlib
 from pathlib import Path
 
@@ -230,9 +232,23 @@ def test_each_bad_input_raises_one_clear_error_and_can_be_skipped(processor, tmp
         assert [(one.index, type(one.error)) for one in batch.failures] == [(1, error)]
 
 
-def test_when_no_image_can_be_used_the_first_error_is_raised_even_when_skipping(processor):
-    with pytest.raises(ImageReadError, match=r"a\.jpg"):
+def test_when_no_image_can_be_used_an_error_names_them_even_when_skipping(processor):
+    with pytest.raises(ImageReadError, match=r"none of the 2 images.*a\.jpg: no such file; b\.jpg: no such file"):
         processor(["a.jpg", "b.jpg"], on_error="skip")
+    with pytest.raises(ImageReadError, match=r"^a\.jpg: no such file"):
+        processor(["a.jpg"], on_error="skip")
+
+
+def test_an_empty_list_is_refused(processor):
+    with pytest.raises(InvalidInputError, match="empty"):
+        processor([])
+
+
+def test_a_processor_can_be_copied_and_pickled_after_use(processor):
+    processor([photo(60, 60, 0)], process_res=56)
+    for twin in (copy.deepcopy(processor), pickle.loads(pickle.dumps(processor))):
+        assert twin([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)
+        twin.close()
 
 
 def test_skipping_one_by_one_leaves_a_failure_in_its_place(processor):

@@ -49,6 +49,17 @@ def test_an_error_comes_at_its_place_in_the_order(pool):
         next(results)
 
 
+def test_an_error_of_the_source_comes_after_what_it_had_given(pool):
+    def items():
+        yield from range(5)
+        raise OSError("the camera is gone")
+
+    results = ordered_map(pool, lambda index, item: item, items(), ahead=8)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(OSError, match="camera is gone"):
+        next(results)
+
+
 def test_leaving_early_cancels_what_has_not_begun():
     begun = []
     gate = threading.Event()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
-from depth_anything_3.utils.io.source import as_list, as_source, read_file
+from depth_anything_3.utils.io.source import as_source, check_several, read_file
 
 
 class AnyPath:
@@ -71,12 +71,12 @@ def test_an_array_without_pixels_is_refused(image):
 )
 def test_a_single_image_in_place_of_a_list_is_refused(single):
     with pytest.raises(InvalidInputError, match="a list of one"):
-        as_list(single)
+        check_several(single)
 
 
-def test_an_empty_list_is_refused():
-    with pytest.raises(InvalidInputError, match="empty"):
-        as_list([])
+def test_what_cannot_be_gone_through_is_refused():
+    with pytest.raises(InvalidInputError, match="give a list"):
+        check_several(None)
 
 
 def test_unreadable_paths_are_refused_each_with_its_own_reason(tmp_path):

@@ -24,24 +24,20 @@ def same_size_batches(
     Args:
         images: prepared pictures, in order.
         batch_size: most pictures in a batch.
-        window: most pictures held back; when full, the oldest one's batch goes as it is.
+        window: how far ahead of the oldest picture held back one may look; then its batch goes as it is.
     """
     groups: dict[tuple[int, int], list[PreparedImage]] = {}  # oldest group first
-    held = 0
     for image in images:
         if isinstance(image, ImageFailure):
             yield image
-            continue
-        size = image.plan.result_hw
-        groups.setdefault(size, []).append(image)
-        held += 1
-        if len(groups[size]) < batch_size:
-            if held < window:
-                continue
-            size = next(iter(groups))
-        batch = groups.pop(size)
-        held -= len(batch)
-        yield batch
+        else:
+            size = image.plan.result_hw
+            groups.setdefault(size, []).append(image)
+            if len(groups[size]) == batch_size:
+                yield groups.pop(size)
+        # By place, not by number held: batches that fill up behind a lone picture must not put it off for ever.
+        while groups and image.index - next(iter(groups.values()))[0].index >= window - 1:
+            yield groups.pop(next(iter(groups)))
     yield from groups.values()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any
 
@@ -21,11 +23,14 @@ from depth_anything_3.utils.io.normalize import normalize, normalized_levels
 from depth_anything_3.utils.io.prefetch import ordered_map
 from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PreparedImage
 from depth_anything_3.utils.io.resize_plan import ProcessResMethod, center_crop, crop_intrinsics
-from depth_anything_3.utils.io.source import ImageInput, as_list
+from depth_anything_3.utils.io.source import ImageInput, check_several
 
-__all__ = ["ExecutorKind", "InputProcessor", "MixedSizes", "ProcessedBatch"]
+__all__ = ["ExecutorKind", "InputProcessor", "MixedSizes", "ProcessedBatch", "usable_cores"]
 
 logger = logging.getLogger(__name__)
+
+_PREPARERS_KEPT = 8
+_FAILURES_TOLD = 10
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -94,6 +99,7 @@ class InputProcessor:
         self._kind = ExecutorKind(executor)
         self._pool: Executor | None = None
         self._pool_size = 0
+        self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(ImagePreparer)
         self._levels = normalized_levels()
 
     def __call__(
@@ -118,7 +124,7 @@ class InputProcessor:
             intrinsics: (N, 3, 3) camera matrices in pixels of the upright source pictures, or None.
             process_res: length in pixels of the bounded side, at least 14.
             process_res_method: which side is bounded, and how sides become multiples of 14.
-            num_workers: images prepared at a time.
+            num_workers: images prepared at a time, at most one for each core of this process.
             perform_normalization: False returns the 8-bit pictures, to be normalised where the network is.
             on_error: "raise" at the first image that cannot be used, or "skip" it (and its camera).
             exif: "apply" turns pictures upright by their EXIF orientation, "ignore" leaves them, as upstream does.
@@ -133,7 +139,10 @@ class InputProcessor:
                 ShapeMismatchError name an image that is none, has no usable size, or does not fit the others.
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
         """
-        inputs = as_list(image)
+        check_several(image)
+        inputs = list(image)
+        if not inputs:
+            raise InvalidInputError("the list of images is empty")
         mixed = MixedSizes(mixed_sizes)
         ext = _cameras(extrinsics, "extrinsics", (4, 4), len(inputs))
         ixt = _cameras(intrinsics, "intrinsics", (3, 3), len(inputs))
@@ -148,7 +157,11 @@ class InputProcessor:
             else:
                 images.append(result)
         if not images:
-            raise failures[0].error
+            first = failures[0].error
+            if len(failures) == 1:
+                raise first
+            listed = "; ".join(str(one.error) for one in failures[:_FAILURES_TOLD])
+            raise type(first)(f"none of the {len(failures)} images can be used: {listed}") from first
         kept = [one.index for one in images]
         matrices = None if ixt is None else [one.plan.transform_intrinsics(ixt[one.index]) for one in images]
         pixels, matrices = _unify(images, matrices, mixed)
@@ -184,7 +197,8 @@ class InputProcessor:
         Raises:
             InvalidInputError, ImageReadError, ImageDecodeError: as for a call, at that image's place in the order.
         """
-        preparer = ImagePreparer(process_res, process_res_method, exif)
+        check_several(images)
+        preparer = self._preparer(process_res, process_res_method, exif)
         work = preparer if OnError(on_error) is OnError.RAISE else preparer.attempt
         return ordered_map(self._workers(num_workers), work, images, ahead=2 * num_workers)
 
@@ -202,11 +216,16 @@ class InputProcessor:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle and copy take; workers and caches stay behind
+        return partial(InputProcessor, executor=self._kind), ()
+
     def _workers(self, count: int) -> Executor:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InvalidInputError(f"num_workers={count!r}: give a whole number, 1 or more")
+        # One worker a core at most: more of them fight over the cores and hold a full-size bitmap each.
+        count = min(count, usable_cores())
         if self._pool is None or self._pool_size != count:
-            self.close()
+            self._pool = None  # not closed: a stream may still draw from it; its workers end with the last of them
             if self._kind is ExecutorKind.THREAD:
                 self._pool = ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
             else:
@@ -222,6 +241,13 @@ class InputProcessor:
         for one, target in zip(pixels, batch, strict=True):
             normalize(one, self._levels, target)
         return batch
+
+
+def usable_cores() -> int:
+    """Cores this process may use; on a cluster that can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cameras(matrices: Any, name: str, shape: tuple[int, int], count: int) -> npt.NDArray[np.floating] | None:

@@ -23,16 +23,29 @@ def ordered_map(
     nothing. Closing the iterator early cancels what has not begun.
 
     Raises:
-        Exception: whatever `work` raised, at that item's place in the order.
+        Exception: whatever `work` raised, at that item's place in the order; whatever `items` raised, after the results
+            of those it had given.
     """
     numbered = enumerate(items)
     pending: deque[Future[Result]] = deque()
+    ended: Exception | None = None
+
+    def refill() -> None:
+        nonlocal ended
+        try:
+            for index, item in islice(numbered, ahead - len(pending)):
+                pending.append(executor.submit(work, index, item))
+        except Exception as error:  # the caller's generator may raise anything
+            ended = error
+
     try:
-        pending.extend(executor.submit(work, index, item) for index, item in islice(numbered, ahead))
+        refill()
         while pending:
             result = pending.popleft().result()
-            pending.extend(executor.submit(work, index, item) for index, item in islice(numbered, 1))
+            refill()
             yield result
+        if ended is not None:
+            raise ended
     finally:
         for future in pending:
             future.cancel()

@@ -52,7 +52,7 @@ class PreparedImage:
         label: how it is named in messages and reports.
         pixels: (3, height, width) uint8 RGB, upright.
         plan: the geometry that led there.
-        decode_seconds, resample_seconds: time its worker spent on each.
+        decode_seconds, resample_seconds: time its worker spent on each; decoding includes reading the file.
     """
 
     index: int
@@ -99,8 +99,8 @@ class ImagePreparer:
             ImageDecodeError: it is not a whole, readable picture.
             ImageSizeError: empty, too large, or too thin for a usable result.
         """
-        source = as_source(image, index)
         began = time.perf_counter()
+        source = as_source(image, index)
         pixels, orientation = self._pixels(source)
         decoded = time.perf_counter()
         stored_hw = pixels.shape[1:] if source.planar else pixels.shape[:2]
@@ -118,17 +118,17 @@ class ImagePreparer:
 
     def _pixels(self, source: ImageSource) -> tuple[npt.NDArray[np.uint8], int]:
         """Pixels as stored and their EXIF orientation."""
-        data = source.data
+        data, label = source.data, source.label
         if isinstance(data, np.ndarray):
             return data, 1
         if isinstance(data, Image.Image):
-            pixels = pixels_of(data, source.label)
+            pixels = pixels_of(data, label)
             return pixels, 1 if data.format == "TIFF" else read_orientation(data.info.get("exif", b""))
         encoded = read_file(data) if isinstance(data, Path) else data
-        header = probe(encoded, source.label)
+        header = probe(encoded, label)
         # Before decoding: a picture that cannot be used should cost nothing.
-        self._plan(header.stored_hw, header.exif_orientation, source.label)
-        return decode(encoded, header, source.label), header.exif_orientation
+        self._plan(header.stored_hw, header.exif_orientation, label)
+        return decode(encoded, header, label), header.exif_orientation
 
     def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:
         if self.exif is Exif.IGNORE:

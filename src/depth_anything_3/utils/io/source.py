@@ -18,7 +18,7 @@ from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeErr
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageInput", "ImageSource", "as_list", "as_source", "read_file"]
+__all__ = ["ImageInput", "ImageSource", "as_source", "check_several", "read_file"]
 
 ImageInput = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
@@ -48,18 +48,17 @@ class ImageSource:
     planar: bool = False
 
 
-def as_list(images: Iterable[ImageInput]) -> list[ImageInput]:
-    """The images of one batch as a list, refusing a single image given in place of one.
+def check_several(images: Iterable[ImageInput]) -> None:
+    """Refuse a single image in place of several: a path would be taken letter by letter, an array row by row.
 
     Raises:
-        InvalidInputError: the list is empty, or not a list.
+        InvalidInputError: it is one image, or nothing to go through.
     """
-    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)) or hasattr(images, "dtype"):
-        raise InvalidInputError("give a list of images; for one image, a list of one")
-    listed = list(images)
-    if not listed:
-        raise InvalidInputError("the list of images is empty")
-    return listed
+    single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)) or hasattr(
+        images, "dtype"
+    )
+    if single or not isinstance(images, Iterable):
+        raise InvalidInputError("give a list of images, or another iterable; for one image, a list of one")
 
 
 def as_source(image: ImageInput, index: int = 0) -> ImageSource:

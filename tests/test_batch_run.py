@@ -1,0 +1,209 @@
+"""From files and folders to files of results: what is found, how results are called, and what the report says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from depth_anything_3.batch_run import export_names, find_images, run_images, run_scene
+from depth_anything_3.errors import ExportError, ImageDecodeError, ImageReadError, InvalidInputError
+from seeded import seeded_images_uint8
+
+SMALL = {"process_res": 56, "num_workers": 2}
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+# Which pictures
+
+
+def found_in(folder: Path, *sources: str, extensions: str = "png,jpg") -> list[str]:
+    found = find_images([str(folder / source) for source in sources], extensions)
+    return [path.relative_to(folder).as_posix() for path in found]
+
+
+def test_a_folder_gives_its_own_pictures_sorted_by_name(tmp_path):
+    touch(tmp_path, "b.jpg", "a.png", "C.JPG", "notes.txt", "inner/d.jpg", "folder.jpg/e.jpg")
+    assert found_in(tmp_path, ".") == ["C.JPG", "a.png", "b.jpg"]
+
+
+@pytest.mark.parametrize("extensions", ["png,jpg", ".png, .JPG", "jpg,,png,"])
+def test_extensions_are_taken_however_they_are_written(tmp_path, extensions):
+    touch(tmp_path, "a.png", "b.JPG", "c.tif")
+    assert found_in(tmp_path, ".", extensions=extensions) == ["a.png", "b.JPG"]
+
+
+def test_hidden_files_such_as_a_macs_are_no_pictures(tmp_path):
+    touch(tmp_path, "a.jpg", "._a.jpg", ".0123.jpg")
+    assert found_in(tmp_path, ".") == ["a.jpg"]
+
+
+def test_files_are_taken_as_given_whatever_they_are_called(tmp_path):
+    touch(tmp_path, "scan.raw", ".hidden.jpg", "z/a.jpg")
+    assert found_in(tmp_path, "scan.raw", "missing.jpg", "z", ".hidden.jpg") == [
+        "scan.raw",
+        "missing.jpg",
+        "z/a.jpg",
+        ".hidden.jpg",
+    ]
+
+
+def test_a_picture_meant_twice_is_taken_once(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    assert found_in(tmp_path, "b.jpg", ".", "a.jpg") == ["b.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize("content", [(), ("notes.txt",), ("inner/a.jpg",)], ids=["empty", "text", "pictures-below"])
+def test_a_folder_without_pictures_is_refused_with_what_was_looked_for(tmp_path, content):
+    touch(tmp_path, *content)
+    with pytest.raises(InvalidInputError, match=f"^{tmp_path}: no files ending in .jpg, .png in this folder"):
+        find_images([str(tmp_path)], "png,jpg")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # permissions do not stop a test that runs as root
+    with pytest.raises(ImageReadError, match=rf"^{tmp_path}: the folder cannot be listed \(Permission denied\)"):
+        find_images([str(tmp_path)], "png,jpg")
+
+
+# How results are called
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        pytest.param(["a.jpg", "b.jpg"], ["a", "b"], id="stems"),
+        pytest.param(["x/a.jpg", "y/b.jpg"], ["a", "b"], id="stems-of-two-folders"),
+        pytest.param(["a.jpg", "a.png", "b.jpg"], ["a.jpg", "a.png", "b"], id="same-stem"),
+        pytest.param(["x/a.jpg", "y/a.jpg", "b.jpg"], ["x_a.jpg", "y_a.jpg", "b"], id="same-name"),
+        pytest.param(["../x/a.jpg", "x/a.jpg"], ["x_a.jpg", "x_a.jpg_2"], id="above-and-here"),
+        pytest.param(["x_y/a.jpg", "x/y_a.jpg", "y/a.jpg"], ["x_y_a.jpg", "y_a", "y_a.jpg"], id="joined-alike"),
+        pytest.param(["x/a.jpg", "x/a.png", "y/a.jpg.tif"], ["a.jpg", "a.png", "a.jpg_2"], id="two-suffixes"),
+    ],
+)
+def test_results_are_called_after_as_little_of_the_path_as_tells_them_apart(paths, names):
+    assert export_names([Path(path) for path in paths]) == names
+
+
+words = st.sampled_from(["a", "b", "a_b", "a.jpg", "..", "b_2"])
+
+
+@given(st.lists(st.builds(lambda parts, end: Path(*parts, end), st.lists(words, max_size=3), words), unique=True))
+@settings(deadline=None)
+def test_no_two_pictures_share_a_name(paths):
+    names = export_names(paths)
+    assert len(set(names)) == len(names) == len(paths)
+    assert not any(os.sep in name for name in names)
+
+
+# Runs
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return seeded_images_uint8(3, 42, 56, seed=3)
+
+
+@pytest.fixture
+def folder(pictures, tmp_path):
+    """Three pictures, the second of them damaged, and an empty file."""
+    for index, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    (tmp_path / "3.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_small, pictures, folder):
+    steps = []
+    report = run_images(
+        seeded_small,
+        find_images([str(folder)], "png"),
+        folder / "out",
+        "npz-depth_png",
+        on_progress=lambda: steps.append(1),
+        on_error="skip",
+        **SMALL,
+    )
+    assert report.images == 2
+    assert len(steps) == 4
+    assert [one["image"] for one in report.failures] == [str(folder / "1.png"), str(folder / "3.png")]
+    assert all(one["error"].startswith(one["image"]) for one in report.failures)
+    assert sorted(path.relative_to(folder / "out").as_posix() for path in (folder / "out").rglob("*.*")) == [
+        "depth_png/0.png",
+        "depth_png/2.png",
+        "npz/0.npz",
+        "npz/2.npz",
+    ]
+    with np.load(folder / "out" / "npz" / "2.npz") as file:
+        alone = seeded_small.inference([pictures[2]], **SMALL)
+        np.testing.assert_array_equal(file["depth"], np.round(alone.depth, 6))
+
+
+def test_a_report_adds_up(seeded_small, folder):
+    report = run_images(seeded_small, [folder / "0.png", folder / "2.png"], folder / "out", "npz", **SMALL)
+    assert report.stage_seconds.keys() == {"decode", "resample", "transfer", "network", "export"}
+    assert 0 < report.stage_seconds["network"] + report.stage_seconds["export"] <= report.wall_seconds
+    assert report.images_per_second == pytest.approx(2 / report.wall_seconds)
+    assert report.as_dict() == {
+        "images": 2,
+        "failures": [],
+        "wall_seconds": report.wall_seconds,
+        "stage_seconds": report.stage_seconds,
+        "export_dir": str(folder / "out"),
+        "images_per_second": report.images_per_second,
+    }
+
+
+def test_a_run_that_stops_at_an_error_keeps_what_was_written_before(seeded_small, folder):
+    paths = find_images([str(folder)], "png")
+    with pytest.raises(ImageDecodeError, match=r"1\.png"):
+        run_images(seeded_small, paths, folder / "out", "npz", batch_size=4, **SMALL)
+    assert [path.name for path in (folder / "out" / "npz").iterdir()] == ["0.npz"]
+
+
+def test_a_run_that_cannot_write_says_where(seeded_small, folder):
+    (folder / "out").write_text("not a folder")
+    with pytest.raises(ExportError, match=r"out/npz/0\.npz: cannot be written"):
+        run_images(seeded_small, [folder / "0.png"], folder / "out", "npz", **SMALL)
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(seeded_small, pictures, tmp_path):
+    for name, picture in zip(("x", "y"), pictures, strict=False):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture).save(tmp_path / name / "a.png")
+    run_images(seeded_small, [tmp_path / name / "a.png" for name in ("x", "y")], tmp_path / "out", "npz", **SMALL)
+    written = [np.load(path)["depth"] for path in sorted((tmp_path / "out" / "npz").iterdir())]
+    assert len(written) == 2
+    assert not np.array_equal(*written)
+
+
+def test_a_scene_is_written_as_one_and_its_missing_views_are_reported(seeded_small, folder):
+    paths = find_images([str(folder)], "png")
+    report = run_scene(seeded_small, paths, folder / "out", "npz", on_error="skip", **SMALL)
+    assert report.images == 2
+    assert [one["image"] for one in report.failures] == [str(folder / "1.png"), str(folder / "3.png")]
+    assert report.stage_seconds.keys() == {"decode", "resample", "transfer", "network", "export"}
+    with np.load(folder / "out" / "exports" / "npz" / "results.npz") as file:
+        expected = seeded_small.inference([folder / "0.png", folder / "2.png"], **SMALL)
+        np.testing.assert_array_equal(file["depth"], np.round(expected.depth, 6))
+
+
+@pytest.mark.parametrize("run", [run_images, run_scene])
+def test_an_unknown_format_is_refused_before_anything_is_read(seeded_small, tmp_path, run):
+    with pytest.raises(InvalidInputError, match="'exr' is unknown"):
+        run(seeded_small, [tmp_path / "missing.png"], tmp_path / "out", "npz-exr")
+    assert not (tmp_path / "out").exists()

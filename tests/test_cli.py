@@ -1,0 +1,313 @@
+"""The `da3` command: what it writes, prints and exits with.
+
+Each command runs once as a process of its own, all of them side by side; the rest runs in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import constants
+from PIL import Image
+
+from depth_anything_3 import __version__, cli
+from depth_anything_3.errors import InvalidInputError
+from seeded import seeded_images_uint8
+
+DONE, FAILURES, MISUSE, STOPPED = 0, 1, 2, 130
+
+
+@dataclass
+class Run:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Two pictures and a damaged one between them."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, picture in zip("ac", seeded_images_uint8(2, 56, 84, seed=4), strict=True):
+        Image.fromarray(picture).save(folder / f"{name}.png")
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
+    return folder
+
+
+@pytest.fixture
+def da3(monkeypatch, capsys, small_checkpoint):
+    """Runs the command in this process, with the small checkpoint where none is named."""
+
+    def run(*arguments: object) -> Run:
+        words = ["da3", *map(str, arguments)]
+        if words[1:2] in (["image"], ["images"], ["auto"]) and "--model-dir" not in words:
+            words += ["--model-dir", str(small_checkpoint)]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return Run(int(left.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+# As processes
+
+
+@pytest.fixture(scope="module")
+def processes(photos, small_checkpoint, tmp_path_factory):
+    """Starts every command at once; gives a function that waits for one, and the folder it wrote to."""
+    out = tmp_path_factory.mktemp("out")
+    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
+    model = ["--model-dir", str(small_checkpoint), "--device", "cpu", "--process-res", "98"]
+    lines = {
+        "image": ["image", photos / "a.png", *model],
+        "images": ["images", photos, *model, "--json", "--batch-size", "2"],
+        "auto": ["auto", photos / "a.png", photos / "c.png", *model, "--export-format", "depth_png"],
+        "demo": ["demo", "--process-res", "98"],
+    }
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "cache"), "OMP_NUM_THREADS": "1"}
+    started = {
+        name: subprocess.Popen(
+            [command, *map(str, line), "--export-dir", str(out / name)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        for name, line in lines.items()
+    }
+
+    def finished(name: str) -> tuple[Run, Path]:
+        process = started.pop(name)
+        printed = process.communicate()
+        return Run(process.returncode, *printed), out / name
+
+    yield finished
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
+def test_da3_image_writes_depth_and_one_honest_line(processes):
+    run, out = processes("image")
+    assert (run.code, run.err) == (DONE, "")
+    assert files_in(out) == ["depth_vis/0000.jpg", "exports/npz/results.npz"]
+    first, second = run.out.splitlines()
+    assert first.startswith("1 image(s) in ")
+    assert first.endswith(f" on cpu; written to {out}")
+    assert second.startswith("ms per image: decode ")
+
+
+def test_da3_images_goes_on_without_a_damaged_one_and_reports_as_json(processes, photos):
+    run, out = processes("images")
+    assert run.code == FAILURES
+    assert files_in(out) == ["depth_vis/a.jpg", "depth_vis/c.jpg", "npz/a.npz", "npz/c.npz"]
+    report = json.loads(run.out)
+    assert report["images"] == 2
+    assert (report["device"], report["network"], report["export_dir"]) == ("cpu", "da3-small", str(out))
+    assert report["images_per_second"] == pytest.approx(2 / report["wall_seconds"])
+    (failure,) = report["failures"]
+    assert failure["image"] == str(photos / "b.png")
+    (line,) = run.err.splitlines()
+    assert line == f"failed {failure['error']}"
+    assert line.startswith(f"failed {photos / 'b.png'}: truncated PNG")
+    assert "Copy it again" in line
+
+
+def test_da3_auto_takes_several_files_as_independent_images(processes):
+    run, out = processes("auto")
+    assert (run.code, run.err) == (DONE, "")
+    assert files_in(out) == ["depth_png/a.png", "depth_png/c.png"]
+    assert run.out.startswith("2 image(s) in ")
+
+
+def test_da3_demo_runs_without_network_or_weights_and_says_that_these_are_random(processes):
+    run, out = processes("demo")
+    assert run.code == DONE
+    assert "These weights are random" in run.err
+    names = ["picture_0_3840x2160", "picture_1_1920x1080", "picture_2_1512x2016"]
+    assert files_in(out) == sorted(
+        [f"{name}.jpg" for name in names]
+        + [f"depth_vis/{name}.jpg" for name in names]
+        + [f"depth_png/{name}.png" for name in names]
+    )
+    assert [line.strip() for line in run.out.splitlines()[2:]] == [f"{out}/depth_vis/{name}.jpg" for name in names]
+    with Image.open(out / "depth_png" / "picture_0_3840x2160.png") as depth:
+        assert depth.size == (98, 56)
+
+
+# Layout of results
+
+
+@pytest.mark.parametrize("command", ["images", "auto"])
+def test_scene_writes_upstreams_layout_and_lists_missing_views(da3, photos, tmp_path, command):
+    run = da3(command, photos, "--scene", "--process-res", 56, "--export-dir", tmp_path, "--export-format", "npz")
+    assert run.code == FAILURES
+    assert files_in(tmp_path) == ["exports/npz/results.npz"]
+    with np.load(tmp_path / "exports" / "npz" / "results.npz") as file:
+        assert file["depth"].shape == (2, 42, 56)
+    assert run.err.startswith(f"failed {photos / 'b.png'}: ")
+    assert run.out.startswith("2 image(s) in ")
+    assert ", 1 failed; written to" in run.out
+
+
+def test_auto_takes_one_file_as_a_scene_of_one_as_upstream(da3, photos, tmp_path):
+    assert da3("auto", photos / "a.png", "--process-res", 56, "--export-dir", tmp_path).code == DONE
+    assert files_in(tmp_path) == ["depth_vis/0000.jpg", "exports/npz/results.npz"]
+
+
+def test_results_go_to_the_folder_debug_unless_told_otherwise(da3, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert da3("images", photos / "a.png", "--process-res", 56).code == DONE
+    assert files_in(tmp_path) == ["debug/depth_vis/a.jpg", "debug/npz/a.npz"]
+
+
+def test_every_option_is_passed_on(da3, photos, tmp_path):
+    shutil.copy(photos / "a.png", tmp_path / "a.scan")
+    run = da3(
+        *("images", tmp_path, "--image-extensions", "scan", "--export-dir", tmp_path, "--export-format", "npz"),
+        *("--device", "cpu", "--dtype", "bfloat16", "--process-res", 56, "--process-res-method", "lower_bound_crop"),
+        *("--batch-size", 2, "--num-workers", 1, "--on-error", "raise", "--exif", "ignore"),
+        *("--use-ray-pose", "--ref-view-strategy", "first", "--auto-cleanup"),
+    )
+    assert (run.code, run.err) == (DONE, "")
+    with np.load(tmp_path / "npz" / "a.npz") as file:
+        assert file["depth"].shape == (1, 56, 84)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(["--export-format", "exr"], "'exr' is unknown", id="export-format"),
+        pytest.param(["--device", "gpu"], "device 'gpu' cannot be used", id="device"),
+        pytest.param(["--dtype", "half"], "'half' is unknown", id="dtype"),
+        pytest.param(["--process-res", 13], "13", id="process-res"),
+        pytest.param(["--process-res-method", "stretch"], "'stretch'", id="process-res-method"),
+        pytest.param(["--batch-size", 0], "batch_size=0", id="batch-size"),
+        pytest.param(["--num-workers", 0], "num_workers=0", id="num-workers"),
+        pytest.param(["--on-error", "ignore"], "'ignore'", id="on-error"),
+        pytest.param(["--exif", "yes"], "'yes'", id="exif"),
+        pytest.param(["--scene", "--ref-view-strategy", "best"], "'best'", id="ref-view-strategy"),
+        pytest.param(["--image-extensions", "exr"], "no files ending in .exr", id="no-such-files"),
+    ],
+)
+def test_misuse_is_one_line_that_quotes_it(da3, photos, tmp_path, arguments, told):
+    run = da3("images", photos, "--export-dir", tmp_path / "out", *arguments)
+    assert (run.code, run.out) == (MISUSE, "")
+    (line,) = run.err.splitlines()
+    assert line.startswith("error ")
+    assert told in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(["images"], "Missing argument 'SOURCE", id="no-source"),
+        pytest.param(["images", "a.jpg", "--bogus"], "No such option: --bogus", id="unknown-option"),
+        pytest.param(["images", "a.jpg", "--process-res", "big"], "'--process-res'", id="not-a-number"),
+        pytest.param(["imagine"], "No such command 'imagine'", id="unknown-command"),
+        pytest.param(["image", "a.jpg", "b.jpg"], "da3 image takes one image, not 2", id="two-for-one"),
+    ],
+)
+def test_a_line_that_cannot_be_parsed_is_misuse_without_a_traceback(da3, arguments, told):
+    run = da3(*arguments)
+    assert (run.code, run.out) == (MISUSE, "")
+    assert told in run.err
+    assert "Traceback" not in run.err
+
+
+def test_a_format_that_is_unknown_is_told_before_weights_are_looked_for(da3):
+    run = da3("images", "a.jpg", "--model-dir", "/no/such/checkpoint", "--export-format", "exr")
+    assert run.code == MISUSE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(["images", "{photos}", "--on-error", "raise"], "{photos}/b.png: truncated", id="raise"),
+        pytest.param(["images", "{photos}", "--model-dir", "/no/model"], "/no/model: no such folder", id="no-model"),
+        pytest.param(["images", "{photos}", "--model-dir", "test/NONE"], "test/NONE: config.json is nei", id="offline"),
+        pytest.param(["image", "{photos}/a.png", "--export-dir", "{photos}/c.png"], "cannot be written", id="export"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_one_line_that_names_it(da3, photos, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    command, *rest = (word.format(photos=photos) for word in arguments)
+    run = da3(command, "--process-res", 56, "--export-dir", tmp_path, *rest)
+    assert (run.code, run.out) == (FAILURES, "")
+    (line,) = run.err.splitlines()
+    assert line.startswith("error ")
+    assert told.format(photos=photos) in line
+
+
+@pytest.mark.parametrize(("name", "told"), [("b.png", "truncated PNG"), ("z.png", "no such file")])
+def test_a_single_image_that_cannot_be_read_is_reported_like_one_of_many(da3, photos, tmp_path, name, told):
+    run = da3("image", photos / name, "--export-dir", tmp_path)
+    assert run.code == FAILURES
+    assert run.err.startswith(f"failed {photos / name}: {told}")
+    assert run.out.startswith("0 image(s)")
+    report = json.loads(da3("image", photos / name, "--export-dir", tmp_path, "--json").out)
+    assert (report["images"], report["failures"][0]["image"]) == (0, str(photos / name))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["[draft] photo.png", "x[red]y.png", "sun :sunny: day.png"])
+def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
+    folder = tmp_path / f"[bold]{name}.d"
+    folder.mkdir()
+    (folder / name.replace("/", "")).write_bytes(b"no picture")
+    run = da3("images", folder, "--export-dir", folder / "out")
+    assert run.code == FAILURES
+    assert run.err.startswith(f"failed {folder / name.replace('/', '')}: not an image")
+    assert da3("image", folder / "[/gone]").err == f"failed {folder / '[/gone]'}: no such file\n"
+    assert da3("images", folder / "[/gone]", "--on-error", "raise").err == f"error {folder / '[/gone]'}: no such file\n"
+
+
+def test_debug_lets_the_traceback_through(photos, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["da3", "--debug", "images", str(photos), "--export-format", "exr"])
+    with pytest.raises(InvalidInputError, match="'exr'"):
+        cli.main()
+
+
+def test_ctrl_c_ends_with_one_line(da3, photos, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_load", interrupt)
+    run = da3("images", photos)
+    assert (run.code, run.out) == (STOPPED, "")
+    assert run.err.strip() == "stopped; what was written is whole"
+
+
+# Help
+
+
+def test_version_is_the_packages(da3):
+    assert da3("--version") == Run(DONE, f"da3 {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["images", "--help"], ["demo", "-h"]], ids=" ".join)
+def test_help_is_there(da3, words):
+    run = da3(*words)
+    assert (run.code, run.err) == (DONE, "")
+    assert "Usage: " in run.out
