@@ -2,7 +2,7 @@
 
 Solid colours or plain noise would flatter or wrong a JPEG decoder. This draws opaque shapes over one another with the
 size law of natural images ("dead leaves", Lee, Mumford and Huang, IJCV 2001), with texture, uneven light, a soft lens
-and camera noise, so that files have a camera's size: 2 to 4 bits a pixel at JPEG quality 95.
+and camera noise, so that files have the size of a camera's: 2 to 3.5 bits a pixel at JPEG quality 95.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 __all__ = ["photo", "photo_jpeg"]
 
-_SMALLEST_RADIUS = 3.5  # pixels
+_SMALLEST_RADIUS = 5.0  # pixels
 _COVERAGE = 1.6  # total area of shapes over area of the picture
 _LEAVES_PER_DRAW = 4096
 
@@ -31,7 +31,7 @@ def photo(width: int, height: int, seed: int) -> npt.NDArray[np.uint8]:
     _scatter_leaves(canvas, palette, rng)
     canvas *= 1.0 + 0.16 * _fractal(height, width, rng)[..., None]
     canvas *= _light(height, width, rng)[..., None]
-    return _expose(np.asarray(cv2.GaussianBlur(canvas, (0, 0), 0.9), np.float32), rng)
+    return _expose(np.asarray(cv2.GaussianBlur(canvas, (0, 0), 1.0), np.float32), rng)
 
 
 def photo_jpeg(width: int, height: int, seed: int, quality: int = 95) -> bytes:
@@ -94,5 +94,5 @@ def _expose(canvas: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.ND
     noise = rng.standard_normal(canvas.shape[:2], dtype=np.float32)[..., None]
     noise = noise + 0.5 * rng.standard_normal(canvas.shape, dtype=np.float32)
     np.clip(canvas, 0, 255, out=canvas)
-    canvas += noise * np.sqrt(0.5 + 0.02 * canvas)
+    canvas += noise * np.sqrt(0.3 + 0.01 * canvas)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
