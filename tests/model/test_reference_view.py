@@ -38,7 +38,7 @@ def test_a_strategy_is_its_string(name):
 
 
 def test_an_unknown_strategy_is_quoted_with_the_good_ones():
-    with pytest.raises(InvalidInputError, match=r"'last'.*first, middle, saddle_balanced, saddle_sim_range"):
+    with pytest.raises(InvalidInputError, match=r"'last'.*'first', 'middle', 'saddle_balanced' or 'saddle_sim_range'"):
         RefViewStrategy("last")
 
 

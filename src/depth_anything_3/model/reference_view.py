@@ -6,12 +6,10 @@ relative to it. Which one is a choice, made from the class tokens half-way throu
 
 from __future__ import annotations
 
-from enum import Enum
-
 import torch
 from torch import Tensor
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.option import Option
 
 __all__ = [
     "RefViewStrategy",
@@ -22,7 +20,7 @@ __all__ = [
 ]
 
 
-class RefViewStrategy(str, Enum):
+class RefViewStrategy(Option):
     """How the reference view is chosen; each member accepts and equals its string."""
 
     FIRST = "first"
@@ -33,11 +31,6 @@ class RefViewStrategy(str, Enum):
     """The view that is most average in similarity to the others, token norm and token variance."""
     SADDLE_SIM_RANGE = "saddle_sim_range"
     """The view whose similarities to the others spread most."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> RefViewStrategy:
-        names = ", ".join(member.value for member in cls)
-        raise InvalidInputError(f"unknown reference view strategy {value!r}; choose one of {names}")
 
 
 def select_reference_view(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:

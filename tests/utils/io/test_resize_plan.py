@@ -89,7 +89,9 @@ def test_a_process_res_that_is_no_size_is_refused(process_res):
 
 
 def test_an_unknown_method_is_refused_with_the_list_of_good_ones():
-    with pytest.raises(InvalidInputError, match=r"'stretch'.*upper_bound_resize, .*lower_bound_crop"):
+    with pytest.raises(
+        InvalidInputError, match=r"process_res_method='stretch'.*'upper_bound_resize', .* or 'lower_bound_crop'"
+    ):
         plan_resize((480, 640), 504, "stretch")
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import DA3Error
+from depth_anything_3.option import Option
 
 __all__ = ["ImageFailure", "OnError"]
 
 
-class OnError(str, Enum):
+class OnError(Option):
     """`RAISE` stops at the first image that cannot be used; `SKIP` records it and goes on."""
 
     RAISE = "raise"
     SKIP = "skip"
-
-    @classmethod
-    def _missing_(cls, value: object) -> OnError:
-        raise InvalidInputError(f"on_error={value!r} is unknown; choose 'raise' or 'skip'")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
+from depth_anything_3.option import Option
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.normalize import normalize, normalized_levels
 from depth_anything_3.utils.io.prefetch import ordered_map
@@ -35,18 +35,14 @@ _FAILURES_TOLD = 10
 FloatArray = npt.NDArray[np.floating]
 
 
-class ExecutorKind(str, Enum):
+class ExecutorKind(Option):
     """What the workers are. Decoding and resampling run outside the interpreter lock, so threads are enough."""
 
     THREAD = "thread"
     PROCESS = "process"
 
-    @classmethod
-    def _missing_(cls, value: object) -> ExecutorKind:
-        raise InvalidInputError(f"executor={value!r} is unknown; choose 'thread' or 'process'")
 
-
-class MixedSizes(str, Enum):
+class MixedSizes(Option):
     """What to do when the views of one batch end up with different sizes.
 
     `CROP` cuts each to the smallest height and the smallest width, as upstream does, with a warning; `REFUSE` raises.
@@ -54,10 +50,6 @@ class MixedSizes(str, Enum):
 
     CROP = "crop"
     REFUSE = "refuse"
-
-    @classmethod
-    def _missing_(cls, value: object) -> MixedSizes:
-        raise InvalidInputError(f"mixed_sizes={value!r} is unknown; choose 'crop' or 'refuse'")
 
 
 @dataclass(frozen=True, eq=False)

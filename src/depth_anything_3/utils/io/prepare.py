@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.errors import DA3Error, ImageSizeError, InvalidInputError
+from depth_anything_3.errors import DA3Error, ImageSizeError
+from depth_anything_3.option import Option
 from depth_anything_3.utils.io.banded_operator import resample_passes
 from depth_anything_3.utils.io.decode import decode
 from depth_anything_3.utils.io.decode.pillow import pixels_of
@@ -32,15 +32,11 @@ __all__ = ["Exif", "ImagePreparer", "PreparedImage"]
 _PLANS_KEPT = 64
 
 
-class Exif(str, Enum):
+class Exif(Option):
     """Whether a picture's EXIF orientation is honoured (`APPLY`) or left alone, as upstream does (`IGNORE`)."""
 
     APPLY = "apply"
     IGNORE = "ignore"
-
-    @classmethod
-    def _missing_(cls, value: object) -> Exif:
-        raise InvalidInputError(f"exif={value!r} is unknown; choose 'apply' or 'ignore'")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import ImageSizeError, InvalidInputError
+from depth_anything_3.option import Option
 
 __all__ = [
     "PATCH_SIZE",
@@ -38,18 +39,13 @@ MAX_RESULT_PIXELS = 32 * 2**20
 Size = tuple[int, int]
 
 
-class ProcessResMethod(str, Enum):
+class ProcessResMethod(Option):
     """Which side `process_res` bounds, and how both sides become multiples of 14."""
 
     UPPER_BOUND_RESIZE = "upper_bound_resize"
     UPPER_BOUND_CROP = "upper_bound_crop"
     LOWER_BOUND_RESIZE = "lower_bound_resize"
     LOWER_BOUND_CROP = "lower_bound_crop"
-
-    @classmethod
-    def _missing_(cls, value: object) -> ProcessResMethod:
-        names = ", ".join(member.value for member in cls)
-        raise InvalidInputError(f"process_res_method={value!r} is unknown; choose one of: {names}")
 
     @property
     def bounds_longest_side(self) -> bool:
