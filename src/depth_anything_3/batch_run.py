@@ -19,7 +19,7 @@ from depth_anything_3.utils.io.input_processor import InputProcessor
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
 
-__all__ = ["RunReport", "export_names", "find_images", "run_images", "run_scene"]
+__all__ = ["RunReport", "check_options", "export_names", "find_images", "run_images", "run_scene"]
 
 
 @dataclass
@@ -29,7 +29,8 @@ class RunReport:
     Attributes:
         images: pictures whose results were written.
         failures: name and reason of each picture that was left out.
-        wall_seconds: from the first picture asked for to the last file written; loading weights is not in it.
+        wall_seconds: from the first picture asked for to the last file written; neither loading weights
+            nor compiling is in it.
         stage_seconds: time spent by stage; decode and resample are summed over workers, so stages may overlap.
         export_dir: where the results are.
     """
@@ -147,6 +148,7 @@ def run_images(
         on_progress()
 
     stages: Counter[str] = Counter()
+    model.input_processor.warm_up()
     began = time.perf_counter()
     try:
         for prediction in model.stream(paths, on_failure=on_failure, **options):
@@ -178,6 +180,7 @@ def run_scene(
         DA3Error: with `on_error="raise"`, the first view's error; with "skip" it is in the report.
     """
     parse_formats(export_format)
+    model.input_processor.warm_up()
     began = time.perf_counter()
     try:
         prediction = model.inference(paths, **options)

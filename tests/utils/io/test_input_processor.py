@@ -280,6 +280,12 @@ def test_an_unknown_executor_is_refused():
         InputProcessor(executor="fiber")
 
 
+def test_warming_up_leaves_nothing_behind():
+    with InputProcessor() as fresh:
+        fresh.warm_up()
+        assert fresh([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)
+
+
 def test_a_closed_processor_starts_again_when_it_is_used(processor):
     processor.close()
     assert processor([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)

@@ -22,7 +22,7 @@ from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.normalize import normalize, normalized_levels
 from depth_anything_3.utils.io.prefetch import ordered_map
 from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PreparedImage
-from depth_anything_3.utils.io.resize_plan import ProcessResMethod, center_crop, crop_intrinsics
+from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, ProcessResMethod, center_crop, crop_intrinsics
 from depth_anything_3.utils.io.source import ImageInput, check_several
 
 __all__ = ["ExecutorKind", "InputProcessor", "MixedSizes", "ProcessedBatch", "usable_cores"]
@@ -193,6 +193,10 @@ class InputProcessor:
         preparer = self._preparer(process_res, process_res_method, exif)
         work = preparer if OnError(on_error) is OnError.RAISE else preparer.attempt
         return ordered_map(self._workers(num_workers), work, images, ahead=2 * num_workers)
+
+    def warm_up(self) -> None:
+        """Load the compiled kernel now, not with the first picture; compiling it takes seconds, once on a machine."""
+        self([np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)], process_res=PATCH_SIZE, num_workers=1)
 
     def close(self) -> None:
         """End the workers; the next call starts new ones."""
