@@ -146,7 +146,7 @@ class DepthAnything3(nn.Module):
             align_to_input_ext_scale: with given poses: True returns them, with depth in their unit; False returns
                 them moved into the predicted frame, with depth as predicted.
             infer_gs: predict 3D Gaussians (not yet in this version).
-            use_ray_pose: cameras from the ray map in place of the camera decoder: slower, often more exact.
+            use_ray_pose: cameras from the ray map in place of the camera decoder; slower.
             ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; matters from three views on.
             process_res: length in pixels of the bounded side.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".

@@ -33,6 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -48,7 +49,9 @@ _ProcessRes = Annotated[int, typer.Option(help="Length in pixels of the bounded 
 _Method = Annotated[
     str, typer.Option(help="upper_bound_resize, upper_bound_crop, lower_bound_resize, lower_bound_crop.")
 ]
-_RayPose = Annotated[bool, typer.Option("--use-ray-pose", help="Cameras from the ray map: slower, often more exact.")]
+_RayPose = Annotated[
+    bool, typer.Option("--use-ray-pose", help="Cameras from the ray map, not the camera decoder; slower.")
+]
 _RefView = Annotated[str, typer.Option(help="With --scene: saddle_balanced, saddle_sim_range, first, middle.")]
 _BatchSize = Annotated[int, typer.Option(help="Most images of one size computed together.")]
 _Workers = Annotated[int, typer.Option(help="Images decoded and resampled at a time.")]
@@ -61,9 +64,9 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")
 _AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 
 
-@app.command("image", short_help="Depth of one image.")
+@app.command("auto", short_help="One image or many, whichever is given.")
 @app.command("images", short_help="Depth of many images: folders, files, or both.")
-@app.command("auto", short_help="Whichever of the two fits.")
+@app.command("image", short_help="Depth of one image.")
 def images(
     context: typer.Context,
     sources: Annotated[list[str], typer.Argument(help="Image files, or folders of images.", metavar="SOURCE")],
@@ -115,7 +118,7 @@ def images(
     _finish(report, model, as_json)
 
 
-@app.command()
+@app.command(short_help="Picture and depth side by side, without a photo at hand.")
 def demo(
     export_dir: _ExportDir = Path("demo"),
     model_dir: Annotated[str, typer.Option(help="Hub id or folder; empty: what the hub's cache holds, or none.")] = "",
@@ -193,19 +196,20 @@ def _finish(report: RunReport, model: DepthAnything3, as_json: bool) -> None:
         raise typer.Exit(EXIT_FAILURES)
 
 
+class _Warnings(logging.Handler):
+    """Prints this package's log beside the progress bar, not through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape(record.getMessage())}")
+
+
 def main() -> None:
     """Run the command; errors of ours become one line, with exit code 2 for misuse and 1 otherwise."""
-    from rich.logging import RichHandler
-
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # its warnings about damaged files say less than our errors
     # Decoding shares the cores with the network: threads that spin while they wait for a core that is busy made the
     # network 2 to 6 times slower on two cores, sleeping ones cost under 10 % where nothing else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=stderr, show_time=False, show_path=False)],
-    )
+    logging.getLogger("depth_anything_3").addHandler(_Warnings(logging.WARNING))
     try:
         app()
     except DA3Error as error:
