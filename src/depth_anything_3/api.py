@@ -228,7 +228,8 @@ class DepthAnything3(nn.Module):
         grow with their number; a generator of paths is fine.
 
         Args:
-            images: any iterable of what `inference` takes as one image.
+            images: any iterable of what `inference` takes as one image. It is drawn from a few images ahead, so a
+                generator must yield a new array each time and not one buffer that it fills again.
             batch_size: most photos of one size computed together.
             process_res, process_res_method, use_ray_pose, export_feat_layers, num_workers, exif: as for `inference`.
             on_error: "raise" at the first photo that cannot be used, or "skip" it.

@@ -70,11 +70,11 @@ def find_images(sources: Sequence[str], extensions: str) -> list[Path]:
     wanted = {f".{one.strip().lstrip('.').lower()}" for one in extensions.split(",") if one.strip()}
     found: list[Path] = []
     for source in map(Path, sources):
-        if not source.is_dir():
+        if not os.path.isdir(source):  # unlike Path.is_dir, False for names that are too long
             found.append(source)
             continue
         try:
-            files = [one for one in source.iterdir() if not one.is_dir() and not one.name.startswith(".")]
+            files = [one for one in source.iterdir() if not os.path.isdir(one) and not one.name.startswith(".")]
         except OSError as error:
             raise ImageReadError(f"{source}: the folder cannot be listed ({error.strerror})") from error
         inside = sorted(one for one in files if one.suffix.lower() in wanted)
@@ -90,20 +90,20 @@ def export_names(paths: Sequence[Path]) -> list[str]:
     Its own less the suffix, where another picture has that its whole name, where another has that too its path joined
     with underscores, and if need be a number behind.
     """
-    stems = Counter(path.stem for path in paths)
-    names = Counter(path.name for path in paths)
+    stems = Counter(path.stem.casefold() for path in paths)  # some file systems take IMG and img for one
+    names = Counter(path.name.casefold() for path in paths)
     taken: set[str] = set()
     result = []
     for path in paths:
-        if stems[path.stem] == 1:
+        if stems[path.stem.casefold()] == 1:
             wish = path.stem
-        elif names[path.name] == 1:
+        elif names[path.name.casefold()] == 1:
             wish = path.name
         else:
             wish = "_".join(part for part in Path(os.path.relpath(path)).parts if part not in (os.sep, ".."))
         numbered = (f"{wish}_{number}" for number in count(2))
-        name = next(one for one in chain([wish], numbered) if one not in taken)
-        taken.add(name)
+        name = next(one for one in chain([wish], numbered) if one.casefold() not in taken)
+        taken.add(name.casefold())
         result.append(name)
     return result
 

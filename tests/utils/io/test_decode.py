@@ -84,6 +84,13 @@ def test_a_truncated_file_is_refused_by_name(kind, share):
         decoded(data[: int(share * len(data))], "cut.img")
 
 
+def test_a_jpeg_cut_anywhere_raises_only_our_error():
+    data = jpeg(200, 150)
+    for length in range(2, 900):
+        with pytest.raises(ImageDecodeError, match=r"cut\.jpg"):
+            decoded(data[:length], "cut.jpg")
+
+
 def test_a_jpeg_without_its_end_marker_is_refused():
     with pytest.raises(ImageDecodeError, match="truncated JPEG"):
         decoded(jpeg()[:-2])

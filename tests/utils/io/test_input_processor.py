@@ -286,6 +286,28 @@ def test_warming_up_leaves_nothing_behind():
         assert fresh([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)
 
 
+def test_one_unread_pil_image_may_stand_in_a_list_several_times(processor, tmp_path):
+    path = write(tmp_path / "big.png", encoded(photo(900, 700, 0), "PNG"))
+    batch = processor([Image.open(path)] * 1 + [image := Image.open(path)] + [image] * 6, process_res=98)
+    assert batch.tensor.shape[0] == 8
+
+
+def test_odd_but_acceptable_inputs_are_taken(processor):
+    with_odd_exif = Image.fromarray(photo(60, 40, 0))
+    with_odd_exif.info["exif"] = None
+    data = jpeg(60, 40)
+    spread = memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))[::2]
+    assert processor([with_odd_exif, spread], process_res=56).tensor.shape[0] == 2
+    with InputProcessor(executor="process") as in_processes:
+        assert in_processes([memoryview(data)], process_res=56, num_workers=1).tensor.shape[0] == 1
+
+
+@pytest.mark.parametrize("options", [{"process_res": [98]}, {"process_res_method": [1]}, {"exif": {}}], ids=str)
+def test_options_of_a_wrong_type_are_refused_as_such(processor, options):
+    with pytest.raises(InvalidInputError):
+        processor([photo(60, 60, 0)], **options)
+
+
 def test_a_closed_processor_starts_again_when_it_is_used(processor):
     processor.close()
     assert processor([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)

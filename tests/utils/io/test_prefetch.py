@@ -60,6 +60,27 @@ def test_an_error_of_the_source_comes_after_what_it_had_given(pool):
         next(results)
 
 
+def test_nothing_is_drawn_from_a_source_that_has_failed(pool):
+    class Source:
+        calls = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            self.calls += 1
+            if self.calls == 3:
+                raise OSError("the camera is gone")
+            return self.calls
+
+    source = Source()
+    results = ordered_map(pool, lambda index, item: item, source, ahead=2)
+    assert [next(results) for _ in range(2)] == [1, 2]
+    with pytest.raises(OSError, match="camera is gone"):
+        next(results)
+    assert source.calls == 3
+
+
 def test_leaving_early_cancels_what_has_not_begun():
     begun = []
     gate = threading.Event()

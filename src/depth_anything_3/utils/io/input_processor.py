@@ -179,7 +179,8 @@ class InputProcessor:
         """Prepare independent images one after the other, decoding ahead; memory stays flat however many come.
 
         Args:
-            images: any iterable of images; a generator is drawn from only as results are taken.
+            images: any iterable of images; a generator is drawn from only as results are taken, a few images ahead, so
+                it must yield a new array each time and not one buffer that it fills again.
             process_res, process_res_method, num_workers, on_error, exif: as for a call.
 
         Yields:
@@ -190,16 +191,23 @@ class InputProcessor:
             InvalidInputError, ImageReadError, ImageDecodeError: as for a call, at that image's place in the order.
         """
         check_several(images)
-        preparer = self._preparer(process_res, process_res_method, exif)
+        try:
+            preparer = self._preparer(process_res, process_res_method, exif)
+        except TypeError:  # not hashable, so not accepted either: let it be told as such
+            preparer = ImagePreparer(process_res, process_res_method, exif)
+        if self._kind is ExecutorKind.PROCESS:
+            images = (bytes(image) if isinstance(image, memoryview) else image for image in images)
         work = preparer if OnError(on_error) is OnError.RAISE else preparer.attempt
         return ordered_map(self._workers(num_workers), work, images, ahead=2 * num_workers)
 
     def warm_up(self) -> None:
         """Load the compiled kernel now, not with the first picture; compiling it takes seconds, once on a machine."""
-        self([np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)], process_res=PATCH_SIZE, num_workers=1)
+        tiny = np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)
+        # The kernel is compiled once for plain and once for turned results; reversed channels need the second.
+        self([tiny, tiny[..., ::-1]], process_res=PATCH_SIZE, num_workers=1)
 
     def close(self) -> None:
-        """End the workers; the next call starts new ones."""
+        """End the workers; the next call starts new ones. An `iterate` under way ends with `CancelledError`."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None

@@ -32,6 +32,8 @@ def ordered_map(
 
     def refill() -> None:
         nonlocal ended
+        if ended is not None:
+            return
         try:
             for index, item in islice(numbered, ahead - len(pending)):
                 pending.append(executor.submit(work, index, item))

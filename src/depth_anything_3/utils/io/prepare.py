@@ -6,6 +6,7 @@ Free of torch, so that a worker process starts quickly.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,7 @@ from depth_anything_3.utils.io.source import ImageInput, ImageSource, as_source,
 __all__ = ["Exif", "ImagePreparer", "PreparedImage"]
 
 _PLANS_KEPT = 64
+_LOCKS = 64
 
 
 class Exif(Option):
@@ -62,6 +64,8 @@ class PreparedImage:
 class ImagePreparer:
     """Turns sources into pictures of the network's size; keeps the operators of the sizes it met.
 
+    Sent to a worker process, it starts there without them.
+
     Args:
         process_res: length in pixels of the bounded side.
         process_res_method: see `ProcessResMethod`.
@@ -81,6 +85,8 @@ class ImagePreparer:
         self.method = ProcessResMethod(process_res_method)
         self.exif = Exif(exif)
         plan_resize((process_res, process_res), process_res, self.method)  # refuse a bad process_res at the door
+        # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; the cache stays behind
@@ -118,8 +124,12 @@ class ImagePreparer:
         if isinstance(data, np.ndarray):
             return data, 1
         if isinstance(data, Image.Image):
-            pixels = pixels_of(data, label)
-            return pixels, 1 if data.format == "TIFF" else read_orientation(data.info.get("exif", b""))
+            with self._locks[(id(data) >> 4) % len(self._locks)]:
+                pixels = pixels_of(data, label)
+            exif = data.info.get("exif")
+            if data.format == "TIFF" or not isinstance(exif, bytes):  # Pillow turns TIFFs by itself
+                return pixels, 1
+            return pixels, read_orientation(exif)
         encoded = read_file(data) if isinstance(data, Path) else data
         header = probe(encoded, label)
         # Before decoding: a picture that cannot be used should cost nothing.

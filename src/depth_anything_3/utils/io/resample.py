@@ -81,16 +81,22 @@ def _run_pass(pixels: UInt8Array, one: CompiledPass, planar: bool, out: UInt8Arr
     target = out.transpose(0, 2, 1) if one.transpose else out  # the kernel works in the stored frame
     if planar:
         for source, plane in zip(pixels, target, strict=True):
-            _kernel(np.ascontiguousarray(source), 1, *one.rows, *one.columns, one.ties_up, plane[None])
+            _kernel(_packed(source), 1, *one.rows, *one.columns, one.ties_up, plane[None])
     elif pixels.ndim == 2:
-        _kernel(np.ascontiguousarray(pixels), 1, *one.rows, *one.columns, one.ties_up, target[:1])
+        _kernel(_packed(pixels), 1, *one.rows, *one.columns, one.ties_up, target[:1])
         out[1:] = out[0]
     else:
         if pixels.shape[2] == 3 and pixels.strides[2] < 0:
             pixels, target = pixels[..., ::-1], target[::-1]
-        packed = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
-        _kernel(packed, pixels.shape[2], *one.rows, *one.columns, one.ties_up, target)
+        _kernel(_packed(pixels), pixels.shape[2], *one.rows, *one.columns, one.ties_up, target)
     return out
+
+
+def _packed(pixels: UInt8Array) -> UInt8Array:
+    """Rows of contiguous samples, (H, W * channels); always read-only, which the kernel is compiled for."""
+    packed: UInt8Array = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1).view()
+    packed.flags.writeable = False
+    return packed
 
 
 def resample_stepwise(pixels: UInt8Array, plan: ResizePlan) -> UInt8Array:

@@ -77,7 +77,8 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
         path = os.fsdecode(image)
         return ImageSource(path, Path(path))
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return ImageSource(f"image {index} ({len(image):,} bytes)", image)
+        data = image.tobytes() if isinstance(image, memoryview) and not image.contiguous else image
+        return ImageSource(f"image {index} ({len(data):,} bytes)", data)
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "")
         label = str(name) if name else f"image {index} (PIL {image.mode} {image.width}x{image.height})"
@@ -107,6 +108,8 @@ def _from_tensor(tensor: torch.Tensor, index: int) -> ImageSource:
         raise ImageTypeError(f"{label}: dtype {tensor.dtype}, but torch.uint8 (0 to 255) is needed")
     if tensor.ndim != 3 or tensor.shape[0] != 3:
         raise ImageTypeError(f"{label}: the shape must be 3xHxW, with RGB channels first")
+    if tensor.device.type == "meta":
+        raise ImageTypeError(f"{label}: a meta tensor has no pixels")
     if tensor.numel() == 0:
         raise ImageSizeError(f"{label}: no pixels")
     return ImageSource(label, tensor.detach().cpu().numpy(), planar=True)

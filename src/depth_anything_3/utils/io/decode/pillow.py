@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from depth_anything_3.errors import ImageDecodeError, ImageSizeError
+from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
 from depth_anything_3.utils.io.header import Buffer
 
 __all__ = ["decode", "pixels_of"]
@@ -25,6 +25,10 @@ def decode(data: Buffer, label: str) -> npt.NDArray[np.uint8]:
             return pixels_of(image, label)
     except UnidentifiedImageError:
         raise ImageDecodeError(f"{label}: not an image of a known format") from None
+    except (DA3Error, MemoryError):
+        raise
+    except Exception as error:  # as below; some readers already decode while they open
+        raise ImageDecodeError(f"{label}: truncated or damaged ({error})") from error
 
 
 def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
