@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -15,6 +16,10 @@ import torch
 
 from depth_anything_3.api import DepthAnything3
 from seeded import seeded_array
+
+# Time is not what these tests are about, and the machine may be busy.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
