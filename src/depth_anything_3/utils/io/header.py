@@ -37,16 +37,26 @@ class JpegCoding:
         process: kind of coding, from the frame header.
         bits: sample precision, nearly always 8.
         sampling: (horizontal, vertical) factors per component; ((2, 2), (1, 1), (1, 1)) is 4:2:0.
+        stored_as_rgb: three components are red, green and blue, not YCbCr; by libjpeg's rule, which looks for a JFIF
+            marker, then an Adobe marker, then at the components' names.
+        complete: an end marker follows the first scan; without one the file is cut.
     """
 
     process: JpegProcess
     bits: int
     sampling: tuple[tuple[int, int], ...]
+    stored_as_rgb: bool = False
+    complete: bool = True
 
     @property
     def components(self) -> int:
         """1 grey, 3 colour, 4 CMYK or YCCK."""
         return len(self.sampling)
+
+    @property
+    def subsampled(self) -> bool:
+        """Whether colour is stored more coarsely than brightness."""
+        return len(set(self.sampling)) > 1
 
 
 @dataclass(frozen=True)
@@ -114,12 +124,15 @@ _FRAME_MARKERS = {
 }
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
-_APP1 = 0xE1
+_APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
+_TAIL = 4096  # bytes; the end marker is nearly always the last two
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
     exif: memoryview | None = None
+    frame: tuple[JpegProcess, memoryview] | None = None
+    jfif, adobe_transform = False, None
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
@@ -136,24 +149,51 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
             break
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         segment = data[position + 4 : position + 2 + length]
-        if marker == _APP1 and exif is None and bytes(segment[:6]) == b"Exif\0\0":
+        # Exif may legally follow the frame header, but no decoder looks there.
+        if marker == _APP1 and exif is None and frame is None and bytes(segment[:6]) == b"Exif\0\0":
             exif = segment
-        elif marker in _FRAME_MARKERS:
-            # Exif may legally follow the frame header, but no decoder looks there.
-            return _frame(segment, _FRAME_MARKERS[marker], read_orientation(exif or b""), label)
+        elif marker == _APP0 and bytes(segment[:5]) == b"JFIF\0":
+            jfif = True
+        elif marker == _APP14 and bytes(segment[:5]) == b"Adobe" and len(segment) >= 12:
+            adobe_transform = segment[11]
+        elif marker in _FRAME_MARKERS and frame is None:
+            frame = _FRAME_MARKERS[marker], segment
         position += 2 + max(length, 2)
-    raise ImageDecodeError(f"{label}: truncated or damaged JPEG: no frame header in its {len(data):,} bytes")
+    if frame is None:
+        raise ImageDecodeError(f"{label}: truncated or damaged JPEG: no frame header in its {len(data):,} bytes")
+    process, segment = frame
+    stored_hw, bits, components = _frame(segment, label)
+    names = bytes(name for name, _ in components)
+    stored_as_rgb = (
+        len(names) == 3 and not jfif and (names == b"RGB" if adobe_transform is None else adobe_transform == 0)
+    )
+    coding = JpegCoding(
+        process, bits, tuple(factors for _, factors in components), stored_as_rgb, _ends(data, position)
+    )
+    return ImageHeader("JPEG", stored_hw, read_orientation(exif or b""), coding)
 
 
-def _frame(segment: memoryview, process: JpegProcess, orientation: int, label: str) -> ImageHeader:
+def _frame(segment: memoryview, label: str) -> tuple[tuple[int, int], int, list[tuple[int, tuple[int, int]]]]:
+    """(height, width), bits, and each component's name and sampling factors, from a frame header."""
     if len(segment) < 6 or len(segment) < 6 + 3 * segment[5]:
         raise ImageDecodeError(f"{label}: truncated or damaged JPEG: its frame header is cut")
-    bits, height, width, components = struct.unpack(">BHHB", segment[:6])
-    if not (height and width and components):
-        raise ImageDecodeError(f"{label}: damaged JPEG: its header says {width}x{height} with {components} components")
-    factors = (segment[7 + 3 * index] for index in range(components))
-    sampling = tuple((factor >> 4, factor & 15) for factor in factors)
-    return ImageHeader("JPEG", (height, width), orientation, JpegCoding(process, bits, sampling))
+    bits, height, width, count = struct.unpack(">BHHB", segment[:6])
+    if not (height and width and count):
+        raise ImageDecodeError(f"{label}: damaged JPEG: its header says {width}x{height} with {count} components")
+    components = [segment[6 + 3 * index : 9 + 3 * index] for index in range(count)]
+    return (height, width), bits, [(one[0], (one[1] >> 4, one[1] & 15)) for one in components]
+
+
+def _ends(data: memoryview, scan: int) -> bool:
+    """Whether an end marker follows the scan that starts there; coded data cannot contain one by chance."""
+    size = _TAIL
+    while True:
+        start = max(len(data) - size, scan)
+        if bytes(data[start:]).rfind(b"\xff\xd9") >= 0:
+            return True
+        if start <= scan:
+            return False
+        size *= 16
 
 
 def read_orientation(exif: Buffer) -> int:
