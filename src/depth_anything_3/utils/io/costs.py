@@ -75,7 +75,7 @@ class Costs:
             way, pixels, at_a_time = row["way"], row["pixels"], row["at_a_time"]
             alone, added = row["alone_ms"], row["added_ms"]
             whole = isinstance(pixels, int) and isinstance(at_a_time, int) and pixels > 0 and at_a_time > 0
-            timed = isinstance(alone, (int, float)) and isinstance(added, (int, float)) and 0 <= alone and 0 <= added
+            timed = isinstance(alone, (int, float)) and isinstance(added, (int, float)) and alone >= 0 and added >= 0
             if not (isinstance(way, str) and whole and timed):
                 raise ValueError(f"not a measurement: {row}")
             table.append(Cost(way, pixels, at_a_time, float(alone), float(added)))  # type: ignore[arg-type]

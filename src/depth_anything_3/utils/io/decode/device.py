@@ -63,16 +63,20 @@ class DeviceDecoder(Protocol):
     def traits(self) -> DecoderTraits:
         """What it is."""
 
-    def decode(self, files: Sequence[Buffer], headers: Sequence[ImageHeader]) -> list[torch.Tensor | str]:
+    def decode(
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+    ) -> list[torch.Tensor | str]:
         """Decode a batch on the device's current stream, leaving orientation alone.
 
         Args:
             files: whole encoded files that `traits.refusal` lets through.
             headers: what `probe` said of each.
+            least_hw: where a smaller picture does, the least (height, width), as stored, that it may have; a decoder
+                that can save work that way may. None: full size.
 
         Returns:
-            For each file an (H, W, 3) uint8 RGB view on the device, with (H, W) as stored and any strides, or why there
-            is none. The pixels stay as they are until the next call.
+            For each file an (H, W, 3) uint8 RGB view on the device, as stored and with any strides, or why there is
+            none. The pixels stay as they are until the next call.
         """
 
     def close(self) -> None:
