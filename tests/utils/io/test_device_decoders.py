@@ -7,6 +7,7 @@ import io
 import re
 import subprocess
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -159,6 +160,19 @@ def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():
     assert decoded(decoder, jpeg(), jpeg()) == ["nvimgcodec: CUDA Runtime failure: '#2'"] * 2
     decoder._decoder = working
     np.testing.assert_array_equal(decoded(decoder, jpeg())[0], as_pillow(jpeg()))
+
+
+def test_on_cuda_nvimgcodec_is_asked_for_that_gpu_and_never_for_its_own_cpu_decoder():
+    made = {}
+    library = types.SimpleNamespace(
+        BackendKind=types.SimpleNamespace(
+            HW_GPU_ONLY="engine", GPU_ONLY="gpu", HYBRID_CPU_GPU="hybrid", CPU_ONLY="cpu"
+        ),
+        Backend=lambda kind: kind,
+        Decoder=lambda **options: made.update(options),
+    )
+    nvimgcodec._create(library, torch.device("cuda", 1))
+    assert made == {"device_id": 1, "backends": ["engine", "gpu", "hybrid"], "options": ":fancy_upsampling=1"}
 
 
 def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():
