@@ -155,7 +155,7 @@ def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_sm
 
 def test_a_report_adds_up(seeded_small, folder):
     report = run_images(seeded_small, [folder / "0.png", folder / "2.png"], folder / "out", "npz", **SMALL)
-    assert report.stage_seconds.keys() == {"decode", "resample", "transfer", "network", "export"}
+    assert report.stage_seconds.keys() == {"decode", "resample", "network", "export"}
     assert 0 < report.stage_seconds["network"] + report.stage_seconds["export"] <= report.wall_seconds
     assert report.images_per_second == pytest.approx(2 / report.wall_seconds)
     assert report.as_dict() == {
@@ -196,7 +196,7 @@ def test_a_scene_is_written_as_one_and_its_missing_views_are_reported(seeded_sma
     report = run_scene(seeded_small, paths, folder / "out", "npz", on_error="skip", **SMALL)
     assert report.images == 2
     assert [one["image"] for one in report.failures] == [str(folder / "1.png"), str(folder / "3.png")]
-    assert report.stage_seconds.keys() == {"decode", "resample", "transfer", "network", "export"}
+    assert report.stage_seconds.keys() == {"decode", "resample", "network", "export"}
     with np.load(folder / "out" / "exports" / "npz" / "results.npz") as file:
         expected = seeded_small.inference([folder / "0.png", folder / "2.png"], **SMALL)
         np.testing.assert_array_equal(file["depth"], np.round(expected.depth, 6))

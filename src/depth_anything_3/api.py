@@ -21,20 +21,20 @@ from depth_anything_3.export import export, parse_formats
 from depth_anything_3.model import DepthAnything3Net
 from depth_anything_3.pose_alignment import align_poses, normalize_extrinsics
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.utils.io.batching import InOrder, same_size_batches
+from depth_anything_3.utils.io.batch_processor import MixedSizes, ProcessedBatch
+from depth_anything_3.utils.io.batching import InOrder
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
-from depth_anything_3.utils.io.input_processor import InputProcessor, MixedSizes
-from depth_anything_3.utils.io.normalize import normalize_on
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.output_processor import OutputProcessor
-from depth_anything_3.utils.io.prepare import Exif, PreparedImage
+from depth_anything_3.utils.io.prepare import Exif
 from depth_anything_3.utils.io.resize_plan import ProcessResMethod
 from depth_anything_3.utils.io.source import ImageInput
+from depth_anything_3.utils.io.strategy import Fidelity, Strategy
 
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
 
 logger = logging.getLogger(__name__)
-
-_BATCHES_AHEAD = 4
 
 
 class DepthAnything3(nn.Module):
@@ -54,7 +54,7 @@ class DepthAnything3(nn.Module):
         self.model_name = model_name
         self.model = DepthAnything3Net(model_name)
         self.compute_dtype: torch.dtype | None = None
-        self.input_processor = InputProcessor()
+        self._input_processor: InputProcessor | GPUInputProcessor | None = None
         self.output_processor = OutputProcessor()
         self.requires_grad_(False)
         self.eval()
@@ -115,6 +115,19 @@ class DepthAnything3(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def input_processor(self) -> InputProcessor | GPUInputProcessor:
+        """Brings images to where the network is: on the CPU, or by the best way to its GPU."""
+        device, dtype = self.device, self._dtype()
+        if device.type == "cpu":
+            if not isinstance(self._input_processor, InputProcessor):
+                self._input_processor = InputProcessor()
+            return self._input_processor
+        current = self._input_processor
+        if not isinstance(current, GPUInputProcessor) or (current.device, current.dtype) != (device, dtype):
+            self._input_processor = current = GPUInputProcessor(device, dtype=dtype)
+        return current
+
     def inference(
         self,
         image: Iterable[ImageInput],
@@ -134,6 +147,8 @@ class DepthAnything3(nn.Module):
         on_error: OnError | str = OnError.RAISE,
         exif: Exif | str = Exif.APPLY,
         mixed_sizes: MixedSizes | str = MixedSizes.CROP,
+        strategy: Strategy | str = Strategy.AUTO,
+        fidelity: Fidelity | str = Fidelity.EXACT,
     ) -> Prediction:
         """Depth and cameras of the views of ONE scene: every view sees all the others.
 
@@ -157,6 +172,9 @@ class DepthAnything3(nn.Module):
             on_error: "raise", or "skip" views that cannot be read; they are listed in `Prediction.failures`.
             exif: "apply" turns pictures upright, "ignore" leaves them as stored, as upstream does.
             mixed_sizes: "crop" views of different sizes to the smallest height and width, or "refuse".
+            strategy: the way from an image to the network's memory: "gpu_decode", "hybrid", "full_gpu", "cpu", or
+                "auto", which takes DA3_STRATEGY from the environment, else what suits machine and image.
+            fidelity: "exact": pixels within one level of 255 of upstream's; "high", "fast": faster decoders may be used.
 
         Raises:
             InvalidInputError: an argument is not accepted (see its subclasses for images).
@@ -174,15 +192,16 @@ class DepthAnything3(nn.Module):
             process_res,
             process_res_method,
             num_workers=num_workers,
-            perform_normalization=False,
             on_error=on_error,
             exif=exif,
             mixed_sizes=mixed_sizes,
+            strategy=strategy,
+            fidelity=fidelity,
         )
         given = None if extrinsics is None else _in_float64(extrinsics)[[one.index for one in batch.images]]
         prediction = self._run(
-            batch.tensor[None],
-            [batch.images],
+            batch,
+            one_scene=True,
             extrinsics=None if given is None else torch.from_numpy(normalize_extrinsics(given))[None],
             intrinsics=None if batch.intrinsics is None else batch.intrinsics[None],
             export_feat_layers=export_feat_layers or (),
@@ -221,6 +240,8 @@ class DepthAnything3(nn.Module):
         on_error: OnError | str = OnError.RAISE,
         on_failure: Callable[[ImageFailure], None] | None = None,
         exif: Exif | str = Exif.APPLY,
+        strategy: Strategy | str = Strategy.AUTO,
+        fidelity: Fidelity | str = Fidelity.EXACT,
     ) -> Iterator[Prediction]:
         """Depth of independent photos, one `Prediction` each (with N = 1), in order, as they are ready.
 
@@ -228,10 +249,11 @@ class DepthAnything3(nn.Module):
         grow with their number; a generator of paths is fine.
 
         Args:
-            images: any iterable of what `inference` takes as one image. It is drawn from a few images ahead, so a
-                generator must yield a new array each time and not one buffer that it fills again.
+            images: any iterable of what `inference` takes as one image. It is drawn from a few batches ahead, in
+                another thread, so a generator must yield a new array each time and not one buffer that it fills again.
             batch_size: most photos of one size computed together.
-            process_res, process_res_method, use_ray_pose, export_feat_layers, num_workers, exif: as for `inference`.
+            process_res, process_res_method, use_ray_pose, export_feat_layers, num_workers, exif, strategy, fidelity: as
+                for `inference`.
             on_error: "raise" at the first photo that cannot be used, or "skip" it.
             on_failure: called with the `ImageFailure` of each photo that was skipped; without it they are logged.
 
@@ -241,29 +263,37 @@ class DepthAnything3(nn.Module):
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise InvalidInputError(f"batch_size={batch_size!r}: give a whole number, 1 or more")
         on_failure = _raise_failure if OnError(on_error) is OnError.RAISE else on_failure or _log_failure
-        # Failures take their place in the order, so that photos held back for a batch still come before them.
-        prepared = self.input_processor.iterate(
-            images, process_res, process_res_method, num_workers=num_workers, on_error=OnError.SKIP, exif=exif
+        batches = self.input_processor.batches(
+            images,
+            batch_size,
+            process_res,
+            process_res_method,
+            num_workers=num_workers,
+            exif=exif,
+            strategy=strategy,
+            fidelity=fidelity,
         )
         options = {"use_ray_pose": use_ray_pose, "export_feat_layers": export_feat_layers or ()}
-        return self._stream(prepared, batch_size, on_failure, options)
+        return self._stream(batches, on_failure, options)
 
     def _stream(
         self,
-        prepared: Iterable[PreparedImage | ImageFailure],
-        batch_size: int,
+        batches: Iterator[ProcessedBatch | ImageFailure],
         on_failure: Callable[[ImageFailure], None],
         options: Mapping[str, Any],
     ) -> Iterator[Prediction]:
+        # Failures take their place in the order, so that photos held back for a batch still come before them.
         in_order: InOrder[Prediction | ImageFailure] = InOrder()
-        for batch in same_size_batches(prepared, batch_size, window=_BATCHES_AHEAD * batch_size):
-            results: Sequence[Prediction | ImageFailure]
+        for batch in batches:
+            results: list[tuple[int, Prediction | ImageFailure]]
             if isinstance(batch, ImageFailure):
-                indices, results = [batch.index], [batch]
+                results = [(batch.index, batch)]
             else:
-                pixels = torch.from_numpy(np.stack([one.pixels for one in batch]))[:, None]
-                indices, results = [one.index for one in batch], self._run(pixels, [(one,) for one in batch], **options)
-            for index, result in zip(indices, results, strict=True):
+                results = [(one.index, one) for one in batch.failures]
+                if batch.images:
+                    predictions = self._run(batch, one_scene=False, **options)
+                    results += [(one.index, result) for one, result in zip(batch.images, predictions, strict=True)]
+            for index, result in results:
                 for ready in in_order.put(index, result):
                     if isinstance(ready, ImageFailure):
                         on_failure(ready)
@@ -271,48 +301,44 @@ class DepthAnything3(nn.Module):
                         yield ready
 
     @torch.inference_mode()
-    def _run(self, pixels: torch.Tensor, scenes: Sequence[Sequence[PreparedImage]], **options: Any) -> list[Prediction]:
-        """Network and conversion for uint8 pictures (B, S, 3, H, W), one `Prediction` a scene."""
+    def _run(self, batch: ProcessedBatch, *, one_scene: bool, **options: Any) -> list[Prediction]:
+        """Network and conversion for a batch: one scene of its views, or a scene for each of its images."""
+        axis = 0 if one_scene else 1
+        scenes = [batch.images] if one_scene else [(one,) for one in batch.images]
         began = time.perf_counter()
-        x = normalize_on(pixels, self.device)
         cameras = {name: options.pop(name, None) for name in ("extrinsics", "intrinsics")}
         moved = {name: None if value is None else value.to(self.device) for name, value in cameras.items()}
-        self._synchronize()
-        transferred = time.perf_counter()
         with self._autocast():
-            outputs = self.model(x, **moved, **options)
-        predictions = self.output_processor(outputs)
-        share = 1.0 / len(scenes)
-        seconds = {
-            "transfer": (transferred - began) * share,
-            "network": (time.perf_counter() - transferred) * share,
-        }
+            outputs = self.model(batch.tensor.unsqueeze(axis), **moved, **options)
+        predictions = self.output_processor(outputs)  # waits for the device
+        network_seconds = (time.perf_counter() - began) / len(scenes)
+        pixels = batch.pixels.unsqueeze(axis).permute(0, 1, 3, 4, 2).cpu()
         for prediction, images, seen in zip(predictions, scenes, pixels, strict=True):
-            prediction.processed_images = np.ascontiguousarray(seen.permute(0, 2, 3, 1).numpy())
+            prediction.processed_images = np.ascontiguousarray(seen.numpy())
             prediction.sources = tuple(one.label for one in images)
             prediction.source_hw = tuple(one.plan.source_hw for one in images)
+            prediction.choices = tuple(one.choice for one in images)
             prediction.seconds = {
                 "decode": sum(one.decode_seconds for one in images),
                 "resample": sum(one.resample_seconds for one in images),
-                **seconds,
+                "network": network_seconds,
             }
         return predictions
 
+    def _dtype(self) -> torch.dtype:
+        """What the backbone computes in."""
+        device = self.device
+        if self.compute_dtype is not None:
+            return self.compute_dtype
+        if device.type != "cuda":
+            return torch.float32
+        # Asked of the device: emulated bfloat16 on older cards is slower than float16.
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
     def _autocast(self) -> AbstractContextManager[Any]:
         """Low precision for the backbone alone; the network switches it off around everything else."""
-        device = self.device
-        dtype = self.compute_dtype
-        if dtype is None and device.type == "cuda":
-            # Asked of the device: emulated bfloat16 on older cards is slower than float16.
-            capable = torch.cuda.get_device_capability(device) >= (8, 0)
-            dtype = torch.bfloat16 if capable else torch.float16
-        if dtype in (None, torch.float32):
-            return nullcontext()
-        return torch.autocast(device.type, dtype=dtype)
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        dtype = self._dtype()
+        return nullcontext() if dtype is torch.float32 else torch.autocast(self.device.type, dtype=dtype)
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:

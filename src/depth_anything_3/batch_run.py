@@ -15,8 +15,11 @@ from depth_anything_3.errors import ImageReadError, ImageSizeError, InvalidInput
 from depth_anything_3.export import export, parse_formats
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.strategy import Capabilities, Fidelity, Request, Strategy, check_strategy
 
 if TYPE_CHECKING:
+    import torch
+
     from depth_anything_3.api import DepthAnything3
 
 __all__ = ["RunReport", "check_options", "export_names", "find_images", "run_images", "run_scene"]
@@ -108,14 +111,29 @@ def export_names(paths: Sequence[Path]) -> list[str]:
     return result
 
 
-def check_options(**options: Any) -> None:  # Any: the options of InputProcessor.iterate
-    """Refuse options of the input pipeline that are not accepted, before anything is read.
+def check_options(
+    device: torch.device,
+    *,
+    strategy: str = Strategy.AUTO.value,
+    fidelity: str = Fidelity.EXACT.value,
+    on_error: str = OnError.RAISE.value,
+    **options: Any,  # Any: the other options of BatchProcessor.batches
+) -> None:
+    """Refuse options of the input pipeline that are not accepted, before anything is read or loaded.
+
+    Args:
+        device: of the network.
+        strategy, fidelity, on_error, options: as for `DepthAnything3.stream`.
 
     Raises:
         InvalidInputError: an option is not accepted.
     """
+    OnError(on_error)
+    request = Request.of(strategy, fidelity)
+    if device.type == "cpu":
+        check_strategy(Capabilities(), request.strategy)
     with InputProcessor() as processor:
-        processor.iterate([], **options)
+        processor.batches([], strategy=Strategy.CPU, **options)
 
 
 def run_images(

@@ -60,6 +60,10 @@ _Extensions = Annotated[str, typer.Option(help="Which files of a folder are take
 _Exif = Annotated[
     str, typer.Option(help="apply: turn pictures upright; ignore: leave them as stored, as upstream does.")
 ]
+_Strategy = Annotated[
+    str, typer.Option(help="Way to the network's memory: auto, gpu_decode, hybrid, full_gpu, cpu; see da3 doctor.")
+]
+_Fidelity = Annotated[str, typer.Option(help="How exact pixels must be: exact, high, fast.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 _AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 
@@ -85,10 +89,13 @@ def images(
     on_error: _OnError = "skip",
     image_extensions: _Extensions = "png,jpg,jpeg,webp,bmp,tif,tiff",
     exif: _Exif = "apply",
+    strategy: _Strategy = "auto",
+    fidelity: _Fidelity = "exact",
     as_json: _Json = False,
     auto_cleanup: _AutoCleanup = False,  # upstream's scripts pass it; here files are replaced whole
 ) -> None:
     """Write depth for images, each on its own, or with --scene for all as views of one scene."""
+    from depth_anything_3.api import choose_device
     from depth_anything_3.batch_run import check_options, find_images, run_images, run_scene
     from depth_anything_3.export import parse_formats
 
@@ -98,9 +105,11 @@ def images(
         "num_workers": num_workers,
         "on_error": on_error,
         "exif": exif,
+        "strategy": strategy,
+        "fidelity": fidelity,
     }
     parse_formats(export_format)  # misuse is told before weights are loaded
-    check_options(**options)
+    check_options(choose_device(device), **options)
     paths = find_images(sources, image_extensions)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.utils.io.strategy import Choice
 
 __all__ = ["Prediction"]
 
@@ -38,8 +39,10 @@ class Prediction:
         scale_factor: what a nested model multiplied its depth by to reach metres.
         sources: name of each view: its path, or its place and kind.
         source_hw: (height, width) of each view's upright source picture.
+        choices: the way each view took to the network's memory, and why.
         failures: inputs that were left out of this scene.
-        seconds: time spent by stage: decode and resample (summed over workers), transfer, network.
+        seconds: time spent by stage: decode and resample (on the CPU, summed over workers; decoding on a GPU until the
+            call returned), network.
     """
 
     depth: npt.NDArray[np.float32]
@@ -54,6 +57,7 @@ class Prediction:
     scale_factor: float | None = None
     sources: tuple[str, ...] = ()
     source_hw: tuple[tuple[int, int], ...] = ()
+    choices: tuple[Choice, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 

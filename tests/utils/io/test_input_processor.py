@@ -254,7 +254,7 @@ def test_a_processor_can_be_copied_and_pickled_after_use(processor):
 def test_skipping_one_by_one_leaves_a_failure_in_its_place(processor):
     results = list(processor.iterate([photo(60, 60, 0), b"?", photo(60, 60, 1)], 56, on_error="skip"))
     assert [isinstance(one, ImageFailure) for one in results] == [False, True, False]
-    assert results[1].label == "image 1"
+    assert results[1].label == "image 1 (1 bytes)"
 
 
 @pytest.mark.parametrize(

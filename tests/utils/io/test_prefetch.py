@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depth_anything_3.utils.io.prefetch import ordered_map
+from depth_anything_3.utils.io.prefetch import in_background, ordered_map
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,52 @@ def test_leaving_early_cancels_what_has_not_begun():
         results.close()  # the only worker is held by item 1
         gate.set()
     assert begun in ([0], [0, 1])
+
+
+# A thread of its own
+
+
+def counted(drawn, closed, error=None):
+    try:
+        for item in range(1000):
+            if item == 5 and error is not None:
+                raise error
+            drawn.append(threading.current_thread())
+            yield item
+    finally:
+        closed.append(threading.current_thread())
+
+
+def test_a_background_thread_draws_in_order_and_not_too_far():
+    drawn, closed = [], []
+    items = in_background(counted(drawn, closed), ahead=2)
+    assert not drawn
+    for taken in range(20):
+        assert next(items) == taken
+        assert len(drawn) <= taken + 1 + 2
+    assert threading.current_thread() not in drawn
+    items.close()
+    assert closed == drawn[:1]
+    assert not closed[0].is_alive()
+
+
+def test_an_error_in_the_background_comes_after_what_was_given():
+    items = in_background(counted([], [], OSError("the camera is gone")), ahead=8)
+    assert [next(items) for _ in range(5)] == list(range(5))
+    with pytest.raises(OSError, match="camera is gone"):
+        next(items)
+
+
+def test_what_is_taken_is_not_kept_in_the_background():
+    class Frame:
+        pass
+
+    def frames():
+        for _ in range(3):
+            yield Frame()
+
+    items = in_background(frames(), ahead=1)
+    alive = [weakref.ref(next(items)) for _ in range(2)]
+    assert list(items)
+    gc.collect()
+    assert [one() for one in alive] == [None, None]

@@ -7,26 +7,27 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from depth_anything_3.utils.io.failure import ImageFailure
-from depth_anything_3.utils.io.prepare import PreparedImage
+from depth_anything_3.utils.io.prepare import PlannedImage
 
 __all__ = ["InOrder", "same_size_batches"]
 
+Image = TypeVar("Image", bound=PlannedImage)
 Result = TypeVar("Result")
 
 
 def same_size_batches(
-    images: Iterable[PreparedImage | ImageFailure], batch_size: int, window: int
-) -> Iterator[list[PreparedImage] | ImageFailure]:
+    images: Iterable[Image | ImageFailure], batch_size: int, window: int
+) -> Iterator[list[Image] | ImageFailure]:
     """Group pictures of one size, looking at most `window` pictures ahead.
 
     Nothing is cropped: a picture whose size stays alone makes a batch of its own. Failures pass through as they come.
 
     Args:
-        images: prepared pictures, in order.
+        images: pictures with their plans, in order.
         batch_size: most pictures in a batch.
         window: how far ahead of the oldest picture held back one may look; then its batch goes as it is.
     """
-    groups: dict[tuple[int, int], list[PreparedImage]] = {}  # oldest group first
+    groups: dict[tuple[int, int], list[Image]] = {}  # oldest group first
     for image in images:
         if isinstance(image, ImageFailure):
             yield image

@@ -19,14 +19,14 @@ class Cost:
         pixels: of each file.
         at_a_time: worker threads for "cpu", files in one call for a GPU decoder.
         alone_ms: per image, nothing else running.
-        added_ms: per image, how much longer a run takes that computes a network-like load meanwhile.
+        loaded_ms: per image, while the GPU computes a network-like load that takes as long.
     """
 
     way: str
     pixels: int
     at_a_time: int
     alone_ms: float
-    added_ms: float
+    loaded_ms: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Costs:
         counts = {one.at_a_time for one in rows}
         count = max((one for one in counts if one <= at_a_time), default=min(counts))
         points = sorted(
-            (one.pixels, one.added_ms if overlapped else one.alone_ms) for one in rows if one.at_a_time == count
+            (one.pixels, one.loaded_ms if overlapped else one.alone_ms) for one in rows if one.at_a_time == count
         )
         sizes, times = zip(*points, strict=True)
         if pixels > sizes[-1]:
@@ -73,10 +73,10 @@ class Costs:
         table = []
         for row in rows:
             way, pixels, at_a_time = row["way"], row["pixels"], row["at_a_time"]
-            alone, added = row["alone_ms"], row["added_ms"]
+            alone, loaded = row["alone_ms"], row["loaded_ms"]
             whole = isinstance(pixels, int) and isinstance(at_a_time, int) and pixels > 0 and at_a_time > 0
-            timed = isinstance(alone, (int, float)) and isinstance(added, (int, float)) and alone >= 0 and added >= 0
+            timed = isinstance(alone, (int, float)) and isinstance(loaded, (int, float)) and alone >= 0 and loaded >= 0
             if not (isinstance(way, str) and whole and timed):
                 raise ValueError(f"not a measurement: {row}")
-            table.append(Cost(way, pixels, at_a_time, float(alone), float(added)))  # type: ignore[arg-type]
+            table.append(Cost(way, pixels, at_a_time, float(alone), float(loaded)))  # type: ignore[arg-type]
         return cls(tuple(table))

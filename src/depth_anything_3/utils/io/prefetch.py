@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["ordered_map"]
+__all__ = ["in_background", "ordered_map"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,3 +52,55 @@ def ordered_map(
     finally:
         for future in pending:
             future.cancel()
+
+
+def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
+    """Draw from a generator in a thread of its own, at most `ahead` items before they are taken, in order.
+
+    Closing it closes the generator, in its thread, when the item under way is done.
+
+    Raises:
+        Exception: whatever `items` raised, after what it had given.
+    """
+    waiting: deque[Item] = deque()
+    changed = threading.Condition()
+    stopped = finished = False
+    failure: BaseException | None = None
+
+    def work() -> None:
+        nonlocal finished, failure
+        try:
+            for item in items:
+                with changed:
+                    waiting.append(item)
+                    changed.notify_all()
+                    changed.wait_for(lambda: stopped or len(waiting) < ahead)
+                    if stopped:
+                        break
+        except BaseException as error:  # raised again where the items are taken
+            failure = error
+        finally:
+            items.close()
+            with changed:
+                finished = True
+                changed.notify_all()
+
+    thread = threading.Thread(target=work, name="da3-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: waiting or finished)
+                if not waiting:
+                    break
+                item = waiting.popleft()
+                changed.notify_all()
+            yield item
+            del item  # or its memory would be held until the next one is there
+        if failure is not None:
+            raise failure
+    finally:
+        with changed:
+            stopped = True
+            changed.notify_all()
+        thread.join()

@@ -1,17 +1,17 @@
-"""One `ImageSource` in, one `PreparedImage` out: read, probed, planned, decoded and resampled on the CPU.
+"""An image as the caller gave it in; opened (read, probed, planned), and prepared (decoded, resampled on the CPU) out.
 
 Free of torch, so that a worker process starts quickly.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +23,23 @@ from depth_anything_3.utils.io.banded_operator import resample_passes
 from depth_anything_3.utils.io.decode import decode
 from depth_anything_3.utils.io.decode.pillow import pixels_of
 from depth_anything_3.utils.io.failure import ImageFailure
-from depth_anything_3.utils.io.header import probe, read_orientation
+from depth_anything_3.utils.io.header import Buffer, ImageHeader, probe, read_orientation
 from depth_anything_3.utils.io.resample import CompiledPass, compile_passes, resample
 from depth_anything_3.utils.io.resize_plan import ProcessResMethod, ResizePlan, plan_resize
-from depth_anything_3.utils.io.source import ImageInput, ImageSource, as_source, read_file
+from depth_anything_3.utils.io.source import ImageInput, as_source, read_file
+from depth_anything_3.utils.io.strategy import Choice, Strategy
 
-__all__ = ["Exif", "ImagePreparer", "PreparedImage"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Exif", "ImagePreparer", "OpenedImage", "PlannedImage", "PreparedImage", "attempt"]
 
 _PLANS_KEPT = 64
 _LOCKS = 64
+_ON_CPU = Choice(Strategy.CPU, "the network is on the CPU")
+
+Prepared = TypeVar("Prepared")
+UInt8Array = npt.NDArray[np.uint8]
 
 
 class Exif(Option):
@@ -41,24 +49,46 @@ class Exif(Option):
     IGNORE = "ignore"
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedImage:
-    """A picture ready for a batch.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlannedImage:
+    """What is known of a picture on its way into a batch.
 
     Attributes:
         index: its place in the caller's list.
         label: how it is named in messages and reports.
-        pixels: (3, height, width) uint8 RGB, upright.
-        plan: the geometry that led there.
-        decode_seconds, resample_seconds: time its worker spent on each; decoding includes reading the file.
+        plan: the geometry that leads to its result.
+        choice: the way it takes and why.
+        decode_seconds, resample_seconds: time spent on each; decoding includes reading the file.
     """
 
     index: int
     label: str
-    pixels: npt.NDArray[np.uint8]
     plan: ResizePlan
-    decode_seconds: float
-    resample_seconds: float
+    choice: Choice = _ON_CPU
+    decode_seconds: float = 0.0
+    resample_seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OpenedImage(PlannedImage):
+    """A picture before anything was done to its pixels.
+
+    Attributes:
+        data: an encoded file, or full-size pixels: an array of HxWx3, HxWx4 or HxW, or a tensor of 3xHxW on any device.
+        header: of an encoded file; None for pixels.
+        least_hw: the least (height, width), as stored, that it may be decoded at; None: full size.
+    """
+
+    data: Buffer | UInt8Array | torch.Tensor
+    header: ImageHeader | None = None
+    least_hw: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedImage(PlannedImage):
+    """A picture ready for a batch: `pixels` (3, height, width) uint8 RGB, upright, in the CPU's memory."""
+
+    pixels: UInt8Array
 
 
 class ImagePreparer:
@@ -93,48 +123,77 @@ class ImagePreparer:
         return ImagePreparer, (self.process_res, self.method, self.exif)
 
     def __call__(self, index: int, image: ImageInput) -> PreparedImage:
-        """Prepare one image; `index` is its place in the caller's list.
+        """Open one image and finish it on the CPU; raises what these raise."""
+        return self.finish(self.open(index, image))
+
+    def open(self, index: int, image: ImageInput) -> OpenedImage:
+        """Tell what an image is and plan its way; `index` is its place in the caller's list.
+
+        Files are read but not decoded, so a picture that cannot be used costs next to nothing.
 
         Raises:
             ImageTypeError: not an image.
             ImageReadError: the file cannot be opened.
-            ImageDecodeError: it is not a whole, readable picture.
+            ImageDecodeError: it is not a picture of a known format, or its header is damaged.
             ImageSizeError: empty, too large, or too thin for a usable result.
         """
         began = time.perf_counter()
         source = as_source(image, index)
-        pixels, orientation = self._pixels(source)
-        decoded = time.perf_counter()
-        stored_hw = pixels.shape[1:] if source.planar else pixels.shape[:2]
-        plan = self._plan((stored_hw[0], stored_hw[1]), orientation, source.label)
-        result = resample(pixels, self._passes(plan), planar=source.planar)
-        return PreparedImage(index, source.label, result, plan, decoded - began, time.perf_counter() - decoded)
-
-    def attempt(self, index: int, image: ImageInput) -> PreparedImage | ImageFailure:
-        """Like calling it, but an image that cannot be used is returned as an `ImageFailure`."""
-        try:
-            return self(index, image)
-        except DA3Error as error:
-            label = os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {index}"
-            return ImageFailure(index, str(label), error)
-
-    def _pixels(self, source: ImageSource) -> tuple[npt.NDArray[np.uint8], int]:
-        """Pixels as stored and their EXIF orientation."""
-        data, label = source.data, source.label
-        if isinstance(data, np.ndarray):
-            return data, 1
+        data, header, orientation = source.data, None, 1
         if isinstance(data, Image.Image):
-            with self._locks[(id(data) >> 4) % len(self._locks)]:
-                pixels = pixels_of(data, label)
             exif = data.info.get("exif")
-            if data.format == "TIFF" or not isinstance(exif, bytes):  # Pillow turns TIFFs by itself
-                return pixels, 1
-            return pixels, read_orientation(exif)
-        encoded = read_file(data) if isinstance(data, Path) else data
-        header = probe(encoded, label)
-        # Before decoding: a picture that cannot be used should cost nothing.
-        self._plan(header.stored_hw, header.exif_orientation, label)
-        return decode(encoded, header, label), header.exif_orientation
+            with self._locks[(id(data) >> 4) % len(self._locks)]:
+                pixels = pixels_of(data, source.label)
+            if data.format != "TIFF" and isinstance(exif, bytes):  # Pillow turns TIFFs by itself
+                orientation = read_orientation(exif)
+            data, stored_hw = pixels, (pixels.shape[0], pixels.shape[1])
+        elif isinstance(data, np.ndarray):
+            stored_hw = data.shape[0], data.shape[1]
+        elif isinstance(data, (Path, bytes, bytearray, memoryview)):
+            data = read_file(data) if isinstance(data, Path) else data
+            header = probe(data, source.label)
+            stored_hw, orientation = header.stored_hw, header.exif_orientation
+        else:
+            stored_hw = data.shape[1], data.shape[2]
+        plan = self._plan(stored_hw, orientation, source.label)
+        seconds = time.perf_counter() - began
+        return OpenedImage(index=index, label=source.label, plan=plan, data=data, header=header, decode_seconds=seconds)
+
+    def decode(self, opened: OpenedImage) -> OpenedImage:
+        """The same picture with its pixels at full size, if it was an encoded file.
+
+        Raises:
+            ImageDecodeError: it is not a whole, readable picture.
+        """
+        if opened.header is None or not isinstance(opened.data, (bytes, bytearray, memoryview)):
+            return opened
+        began = time.perf_counter()
+        pixels = decode(opened.data, opened.header, opened.label)
+        return replace(opened, data=pixels, header=None, decode_seconds=_since(began, opened.decode_seconds))
+
+    def finish(self, opened: OpenedImage, choice: Choice = _ON_CPU) -> PreparedImage:
+        """Decode, if it is a file, and resample on the CPU.
+
+        Raises:
+            ImageDecodeError: it is not a whole, readable picture.
+        """
+        decoded = self.decode(opened)
+        began = time.perf_counter()
+        passes = self._passes(decoded.plan)
+        if isinstance(decoded.data, np.ndarray):
+            result = resample(decoded.data, passes)
+        else:
+            assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
+            result = resample(decoded.data.cpu().numpy(), passes, planar=True)
+        return PreparedImage(
+            index=decoded.index,
+            label=decoded.label,
+            plan=decoded.plan,
+            choice=choice,
+            decode_seconds=decoded.decode_seconds,
+            resample_seconds=_since(began),
+            pixels=result,
+        )
 
     def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:
         if self.exif is Exif.IGNORE:
@@ -143,6 +202,25 @@ class ImagePreparer:
             return plan_resize(stored_hw, self.process_res, self.method, exif_orientation=orientation)
         except ImageSizeError as error:
             raise ImageSizeError(f"{label}: {error}") from None
+
+
+def attempt(work: Callable[[int, ImageInput], Prepared], index: int, image: ImageInput) -> Prepared | ImageFailure:
+    """`work(index, image)`, but an image that cannot be used is returned as an `ImageFailure`."""
+    try:
+        return work(index, image)
+    except DA3Error as error:
+        return ImageFailure(index, _label(image, index), error)
+
+
+def _label(image: ImageInput, index: int) -> str:
+    try:
+        return as_source(image, index).label
+    except DA3Error:
+        return f"image {index}"
+
+
+def _since(began: float, before: float = 0.0) -> float:
+    return before + time.perf_counter() - began
 
 
 def _compiled_passes(plan: ResizePlan) -> tuple[CompiledPass, ...]:

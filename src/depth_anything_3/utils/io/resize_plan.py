@@ -8,7 +8,7 @@ No pixels are touched here. Sizes are always (height, width).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -136,6 +136,16 @@ class ResizePlan:
     def result_hw(self) -> Size:
         """Size of the network's input; both sides are multiples of 14."""
         return (self.crop.height, self.crop.width) if self.crop else self.resized_hw
+
+    @property
+    def reduction(self) -> float:
+        """How many times longer the source is than the first resize makes it; below 1 it is enlarged."""
+        return max(self.steps[0].source_hw) / max(self.steps[0].result_hw) if self.steps else 1.0
+
+    def from_reduced(self, stored_hw: Size) -> ResizePlan:
+        """The same result from the same picture decoded at a smaller size, which covers the same field of view."""
+        first = replace(self.steps[0], source_hw=self.orientation.turned(stored_hw))
+        return replace(self, stored_hw=stored_hw, steps=(first, *self.steps[1:]))
 
     def transform_intrinsics(self, intrinsics: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Intrinsics of the upright source carried to the result.

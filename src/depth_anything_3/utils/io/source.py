@@ -39,13 +39,12 @@ class ImageSource:
 
     Attributes:
         label: how messages and reports name it: its path, or its place and kind.
-        data: a `Path`, the bytes of a file, a PIL image, or pixels as uint8 HxWx3, HxWx4, HxW.
-        planar: pixels are 3xHxW instead.
+        data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array of HxWx3, HxWx4 or HxW, or a
+            tensor of 3xHxW on any device.
     """
 
     label: str
-    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array
-    planar: bool = False
+    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor
 
 
 def check_several(images: Iterable[ImageInput]) -> None:
@@ -112,7 +111,7 @@ def _from_tensor(tensor: torch.Tensor, index: int) -> ImageSource:
         raise ImageTypeError(f"{label}: a meta tensor has no pixels")
     if tensor.numel() == 0:
         raise ImageSizeError(f"{label}: no pixels")
-    return ImageSource(label, tensor.detach().cpu().numpy(), planar=True)
+    return ImageSource(label, tensor.detach())
 
 
 def _is_torch_tensor(value: object) -> bool:

@@ -1,0 +1,345 @@
+"""What the processors for the CPU and for GPUs share: images in, in the caller's order; batches of one size out."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
+from depth_anything_3.option import Option
+from depth_anything_3.utils.io.batching import same_size_batches
+from depth_anything_3.utils.io.failure import ImageFailure, OnError
+from depth_anything_3.utils.io.prefetch import in_background, ordered_map
+from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PlannedImage, attempt
+from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, Crop, ProcessResMethod, center_crop, crop_intrinsics
+from depth_anything_3.utils.io.source import ImageInput, check_several
+from depth_anything_3.utils.io.strategy import Fidelity, Request, Strategy
+
+__all__ = ["BatchProcessor", "ExecutorKind", "MixedSizes", "ProcessedBatch", "usable_cores"]
+
+logger = logging.getLogger(__name__)
+
+_PREPARERS_KEPT = 8
+_FAILURES_TOLD = 10
+_BATCHES_LOOKED_AHEAD = 4
+
+FloatArray = npt.NDArray[np.floating]
+Image = TypeVar("Image", bound=PlannedImage)
+Processor = TypeVar("Processor", bound="BatchProcessor[Any]")  # Any: whatever its images are
+
+
+class ExecutorKind(Option):
+    """What the workers are. Decoding and resampling run outside the interpreter lock, so threads are enough."""
+
+    THREAD = "thread"
+    PROCESS = "process"
+
+
+class MixedSizes(Option):
+    """What to do when the views of one batch end up with different sizes.
+
+    `CROP` cuts each to the smallest height and the smallest width, as upstream does, with a warning; `REFUSE` raises.
+    """
+
+    CROP = "crop"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, eq=False)
+class ProcessedBatch:
+    """Images ready for the network. Unpacks as `tensor, extrinsics, intrinsics`.
+
+    Attributes:
+        tensor: (N, 3, H, W), contiguous: normalised (float32, on a GPU perhaps bfloat16 or float16), or `pixels` itself
+            without normalisation.
+        extrinsics: (N, 4, 4) float32 world-to-camera (OpenCV), unchanged, or None.
+        intrinsics: (N, 3, 3) float32 in pixels of the result, or None.
+        images: the N pictures that made it, in order, with their plans, ways and timings.
+        failures: those that were left out.
+        pixels: (N, 3, H, W) uint8 RGB, what `tensor` was made of, where `tensor` is.
+        ready: passed when a GPU has made both; the stream of the caller waits for it already.
+    """
+
+    tensor: torch.Tensor
+    extrinsics: torch.Tensor | None
+    intrinsics: torch.Tensor | None
+    images: tuple[PlannedImage, ...]
+    failures: tuple[ImageFailure, ...]
+    pixels: torch.Tensor
+    ready: torch.cuda.Event | None = None
+
+    def __iter__(self) -> Iterator[torch.Tensor | None]:
+        yield from (self.tensor, self.extrinsics, self.intrinsics)
+
+
+class BatchProcessor(ABC, Generic[Image]):
+    """Reads, decodes, resamples and normalises images. The workers are kept between calls; `close()` ends them."""
+
+    def __init__(self, executor: ExecutorKind = ExecutorKind.THREAD) -> None:
+        self._kind = executor
+        self._pool: Executor | None = None
+        self._pool_size = 0
+        self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(ImagePreparer)
+
+    @abstractmethod
+    def _worker(self, preparer: ImagePreparer, request: Request) -> Callable[[int, ImageInput], Image]:
+        """What the workers do to one image; raises for a request that this machine cannot carry out."""
+
+    @abstractmethod
+    def _assemble(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch:
+        """Pictures of one size to a batch without cameras."""
+
+    def _received(self, batch: ProcessedBatch) -> ProcessedBatch:
+        """A batch that was assembled in another thread, ready for use in this one."""
+        return batch
+
+    def __call__(
+        self,
+        image: Iterable[ImageInput],
+        extrinsics: Any = None,  # Any: whatever numpy makes an array of
+        intrinsics: Any = None,
+        process_res: int = 504,
+        process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
+        *,
+        num_workers: int = 8,
+        perform_normalization: bool = True,
+        on_error: OnError | str = OnError.RAISE,
+        exif: Exif | str = Exif.APPLY,
+        mixed_sizes: MixedSizes | str = MixedSizes.CROP,
+        strategy: Strategy | str = Strategy.AUTO,
+        fidelity: Fidelity | str = Fidelity.EXACT,
+    ) -> ProcessedBatch:
+        """Prepare the views of one scene as one batch.
+
+        Args:
+            image: list of images; see `depth_anything_3.utils.io.source.as_source` for the kinds.
+            extrinsics: (N, 4, 4) world-to-camera matrices, or None.
+            intrinsics: (N, 3, 3) camera matrices in pixels of the upright source pictures, or None.
+            process_res: length in pixels of the bounded side, at least 14.
+            process_res_method: which side is bounded, and how sides become multiples of 14.
+            num_workers: images prepared at a time on the CPU, at most one for each core of this process.
+            perform_normalization: False returns the 8-bit pictures, to be normalised where the network is.
+            on_error: "raise" at the first image that cannot be used, or "skip" it (and its camera).
+            exif: "apply" turns pictures upright by their EXIF orientation, "ignore" leaves them, as upstream does.
+            mixed_sizes: "crop" all to the smallest height and width, or "refuse".
+            strategy: "auto", or the way to take: "gpu_decode", "hybrid", "full_gpu", "cpu". At "auto" the environment
+                variable DA3_STRATEGY decides if it is set, else the machine and the kind of image.
+            fidelity: "exact" (at most one level of 255 from the reference), "high" or "fast".
+
+        Returns:
+            A `ProcessedBatch`; unpack it as `tensor, extrinsics, intrinsics`. Pixels are within 1 level (of 255) of
+            two OpenCV resizes, if fidelity is "exact".
+
+        Raises:
+            InvalidInputError: an argument is not accepted; its subclasses ImageTypeError, ImageSizeError,
+                ShapeMismatchError name an image that is none, has no usable size, or does not fit the others, and
+                UnsupportedError a strategy that this machine cannot carry out.
+            ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
+        """
+        check_several(image)
+        inputs = list(image)
+        if not inputs:
+            raise InvalidInputError("the list of images is empty")
+        mixed, raising = MixedSizes(mixed_sizes), OnError(on_error) is OnError.RAISE
+        ext = _cameras(extrinsics, "extrinsics", (4, 4), len(inputs))
+        ixt = _cameras(intrinsics, "intrinsics", (3, 3), len(inputs))
+        request = Request.of(strategy, fidelity, batch_size=len(inputs), workers=num_workers)
+        failures: list[ImageFailure] = []
+        groups: dict[tuple[int, int], list[Image]] = {}
+        for result in self._each(inputs, process_res, process_res_method, exif, num_workers, request):
+            if isinstance(result, ImageFailure):
+                failures.append(result)
+                if raising:
+                    break  # but an image before it may yet fail on the GPU, and the first one is raised
+            else:
+                groups.setdefault(result.plan.result_hw, []).append(result)
+        batches = [self._assemble(group, perform_normalization) for group in groups.values()]
+        failures += [one for batch in batches for one in batch.failures]
+        failures.sort(key=lambda one: one.index)
+        batches = [batch for batch in batches if batch.images]
+        if failures and (raising or not batches):
+            _raise(failures, raising)
+        batch = self._received(_unified(batches, mixed))
+        kept = [one.index for one in batch.images]
+        matrices = None if ixt is None else _follow(batch, ixt)
+        return replace(
+            batch,
+            extrinsics=None if ext is None else torch.from_numpy(ext[kept].astype(np.float32)),
+            intrinsics=None if matrices is None else torch.from_numpy(np.stack(matrices).astype(np.float32)),
+            failures=tuple(failures),
+        )
+
+    def batches(
+        self,
+        images: Iterable[ImageInput],
+        batch_size: int = 1,
+        process_res: int = 504,
+        process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
+        *,
+        num_workers: int = 8,
+        exif: Exif | str = Exif.APPLY,
+        strategy: Strategy | str = Strategy.AUTO,
+        fidelity: Fidelity | str = Fidelity.EXACT,
+    ) -> Iterator[ProcessedBatch | ImageFailure]:
+        """Group independent images into batches of one size, made ahead in a thread of their own; nothing is cropped.
+
+        Args:
+            images: any iterable of images, drawn from a few batches ahead and in that thread, so a generator must yield
+                a new array each time and not one buffer that it fills again.
+            batch_size: most images in a batch.
+            process_res, process_res_method, num_workers, exif, strategy, fidelity: as for a call.
+
+        Yields:
+            Normalised batches; not in the order of the images, whose places are in `images[i].index`. An `ImageFailure`
+            for each image that cannot be used, alone or in a batch's `failures`.
+        """
+        request = Request.of(strategy, fidelity, batch_size=batch_size, workers=num_workers, overlapped=True)
+        each = self._each(images, process_res, process_res_method, exif, num_workers, request)
+        return self._batches(each, batch_size)
+
+    def _batches(
+        self, each: Iterator[Image | ImageFailure], batch_size: int
+    ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
+        def assembled() -> Generator[ProcessedBatch | ImageFailure, None, None]:
+            for group in same_size_batches(each, batch_size, window=_BATCHES_LOOKED_AHEAD * batch_size):
+                yield group if isinstance(group, ImageFailure) else self._assemble(group, True)
+
+        for item in in_background(assembled(), ahead=1):
+            yield item if isinstance(item, ImageFailure) else self._received(item)
+
+    def _each(
+        self,
+        images: Iterable[ImageInput],
+        process_res: int,
+        process_res_method: ProcessResMethod | str,
+        exif: Exif | str,
+        num_workers: int,
+        request: Request,
+        on_error: OnError = OnError.SKIP,
+    ) -> Iterator[Image | ImageFailure]:
+        check_several(images)
+        try:
+            preparer = self._preparer(process_res, process_res_method, exif)
+        except TypeError:  # not hashable, so not accepted either: let it be told as such
+            preparer = ImagePreparer(process_res, process_res_method, exif)
+        work = self._worker(preparer, request)
+        if self._kind is ExecutorKind.PROCESS:
+            images = (bytes(image) if isinstance(image, memoryview) else image for image in images)
+        task = work if on_error is OnError.RAISE else partial(attempt, work)
+        return ordered_map(self._workers(num_workers), task, images, ahead=2 * num_workers)
+
+    def warm_up(self) -> None:
+        """Load the compiled kernels now, not with the first picture; compiling takes seconds, once on a machine."""
+        tiny = np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)
+        # The kernel is compiled once for plain and once for turned results; reversed channels need the second.
+        self([tiny, tiny[..., ::-1]], process_res=PATCH_SIZE, num_workers=1)
+
+    def close(self) -> None:
+        """End the workers; the next call starts new ones. An iteration under way ends with `CancelledError`."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self: Processor) -> Processor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _workers(self, count: int) -> Executor:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InvalidInputError(f"num_workers={count!r}: give a whole number, 1 or more")
+        # One worker a core at most: more of them fight over the cores and hold a full-size bitmap each.
+        count = min(count, usable_cores())
+        if self._pool is None or self._pool_size != count:
+            self._pool = None  # not closed: a stream may still draw from it; its workers end with the last of them
+            if self._kind is ExecutorKind.THREAD:
+                self._pool = ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
+            else:
+                # Spawned, because a fork of a process that runs torch's threads can hang.
+                self._pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+            self._pool_size = count
+        return self._pool
+
+
+def usable_cores() -> int:
+    """Cores this process may use; on a cluster that can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cameras(matrices: Any, name: str, shape: tuple[int, int], count: int) -> FloatArray | None:
+    """Check one list of camera matrices against the images; integers become float64."""
+    if matrices is None:
+        return None
+    if isinstance(matrices, torch.Tensor):
+        matrices = matrices.detach().cpu()
+    try:
+        array = np.asarray(matrices)
+        array = array if array.dtype.kind == "f" else array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"{name}: not an array of numbers of shape (N, {shape[0]}, {shape[1]})") from None
+    if array.shape[1:] != shape:
+        raise InvalidInputError(f"{name}: the shape must be (N, {shape[0]}, {shape[1]}), not {array.shape}")
+    if len(array) != count:
+        raise ShapeMismatchError(f"{name}: {len(array)} matrices for {count} images; give one for each image")
+    for index, matrix in enumerate(array):
+        if not np.isfinite(matrix).all():
+            raise InvalidInputError(f"{name} of image {index}: contains NaN or infinity")
+    return array
+
+
+def _raise(failures: Sequence[ImageFailure], first_only: bool) -> None:
+    first = failures[0].error
+    if first_only or len(failures) == 1:
+        raise first
+    listed = "; ".join(str(one.error) for one in failures[:_FAILURES_TOLD])
+    raise type(first)(f"none of the {len(failures)} images can be used: {listed}") from first
+
+
+def _unified(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedBatch:
+    """One batch of all, in order: each cut to the smallest height and the smallest width, each taken on its own."""
+    if len(batches) == 1:
+        return batches[0]
+    images = sorted((one for batch in batches for one in batch.images), key=lambda one: one.index)
+    listed = ", ".join(f"{one.label} {one.plan.result_hw[1]}x{one.plan.result_hw[0]}" for one in images[:10])
+    if mixed is MixedSizes.REFUSE:
+        raise ShapeMismatchError(
+            f"the views have different sizes after resizing ({listed}); give views of one shape, or "
+            "mixed_sizes='crop' to cut all to the smallest"
+        )
+    sizes = [batch.images[0].plan.result_hw for batch in batches]
+    common = min(height for height, _ in sizes), min(width for _, width in sizes)
+    logger.warning("the views have different sizes (%s): all are cut to %dx%d", listed, common[1], common[0])
+    order = np.argsort([one.index for batch in batches for one in batch.images]).tolist()
+    crops = [center_crop(size, common) for size in sizes]
+    pixels = torch.cat([_cut(batch.pixels, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
+    plain = all(batch.tensor is batch.pixels for batch in batches)
+    tensor = torch.cat([_cut(batch.tensor, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
+    return replace(batches[0], tensor=pixels if plain else tensor, pixels=pixels, images=tuple(images))
+
+
+def _cut(tensor: torch.Tensor, crop: Crop) -> torch.Tensor:
+    return tensor[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+
+
+def _follow(batch: ProcessedBatch, intrinsics: FloatArray) -> list[FloatArray]:
+    """The matrices of the pictures in a batch, carried through their plans and the cut to a common size."""
+    common = batch.pixels.shape[-2], batch.pixels.shape[-1]
+    carried = [(one.plan, one.plan.transform_intrinsics(intrinsics[one.index])) for one in batch.images]
+    return [crop_intrinsics(matrix, center_crop(plan.result_hw, common)) for plan, matrix in carried]

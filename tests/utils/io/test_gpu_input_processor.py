@@ -1,0 +1,327 @@
+"""The GPU processor on the CPU: real routing, fallbacks and batches, with a stand-in for the GPU and its decoder."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from stand_in_decoder import EXACT, NEAREST, StandInDecoder
+
+from depth_anything_3.errors import DA3Error, ImageDecodeError, InvalidInputError, UnsupportedError
+from depth_anything_3.synthetic import photo
+from depth_anything_3.utils.io import device_batch
+from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.strategy import Capabilities, Strategy
+from pictures import encoded, exif_block, jpeg, largest_difference, psnr, write
+
+GPU, MIXED, FULL, CPU = Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.FULL_GPU, Strategy.CPU
+CUDA = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
+
+
+def gpu_processor(decoder=None, capabilities=CUDA, **options):
+    decoder = decoder or StandInDecoder()
+    return GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda name, device: decoder, **options)
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    with InputProcessor() as processor:
+        yield processor
+
+
+def strategies(batch):
+    return [one.choice.strategy for one in batch.images]
+
+
+def assert_same(batch, expected, levels=1):
+    assert largest_difference(batch.pixels.numpy(), expected.pixels.numpy()) <= levels
+    assert [one.label for one in batch.images] == [one.label for one in expected.images]
+    assert [one.plan for one in batch.images] == [one.plan for one in expected.images]
+
+
+@pytest.fixture
+def every_kind(tmp_path):
+    """One picture size, every kind of input, and the way that each takes on a machine with a JPEG engine."""
+    return [
+        (write(tmp_path / "a.jpg", jpeg(120, 90, 0)), GPU),
+        (jpeg(120, 90, 1, progressive=True), MIXED),
+        (bytearray(jpeg(120, 90, 2)), GPU),
+        (write(tmp_path / "b.png", encoded(photo(120, 90, 3), "PNG")), MIXED),
+        (Image.fromarray(photo(120, 90, 4)), MIXED),
+        (photo(120, 90, 5), MIXED),
+        (photo(120, 90, 6)[..., ::-1], MIXED),
+        (torch.from_numpy(photo(120, 90, 7)).permute(2, 0, 1), FULL),  # on the device that stands in for the GPU
+        (jpeg(90, 120, 8, exif=exif_block(6)), GPU),
+        (encoded(Image.fromarray(photo(120, 90, 9)).convert("L")), GPU),
+        (encoded(Image.fromarray(photo(120, 90, 10)).convert("CMYK")), MIXED),
+        (memoryview(jpeg(120, 90, 11, subsampling=0)), GPU),
+    ]
+
+
+@pytest.mark.parametrize("planar", [False, True])
+def test_each_input_of_a_mixed_batch_goes_its_way_and_comes_back_in_order(cpu, every_kind, planar):
+    decoder = StandInDecoder(planar=planar)
+    with gpu_processor(decoder) as processor:
+        inputs = [image for image, _ in every_kind]
+        batch = processor(inputs, process_res=56)
+    assert strategies(batch) == [way for _, way in every_kind]
+    assert_same(batch, cpu(inputs, process_res=56))
+    assert decoder.calls == [5]  # one call for all JPEGs of a batch
+    expected = cpu([batch.pixels[0].permute(1, 2, 0).numpy()], process_res=56).tensor
+    torch.testing.assert_close(batch.tensor[:1], expected, rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize("asked", ["gpu_decode", "hybrid", "full_gpu", "cpu"])
+def test_every_strategy_gives_the_same_tensor(cpu, every_kind, asked):
+    inputs = [image for image, _ in every_kind]
+    with gpu_processor() as processor:
+        batch = processor(inputs, process_res=70, process_res_method="lower_bound_crop", strategy=asked)
+    expected = cpu(inputs, process_res=70, process_res_method="lower_bound_crop")
+    assert_same(batch, expected)
+    assert Strategy(asked) in strategies(batch)
+    assert float((batch.tensor - expected.tensor).abs().max()) < 0.0176  # one level
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_normalised_values_come_in_the_networks_dtype(cpu, every_kind, dtype):
+    inputs = [image for image, _ in every_kind]
+    with gpu_processor(dtype=dtype) as processor:
+        batch = processor(inputs, process_res=56)
+        plain = processor(inputs, process_res=56, perform_normalization=False)
+    assert batch.tensor.dtype is dtype
+    assert plain.tensor is plain.pixels
+    assert torch.equal(plain.pixels, batch.pixels)
+    exact = torch.stack([cpu([one.permute(1, 2, 0).numpy()], process_res=56).tensor[0] for one in batch.pixels])
+    assert torch.equal(batch.tensor, exact.to(dtype))
+
+
+def test_what_the_decoder_refuses_goes_the_cpu_way_with_the_reason(cpu):
+    inputs = [jpeg(120, 90, seed) for seed in range(4)]
+    decoder = StandInDecoder(refuse=lambda data: "engine: busy" if data == inputs[2] else None)
+    with gpu_processor(decoder) as processor:
+        batch = processor(inputs, process_res=56)
+    assert strategies(batch) == [GPU, GPU, MIXED, GPU]
+    assert batch.images[2].choice.reason == "engine: busy"
+    assert_same(batch, cpu(inputs, process_res=56))
+
+
+def damaged(tmp_path):
+    """Files that are broken in different ways; each must fail, or not, as it does on the CPU."""
+    whole = jpeg(240, 180, 3)
+    return {
+        "cut": whole[:2000],
+        "cut, with an end marker": whole[:2000] + b"\xff\xd9",
+        "no end marker": whole[:-2],
+        "no pixels": whole[:200] + b"\xff\xd9",
+        "no frame": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9",
+        "flipped": whole[:3000] + bytes(b ^ 0x55 for b in whole[3000:3040]) + whole[3040:],
+        "trailing bytes": whole + b"\0" * 100,
+        "text": b"not a picture",
+        "missing": tmp_path / "missing.jpg",
+        "folder": tmp_path,
+        "thin": jpeg(2000, 9, 1),
+    }
+
+
+def test_a_broken_file_fails_as_it_does_on_the_cpu(cpu, tmp_path):
+    # A decoder that takes everything it can: what a file is worth must not depend on it.
+    refuse = lambda data: "engine: corrupt data" if b"\xff\xd9" not in data[-2:] else None  # noqa: E731
+    with gpu_processor(StandInDecoder(refuse=refuse)) as processor:
+        for name, broken in damaged(tmp_path).items():
+            outcomes = []
+            for one in (cpu, processor):
+                try:
+                    outcomes.append(one([broken], process_res=56).pixels.numpy())
+                except DA3Error as error:
+                    outcomes.append((type(error), str(error)))
+            if isinstance(outcomes[0], np.ndarray):
+                assert largest_difference(*outcomes) <= 1, name
+            else:
+                assert outcomes[0] == outcomes[1], name
+
+
+def test_the_first_bad_image_is_raised_wherever_it_fails(tmp_path):
+    late = jpeg(120, 90, 0)[:1500] + b"\xff\xd9"  # is told to be broken only when it is decoded
+    with gpu_processor() as processor, pytest.raises(ImageDecodeError, match=r"image 1 \("):
+        processor([jpeg(120, 90), late, tmp_path / "missing.jpg"], process_res=56)
+
+
+def test_skipped_images_are_the_same_as_on_the_cpu(cpu, tmp_path):
+    inputs = [jpeg(240, 180, 7), *damaged(tmp_path).values(), jpeg(240, 180, 8)]
+    cameras = np.tile(np.eye(3), (len(inputs), 1, 1)) * np.arange(1, len(inputs) + 1)[:, None, None]
+    with gpu_processor() as processor:
+        batches = [one(inputs, None, cameras, process_res=56, on_error="skip") for one in (processor, cpu)]
+    ours, theirs = batches
+    assert_same(ours, theirs)
+    told = [[(one.index, one.label, type(one.error), str(one.error)) for one in batch.failures] for batch in batches]
+    assert told[0] == told[1]
+    assert len(told[0]) > 5
+    assert torch.equal(ours.intrinsics, theirs.intrinsics)
+
+
+def test_when_nothing_can_be_used_the_error_names_them():
+    with gpu_processor() as processor, pytest.raises(ImageDecodeError, match="none of the 2 images can be used"):
+        processor([jpeg(120, 90)[:1500] + b"\xff\xd9", b"?"], process_res=56, on_error="skip")
+
+
+def test_a_decoder_that_cannot_be_opened_leaves_the_work_to_the_cpu(cpu, caplog):
+    def fail(name, device):
+        raise UnsupportedError(f"{name}: the driver is too old")
+
+    inputs = [jpeg(120, 90, seed) for seed in range(3)]
+    with GPUInputProcessor("cpu", capabilities=CUDA, open_decoder=fail) as processor:
+        with caplog.at_level(logging.WARNING, "depth_anything_3"):
+            batch = processor(inputs, process_res=56)
+            processor(inputs, process_res=56)
+        assert strategies(batch) == [MIXED] * 3
+        assert "the driver is too old" in batch.images[0].choice.reason
+    assert len(caplog.records) == 1
+    assert_same(batch, cpu(inputs, process_res=56))
+
+
+def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
+    monkeypatch.setattr(device_batch, "_DECODED_AT_A_TIME", 2 * 3 * 120 * 90)
+    decoder = StandInDecoder()  # overwrites what it gave before
+    inputs = [jpeg(120, 90, seed) for seed in range(5)]
+    with gpu_processor(decoder) as processor:
+        batch = processor(inputs, process_res=56)
+    assert decoder.calls == [2, 2, 1]
+    assert_same(batch, cpu(inputs, process_res=56))
+
+
+def test_views_of_different_sizes_and_their_cameras_follow_the_cpu(cpu):
+    inputs = [jpeg(120, 90, 0), photo(90, 120, 1), jpeg(120, 80, 2), jpeg(90, 120, 3, exif=exif_block(8))]
+    cameras = np.tile(np.array([[100.0, 0, 60], [0, 100, 45], [0, 0, 1]]), (4, 1, 1))
+    poses = np.arange(64.0).reshape(4, 4, 4)
+    with gpu_processor() as processor:
+        ours, theirs = (one(inputs, poses, cameras, process_res=84) for one in (processor, cpu))
+    assert_same(ours, theirs)
+    assert torch.equal(ours.intrinsics, theirs.intrinsics)
+    assert torch.equal(ours.extrinsics, theirs.extrinsics)
+    assert float((ours.tensor - theirs.tensor).abs().max()) < 0.0176
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread(cpu, tmp_path, batch_size):
+    inputs = [jpeg(120, 90, 0), photo(90, 120, 1), jpeg(90, 120, 2), b"?", jpeg(120, 90, 3), jpeg(120, 90)[:900]]
+    inputs += [jpeg(120, 90, 4)[:1500] + b"\xff\xd9", jpeg(120, 90, 5, progressive=True), jpeg(90, 120, 6)]
+    decoder = StandInDecoder()
+    found, failed = {}, {}
+    with gpu_processor(decoder) as processor:
+        for item in processor.batches(inputs, batch_size, 56):
+            for failure in [item] if isinstance(item, ImageFailure) else item.failures:
+                failed[failure.index] = str(failure.error)
+            if not isinstance(item, ImageFailure):
+                assert len(item.images) <= batch_size
+                found |= {one.index: picture for one, picture in zip(item.images, item.pixels.numpy(), strict=True)}
+    assert sorted(found | failed) == list(range(len(inputs)))
+    assert len(decoder.threads) == 1
+    for index, image in enumerate(inputs):
+        if index in found:
+            assert largest_difference(found[index], cpu([image], process_res=56).pixels[0].numpy()) <= 1
+        else:
+            with pytest.raises(DA3Error) as raised:
+                cpu([image], process_res=56)
+            assert str(raised.value).partition(" (")[2] == failed[index].partition(" (")[2]
+
+
+def test_leaving_a_stream_early_leaves_nothing_running():
+    decoder = StandInDecoder()
+    with gpu_processor(decoder) as processor:
+        batches = processor.batches((jpeg(120, 90, seed % 5) for seed in range(10**6)), 2, 56)
+        next(batches)
+        batches.close()
+        assert not any(thread.is_alive() for thread in decoder.threads)
+
+
+def test_coarse_decoders_are_used_only_where_fidelity_allows():
+    capabilities = replace(CUDA, decoders=(NEAREST,))
+    with gpu_processor(StandInDecoder(NEAREST), capabilities) as processor:
+        image = [jpeg(560, 420)]
+        assert strategies(processor(image, process_res=56)) == [MIXED]
+        batch = processor(image, process_res=56, fidelity="high")
+        assert (strategies(batch), batch.images[0].choice.decoder) == ([GPU], "coarse")
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_decoder_may_give_a_smaller_picture_where_fidelity_allows(cpu, orientation):
+    inputs = [jpeg(1120, 840, 1, exif=exif_block(orientation)), jpeg(1120, 840, 2)]
+    with gpu_processor(StandInDecoder(reduce=True)) as processor:
+        exact, fast = (processor(inputs[:1], process_res=98, fidelity=one) for one in ("exact", "fast"))
+        processor(inputs, process_res=98, fidelity="fast")
+    expected = cpu(inputs[:1], process_res=98).pixels.numpy()
+    assert largest_difference(exact.pixels.numpy(), expected) <= 1
+    assert fast.pixels.shape == expected.shape
+    assert psnr(fast.pixels.numpy(), expected) >= 44
+
+
+def test_the_environment_can_choose_the_strategy(monkeypatch):
+    monkeypatch.setenv("DA3_STRATEGY", "full_gpu")
+    with gpu_processor() as processor:
+        assert strategies(processor([jpeg(120, 90), photo(120, 90, 1)], process_res=56)) == [FULL, FULL]
+
+
+@pytest.mark.parametrize("asked", ["gpu_decode", "hybrid", "full_gpu"])
+def test_without_a_gpu_its_strategies_are_refused(cpu, asked):
+    with pytest.raises(UnsupportedError, match=f"strategy='{asked}' needs a GPU"):
+        cpu([photo(60, 60, 0)], process_res=56, strategy=asked)
+    with pytest.raises(UnsupportedError, match=f"strategy='{asked}' needs a GPU"):
+        cpu.batches([photo(60, 60, 0)], strategy=asked)
+
+
+def test_gpu_decoding_without_a_decoder_names_the_cure():
+    capabilities = replace(CUDA, decoders=(), missing=("pip install 'depth-anything-3-fast[cuda]'",))
+    with gpu_processor(capabilities=capabilities) as processor:
+        with pytest.raises(UnsupportedError, match=r"no decoder for this GPU is installed .*\[cuda\]"):
+            processor([jpeg(120, 90)], strategy="gpu_decode")
+        assert strategies(processor([jpeg(120, 90)], process_res=56)) == [MIXED]
+
+
+def test_unknown_dtypes_and_resamplers_are_refused():
+    with pytest.raises(InvalidInputError, match=r"dtype=torch\.int8 is not accepted"):
+        gpu_processor(dtype=torch.int8)
+    with pytest.raises(UnsupportedError, match="resampler 'best'"):
+        gpu_processor(resampler="best")
+
+
+def test_closing_gives_the_decoder_back_and_the_next_call_opens_it_again(cpu):
+    decoder = StandInDecoder()
+    processor = gpu_processor(decoder)
+    for closed in range(2):
+        assert_same(processor([jpeg(120, 90)], process_res=56), cpu([jpeg(120, 90)], process_res=56))
+        processor.close()
+        assert decoder.closed == closed + 1
+
+
+def test_a_processor_can_be_copied():
+    with gpu_processor() as processor, copy.copy(processor) as other:
+        assert other.capabilities == processor.capabilities
+        assert strategies(other([photo(120, 90, 1)], process_res=56)) == [MIXED]
+
+
+def test_tensors_on_the_device_are_read_where_they_are(monkeypatch, cpu):
+    frame = torch.from_numpy(photo(120, 90, 7)).permute(2, 0, 1)
+    with gpu_processor() as processor:
+        seen = []
+        resampler = processor._assembler._resampler
+        monkeypatch.setattr(
+            processor._assembler,
+            "_resampler",
+            lambda pictures, *rest: (seen.append(pictures[0].data_ptr()), resampler(pictures, *rest)),
+        )
+        batch = processor([frame], process_res=56)
+    assert seen == [frame.data_ptr()]
+    assert_same(batch, cpu([frame], process_res=56))
+
+
+def test_warming_up_leaves_nothing_behind():
+    with gpu_processor() as processor:
+        processor.warm_up()
+        assert strategies(processor([photo(120, 90, 1)], process_res=56)) == [MIXED]
