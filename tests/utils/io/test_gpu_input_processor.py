@@ -112,6 +112,11 @@ def test_what_the_decoder_refuses_goes_the_cpu_way_with_the_reason(cpu):
     assert_same(batch, cpu(inputs, process_res=56))
 
 
+def broken_inside(data):
+    """A JPEG with a sound header and an end marker that no decoder can read: its quantisation tables are gone."""
+    return data.replace(b"\xff\xdb", b"\xff\xef")
+
+
 def damaged(tmp_path):
     """Files that are broken in different ways; each must fail, or not, as it does on the CPU."""
     whole = jpeg(240, 180, 3)
@@ -120,6 +125,7 @@ def damaged(tmp_path):
         "cut, with an end marker": whole[:2000] + b"\xff\xd9",
         "no end marker": whole[:-2],
         "no pixels": whole[:200] + b"\xff\xd9",
+        "no tables": broken_inside(whole),
         "no frame": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9",
         "flipped": whole[:3000] + bytes(b ^ 0x55 for b in whole[3000:3040]) + whole[3040:],
         "trailing bytes": whole + b"\0" * 100,
@@ -148,7 +154,7 @@ def test_a_broken_file_fails_as_it_does_on_the_cpu(cpu, tmp_path):
 
 
 def test_the_first_bad_image_is_raised_wherever_it_fails(tmp_path):
-    late = jpeg(120, 90, 0)[:1500] + b"\xff\xd9"  # is told to be broken only when it is decoded
+    late = broken_inside(jpeg(120, 90, 0))  # is found to be broken only when it is decoded
     with gpu_processor() as processor, pytest.raises(ImageDecodeError, match=r"image 1 \("):
         processor([jpeg(120, 90), late, tmp_path / "missing.jpg"], process_res=56)
 
@@ -168,7 +174,7 @@ def test_skipped_images_are_the_same_as_on_the_cpu(cpu, tmp_path):
 
 def test_when_nothing_can_be_used_the_error_names_them():
     with gpu_processor() as processor, pytest.raises(ImageDecodeError, match="none of the 2 images can be used"):
-        processor([jpeg(120, 90)[:1500] + b"\xff\xd9", b"?"], process_res=56, on_error="skip")
+        processor([broken_inside(jpeg(120, 90)), b"?"], process_res=56, on_error="skip")
 
 
 def test_a_decoder_that_cannot_be_opened_leaves_the_work_to_the_cpu(cpu, caplog):
@@ -211,7 +217,7 @@ def test_views_of_different_sizes_and_their_cameras_follow_the_cpu(cpu):
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread(cpu, tmp_path, batch_size):
     inputs = [jpeg(120, 90, 0), photo(90, 120, 1), jpeg(90, 120, 2), b"?", jpeg(120, 90, 3), jpeg(120, 90)[:900]]
-    inputs += [jpeg(120, 90, 4)[:1500] + b"\xff\xd9", jpeg(120, 90, 5, progressive=True), jpeg(90, 120, 6)]
+    inputs += [broken_inside(jpeg(120, 90, 4)), jpeg(120, 90, 5, progressive=True), jpeg(90, 120, 6)]
     decoder = StandInDecoder()
     found, failed = {}, {}
     with gpu_processor(decoder) as processor:
