@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from stand_in_decoder import EXACT, StandInDecoder
 
 from depth_anything_3 import DepthAnything3
 from depth_anything_3.errors import UnsupportedError
@@ -12,7 +13,6 @@ from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.strategy import Capabilities, Strategy
 from pictures import jpeg
-from stand_in_decoder import EXACT, StandInDecoder
 
 SMALL = {"process_res": 56}
 

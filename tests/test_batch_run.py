@@ -164,6 +164,7 @@ def test_a_report_adds_up(seeded_small, folder):
         "wall_seconds": report.wall_seconds,
         "stage_seconds": report.stage_seconds,
         "export_dir": str(folder / "out"),
+        "strategies": {"cpu": {"the network is on the CPU": 2}},
         "images_per_second": report.images_per_second,
     }
 

@@ -107,10 +107,11 @@ def test_da3_image_writes_depth_and_one_honest_line(processes):
     run, out = processes("image")
     assert (run.code, run.err) == (DONE, "")
     assert files_in(out) == ["depth_vis/0000.jpg", "exports/npz/results.npz"]
-    first, second = run.out.splitlines()
+    first, second, third = run.out.splitlines()
     assert first.startswith("1 image(s) in ")
     assert first.endswith(f" on cpu; written to {out}")
     assert second.startswith("ms per image: decode ")
+    assert third == "strategy: cpu 1"
 
 
 def test_da3_images_goes_on_without_a_damaged_one_and_reports_as_json(processes, photos):
@@ -146,7 +147,7 @@ def test_da3_demo_runs_without_network_or_weights_and_says_that_these_are_random
         + [f"depth_vis/{name}.jpg" for name in names]
         + [f"depth_png/{name}.png" for name in names]
     )
-    assert [line.strip() for line in run.out.splitlines()[2:]] == [f"{out}/depth_vis/{name}.jpg" for name in names]
+    assert [line.strip() for line in run.out.splitlines()[3:]] == [f"{out}/depth_vis/{name}.jpg" for name in names]
     with Image.open(out / "depth_png" / "picture_0_3840x2160.png") as depth:
         assert depth.size == (98, 56)
 
@@ -207,6 +208,9 @@ def test_every_option_is_passed_on(da3, photos, tmp_path):
         pytest.param(["--exif", "yes"], "'yes'", id="exif"),
         pytest.param(["--scene", "--ref-view-strategy", "best"], "'best'", id="ref-view-strategy"),
         pytest.param(["--image-extensions", "exr"], "no files ending in .exr", id="no-such-files"),
+        (["--strategy", "warp"], "strategy='warp' is unknown; choose 'auto', 'gpu_decode', 'hybrid', 'full_gpu' or 'cpu'"),
+        (["--strategy", "hybrid", "--device", "cpu"], "strategy='hybrid' needs a GPU"),
+        (["--fidelity", "good"], "fidelity='good' is unknown; choose 'exact', 'high' or 'fast'"),
     ],
 )
 def test_misuse_is_one_line_that_quotes_it(da3, photos, tmp_path, arguments, told):

@@ -15,7 +15,7 @@ from depth_anything_3.errors import ImageReadError, ImageSizeError, InvalidInput
 from depth_anything_3.export import export, parse_formats
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.strategy import Capabilities, Fidelity, Request, Strategy, check_strategy
+from depth_anything_3.utils.io.strategy import Capabilities, Choice, Fidelity, Request, Strategy, check_strategy
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,7 @@ class RunReport:
             nor compiling is in it.
         stage_seconds: time spent by stage; decode and resample are summed over workers, so stages may overlap.
         export_dir: where the results are.
+        strategies: how many pictures took each way to the network's memory, by way and by reason.
     """
 
     images: int = 0
@@ -43,11 +44,18 @@ class RunReport:
     wall_seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     export_dir: str = ""
+    strategies: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float:
         """Pictures written per second of wall time."""
         return self.images / self.wall_seconds if self.wall_seconds else 0.0
+
+    def add_choices(self, choices: Sequence[Choice]) -> None:
+        """Record the ways that pictures took."""
+        for one in choices:
+            reasons = self.strategies.setdefault(one.strategy.value, {})
+            reasons[one.reason] = reasons.get(one.reason, 0) + 1
 
     def add_failure(self, failure: ImageFailure) -> None:
         """Record a picture that was left out."""
@@ -174,6 +182,7 @@ def run_images(
             export(prediction, Path(export_dir), export_format, names[prediction.sources[0]])
             stages.update({**prediction.seconds, "export": time.perf_counter() - exporting})
             report.images += 1
+            report.add_choices(prediction.choices)
             on_progress()
     finally:
         report.wall_seconds = time.perf_counter() - began
@@ -217,6 +226,7 @@ def run_scene(
         stage_seconds={**prediction.seconds, "export": done - exporting},
         export_dir=os.fspath(export_dir),
     )
+    report.add_choices(prediction.choices)
     for failure in prediction.failures:
         report.add_failure(failure)
     return report
