@@ -32,14 +32,28 @@ _SCALE = 128
 _OFFSET = 64 * _SCALE
 
 _ROWS = 2  # result rows a program: more of them share source rows (4K: read 1.6 times at 2, 1.3 at 4), but weigh zeros
-_BLOCK = 1024  # samples of a row a program: 16 a thread, loaded at once
+_BLOCK = 1024  # samples of a row a program
 _COLUMN_ROWS = 8  # the second kernel's tile
 _COLUMNS = 32
 _CHUNK = 16  # samples of a column's band at a time; a 4K picture needs one chunk
 _BAND_ALIGN = 4  # bands start at multiples of it, so that loads are 8 bytes wide
 _NORMALIZE_BLOCK = 1024
-_ROWS_OPTIONS: dict[str, Any] = {"num_warps": 2, "enable_fp_fusion": True}  # without fusion, twice the instructions
-_OPTIONS: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": True}
+
+# What is fixed when the kernels are compiled. Without fusion of products and sums there are twice the instructions.
+ROWS_CONSTANTS = {"ROWS": _ROWS, "BLOCK": _BLOCK, "SCALE": _SCALE, "OFFSET": _OFFSET}
+ROWS_OPTIONS = {
+    16: {"num_warps": 2, "enable_fp_fusion": True},  # 16 samples a thread, in one load
+    4: {"num_warps": 4, "enable_fp_fusion": True},
+    1: {"num_warps": 4, "enable_fp_fusion": True},  # with 2 warps the addresses of single bytes spill registers
+}
+COLUMNS_CONSTANTS = {
+    "ALIGN": _BAND_ALIGN,
+    "ROWS": _COLUMN_ROWS,
+    "COLUMNS": _COLUMNS,
+    "CHUNK": _CHUNK,
+    "OFFSET": _OFFSET,
+}
+COLUMNS_OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
 _SCRATCH_BYTES = 64 * 2**20  # between the kernels, at most, unless one picture needs more: about ten 4K pictures
 _MAX_GRID_Y = 65535
@@ -133,7 +147,7 @@ class TritonResampler:
                     normalized,
                     quarter,
                     BLOCK=_NORMALIZE_BLOCK,
-                    **_OPTIONS,
+                    **COLUMNS_OPTIONS,
                 )
 
     def _run(
@@ -184,12 +198,9 @@ class TritonResampler:
             one.middle_rows,
             STEP=layout.step,
             ALIGN=layout.align,
-            ROWS=_ROWS,
-            BLOCK=_BLOCK,
-            SCALE=_SCALE,
-            OFFSET=_OFFSET,
             ASSEMBLY=not INTERPRETED,
-            **_ROWS_OPTIONS,
+            **ROWS_CONSTANTS,
+            **ROWS_OPTIONS[layout.align],
         )
         row_step, column_step = (1, one.rows) if one.transpose else (one.columns, 1)
         blocks = _blocks(one.columns, _COLUMNS)
@@ -210,13 +221,9 @@ class TritonResampler:
             row_step,
             column_step,
             int(one.ties_up),
-            ALIGN=_BAND_ALIGN,
-            ROWS=_COLUMN_ROWS,
-            COLUMNS=_COLUMNS,
-            CHUNK=_CHUNK,
-            OFFSET=_OFFSET,
             NORMALIZE=normalized is not None,
-            **_OPTIONS,
+            **COLUMNS_CONSTANTS,
+            **COLUMNS_OPTIONS,
         )
 
     def _passes(self, plan: ResizePlan) -> tuple[_DevicePass, ...]:
