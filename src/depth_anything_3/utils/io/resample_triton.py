@@ -89,7 +89,7 @@ class _DevicePass:
 
 
 class TritonResampler:
-    """Exact resampling by compiled kernels: within 1 level of the CPU kernel, 999 of 1000 samples equal.
+    """Exact resampling by compiled kernels: within 1 level of the CPU kernel; at most 2 in 1000 samples differ.
 
     Compiled on first use, at most 9 variants of the first kernel (interleaved by 3 or 4, or planar; aligned to 16, 4 or
     1), 4 of the second and 3 of the third (result not normalised, float32, bfloat16 or float16); one picture size needs
