@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stand_in_decoder import EXACT, StandInDecoder
+from awkward_decoder import EXACT, AwkwardDecoder
 
 from depth_anything_3 import DepthAnything3
 from depth_anything_3.errors import UnsupportedError
@@ -20,7 +20,7 @@ SMALL = {"process_res": 56}
 @pytest.fixture
 def with_stand_in(monkeypatch):
     capabilities = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
-    decoder = StandInDecoder()
+    decoder = AwkwardDecoder()
     with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: decoder) as processor:
         monkeypatch.setattr(DepthAnything3, "input_processor", processor)
         yield decoder

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from awkward_decoder import EXACT, NEAREST, AwkwardDecoder
 from PIL import Image
-from stand_in_decoder import EXACT, NEAREST, StandInDecoder
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError, InvalidInputError, UnsupportedError
 from depth_anything_3.synthetic import photo
@@ -26,7 +26,7 @@ CUDA = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
 
 
 def gpu_processor(decoder=None, capabilities=CUDA, **options):
-    decoder = decoder or StandInDecoder()
+    decoder = decoder or AwkwardDecoder()
     return GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda name, device: decoder, **options)
 
 
@@ -67,7 +67,7 @@ def every_kind(tmp_path):
 
 @pytest.mark.parametrize("planar", [False, True])
 def test_each_input_of_a_mixed_batch_goes_its_way_and_comes_back_in_order(cpu, every_kind, planar):
-    decoder = StandInDecoder(planar=planar)
+    decoder = AwkwardDecoder(planar=planar)
     with gpu_processor(decoder) as processor:
         inputs = [image for image, _ in every_kind]
         batch = processor(inputs, process_res=56)
@@ -104,7 +104,7 @@ def test_normalised_values_come_in_the_networks_dtype(cpu, every_kind, dtype):
 
 def test_what_the_decoder_refuses_goes_the_cpu_way_with_the_reason(cpu):
     inputs = [jpeg(120, 90, seed) for seed in range(4)]
-    decoder = StandInDecoder(refuse=lambda data: "engine: busy" if data == inputs[2] else None)
+    decoder = AwkwardDecoder(refuse=lambda data: "engine: busy" if data == inputs[2] else None)
     with gpu_processor(decoder) as processor:
         batch = processor(inputs, process_res=56)
     assert strategies(batch) == [GPU, GPU, MIXED, GPU]
@@ -139,7 +139,7 @@ def damaged(tmp_path):
 def test_a_broken_file_fails_as_it_does_on_the_cpu(cpu, tmp_path):
     # A decoder that takes everything it can: what a file is worth must not depend on it.
     refuse = lambda data: "engine: corrupt data" if b"\xff\xd9" not in data[-2:] else None  # noqa: E731
-    with gpu_processor(StandInDecoder(refuse=refuse)) as processor:
+    with gpu_processor(AwkwardDecoder(refuse=refuse)) as processor:
         for name, broken in damaged(tmp_path).items():
             outcomes = []
             for one in (cpu, processor):
@@ -194,7 +194,7 @@ def test_a_decoder_that_cannot_be_opened_leaves_the_work_to_the_cpu(cpu, caplog)
 
 def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
     monkeypatch.setattr(device_batch, "_DECODED_AT_A_TIME", 2 * 3 * 120 * 90)
-    decoder = StandInDecoder()  # overwrites what it gave before
+    decoder = AwkwardDecoder()  # overwrites what it gave before
     inputs = [jpeg(120, 90, seed) for seed in range(5)]
     with gpu_processor(decoder) as processor:
         batch = processor(inputs, process_res=56)
@@ -218,7 +218,7 @@ def test_views_of_different_sizes_and_their_cameras_follow_the_cpu(cpu):
 def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread(cpu, tmp_path, batch_size):
     inputs = [jpeg(120, 90, 0), photo(90, 120, 1), jpeg(90, 120, 2), b"?", jpeg(120, 90, 3), jpeg(120, 90)[:900]]
     inputs += [broken_inside(jpeg(120, 90, 4)), jpeg(120, 90, 5, progressive=True), jpeg(90, 120, 6)]
-    decoder = StandInDecoder()
+    decoder = AwkwardDecoder()
     found, failed = {}, {}
     with gpu_processor(decoder) as processor:
         for item in processor.batches(inputs, batch_size, 56):
@@ -239,7 +239,7 @@ def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread
 
 
 def test_leaving_a_stream_early_leaves_nothing_running():
-    decoder = StandInDecoder()
+    decoder = AwkwardDecoder()
     with gpu_processor(decoder) as processor:
         batches = processor.batches((jpeg(120, 90, seed % 5) for seed in range(10**6)), 2, 56)
         next(batches)
@@ -249,7 +249,7 @@ def test_leaving_a_stream_early_leaves_nothing_running():
 
 def test_coarse_decoders_are_used_only_where_fidelity_allows():
     capabilities = replace(CUDA, decoders=(NEAREST,))
-    with gpu_processor(StandInDecoder(NEAREST), capabilities) as processor:
+    with gpu_processor(AwkwardDecoder(NEAREST), capabilities) as processor:
         image = [jpeg(560, 420)]
         assert strategies(processor(image, process_res=56)) == [MIXED]
         batch = processor(image, process_res=56, fidelity="high")
@@ -259,7 +259,7 @@ def test_coarse_decoders_are_used_only_where_fidelity_allows():
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_decoder_may_give_a_smaller_picture_where_fidelity_allows(cpu, orientation):
     inputs = [jpeg(1120, 840, 1, exif=exif_block(orientation)), jpeg(1120, 840, 2)]
-    with gpu_processor(StandInDecoder(reduce=True)) as processor:
+    with gpu_processor(AwkwardDecoder(reduce=True)) as processor:
         exact, fast = (processor(inputs[:1], process_res=98, fidelity=one) for one in ("exact", "fast"))
         processor(inputs, process_res=98, fidelity="fast")
     expected = cpu(inputs[:1], process_res=98).pixels.numpy()
@@ -298,7 +298,7 @@ def test_unknown_dtypes_and_resamplers_are_refused():
 
 
 def test_closing_gives_the_decoder_back_and_the_next_call_opens_it_again(cpu):
-    decoder = StandInDecoder()
+    decoder = AwkwardDecoder()
     processor = gpu_processor(decoder)
     for closed in range(2):
         assert_same(processor([jpeg(120, 90)], process_res=56), cpu([jpeg(120, 90)], process_res=56))

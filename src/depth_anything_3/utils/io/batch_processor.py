@@ -102,7 +102,7 @@ class BatchProcessor(ABC, Generic[Image]):
         """Pictures of one size to a batch without cameras."""
 
     def _received(self, batch: ProcessedBatch) -> ProcessedBatch:
-        """A batch that was assembled in another thread, ready for use in this one."""
+        """The same batch, once the caller may use it: it may have been made in another thread, or still be."""
         return batch
 
     def __call__(
@@ -168,10 +168,10 @@ class BatchProcessor(ABC, Generic[Image]):
         batches = [self._assemble(group, perform_normalization) for group in groups.values()]
         failures += [one for batch in batches for one in batch.failures]
         failures.sort(key=lambda one: one.index)
-        batches = [batch for batch in batches if batch.images]
+        batches = [self._received(batch) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
-        batch = self._received(_unified(batches, mixed))
+        batch = _unified(batches, mixed)
         kept = [one.index for one in batch.images]
         matrices = None if ixt is None else _follow(batch, ixt)
         return replace(

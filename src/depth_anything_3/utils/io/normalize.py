@@ -5,9 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
-__all__ = ["MEAN", "STD", "normalize", "normalize_on", "normalized_levels"]
+__all__ = ["MEAN", "STD", "normalize", "normalized_levels"]
 
 MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's red, green and blue on the scale 0 to 1, as DINOv2 was trained."""
@@ -45,25 +44,3 @@ def normalize(
     for plane, table, target in zip(pixels, levels, out, strict=True):
         cv2.LUT(plane, table, target)
     return out
-
-
-def normalize_on(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Normalise pictures where the network is: what crosses the bus is 8 bits a sample.
-
-    Args:
-        pixels: (..., 3, H, W) uint8 RGB, on the CPU.
-        device: of the network.
-
-    Returns:
-        (..., 3, H, W) float32 on `device`; on the CPU bit-equal to `normalize`, elsewhere within 5e-7.
-    """
-    if device.type == "cpu":
-        pictures = pixels.reshape(-1, *pixels.shape[-3:]).numpy()
-        out = np.empty(pictures.shape, np.float32)
-        levels = normalized_levels()
-        for picture, target in zip(pictures, out, strict=True):
-            normalize(picture, levels, target)
-        return torch.from_numpy(out).reshape(pixels.shape)
-    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(STD, device=device).view(3, 1, 1)
-    return (pixels.to(device, non_blocking=True).to(torch.float32) / 255.0 - mean) / std
