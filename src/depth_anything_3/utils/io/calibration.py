@@ -15,7 +15,6 @@ import platform
 import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,12 +22,21 @@ import cv2
 import platformdirs
 
 from depth_anything_3 import __version__
-from depth_anything_3.errors import ExportError
+from depth_anything_3.errors import ExportError, UnsupportedError
 from depth_anything_3.files import whole_file
 from depth_anything_3.utils.io.costs import Costs
+from depth_anything_3.utils.io.decode.installed import package_version
 from depth_anything_3.utils.io.strategy import Capabilities
 
-__all__ = ["FORMAT_VERSION", "Calibration", "calibration_path", "load_costs", "read_calibration", "save_costs"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Calibration",
+    "calibration_path",
+    "load_costs",
+    "processor_name",
+    "read_calibration",
+    "save_costs",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +127,15 @@ def calibration_path(capabilities: Capabilities) -> Path:
     return platformdirs.user_cache_path("depth-anything-3-fast", appauthor=False) / name
 
 
+def processor_name() -> str:
+    """The CPU's name; the standard library knows none on Linux."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def _parse(data: bytes, capabilities: Capabilities) -> tuple[Costs | None, str | None, str]:
     """Costs, date, and what has changed since; raises for a file that is damaged."""
     if len(data) > _LONGEST:
@@ -163,18 +180,9 @@ def _hardware(capabilities: Capabilities) -> dict[str, Any]:  # Any: plain JSON 
     return {
         "device": f"{capabilities.device_type} {capabilities.device_name}",
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": capabilities.cores,
     }
-
-
-def _processor() -> str:
-    """The CPU's name; the standard library knows none on Linux."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _cuda_driver() -> int | None:
@@ -187,11 +195,11 @@ def _cuda_driver() -> int | None:
         return None
 
 
-def _version(distribution: str) -> str | None:
-    """Without importing it."""
+def _version(package: str) -> str | None:
+    """With its build tag, and without importing it."""
     try:
-        return version(distribution)
-    except PackageNotFoundError:
+        return package_version(package, extra="")
+    except UnsupportedError:
         return None
 
 

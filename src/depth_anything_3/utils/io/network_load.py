@@ -1,0 +1,105 @@
+"""A number of seconds in, a device out that computes for that long what a depth network would, in another thread."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+__all__ = ["NetworkLoad", "synchronize"]
+
+_TIMED_BLOCKS = 16
+
+
+class NetworkLoad:
+    """Transformer blocks about as large as those of ViT-L on one picture of 504 pixels, one after the other.
+
+    On CUDA they run on a stream of their own, in half precision; elsewhere they are small and in single precision.
+    Their results are thrown away.
+
+    Args:
+        device: to be kept busy.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        tokens, width = (1024, 1024) if device.type == "cuda" else (64, 128)
+        self._dtype = _fast_dtype(device)
+        self._tokens = self._random(tokens, width)
+        self._qkv = self._random(width, 3 * width)
+        self._out = self._random(width, width)
+        self._up = self._random(width, 4 * width)
+        self._down = self._random(4 * width, width)
+        synchronize(device)  # the blocks run on another stream than what made these
+        # A thread that waits is at work sooner than one that is started, which would count for the shortest times.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="da3-load")
+        self.block_seconds = self._time_block()
+
+    def start(self, seconds: float) -> Future[None]:
+        """Begin to compute for about as long, were the device otherwise idle; done when the device is."""
+        return self._thread.submit(self._compute, max(1, round(seconds / self.block_seconds)))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> NetworkLoad:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _random(self, rows: int, columns: int) -> torch.Tensor:
+        """Small enough that no product overflows."""
+        return torch.randn(rows, columns, device=self._device, dtype=self._dtype) / math.sqrt(rows)
+
+    def _time_block(self) -> float:
+        self._thread.submit(self._compute, _TIMED_BLOCKS).result()  # warms up
+        began = time.perf_counter()
+        self._thread.submit(self._compute, _TIMED_BLOCKS).result()
+        return (time.perf_counter() - began) / _TIMED_BLOCKS
+
+    def _compute(self, blocks: int) -> None:
+        with torch.inference_mode(), self._on_stream():
+            for _ in range(blocks):
+                self._block()
+        if self._stream is None:
+            synchronize(self._device)
+        else:
+            self._stream.synchronize()
+
+    def _on_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def _block(self) -> torch.Tensor:
+        """Attention of heads of 64, then the two-layer perceptron."""
+        tokens, width = self._tokens.shape
+        query, key, value = (self._tokens @ self._qkv).view(1, tokens, 3, -1, 64).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(tokens, width)
+        mixed = self._tokens + seen @ self._out
+        return mixed + functional.gelu(mixed @ self._up) @ self._down
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until everything queued on a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _fast_dtype(device: torch.device) -> torch.dtype:
+    """What a network computes in there; cards before Ampere only emulate bfloat16, many times slower."""
+    if device.type != "cuda":
+        return torch.float32
+    major, _ = torch.cuda.get_device_capability(device)
+    return torch.bfloat16 if major >= 8 or torch.version.hip else torch.float16
