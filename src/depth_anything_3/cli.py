@@ -239,6 +239,8 @@ def _finish(report: RunReport, model: DepthAnything3, as_json: bool) -> None:
             stages = report.stage_seconds.items()
             each = " | ".join(f"{stage} {1e3 * seconds / report.images:.1f}" for stage, seconds in stages)
             stdout.print(f"ms per image: {each}")
+            ways = ((way, sum(reasons.values())) for way, reasons in report.strategies.items())
+            stdout.print(f"strategy: {', '.join(f'{way} {count}' for way, count in ways)}")
     if report.failures:
         raise typer.Exit(EXIT_FAILURES)
 
@@ -252,7 +254,9 @@ class _Warnings(logging.Handler):
 
 def main() -> None:
     """Run the command; errors of ours become one line, with exit code 2 for misuse and 1 otherwise."""
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # its warnings about damaged files say less than our errors
+    # What libraries print about damaged files says less than our errors.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     # Decoding shares the cores with the network: threads that spin while they wait for a core that is busy made the
     # network 2 to 6 times slower on two cores, sleeping ones cost under 10 % where nothing else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

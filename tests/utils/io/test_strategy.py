@@ -158,6 +158,16 @@ def test_measured_costs_decide_where_there_are_any():
     assert "measured here: CPU 21" in streaming.reason
 
 
+def test_one_image_alone_keeps_one_worker_busy():
+    rows = [Cost("cpu", 2160 * 3840, 1, 20.0, 20.0), Cost("cpu", 2160 * 3840, 8, 4.0, 4.0)]
+    rows.append(Cost("nvimgcodec", 2160 * 3840, 1, 10.0, 10.0))
+    machine = Capabilities("cuda", "M", (FINE,), jpeg_engines=0, costs=Costs(tuple(rows)))
+    choose = lambda **how: choose_strategy(machine, IMAGES["jpeg"], Request(workers=8, **how)).strategy  # noqa: E731
+    assert choose(batch_size=1) is GPU
+    assert choose(batch_size=8) is MIXED
+    assert choose(batch_size=1, overlapped=True) is MIXED
+
+
 def test_measured_costs_do_not_overrule_fidelity_or_what_a_decoder_takes():
     machine = measured(cpu=(20.0, 20.0), nvimgcodec=(30.0, 30.0), torchcodec=(1.0, 1.0))
     assert choose_strategy(machine, IMAGES["jpeg"]).strategy is MIXED  # torchcodec is not exact

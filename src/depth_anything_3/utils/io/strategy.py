@@ -271,9 +271,10 @@ def _cheapest(costs: Costs, able: list[DecoderTraits], header: ImageHeader, requ
     gpu, name = min(priced)
     if request.strategy is Strategy.GPU_DECODE:
         return Choice(Strategy.GPU_DECODE, "asked for", name)
-    cpu = costs.of("cpu", pixels, request.workers, overlapped=request.overlapped)
+    busy = request.workers if request.overlapped else min(request.workers, request.batch_size)
+    cpu = costs.of("cpu", pixels, busy, overlapped=request.overlapped)
     if cpu is None:
         return None
     if gpu < cpu:
-        return Choice(Strategy.GPU_DECODE, f"measured here: {name} {gpu:.2g} ms an image, CPU {cpu:.2g}", name)
-    return Choice(Strategy.HYBRID, f"measured here: CPU {cpu:.2g} ms an image, {name} {gpu:.2g}")
+        return Choice(Strategy.GPU_DECODE, f"measured here: {name} {gpu:.3g} ms an image, CPU {cpu:.3g}", name)
+    return Choice(Strategy.HYBRID, f"measured here: CPU {cpu:.3g} ms an image, {name} {gpu:.3g}")
