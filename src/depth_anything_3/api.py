@@ -174,7 +174,7 @@ class DepthAnything3(nn.Module):
             mixed_sizes: "crop" views of different sizes to the smallest height and width, or "refuse".
             strategy: the way from an image to the network's memory: "gpu_decode", "hybrid", "full_gpu", "cpu", or
                 "auto", which takes DA3_STRATEGY from the environment, else what suits machine and image.
-            fidelity: "exact": pixels within one level of 255 of upstream's; "high", "fast": faster decoders may be used.
+            fidelity: "exact": pixels within one level of 255 of upstream's; "high", "fast": faster decoders may serve.
 
         Raises:
             InvalidInputError: an argument is not accepted (see its subclasses for images).
