@@ -1,0 +1,149 @@
+"""What each GPU decoder gives: against libjpeg at full size, and after resampling against `InputProcessor`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from depth_anything_3.synthetic import photo
+from depth_anything_3.utils.io.decode import decode
+from depth_anything_3.utils.io.decode.device import DecoderTraits
+from depth_anything_3.utils.io.decode.device_decoders import open_decoder
+from depth_anything_3.utils.io.device_resample import available_resamplers
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.header import probe
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.resize_plan import ProcessResMethod, plan_resize
+from depth_anything_3.utils.io.strategy import Fidelity, ImageTraits, Request, Strategy, choose_strategy
+from gpu_checks.operators import compare, worst
+from gpu_checks.outcome import Report
+from gpu_checks.samples import Result, broken_files, difference, encode, mixed_files, results_of
+from way import DECODERS, Setting, decoder_refusal
+
+__all__ = ["run"]
+
+_LEAST_DB = {Fidelity.HIGH: 50.0, Fidelity.FAST: 44.0}
+"""What the fidelities promise."""
+
+_TRIANGLE_DB = 50.0
+"""Nearest chroma is 45 to 49 dB away from libjpeg at full size, another rounding of the same filter above 55."""
+
+
+def run(report: Report, setting: Setting, quick: bool) -> None:
+    """Each decoder that is installed; why the others are not."""
+    files = mixed_files(quick)
+    with InputProcessor() as cpu:
+        truths = {
+            method: results_of(cpu, files.values(), process_res_method=method, num_workers=setting.workers)
+            for method in ProcessResMethod
+        }
+        broken = [one.error for one in results_of(cpu, broken_files().values())]
+    for name in DECODERS:
+        refusal = decoder_refusal(name, setting.device)
+        if refusal:
+            report.skipped(name, refusal)
+            continue
+        traits = DECODERS[name](setting.device.type)
+        with report.guard(f"{name} at full size"):
+            _full_size(report, setting, traits, quick)
+        for resampler in available_resamplers(setting.device):
+            with report.guard(f"gpu_decode, {name}, {resampler}"):
+                _resampled(report, setting, traits, resampler, files, truths)
+        with report.guard(f"broken files, {name}"):
+            _broken(report, setting, traits, broken)
+
+
+def _full_size(report: Report, setting: Setting, traits: DecoderTraits, quick: bool) -> None:
+    """Decoded pixels themselves, for each chroma sampling; whether chroma is interpolated follows from them."""
+    pictures = [photo(645, 485, 6)] if quick else [photo(645, 485, 6), photo(1920, 1080, 7)]
+    kinds = {"4:4:4": {"subsampling": "4:4:4"}, "4:2:2": {"subsampling": "4:2:2"}, "4:2:0": {"subsampling": "4:2:0"}}
+    files = {f"{kind} {one.shape[1]}": encode(one, **how) for kind, how in kinds.items() for one in pictures}
+    files |= {f"grey {one.shape[1]}": encode(one, mode="L") for one in pictures}
+    headers = [probe(file, name) for name, file in files.items()]
+    decoder = open_decoder(traits.name, setting.device)
+    try:
+        decoded = decoder.decode(list(files.values()), headers, [None] * len(files))
+        found = {}
+        for (name, file), header, pixels in zip(files.items(), headers, decoded, strict=True):
+            if isinstance(pixels, str):
+                report.check(f"{traits.name} at full size, {name}", False, pixels)
+            else:
+                found[name] = difference(pixels.cpu().numpy(), decode(file, header, name))
+    finally:
+        decoder.close()
+    subsampled = [one for name, one in found.items() if name.startswith(("4:2:2", "4:2:0"))]
+    for kind in (*kinds, "grey"):
+        of_kind = [one for name, one in found.items() if name.startswith(kind)]
+        if of_kind:
+            report.measured(f"{traits.name} at full size, {kind}", f"from libjpeg: {worst(of_kind)}")
+    triangle = bool(subsampled) and worst(subsampled).psnr_db >= _TRIANGLE_DB
+    text = f"chroma {'interpolated' if triangle else 'repeated'}, declared {'exact' if traits.exact else 'not exact'}"
+    # Better than declared does no harm.
+    report.check(f"{traits.name} {traits.version} is what it says", triangle or not traits.exact, text)
+
+
+def _resampled(
+    report: Report,
+    setting: Setting,
+    traits: DecoderTraits,
+    resampler: str,
+    files: dict[str, bytes],
+    truths: dict[ProcessResMethod, list[Result]],
+) -> None:
+    capabilities = replace(setting.capabilities, decoders=(traits,), costs=None)
+    fidelities = (Fidelity.EXACT,) if traits.exact else (Fidelity.HIGH, Fidelity.FAST)
+    with GPUInputProcessor(setting.device, resampler=resampler, capabilities=capabilities) as processor:
+        for fidelity in fidelities:
+            found, elsewhere, on_gpu = {}, [], 0
+            for method in ProcessResMethod:
+                results = results_of(
+                    processor,
+                    files.values(),
+                    process_res_method=method,
+                    strategy=Strategy.GPU_DECODE,
+                    fidelity=fidelity,
+                    num_workers=setting.workers,
+                )
+                for (name, file), result, one in zip(
+                    files.items(), results, compare(results, truths[method]), strict=True
+                ):
+                    assert result.choice is not None
+                    found[f"{name}, {method.value}"] = one
+                    on_gpu += result.choice.strategy is Strategy.GPU_DECODE
+                    header = probe(file, name)
+                    plan = plan_resize(header.stored_hw, 504, method, exif_orientation=header.exif_orientation)
+                    image = ImageTraits(header, reduction=plan.reduction)
+                    request = Request(Strategy.GPU_DECODE, fidelity)
+                    if choose_strategy(capabilities, image, request).strategy is not result.choice.strategy:
+                        elsewhere.append(f"{name}, {method.value}: {result.choice.reason}")
+            total = worst(list(found.values()))
+            good = total.levels <= 1 if fidelity is Fidelity.EXACT else total.psnr_db >= _LEAST_DB[fidelity]
+            what = f"gpu_decode, {traits.name}, {resampler}, {fidelity.value}"
+            data = {key: str(one) for key, one in found.items() if one.levels > 1}
+            text = f"{on_gpu} of {len(found)} on the GPU: {total}"
+            text += f"; worst: {min(found, key=lambda key: found[key].psnr_db)}"
+            report.check(what, good, text, files=data)
+            counted = Counter(one.partition(": ")[2] for one in elsewhere)
+            report.check(
+                f"{what}: nothing fell back", not elsewhere, str(dict(counted) or "as chosen"), files=elsewhere
+            )
+
+
+def _broken(report: Report, setting: Setting, traits: DecoderTraits, truths: list[str | None]) -> None:
+    """The CPU's errors, also when a broken file shares its batch with whole ones."""
+    capabilities = replace(setting.capabilities, decoders=(traits,), costs=None)
+    fidelity = Fidelity.EXACT if traits.exact else Fidelity.FAST
+    whole = encode(photo(640, 480, 8))
+    broken = broken_files()
+    inputs = [file for one in broken.values() for file in (one, whole)]
+    with GPUInputProcessor(setting.device, capabilities=capabilities) as processor:
+        results = results_of(processor, inputs, strategy=Strategy.GPU_DECODE, fidelity=fidelity)
+    errors, others = [one.error for one in results[::2]], [one.error for one in results[1::2]]
+    wrong = {name: [a, b] for name, a, b in zip(broken, errors, truths, strict=True) if _plain(a) != _plain(b)}
+    text = f"{len(errors) - len(wrong)} of {len(errors)} errors as on the CPU, {others.count(None)} whole files through"
+    report.check(f"broken files, {traits.name}", not wrong and not any(others), text, wrong=wrong)
+
+
+def _plain(error: str | None) -> str | None:
+    """Without the place in the list, which differs here."""
+    return None if error is None else "".join(one for one in error if not one.isdigit())

@@ -1,0 +1,45 @@
+"""What the machine is, and what the input pipeline finds and chooses on it."""
+
+from __future__ import annotations
+
+import torch
+
+from depth_anything_3.synthetic import photo
+from depth_anything_3.utils.io.decode.device_decoders import open_decoder
+from depth_anything_3.utils.io.header import probe
+from depth_anything_3.utils.io.resize_plan import plan_resize
+from depth_anything_3.utils.io.strategy import ImageTraits, Request, choose_strategy
+from gpu_checks.outcome import Report
+from gpu_checks.samples import encode
+from machine import describe_machine
+from way import DECODERS, Setting, decoder_refusal
+
+__all__ = ["run"]
+
+
+def run(report: Report, setting: Setting, quick: bool) -> None:
+    """Facts, then the choices that follow from them."""
+    for key, value in describe_machine(setting.device).items():
+        report.measured(key, value)
+    found = setting.capabilities
+    has_cuda = setting.device.type == "cuda"
+    text = f"{found.device_type}; resamplers {', '.join(found.resamplers)}; {found.jpeg_engines} JPEG engines"
+    report.measured("capabilities", f"{text}; costs {'known' if found.costs else 'not measured'}", cuda=has_cuda)
+    for name in DECODERS:
+        refusal = decoder_refusal(name, setting.device)
+        if not setting.has_gpu or refusal:
+            report.skipped(f"decoder {name}", refusal or "no CUDA device")
+            continue
+        traits = DECODERS[name](setting.device.type)
+        with report.guard(f"decoder {name}"):
+            open_decoder(name, setting.device).close()
+            report.check(f"decoder {name}", True, f"{traits.version} runs")
+    if has_cuda:
+        cache = getattr(torch.cuda.get_device_properties(setting.device), "L2_cache_size", 0)
+        report.measured("cache", f"{cache / 2**20:.0f} MiB of L2")
+    file = encode(photo(640, 480, 0))
+    header = probe(file, "picture")
+    image = ImageTraits(header, reduction=plan_resize(header.stored_hw).reduction)
+    for what, traits_of in (("a JPEG", image), ("pixels in memory", ImageTraits())):
+        choice = choose_strategy(found, traits_of, Request(batch_size=4, workers=setting.workers))
+        report.measured(f"choice for {what}", f"{choice.strategy.value}: {choice.reason}")

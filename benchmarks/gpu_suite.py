@@ -1,0 +1,248 @@
+"""Everything that needs an NVIDIA GPU to be known, in one call of less than eight minutes.
+
+    PYTHONPATH=src python benchmarks/gpu_suite.py --out results
+
+Correctness of every GPU route against the CPU, the benchmark's table with the peers, times of the kernels against the
+memory bandwidth, races, leaks, the network end to end, and the tests marked `gpu`. Each section runs in a process of
+its own and within its own time, so a crash or a poisoned CUDA context costs only that section. A short result is
+printed last; `suite.json`, `suite.log` and `table.json` (for `gpu_preprocessing_benchmark.py --read`) hold the rest.
+Exits with 1 if a check failed. Without a GPU it runs what a CPU can; `--rehearse` lets the CPU play the GPU, to try the
+code: its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+# Only the standard library up here: what is missing on a machine must be told of, section by section.
+
+SECTIONS = {
+    "facts": 30,
+    "operators": 60,
+    "decoders": 60,
+    "table": 160,
+    "kernels": 35,
+    "races": 50,
+    "leaks": 50,
+    "network": 50,
+    "tests": 60,
+}
+"""Name (of a module in `gpu_checks`, but for the tests) to the most seconds it may take, the most important first."""
+
+_NEED_NO_GPU = ("facts", "table")
+_SECONDS = 455
+_GRACE = 12  # between a section's own end of time and being stopped
+_LEAST = 8  # seconds that are worth starting a section for
+_QUICK_SECONDS = {"table": 25}
+_LINE = 110
+_PASSED_SHOWN = 16  # of a section with more, the lines that passed are in the files only
+_TESTS = Path(__file__).parent.parent / "tests" / "gpu"
+
+Found = dict[str, Any]  # Any: an outcome as JSON
+
+
+@dataclass
+class Section:
+    """One section when it is over."""
+
+    name: str
+    seconds: float = 0.0
+    outcomes: list[Found] = field(default_factory=list)
+
+    def add(self, status: str, text: str) -> None:
+        """What the suite itself has to say of it."""
+        self.outcomes.append({"name": f"section {self.name}", "status": status, "text": text, "data": {}})
+
+
+def main() -> None:
+    options = _options()
+    if options.section:
+        _run_section(options)
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    sections: list[Section] = []
+    has_gpu = True
+    with tempfile.TemporaryDirectory(prefix="da3-suite-") as scratch:
+        for name in options.only or SECTIONS:
+            left = options.seconds - (time.monotonic() - began)
+            section = _section(name, min(SECTIONS[name], left - _GRACE), has_gpu, Path(scratch), options)
+            sections.append(section)
+            if name == "facts":
+                has_gpu = options.rehearse or _says_cuda(section)
+            print(f"{name}: {section.seconds:.0f} s", file=sys.stderr, flush=True)
+            _keep(sections, Path(scratch), options.out)
+    _print_result(sections, options.out, time.monotonic() - began)
+    sys.exit(any(one["status"] == "FAILED" for section in sections for one in section.outcomes))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("gpu-suite"), help="folder for the full numbers")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some sections")
+    parser.add_argument("--seconds", type=float, default=_SECONDS, help="for all of it")
+    parser.add_argument("--workers", type=int, default=8, help="CPU threads")
+    parser.add_argument("--quick", action="store_true", help="few and small pictures, few repeats")
+    parser.add_argument("--rehearse", action="store_true", help="the CPU plays the GPU, quickly")
+    parser.add_argument("--section", help=argparse.SUPPRESS)  # what a section's own process is given
+    parser.add_argument("--part", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _run_section(options: argparse.Namespace) -> None:
+    """In the section's own process."""
+    import torch
+
+    from gpu_checks.outcome import Report
+    from way import Setting
+
+    report = Report(options.part, options.seconds)
+    device = torch.device("cuda" if torch.cuda.is_available() and not options.rehearse else "cpu")
+    if device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
+    setting = Setting.of(device, options.workers, rehearse=options.rehearse)
+    with report.guard(f"section {options.section}"):
+        run = importlib.import_module(f"gpu_checks.{options.section}").run
+        run(report, setting, options.quick or options.rehearse or device.type == "cpu")
+
+
+def _section(name: str, seconds: float, has_gpu: bool, scratch: Path, options: argparse.Namespace) -> Section:
+    section = Section(name)
+    began = time.monotonic()
+    if not has_gpu and name not in _NEED_NO_GPU:
+        section.add("skipped", "no CUDA device")
+    elif seconds < _LEAST:
+        section.add("skipped", "no time left")
+    elif name == "tests":
+        _run_tests(section, seconds, scratch)
+    else:
+        quick = options.quick or options.rehearse or not has_gpu
+        seconds = min(seconds, _QUICK_SECONDS.get(name, seconds)) if quick else seconds
+        _run_child(section, seconds, scratch, options)
+    section.seconds = time.monotonic() - began
+    return section
+
+
+def _run_child(section: Section, seconds: float, scratch: Path, options: argparse.Namespace) -> None:
+    part, log = scratch / f"{section.name}.json", scratch / f"{section.name}.log"
+    command = [sys.executable, "-X", "faulthandler", __file__, "--section", section.name, "--part", str(part)]
+    command += ["--seconds", str(seconds), "--workers", str(options.workers)]
+    command += ["--quick"] * options.quick + ["--rehearse"] * options.rehearse
+    ended = _call(command, log, seconds + _GRACE)
+    if part.exists():
+        section.outcomes += json.loads(part.read_text(encoding="utf-8"))
+    if ended is None:
+        section.add("FAILED", f"stopped after {seconds + _GRACE:.0f} s")
+    elif ended != 0:
+        section.add("FAILED", f"its process ended with {ended}: {_last_line(log)}")
+
+
+def _run_tests(section: Section, seconds: float, scratch: Path) -> None:
+    if not _TESTS.is_dir():
+        section.add("skipped", "there is no tests/gpu")
+        return
+    log = scratch / "tests.log"
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", str(_TESTS), "-q", "-p", "no:cacheprovider"]
+    ended = _call(command, log, seconds)
+    if ended is None:
+        section.add("FAILED", f"stopped after {seconds:.0f} s")
+    else:
+        last = _last_line(log)
+        status = {0: "passed", 5: "skipped"}.get(ended, "FAILED")  # 5: nothing was collected
+        section.add("skipped" if status == "passed" and " passed" not in last else status, last)
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in lines if status == "FAILED" else ():
+            if line.startswith(("FAILED ", "ERROR ")):
+                section.add("FAILED", line)
+
+
+def _call(command: list[str], log: Path, seconds: float) -> int | None:
+    """Exit code, or None if it had to be stopped."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with log.open("w", encoding="utf-8") as target:
+        try:
+            return subprocess.run(
+                command, stdout=target, stderr=subprocess.STDOUT, timeout=seconds, check=False, env=environment
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "nothing was printed")
+
+
+def _says_cuda(section: Section) -> bool:
+    """What the facts say; True if they came to nothing, so that the other sections tell why."""
+    told = [one["data"]["cuda"] for one in section.outcomes if "cuda" in one["data"]]
+    return bool(told[0]) if told else True
+
+
+def _keep(sections: list[Section], scratch: Path, out: Path) -> None:
+    """All there is so far, should this process be stopped."""
+    found = [{"name": one.name, "seconds": one.seconds, "outcomes": one.outcomes} for one in sections]
+    (out / "suite.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    logs = [scratch / f"{one.name}.log" for one in sections]
+    texts = [f"== {log.stem}\n{log.read_text(encoding='utf-8', errors='replace')}" for log in logs if log.exists()]
+    (out / "suite.log").write_text("\n".join(texts), encoding="utf-8")
+    if (scratch / "rows.json").exists():
+        shutil.copy(scratch / "rows.json", out / "table.json")
+
+
+def _print_result(sections: list[Section], out: Path, seconds: float) -> None:
+    """The table, then each section's lines, what failed marked, the sums last."""
+    if (out / "table.json").exists():
+        _print_table(json.loads((out / "table.json").read_text(encoding="utf-8"))["rows"])
+    for section in sections:
+        passed = [one for one in section.outcomes if one["status"] == "passed"]
+        print(f"== {section.name}: {len(passed)} passed, {section.seconds:.0f} s")
+        for one in section.outcomes:
+            if one["status"] == "passed" and len(passed) > _PASSED_SHOWN:
+                continue
+            mark = {"FAILED": "FAILED ", "skipped": "skipped ", "passed": "ok "}.get(one["status"], "")
+            print(f"{mark}{one['name']}: {one['text']}"[: _LINE if mark in ("ok ", "skipped ") else 3 * _LINE])
+    everything = [one["status"] for section in sections for one in section.outcomes]
+    sums = ", ".join(f"{everything.count(status)} {status}" for status in ("passed", "FAILED", "skipped", "measured"))
+    print(f"{sums}; {seconds:.0f} s; full numbers in {out}")
+
+
+def _print_table(rows: list[Found]) -> None:
+    """A line for each way, from the largest pictures' files; a line for each other case."""
+    cases: dict[tuple[str, str, str], list[Found]] = {}
+    for row in rows:
+        if row["median_ms"] is not None:
+            cases.setdefault((row["size"], row["start"], row["condition"]), []).append(row)
+    first = next(iter(cases), None)
+    for case, members in cases.items():
+        print(f"-- {', '.join(case)}, {members[0]['batch']} at a time: median ms")
+        if case != first:
+            print("; ".join(f"{_brief(row['way'])} {row['median_ms']:.2f}" for row in members))
+            continue
+        for row in members:
+            quality = "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB max {row['max_levels']}"
+            memory = "" if row["peak_mb"] is None else f", {row['peak_mb']:.0f} MB"
+            times = f"{row['median_ms']:.2f}, p90 {row['p90_ms']:.2f}, {row['speed_up']:.2f} times faster"
+            print(f"{row['way']}: {times}, {quality}{memory}, {row['runs']} runs {row['took']}")
+
+
+def _brief(way: str) -> str:
+    """Ours are all but those with a capital letter or a plus."""
+    return way.removeprefix("ours: ").replace("gpu_decode ", "")
+
+
+if __name__ == "__main__":
+    main()
