@@ -42,12 +42,14 @@ SECTIONS = {
 }
 """Name (of a module in `gpu_checks`, but for the tests) to the most seconds it may take, the most important first."""
 
+_STARTED = time.monotonic()
 _NEED_NO_GPU = ("facts", "table")
 _SECONDS = 455
 _GRACE = 12  # between a section's own end of time and being stopped
 _LEAST = 8  # seconds that are worth starting a section for
 _QUICK_SECONDS = {"table": 25}
 _LINE = 110
+_MOST_FAILED = 1000  # characters
 _PASSED_SHOWN = 16  # of a section with more, the lines that passed are in the files only
 _TESTS = Path(__file__).parent.parent / "tests" / "gpu"
 
@@ -73,6 +75,7 @@ def main() -> None:
         _run_section(options)
         return
     options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "table.json").unlink(missing_ok=True)  # an older one is not this run's
     began = time.monotonic()
     sections: list[Section] = []
     has_gpu = True
@@ -109,7 +112,7 @@ def _run_section(options: argparse.Namespace) -> None:
     from gpu_checks.outcome import Report
     from way import Setting
 
-    report = Report(options.part, options.seconds)
+    report = Report(options.part, options.seconds - (time.monotonic() - _STARTED))  # importing counts
     device = torch.device("cuda" if torch.cuda.is_available() and not options.rehearse else "cpu")
     if device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
@@ -204,20 +207,32 @@ def _keep(sections: list[Section], scratch: Path, out: Path) -> None:
 
 
 def _print_result(sections: list[Section], out: Path, seconds: float) -> None:
-    """The table, then each section's lines, what failed marked, the sums last."""
+    """Each section's lines; then what matters most, since a caller may see only the end: table, targets, failures."""
+    for section in sections:
+        if section.name != "table":
+            _print_section(section)
     if (out / "table.json").exists():
         _print_table(json.loads((out / "table.json").read_text(encoding="utf-8"))["rows"])
     for section in sections:
-        passed = [one for one in section.outcomes if one["status"] == "passed"]
-        print(f"== {section.name}: {len(passed)} passed, {section.seconds:.0f} s")
-        for one in section.outcomes:
-            if one["status"] == "passed" and len(passed) > _PASSED_SHOWN:
-                continue
-            mark = {"FAILED": "FAILED ", "skipped": "skipped ", "passed": "ok "}.get(one["status"], "")
-            print(f"{mark}{one['name']}: {one['text']}"[: _LINE if mark in ("ok ", "skipped ") else 3 * _LINE])
-    everything = [one["status"] for section in sections for one in section.outcomes]
-    sums = ", ".join(f"{everything.count(status)} {status}" for status in ("passed", "FAILED", "skipped", "measured"))
+        if section.name == "table":
+            _print_section(section)
+    everything = [one for section in sections for one in section.outcomes]
+    failed = [one["name"] for one in everything if one["status"] == "FAILED"]
+    if failed:
+        print(f"FAILED: {'; '.join(failed)}"[:_MOST_FAILED])
+    statuses = [one["status"] for one in everything]
+    sums = ", ".join(f"{statuses.count(status)} {status}" for status in ("passed", "FAILED", "skipped", "measured"))
     print(f"{sums}; {seconds:.0f} s; full numbers in {out}")
+
+
+def _print_section(section: Section) -> None:
+    passed = sum(one["status"] == "passed" for one in section.outcomes)
+    print(f"== {section.name}: {passed} passed, {section.seconds:.0f} s")
+    for one in section.outcomes:
+        if one["status"] == "passed" and passed > _PASSED_SHOWN:
+            continue
+        mark = {"FAILED": "FAILED ", "skipped": "skipped ", "passed": "ok "}.get(one["status"], "")
+        print(f"{mark}{one['name']}: {one['text']}"[: _LINE if mark in ("ok ", "skipped ") else 3 * _LINE])
 
 
 def _print_table(rows: list[Found]) -> None:
