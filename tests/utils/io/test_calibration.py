@@ -270,7 +270,7 @@ def test_what_was_stored_is_part_of_the_capabilities(found_here):
     ("request_", "strategy"),
     [
         pytest.param(Request(batch_size=1, workers=1), Strategy.GPU_DECODE, id="GPU 3.0, CPU 12.5"),
-        pytest.param(Request(batch_size=1, workers=8), Strategy.HYBRID, id="GPU 3.0, CPU 2.5"),
+        pytest.param(Request(batch_size=1, workers=8), Strategy.GPU_DECODE, id="GPU 3.0, one of 8 workers 12.5"),
         pytest.param(Request(batch_size=16, workers=8), Strategy.GPU_DECODE, id="GPU 0.75, CPU 2.5"),
         pytest.param(Request(batch_size=16, workers=8, overlapped=True), Strategy.HYBRID, id="GPU 6.0, CPU 2.75"),
     ],
