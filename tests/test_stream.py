@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from depth_anything_3.errors import ImageReadError, InvalidInputError
+from depth_anything_3.errors import ImageDecodeError, ImageReadError, InvalidInputError
 from seeded import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
@@ -119,6 +120,14 @@ def test_a_callback_may_stop_the_stream(seeded_small, with_broken):
     next(predictions), next(predictions)
     with pytest.raises(EnoughError):
         next(predictions)
+
+
+def test_an_error_that_is_raised_leaves_no_thread_behind(seeded_small, photos):
+    endless = itertools.chain([photos[0], b"?"], itertools.cycle(photos))
+    with pytest.raises(ImageDecodeError) as raised:
+        list(seeded_small.stream(endless, **SMALL))
+    assert raised.tb is not None  # as long as it is held, the generator's frame is
+    assert [one for one in threading.enumerate() if one.name == "da3-prefetch"] == []
 
 
 # Photos without end

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from depth_anything_3.checkpoint import find_checkpoint, load_weights, save_checkpoint
+from depth_anything_3.devices import choose_device
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export, parse_formats
 from depth_anything_3.model import DepthAnything3Net
@@ -278,27 +279,28 @@ class DepthAnything3(nn.Module):
 
     def _stream(
         self,
-        batches: Iterator[ProcessedBatch | ImageFailure],
+        batches: Generator[ProcessedBatch | ImageFailure, None, None],
         on_failure: Callable[[ImageFailure], None],
         options: Mapping[str, Any],
     ) -> Iterator[Prediction]:
         # Failures take their place in the order, so that photos held back for a batch still come before them.
         in_order: InOrder[Prediction | ImageFailure] = InOrder()
-        for batch in batches:
-            results: list[tuple[int, Prediction | ImageFailure]]
-            if isinstance(batch, ImageFailure):
-                results = [(batch.index, batch)]
-            else:
-                results = [(one.index, one) for one in batch.failures]
-                if batch.images:
-                    predictions = self._run(batch, one_scene=False, **options)
-                    results += [(one.index, result) for one, result in zip(batch.images, predictions, strict=True)]
-            for index, result in results:
-                for ready in in_order.put(index, result):
-                    if isinstance(ready, ImageFailure):
-                        on_failure(ready)
-                    else:
-                        yield ready
+        with closing(batches):  # an error must not leave its thread at work
+            for batch in batches:
+                results: list[tuple[int, Prediction | ImageFailure]]
+                if isinstance(batch, ImageFailure):
+                    results = [(batch.index, batch)]
+                else:
+                    results = [(one.index, one) for one in batch.failures]
+                    if batch.images:
+                        predictions = self._run(batch, one_scene=False, **options)
+                        results += [(one.index, result) for one, result in zip(batch.images, predictions, strict=True)]
+                for index, result in results:
+                    for ready in in_order.put(index, result):
+                        if isinstance(ready, ImageFailure):
+                            on_failure(ready)
+                        else:
+                            yield ready
 
     @torch.inference_mode()
     def _run(self, batch: ProcessedBatch, *, one_scene: bool, **options: Any) -> list[Prediction]:
@@ -339,25 +341,6 @@ class DepthAnything3(nn.Module):
         """Low precision for the backbone alone; the network switches it off around everything else."""
         dtype = self._dtype()
         return nullcontext() if dtype is torch.float32 else torch.autocast(self.device.type, dtype=dtype)
-
-
-def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for; for None or "auto" the best there is: CUDA, then Apple's GPU, then the CPU.
-
-    Raises:
-        InvalidInputError: there is no such device.
-    """
-    if device is None or device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]  # the first sentence; torch goes on with its internals
-        raise InvalidInputError(f"device {str(device)!r} cannot be used ({reason}); try 'auto' or 'cpu'") from None
-    return chosen
 
 
 def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

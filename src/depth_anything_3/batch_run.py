@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import ImageReadError, ImageSizeError, InvalidInputError
 from depth_anything_3.export import export, parse_formats
+from depth_anything_3.utils.io.capabilities import find_capabilities
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.strategy import Capabilities, Choice, Fidelity, Request, Strategy, check_strategy
@@ -138,8 +139,8 @@ def check_options(
     """
     OnError(on_error)
     request = Request.of(strategy, fidelity)
-    if device.type == "cpu":
-        check_strategy(Capabilities(), request.strategy)
+    if request.strategy not in (Strategy.AUTO, Strategy.CPU):
+        check_strategy(Capabilities() if device.type == "cpu" else find_capabilities(device), request)
     with InputProcessor() as processor:
         processor.batches([], strategy=Strategy.CPU, **options)
 

@@ -34,6 +34,7 @@ from depth_anything_3.utils.io.strategy import (
     ImageTraits,
     Request,
     Strategy,
+    check_strategy,
     choose_strategy,
 )
 
@@ -187,9 +188,10 @@ def find_routes(capabilities: Capabilities) -> tuple[Route, ...]:
     for kind, traits in _kinds(capabilities).items():
         for use, request in requests.items():
             try:
+                check_strategy(capabilities, request)
                 routes.append(Route(kind, use, choose_strategy(capabilities, traits, request)))
             except UnsupportedError as error:
-                routes.append(Route(kind, use, None, f"environment variable {STRATEGY_VARIABLE}: {error}"))
+                routes.append(Route(kind, use, None, str(error)))
     return tuple(routes)
 
 

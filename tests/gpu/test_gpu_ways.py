@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_anything_3.errors import DA3Error
+from depth_anything_3.errors import DA3Error, UnsupportedError
+from depth_anything_3.self_check import EXACT_DECODER_DB, EXACT_DECODER_LEVELS
 from depth_anything_3.synthetic import photo
 from depth_anything_3.utils.io.capabilities import find_capabilities
+from depth_anything_3.utils.io.decode.device_decoders import open_decoder
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.normalize import normalize, normalized_levels
@@ -53,6 +55,10 @@ def decoding(request, cuda):
     decoders = tuple(one for one in capabilities.decoders if one.name == request.param)
     if not decoders:
         pytest.skip(f"{request.param} is not installed")
+    try:
+        open_decoder(request.param, cuda).close()
+    except UnsupportedError as error:
+        pytest.skip(str(error))
     with GPUInputProcessor(cuda, capabilities=replace(capabilities, decoders=decoders, costs=None)) as processor:
         yield processor
 
@@ -118,8 +124,8 @@ def test_decoders_are_as_exact_as_they_say(cpu, decoding, sampling):
     found = batch.pixels.cpu().numpy()
     (decoder,) = decoding.capabilities.decoders
     if decoder.exact:
-        assert largest_difference(found, expected) <= 2
-        assert psnr(found, expected) >= 50
+        assert largest_difference(found, expected) <= EXACT_DECODER_LEVELS
+        assert psnr(found, expected) >= EXACT_DECODER_DB
     else:
         assert psnr(found, expected) >= 44
 
@@ -139,6 +145,8 @@ def broken_files(tmp_path):
     whole = jpeg(640, 480, 3)
     return {
         "cut": whole[: len(whole) // 2],
+        "cut, with an end marker": whole[: len(whole) // 2] + b"\xff\xd9",
+        "flipped": whole[:20000] + bytes(byte ^ 0x55 for byte in whole[20000:20040]) + whole[20040:],
         "no tables": whole.replace(b"\xff\xdb", b"\xff\xef"),
         "no pixels": whole[:200] + b"\xff\xd9",
         "text": b"not a picture",
@@ -151,13 +159,16 @@ def test_broken_files_fail_as_on_the_cpu_and_cost_only_themselves(cpu, decoding,
     for name, broken in broken_files(tmp_path).items():
         inputs = [*good[:2], broken, *good[2:]]
         outcomes = []
-        for one in (cpu, decoding):
-            with pytest.raises(DA3Error) as raised:
-                one(inputs, process_res=140, fidelity="fast")
-            skipping = one(inputs, process_res=140, fidelity="fast", on_error="skip")
-            outcomes.append((type(raised.value), str(raised.value), [image.index for image in skipping.images]))
+        for one, strategy in ((cpu, "auto"), (decoding, "gpu_decode")):
+            options = {"process_res": 140, "fidelity": "fast", "strategy": strategy}
+            try:
+                told = one(inputs, **options).pixels.shape
+            except DA3Error as error:
+                told = type(error), str(error)
+            skipping = one(inputs, on_error="skip", **options)
+            outcomes.append((told, [image.index for image in skipping.images]))
         assert outcomes[0] == outcomes[1], name
-        assert outcomes[0][2] == [0, 1, 3, 4], name
+        assert outcomes[0][1] in ([0, 1, 3, 4], [0, 1, 2, 3, 4]), name
 
 
 def test_a_batch_is_the_same_every_time_while_the_gpu_is_busy(cuda, decoding):
@@ -166,8 +177,10 @@ def test_a_batch_is_the_same_every_time_while_the_gpu_is_busy(cuda, decoding):
     first = decoding(files, fidelity="fast", strategy="gpu_decode").pixels.cpu()
     load = torch.randn(4096, 4096, device=cuda, dtype=torch.bfloat16)
     for _ in range(60):
-        for _ in range(8):
-            load @ load
+        for stream in (torch.cuda.current_stream(cuda), decoding._assembler._stream):
+            with torch.cuda.stream(stream):
+                for _ in range(8):
+                    load @ load
         again = decoding(files, fidelity="fast", strategy="gpu_decode")
         assert torch.equal(again.pixels.cpu(), first)
 
@@ -203,7 +216,26 @@ def test_memory_stays_flat_over_many_batches(cuda, processor):
         for _ in processor.batches(files * 25, 4, 140):
             pass
         torch.cuda.synchronize()
-        return torch.cuda.memory_allocated(cuda)
+        free, total = torch.cuda.mem_get_info(cuda)  # of the driver: decoders have memory of their own
+        return total - free
 
     before = max(used() for _ in range(2))
-    assert max(used() for _ in range(6)) <= before + 2**20
+    assert max(used() for _ in range(6)) <= before + 32 * 2**20
+
+
+@pytest.mark.parametrize("way", ["call", "batches"])
+def test_frames_written_on_another_stream_are_waited_for(cuda, cpu, processor, way):
+    picture = photo(1920, 1080, 1)
+    planes = torch.from_numpy(picture).permute(2, 0, 1).to(cuda)
+    slow = torch.randn(4096, 4096, device=cuda)
+    side = torch.cuda.Stream(cuda)
+    side.wait_stream(torch.cuda.current_stream(cuda))
+    expected = cpu([picture]).pixels.numpy()
+    with torch.cuda.stream(side):
+        frame = torch.zeros_like(planes)
+        for _ in range(20):
+            slow @ slow
+        frame.copy_(planes)
+        batch = processor([frame]) if way == "call" else next(processor.batches([frame]))
+        found = batch.pixels.cpu()
+    assert largest_difference(found.numpy(), expected) <= 1

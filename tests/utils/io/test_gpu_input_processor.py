@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -192,6 +193,63 @@ def test_a_decoder_that_cannot_be_opened_leaves_the_work_to_the_cpu(cpu, caplog)
     assert_same(batch, cpu(inputs, process_res=56))
 
 
+def test_after_a_decoder_that_cannot_be_opened_the_next_one_is_used(cpu):
+    good = AwkwardDecoder(NEAREST)
+
+    def opened(name, device):
+        if name == "stand-in":
+            raise OSError("libnvjpeg: no such file")  # not an error of ours: libraries raise what they like
+        return good
+
+    capabilities = replace(CUDA, decoders=(EXACT, NEAREST))
+    with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=opened) as processor:
+        for expected in (MIXED, GPU):
+            batch = processor([jpeg(560, 420)], process_res=56, fidelity="high")
+            assert strategies(batch) == [expected]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), MemoryError(), ValueError("odd"), OSError("gone")])
+def test_a_decoder_that_raises_costs_nothing_but_time(cpu, error, caplog):
+    decoder = AwkwardDecoder()
+
+    def fail(files, headers, least_hw):
+        raise error
+
+    decoder.decode = fail
+    inputs = [jpeg(120, 90, 0), photo(120, 90, 1), jpeg(120, 90)[:1500]]
+    with gpu_processor(decoder) as processor:
+        batch = processor(inputs, process_res=56, on_error="skip")
+    assert strategies(batch) == [MIXED, MIXED]
+    assert batch.images[0].choice.reason.startswith("stand-in: ")
+    assert_same(batch, cpu(inputs, process_res=56, on_error="skip"))
+
+
+def test_autocast_around_a_call_does_not_touch_the_operators(cpu):
+    inputs = [jpeg(480, 360, seed) for seed in range(2)]
+    with gpu_processor() as processor:
+        plain = processor(inputs, process_res=112)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            under = processor(inputs, process_res=112)
+    assert torch.equal(plain.pixels, under.pixels)
+    assert torch.equal(plain.tensor, under.tensor)
+
+
+def test_a_default_device_does_not_touch_the_staging_memory(cpu):
+    inputs = [photo(120, 90, 1)]
+    with gpu_processor() as processor, torch.device("meta"):
+        batch = processor(inputs, process_res=56)
+    assert_same(batch, cpu(inputs, process_res=56))
+
+
+def test_where_two_threads_must_not_use_the_gpu_batches_are_made_in_the_callers(cpu):
+    decoder = AwkwardDecoder()
+    with gpu_processor(decoder) as processor:
+        processor._assembles_in_background = False  # as on Apple's GPU
+        batches = list(processor.batches([jpeg(120, 90, seed) for seed in range(4)], 2, 56))
+    assert decoder.threads == {threading.current_thread()}
+    assert [one.index for batch in batches for one in batch.images] == [0, 1, 2, 3]
+
+
 def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
     monkeypatch.setattr(device_batch, "_DECODED_AT_A_TIME", 2 * 3 * 120 * 90)
     decoder = AwkwardDecoder()  # overwrites what it gave before
@@ -282,10 +340,31 @@ def test_without_a_gpu_its_strategies_are_refused(cpu, asked):
         cpu.batches([photo(60, 60, 0)], strategy=asked)
 
 
+def test_gpu_decoding_that_cannot_be_exact_says_so():
+    capabilities = replace(CUDA, decoders=(NEAREST,))
+    with gpu_processor(AwkwardDecoder(NEAREST), capabilities) as processor:
+        with pytest.raises(UnsupportedError, match=r"coarse does not reconstruct .* pass fidelity='high' or 'fast'"):
+            processor([jpeg(120, 90)], strategy="gpu_decode")
+        assert strategies(processor([jpeg(560, 420)], process_res=56, strategy="gpu_decode", fidelity="high")) == [GPU]
+
+
+def test_the_error_names_the_environment_where_that_asked(cpu, monkeypatch):
+    monkeypatch.setenv("DA3_STRATEGY", "hybrid")
+    with pytest.raises(UnsupportedError, match="environment variable DA3_STRATEGY: strategy='hybrid' needs a GPU"):
+        cpu([photo(60, 60, 0)], process_res=56)
+    monkeypatch.setenv("DA3_STRATEGY", "")
+    assert strategies(cpu([photo(60, 60, 0)], process_res=56)) == [CPU]
+
+
+def test_a_device_that_is_not_there_is_an_error_of_ours():
+    with pytest.raises(InvalidInputError, match="device 'cuda:99' cannot be used"):
+        GPUInputProcessor("cuda:99")
+
+
 def test_gpu_decoding_without_a_decoder_names_the_cure():
     capabilities = replace(CUDA, decoders=(), missing=("pip install 'depth-anything-3-fast[cuda]'",))
     with gpu_processor(capabilities=capabilities) as processor:
-        with pytest.raises(UnsupportedError, match=r"no decoder for this GPU is installed .*\[cuda\]"):
+        with pytest.raises(UnsupportedError, match=r"no decoder for this GPU can be used .*\[cuda\]"):
             processor([jpeg(120, 90)], strategy="gpu_decode")
         assert strategies(processor([jpeg(120, 90)], process_res=56)) == [MIXED]
 
@@ -307,8 +386,9 @@ def test_closing_gives_the_decoder_back_and_the_next_call_opens_it_again(cpu):
 
 
 def test_a_processor_can_be_copied():
-    with gpu_processor() as processor, copy.copy(processor) as other:
+    with gpu_processor(resampler="torch") as processor, copy.copy(processor) as other:
         assert other.capabilities == processor.capabilities
+        assert other._again.keywords == processor._again.keywords
         assert strategies(other([photo(120, 90, 1)], process_res=56)) == [MIXED]
 
 

@@ -15,6 +15,7 @@ from depth_anything_3.utils.io.strategy import (
     ImageTraits,
     Request,
     Strategy,
+    check_strategy,
     choose_strategy,
     least_source_hw,
 )
@@ -88,7 +89,7 @@ def test_what_is_chosen_by_itself_and_why(machine, image):
         ("cuda, no engine", "jpeg", "this GPU has none"),
         ("cuda, not asked", "jpeg", "the driver could not be asked"),
         ("cuda, coarse only", "jpeg", "does not reconstruct chroma as libjpeg does"),
-        ("cuda, no decoder", "jpeg", r"no GPU decoder is installed \(pip install x\)"),
+        ("cuda, no decoder", "jpeg", r"no GPU decoder can be used \(pip install x\)"),
         ("mps", "jpeg", "imageio does not reconstruct chroma"),
         ("none", "jpeg", "the network is on the CPU"),
     ],
@@ -105,8 +106,11 @@ def test_what_is_asked_for_is_done_where_the_image_allows_it(machine, image, ask
     able = capabilities.device_type != "cpu" and (asked != "gpu_decode" or capabilities.decoders)
     if asked != "cpu" and not able:
         with pytest.raises(UnsupportedError, match=f"strategy='{asked}'"):
-            choose_strategy(capabilities, IMAGES[image], request)
+            check_strategy(capabilities, request)
+        nearest = choose_strategy(capabilities, IMAGES[image], request).strategy
+        assert nearest is expected_automatically(machine, image)
         return
+    check_strategy(capabilities, request)
     chosen = choose_strategy(capabilities, IMAGES[image], request).strategy
     if asked == "gpu_decode":
         assert chosen is (GPU if image in DECODED else FULL if image == "on the gpu" else MIXED)

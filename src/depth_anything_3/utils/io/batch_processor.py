@@ -8,6 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import TracebackType
@@ -69,7 +70,8 @@ class ProcessedBatch:
         images: the N pictures that made it, in order, with their plans, ways and timings.
         failures: those that were left out.
         pixels: (N, 3, H, W) uint8 RGB, what `tensor` was made of, where `tensor` is.
-        ready: passed when a GPU has made both; the stream of the caller waits for it already.
+        ready: passed when a GPU has made both; the caller's current stream waits for it already. None where there is
+            nothing but that stream to wait for.
     """
 
     tensor: torch.Tensor
@@ -100,6 +102,13 @@ class BatchProcessor(ABC, Generic[Image]):
     @abstractmethod
     def _assemble(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch:
         """Pictures of one size to a batch without cameras."""
+
+    _assembles_in_background = True
+    """Whether batches may be assembled in another thread than the network's."""
+
+    def _begin(self) -> AbstractContextManager[Any]:  # Any: whatever the context gives
+        """Called where a call begins, in the caller's thread; what it returns is entered by the thread that works."""
+        return nullcontext()
 
     def _received(self, batch: ProcessedBatch) -> ProcessedBatch:
         """The same batch, once the caller may use it: it may have been made in another thread, or still be."""
@@ -156,6 +165,7 @@ class BatchProcessor(ABC, Generic[Image]):
         ext = _cameras(extrinsics, "extrinsics", (4, 4), len(inputs))
         ixt = _cameras(intrinsics, "intrinsics", (3, 3), len(inputs))
         request = Request.of(strategy, fidelity, batch_size=len(inputs), workers=num_workers)
+        self._begin()
         failures: list[ImageFailure] = []
         groups: dict[tuple[int, int], list[Image]] = {}
         for result in self._each(inputs, process_res, process_res_method, exif, num_workers, request):
@@ -192,7 +202,7 @@ class BatchProcessor(ABC, Generic[Image]):
         exif: Exif | str = Exif.APPLY,
         strategy: Strategy | str = Strategy.AUTO,
         fidelity: Fidelity | str = Fidelity.EXACT,
-    ) -> Iterator[ProcessedBatch | ImageFailure]:
+    ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         """Group independent images into batches of one size, made ahead in a thread of their own; nothing is cropped.
 
         Args:
@@ -207,17 +217,29 @@ class BatchProcessor(ABC, Generic[Image]):
         """
         request = Request.of(strategy, fidelity, batch_size=batch_size, workers=num_workers, overlapped=True)
         each = self._each(images, process_res, process_res_method, exif, num_workers, request)
-        return self._batches(each, batch_size)
+        return self._batches(each, batch_size, self._begin())
 
     def _batches(
-        self, each: Iterator[Image | ImageFailure], batch_size: int
+        self, each: Iterator[Image | ImageFailure], batch_size: int, context: AbstractContextManager[Any]
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
-        def assembled() -> Generator[ProcessedBatch | ImageFailure, None, None]:
-            for group in same_size_batches(each, batch_size, window=_BATCHES_LOOKED_AHEAD * batch_size):
-                yield group if isinstance(group, ImageFailure) else self._assemble(group, True)
+        def grouped() -> Generator[list[Image] | ImageFailure, None, None]:
+            with context:
+                yield from same_size_batches(each, batch_size, window=_BATCHES_LOOKED_AHEAD * batch_size)
 
-        for item in in_background(assembled(), ahead=1):
-            yield item if isinstance(item, ImageFailure) else self._received(item)
+        def assembled(
+            groups: Generator[list[Image] | ImageFailure, None, None],
+        ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
+            with closing(groups):
+                for group in groups:
+                    yield group if isinstance(group, ImageFailure) else self._assemble(group, True)
+
+        if self._assembles_in_background:
+            made = in_background(assembled(grouped()), ahead=1)
+        else:
+            made = assembled(in_background(grouped(), ahead=1))
+        with closing(made):
+            for item in made:
+                yield item if isinstance(item, ImageFailure) else self._received(item)
 
     def _each(
         self,
@@ -331,7 +353,8 @@ def _unified(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedB
     pixels = torch.cat([_cut(batch.pixels, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
     plain = all(batch.tensor is batch.pixels for batch in batches)
     tensor = torch.cat([_cut(batch.tensor, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
-    return replace(batches[0], tensor=pixels if plain else tensor, pixels=pixels, images=tuple(images))
+    tensor = pixels if plain else tensor
+    return replace(batches[0], tensor=tensor, pixels=pixels, images=tuple(images), ready=None)
 
 
 def _cut(tensor: torch.Tensor, crop: Crop) -> torch.Tensor:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from depth_anything_3.errors import DA3Error
 from depth_anything_3.utils.io.batch_processor import ProcessedBatch
+from depth_anything_3.utils.io.decode.batch import reason_of
 from depth_anything_3.utils.io.decode.device import DeviceDecoder
 from depth_anything_3.utils.io.device_resample import DeviceResampler
 from depth_anything_3.utils.io.failure import ImageFailure
@@ -49,6 +49,7 @@ class DeviceAssembler:
         resampler: works on that device.
         open_decoder: gives the GPU decoder of a name; called once for each.
         on_cpu: finishes what a GPU decoder refuses.
+        on_unusable: told of a decoder that cannot be opened, and why.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class DeviceAssembler:
         resampler: DeviceResampler,
         open_decoder: Callable[[str], DeviceDecoder],
         on_cpu: OnCpu,
+        on_unusable: Callable[[str, str], None],
     ) -> None:
         self._device = device
         self._dtype = dtype
         self._resampler = resampler
         self._open_decoder = open_decoder
         self._on_cpu = on_cpu
+        self._on_unusable = on_unusable
         self._decoders: dict[str, DeviceDecoder | str] = {}
         self._levels = normalized_levels()
         self._staging = Staging(device)
@@ -73,15 +76,15 @@ class DeviceAssembler:
 
     def __call__(self, images: Sequence[Arrival], normalized: bool) -> ProcessedBatch:
         """Make a batch of images whose results have one size; images that turn out to be broken are left out."""
-        # Frames on the device may still be written by what the caller has queued.
-        caller = None if self._stream is None else torch.cuda.current_stream(self._device)
-        with self._lock, self._on_stream():
+        self.follow_caller()  # frames may still be written by what this thread has queued
+        # Autocast, if the caller is in it, would round the operators to half precision.
+        with self._lock, self._on_stream(), torch.autocast(self._device.type, enabled=False):
             shape = (len(images), 3, *images[0].plan.result_hw)
             pixels = torch.empty(shape, dtype=torch.uint8, device=self._device)
             tensor = torch.empty(shape, dtype=self._dtype, device=self._device) if normalized else None
             outcomes: list[Arrival | ImageFailure] = list(images)
             self._decode(outcomes, pixels, tensor)
-            self._resample_frames(outcomes, caller, pixels, tensor)
+            self._resample_frames(outcomes, pixels, tensor)
             self._upload(outcomes, pixels, tensor)
             kept = [place for place, one in enumerate(outcomes) if not isinstance(one, ImageFailure)]
             if len(kept) < len(outcomes):
@@ -95,6 +98,11 @@ class DeviceAssembler:
                 pixels=pixels,
             )
             return replace(batch, ready=self._mark())
+
+    def follow_caller(self) -> None:
+        """Let what is queued from now on wait for what the current stream of this thread was given."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
 
     def receive(self, batch: ProcessedBatch) -> ProcessedBatch:
         """Let the caller's stream wait until the batch is made, and its memory live until that stream is done."""
@@ -152,6 +160,8 @@ class DeviceAssembler:
                     pictures[place] = result, one.plan if whole else one.plan.from_reduced((height, width))
                 self._resample(pictures, pixels, tensor)
                 self._mark()
+        if not refused:
+            return
         rest = [one for place in refused if isinstance(one := outcomes[place], OpenedImage)]
         for place, outcome in zip(refused, self._on_cpu(rest, list(refused.values())), strict=True):
             outcomes[place] = outcome
@@ -160,9 +170,11 @@ class DeviceAssembler:
         if name not in self._decoders:
             try:
                 self._decoders[name] = self._open_decoder(name)
-            except (DA3Error, RuntimeError, OSError) as error:  # libraries and drivers that do not fit
-                logger.warning("%s cannot be used, so the CPU decodes: %s", name, error)
-                self._decoders[name] = f"{name} cannot be used: {error}"
+            except Exception as error:  # whatever a library or driver that does not fit raises
+                reason = f"{name} cannot be used: {error}"
+                logger.warning("%s", reason)
+                self._decoders[name] = reason
+                self._on_unusable(name, reason)
         decoder = self._decoders[name]
         if isinstance(decoder, str):
             return [decoder] * len(images)
@@ -173,14 +185,15 @@ class DeviceAssembler:
             assert isinstance(one.data, (bytes, bytearray, memoryview))
             files.append(one.data)
             headers.append(one.header)
-        return decoder.decode(files, headers, [one.least_hw for one in images])
+        try:
+            return decoder.decode(files, headers, [one.least_hw for one in images])
+        except Exception as error:  # its adapter should give a reason for each file; the CPU can still decode them
+            reason = reason_of(error, name)
+            logger.warning("a batch goes to the CPU: %s", reason)
+            return [reason] * len(images)
 
     def _resample_frames(
-        self,
-        outcomes: Sequence[Arrival | ImageFailure],
-        caller: torch.cuda.Stream | None,
-        pixels: torch.Tensor,
-        tensor: torch.Tensor | None,
+        self, outcomes: Sequence[Arrival | ImageFailure], pixels: torch.Tensor, tensor: torch.Tensor | None
     ) -> None:
         """Full-size pixels that were decoded on the CPU, or are frames on the device already."""
         frames: dict[int, tuple[torch.Tensor, ResizePlan]] = {}
@@ -188,13 +201,13 @@ class DeviceAssembler:
             if not isinstance(one, OpenedImage) or isinstance(one.data, (bytes, bytearray, memoryview)):
                 continue
             if isinstance(one.data, torch.Tensor):
-                if self._stream is not None and caller is not None and one.data.is_cuda:
-                    self._stream.wait_stream(caller)
+                if self._stream is not None and one.data.is_cuda:
                     one.data.record_stream(self._stream)
-                frame = one.data.to(self._device, non_blocking=True).permute(1, 2, 0)
+                frame = one.data.permute(1, 2, 0)
             else:
-                frame = _as_tensor(one.data).to(self._device, non_blocking=True)
-            frames[place] = frame, one.plan
+                frame = _as_tensor(one.data)
+            # Blocking: the caller may fill page-locked memory of his own again when he has his result.
+            frames[place] = frame.to(self._device), one.plan
         self._resample(frames, pixels, tensor)
 
     def _resample(

@@ -11,6 +11,7 @@ they need and in speed:
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.utils.io.resize_plan import ResizePlan
 
 __all__ = ["DeviceResampler", "available_resamplers", "open_resampler"]
+
+logger = logging.getLogger(__name__)
 
 
 class DeviceResampler(Protocol):
@@ -56,7 +59,23 @@ class DeviceResampler(Protocol):
 def available_resamplers(device: torch.device) -> tuple[str, ...]:
     """The exact resamplers that work on this device, the fastest first. `kornia` is never among them."""
     cuda = device.type == "cuda" and torch.version.hip is None  # the kernels were never tried on ROCm
-    return ("triton", "torch") if cuda and importlib.util.find_spec("triton") else ("torch",)
+    return ("triton", "torch") if cuda and _triton_runs(device) else ("torch",)
+
+
+def _triton_runs(device: torch.device) -> bool:
+    """Whether a kernel can be compiled and launched: that takes a C compiler and Python's headers as well."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        from depth_anything_3.utils.io.resample_triton import TritonResampler
+
+        tiny = torch.zeros((1, 3, 14, 14), dtype=torch.uint8, device=device)
+        TritonResampler(device).normalize(tiny, [0], torch.empty(tiny.shape, device=device))
+        torch.cuda.synchronize(device)
+    except Exception as error:  # compilers, drivers and folders that cannot be written fail in ways of their own
+        logger.warning("Triton cannot be used, so torch resamples, which is slower: %s", error)
+        return False
+    return True
 
 
 def open_resampler(name: str, device: torch.device) -> DeviceResampler:
@@ -69,15 +88,14 @@ def open_resampler(name: str, device: torch.device) -> DeviceResampler:
     Raises:
         UnsupportedError: it does not exist, does not run on this device, or its package is not installed.
     """
-    available = available_resamplers(device)
     if name == "kornia":
         if importlib.util.find_spec("kornia") is None:
             raise UnsupportedError("resampler 'kornia': the package is not installed; run `pip install kornia`")
         from depth_anything_3.utils.io.resample_kornia import KorniaResampler
 
         return KorniaResampler(device)
-    if name not in available:
-        raise UnsupportedError(f"resampler {name!r} on {device}: this machine has {', '.join(available)}, and kornia")
+    if name not in ("torch", "triton") or (name == "triton" and device.type != "cuda"):
+        raise UnsupportedError(f"resampler {name!r} on {device}: there are torch, triton (on CUDA) and kornia")
     if name == "triton":
         from depth_anything_3.utils.io.resample_triton import TritonResampler
 

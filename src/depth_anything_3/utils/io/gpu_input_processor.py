@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
+from depth_anything_3.devices import choose_device
 from depth_anything_3.errors import DA3Error, InvalidInputError
 from depth_anything_3.utils.io.batch_processor import BatchProcessor, ProcessedBatch
 from depth_anything_3.utils.io.capabilities import find_capabilities
@@ -18,6 +23,7 @@ from depth_anything_3.utils.io.device_batch import Arrival, DeviceAssembler
 from depth_anything_3.utils.io.device_resample import open_resampler
 from depth_anything_3.utils.io.failure import ImageFailure
 from depth_anything_3.utils.io.prepare import ImagePreparer, OpenedImage, PreparedImage
+from depth_anything_3.utils.io.resize_plan import PATCH_SIZE
 from depth_anything_3.utils.io.source import ImageInput
 from depth_anything_3.utils.io.strategy import (
     Capabilities,
@@ -50,7 +56,7 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
         open_decoder: gives the decoder of a name for a device.
 
     Raises:
-        InvalidInputError: the dtype or resampler is not accepted, or the library for it is missing.
+        InvalidInputError: there is no such device, the dtype or resampler is not accepted, or its library is missing.
 
     Example:
         >>> tensor, _, _ = GPUInputProcessor("cuda", dtype=torch.bfloat16)(["a.jpg", "b.jpg"])
@@ -68,20 +74,39 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
         super().__init__()
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise InvalidInputError(f"dtype={dtype} is not accepted; choose float32, bfloat16 or float16")
-        self.device = _with_index(torch.device(device))
+        self.device = torch.empty(0, device=choose_device(device)).device  # with its index, as its tensors name it
         self.dtype = dtype
         self.capabilities = capabilities or find_capabilities(self.device)
+        # Two threads that give Apple's GPU work at a time can end the process.
+        self._assembles_in_background = self.device.type != "mps"
         self._assembler = DeviceAssembler(
             self.device,
             dtype,
             open_resampler(resampler or self.capabilities.resamplers[0], self.device),
             lambda name: open_decoder(name, self.device),
             self._finish_on_cpu,
+            self._forget_decoder,
         )
         self._finisher = ImagePreparer()
+        self._again = partial(
+            GPUInputProcessor,
+            self.device,
+            dtype=dtype,
+            resampler=resampler,
+            capabilities=capabilities,
+            open_decoder=open_decoder,
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle and copy take; workers and caches stay behind
-        return partial(GPUInputProcessor, self.device, dtype=self.dtype, capabilities=self.capabilities), ()
+        return self._again, ()
+
+    def warm_up(self) -> None:
+        """Load decoders and compiled kernels now, not with the first pictures; compiling takes seconds, once."""
+        super().warm_up()
+        picture = np.zeros((3, 2 * PATCH_SIZE, 2 * PATCH_SIZE), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(picture.transpose(1, 2, 0)).save(file, "JPEG")
+        self([file.getvalue(), torch.from_numpy(picture).to(self.device)], process_res=PATCH_SIZE, num_workers=1)
 
     def close(self) -> None:
         """End the workers and give the decoders' memory back; the next call starts new ones."""
@@ -89,8 +114,30 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
         self._assembler.close()
 
     def _worker(self, preparer: ImagePreparer, request: Request) -> Callable[[int, ImageInput], Arrival]:
-        check_strategy(self.capabilities, request.strategy)
-        return _Router(preparer, self.capabilities, request, self.device)
+        check_strategy(self.capabilities, request)
+        return partial(self._route, preparer, request)
+
+    def _route(self, preparer: ImagePreparer, request: Request, index: int, image: ImageInput) -> Arrival:
+        """Open an image, choose its way, and do the CPU's part of that."""
+        opened = preparer.open(index, image)
+        on_device = isinstance(opened.data, torch.Tensor) and opened.data.device == self.device
+        traits = ImageTraits(opened.header, on_device=on_device, reduction=opened.plan.reduction)
+        choice = choose_strategy(self.capabilities, traits, request)
+        if choice.strategy is Strategy.GPU_DECODE:
+            return replace(opened, choice=choice, least_hw=least_source_hw(opened.plan, request.fidelity))
+        if choice.strategy is Strategy.FULL_GPU:
+            return replace(preparer.decode(opened), choice=choice)
+        return preparer.finish(opened, choice)
+
+    def _begin(self) -> AbstractContextManager[Any]:  # Any: what torch's context gives
+        self._assembler.follow_caller()
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+
+    def _forget_decoder(self, name: str, reason: str) -> None:
+        """The next images are given to the next decoder."""
+        known = self.capabilities
+        left = tuple(one for one in known.decoders if one.name != name)
+        self.capabilities = replace(known, decoders=left, missing=(reason, *known.missing))
 
     def _assemble(self, images: Sequence[Arrival], normalized: bool) -> ProcessedBatch:
         return self._assembler(images, normalized)
@@ -110,30 +157,3 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
                 return ImageFailure(image.index, image.label, error)
 
         return list(self._workers(self._pool_size or 1).map(finish, images, reasons))
-
-
-@dataclass(frozen=True)
-class _Router:
-    """Opens an image, chooses its way, and does the CPU's part of that."""
-
-    preparer: ImagePreparer
-    capabilities: Capabilities
-    request: Request
-    device: torch.device
-
-    def __call__(self, index: int, image: ImageInput) -> Arrival:
-        opened = self.preparer.open(index, image)
-        on_device = isinstance(opened.data, torch.Tensor) and opened.data.device == self.device
-        traits = ImageTraits(opened.header, on_device=on_device, reduction=opened.plan.reduction)
-        choice = choose_strategy(self.capabilities, traits, self.request)
-        if choice.strategy is Strategy.GPU_DECODE:
-            least = least_source_hw(opened.plan, self.request.fidelity)
-            return replace(opened, choice=choice, least_hw=least)
-        if choice.strategy is Strategy.FULL_GPU:
-            return replace(self.preparer.decode(opened), choice=choice)
-        return self.preparer.finish(opened, choice)
-
-
-def _with_index(device: torch.device) -> torch.device:
-    """The device as its tensors name it: "cuda" alone is the current one."""
-    return torch.empty(0, device=device).device

@@ -69,7 +69,7 @@ class InputProcessor(BatchProcessor[PreparedImage]):
         return partial(InputProcessor, executor=self._kind), ()
 
     def _worker(self, preparer: ImagePreparer, request: Request) -> Callable[[int, ImageInput], PreparedImage]:
-        check_strategy(Capabilities(), request.strategy)
+        check_strategy(Capabilities(), request)
         return preparer
 
     def _assemble(self, images: Sequence[PreparedImage], normalized: bool) -> ProcessedBatch:

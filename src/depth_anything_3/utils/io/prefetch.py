@@ -80,10 +80,12 @@ def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generato
         except BaseException as error:  # raised again where the items are taken
             failure = error
         finally:
-            items.close()
-            with changed:
-                finished = True
-                changed.notify_all()
+            try:
+                items.close()
+            finally:
+                with changed:
+                    finished = True
+                    changed.notify_all()
 
     thread = threading.Thread(target=work, name="da3-prefetch", daemon=True)
     thread.start()

@@ -184,7 +184,7 @@ class ImagePreparer:
             result = resample(decoded.data, passes)
         else:
             assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
-            result = resample(decoded.data.cpu().numpy(), passes, planar=True)
+            result = resample(_on_cpu(decoded.data), passes, planar=True)
         return PreparedImage(
             index=decoded.index,
             label=decoded.label,
@@ -217,6 +217,15 @@ def _label(image: ImageInput, index: int) -> str:
         return as_source(image, index).label
     except DA3Error:
         return f"image {index}"
+
+
+def _on_cpu(tensor: torch.Tensor) -> UInt8Array:
+    if tensor.is_cuda:
+        import torch
+
+        # The caller may have queued what writes it on any stream, and this is another thread.
+        torch.cuda.synchronize(tensor.device)
+    return np.asarray(tensor.cpu().numpy(), np.uint8)
 
 
 def _since(began: float, before: float = 0.0) -> float:

@@ -176,7 +176,10 @@ class TritonResampler:
         pixels: torch.Tensor,
         normalized: torch.Tensor | None,
     ) -> None:
-        where = self._upload(np.asarray([addresses, slots], np.int64))
+        # Both rows begin at 16 bytes for any number of pictures: an odd one would compile the kernel once more.
+        table = np.zeros((2, len(addresses) + len(addresses) % 2), np.int64)
+        table[:, : len(addresses)] = addresses, slots
+        where = self._upload(table)
         # The last row's bands may reach beyond it, with weights of zero.
         samples = len(addresses) * one.middle_samples + one.chunks * _CHUNK
         middle = torch.empty(samples, dtype=torch.uint16, device=pixels.device)

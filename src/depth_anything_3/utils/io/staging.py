@@ -55,7 +55,7 @@ class Staging:
         if event is not None:
             event.synchronize()
         if buffer is None or buffer.numel() < size:
-            buffer = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
+            buffer = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
         if event is None and self._pinned:
             event = torch.cuda.Event()
         self._buffers.append((buffer, event))

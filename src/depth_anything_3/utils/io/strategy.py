@@ -55,7 +55,7 @@ class Strategy(Option):
 class Fidelity(Option):
     """How close to the reference the pixels must be.
 
-    `EXACT`: at most one level of 255 away, so only decoders that reconstruct chroma as libjpeg does. `HIGH`: 50 dB or
+    `EXACT`: decoders that reconstruct chroma as libjpeg does, then at most one level of 255 away. `HIGH`: 50 dB or
     more on photos; `FAST`: 44 dB or more. Both also admit GPU decoders that repeat the nearest chroma sample, where the
     picture is reduced enough to average that away.
     """
@@ -89,7 +89,7 @@ class Capabilities:
         resamplers: ways to resample on the GPU, the best first: "triton", "torch"; "kornia" only on request.
         cores: CPU cores this process may use.
         costs: what each way was measured to cost here, if it was.
-        missing: what could be installed to have more, for people.
+        missing: why there are no more decoders, and what could be installed; for people.
     """
 
     device_type: str = "cpu"
@@ -127,6 +127,7 @@ class Request:
         batch_size: files that would be decoded in one call.
         workers: CPU threads that decode at a time.
         overlapped: the network computes meanwhile, as it does for a stream of images.
+        from_environment: the strategy is the environment's.
     """
 
     strategy: Strategy = Strategy.AUTO
@@ -134,6 +135,7 @@ class Request:
     batch_size: int = 1
     workers: int = 1
     overlapped: bool = False
+    from_environment: bool = False
 
     @classmethod
     def of(cls, strategy: Strategy | str, fidelity: Fidelity | str, **how: Any) -> Request:  # Any: the other fields
@@ -142,13 +144,14 @@ class Request:
         Raises:
             InvalidInputError: an option is unknown.
         """
-        asked = Strategy(strategy)
-        if asked is Strategy.AUTO and STRATEGY_VARIABLE in os.environ:
-            try:
-                asked = Strategy(os.environ[STRATEGY_VARIABLE])
-            except InvalidInputError as error:
-                raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}: {error}") from None
-        return cls(asked, Fidelity(fidelity), **how)
+        asked, variable = Strategy(strategy), os.environ.get(STRATEGY_VARIABLE)
+        if asked is not Strategy.AUTO or not variable:
+            return cls(asked, Fidelity(fidelity), **how)
+        try:
+            asked = Strategy(variable)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}: {error}") from None
+        return cls(asked, Fidelity(fidelity), from_environment=True, **how)
 
 
 @dataclass(frozen=True)
@@ -163,20 +166,31 @@ class Choice:
 _DEFAULT = Request()
 
 
-def check_strategy(capabilities: Capabilities, strategy: Strategy) -> None:
+def check_strategy(capabilities: Capabilities, request: Request) -> None:
     """Refuse a strategy that this machine cannot carry out for any image.
 
     Raises:
-        UnsupportedError: there is no GPU, or no decoder for it.
+        UnsupportedError: there is no GPU, no decoder for it, or none that reaches the fidelity asked for.
     """
+    strategy = request.strategy
     if strategy in (Strategy.AUTO, Strategy.CPU):
         return
     asked = f"strategy='{strategy.value}'"
+    if request.from_environment:
+        asked = f"environment variable {STRATEGY_VARIABLE}: {asked}"
     if capabilities.device_type == "cpu":
         raise UnsupportedError(f"{asked} needs a GPU, and the network is on the CPU; use 'auto' or 'cpu'")
-    if strategy is Strategy.GPU_DECODE and not capabilities.decoders:
-        cure = "; ".join(capabilities.missing) or "use 'auto'"
-        raise UnsupportedError(f"{asked}: no decoder for this GPU is installed ({cure})")
+    if strategy is not Strategy.GPU_DECODE:
+        return
+    cure = "; ".join(capabilities.missing) or "use 'auto'"
+    if not capabilities.decoders:
+        raise UnsupportedError(f"{asked}: no decoder for this GPU can be used ({cure})")
+    if request.fidelity is Fidelity.EXACT and not any(one.exact for one in capabilities.decoders):
+        names = ", ".join(one.name for one in capabilities.decoders)
+        raise UnsupportedError(
+            f"{asked} with fidelity='exact': {names} does not reconstruct chroma as libjpeg does; "
+            f"pass fidelity='high' or 'fast' ({cure})"
+        )
 
 
 def choose_strategy(capabilities: Capabilities, image: ImageTraits, request: Request = _DEFAULT) -> Choice:
@@ -187,11 +201,10 @@ def choose_strategy(capabilities: Capabilities, image: ImageTraits, request: Req
         image: what is to be brought in.
         request: what was asked for.
 
-    Raises:
-        UnsupportedError: the machine cannot carry out what was asked for, whatever the image.
+    Nothing is raised: `check_strategy` refuses what no image could take, once and at the door. An image that cannot
+    take the way asked for takes the nearest one.
     """
     asked = request.strategy
-    check_strategy(capabilities, asked)
     if asked is Strategy.CPU:
         return Choice(Strategy.CPU, "asked for")
     if capabilities.device_type == "cpu":
@@ -219,7 +232,7 @@ def least_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | N
 def _for_file(capabilities: Capabilities, image: ImageTraits, header: ImageHeader, request: Request) -> Choice:
     if not capabilities.decoders:
         cure = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
-        return Choice(Strategy.HYBRID, f"no GPU decoder is installed{cure}")
+        return Choice(Strategy.HYBRID, f"no GPU decoder can be used{cure}")
     able, refusals = [], []
     for decoder in capabilities.decoders:
         refusal = decoder.refusal(header) or _too_coarse(decoder, image, header, request.fidelity)

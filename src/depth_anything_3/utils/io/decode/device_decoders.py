@@ -74,7 +74,11 @@ def open_decoder(name: str, device: torch.device) -> DeviceDecoder:
     decoder = _DECODERS[name](device)
     # A driver, a library or a build that does not fit shows at the first picture, and would at every one after it.
     picture = _small_jpeg()
-    (pixels,) = decoder.decode([picture], [probe(picture, "test picture")], [None])
+    try:
+        (pixels,) = decoder.decode([picture], [probe(picture, "test picture")], [None])
+    except BaseException:
+        decoder.close()
+        raise
     if isinstance(pixels, str):
         decoder.close()
         raise UnsupportedError(f"{name} does not run on {device} ({pixels}); is all of its extra installed?")

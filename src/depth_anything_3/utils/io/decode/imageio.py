@@ -110,7 +110,10 @@ class ImageIODecoder:
             return f"{NAME} cannot draw it into memory"
         height, width = pixels.shape[:2]
         least = stored_hw if length is None or least_hw is None else least_hw
-        if height < least[0] or width < least[1]:
+        fits = all(low <= side <= whole for low, side, whole in zip(least, (height, width), stored_hw, strict=True))
+        # A picture of another shape would be resampled as if it showed the same.
+        same_shape = abs(height * stored_hw[1] - width * stored_hw[0]) <= max(stored_hw)
+        if not (fits and same_shape):
             return f"{NAME} gave {width}x{height} pixels where {least[1]}x{least[0]} are needed"
         return pixels
 

@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-__all__ = ["jpeg_engines"]
+__all__ = ["jpeg_engines", "load_nvjpeg"]
 
 _HARDWARE_BACKEND = 3  # NVJPEG_BACKEND_HARDWARE
+_NO_ENGINE = (7, 9)  # NVJPEG_STATUS_ARCH_MISMATCH, _IMPLEMENTATION_NOT_SUPPORTED
 _MAJORS = (13, 12, 11)
 
 
@@ -36,8 +37,8 @@ def jpeg_engines(device_index: int, load: Callable[[], Any] = load_nvjpeg) -> in
         load: gives nvJPEG, or None.
 
     Returns:
-        The number; 0 if nvJPEG refuses its hardware backend. None if the question could not be put: no nvJPEG, one
-        from before CUDA 11.9, or no answer.
+        The number; 0 if nvJPEG says that this GPU has no hardware backend. None if the question could not be put: no
+        nvJPEG, one from before CUDA 11.9 or for another driver, or no answer.
     """
     library = load()
     if library is None or not hasattr(library, "nvjpegGetHardwareDecoderInfo"):
@@ -50,8 +51,9 @@ def jpeg_engines(device_index: int, load: Callable[[], Any] = load_nvjpeg) -> in
     library.nvjpegDestroy.argtypes = [ctypes.c_void_p]
     with _current(device_index):
         handle = ctypes.c_void_p()
-        if library.nvjpegCreateEx(_HARDWARE_BACKEND, None, None, 0, ctypes.byref(handle)) != 0:
-            return 0
+        status = library.nvjpegCreateEx(_HARDWARE_BACKEND, None, None, 0, ctypes.byref(handle))
+        if status != 0:  # anything else says nothing of the GPU: a driver too old for this library, no memory
+            return 0 if status in _NO_ENGINE else None
         try:
             engines, cores = ctypes.c_uint(), ctypes.c_uint()
             status = library.nvjpegGetHardwareDecoderInfo(handle, ctypes.byref(engines), ctypes.byref(cores))

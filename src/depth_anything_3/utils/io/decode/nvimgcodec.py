@@ -15,6 +15,7 @@ from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.utils.io.decode.batch import as_stored, reason_of
 from depth_anything_3.utils.io.decode.device import DecoderTraits
 from depth_anything_3.utils.io.decode.installed import check_least, package_version
+from depth_anything_3.utils.io.decode.jpeg_engine import load_nvjpeg
 from depth_anything_3.utils.io.header import Buffer, ImageHeader
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ def find(device_type: str) -> DecoderTraits:
     """What is installed, without importing it.
 
     Raises:
-        UnsupportedError: it is not there, or too old.
+        UnsupportedError: it is not there, too old, or without the nvJPEG that it needs on a GPU.
     """
     version = package_version(NAME, extra="cuda", distributions=_DISTRIBUTIONS)
     check_least(NAME, version, (0, 9), why="it has no CPU-only device, or cannot reuse its memory", extra="cuda")
+    if device_type == "cuda" and load_nvjpeg() is None:
+        raise UnsupportedError(f"{NAME} finds no nvJPEG: pip install 'depth-anything-3-fast[cuda]'")
     return DecoderTraits(NAME, version, exact=True)
 
 
