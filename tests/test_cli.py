@@ -239,6 +239,13 @@ def test_a_line_that_cannot_be_parsed_is_misuse_without_a_traceback(da3, argumen
     assert "Traceback" not in run.err
 
 
+def test_a_demo_by_a_way_that_this_machine_lacks_is_misuse(da3, tmp_path):
+    run = da3("demo", "--device", "cpu", "--strategy", "full_gpu", "--export-dir", tmp_path / "demo")
+    assert (run.code, run.out) == (MISUSE, "")
+    assert "strategy='full_gpu' needs a GPU" in run.err
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_format_that_is_unknown_is_told_before_weights_are_looked_for(da3):
     run = da3("images", "a.jpg", "--model-dir", "/no/such/checkpoint", "--export-format", "exr")
     assert run.code == MISUSE

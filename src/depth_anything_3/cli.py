@@ -133,11 +133,17 @@ def demo(
     model_dir: Annotated[str, typer.Option(help="Hub id or folder; empty: what the hub's cache holds, or none.")] = "",
     device: _Device = "auto",
     process_res: _ProcessRes = 504,
+    strategy: _Strategy = "auto",
+    fidelity: _Fidelity = "exact",
     as_json: _Json = False,
 ) -> None:
     """Draw a few photo-like pictures, take them to depth, and write picture and depth side by side."""
     from depth_anything_3 import demo as parts
+    from depth_anything_3.api import choose_device
+    from depth_anything_3.batch_run import check_options
 
+    options: dict[str, Any] = {"process_res": process_res, "strategy": strategy, "fidelity": fidelity}
+    check_options(choose_device(device), **options)
     model, name = (_load(model_dir, device, "auto"), model_dir) if model_dir else parts.load_demo_model(device)
     if name is None:
         stderr.print(
@@ -147,7 +153,7 @@ def demo(
     with stderr.status("drawing pictures"):
         paths = parts.make_pictures(export_dir)
     with _progress(len(paths)) as advance:
-        report = parts.run_demo(model, paths, export_dir, on_progress=advance, process_res=process_res)
+        report = parts.run_demo(model, paths, export_dir, on_progress=advance, **options)
     _finish(report, model, as_json)
     if not as_json:
         for path in paths:

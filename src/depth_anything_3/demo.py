@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,7 +52,7 @@ def run_demo(
     folder: Path,
     *,
     on_progress: Callable[[], None] = lambda: None,
-    process_res: int = 504,
+    **options: Any,  # Any: the options of DepthAnything3.stream
 ) -> RunReport:
     """Depth of the pictures, written beside them."""
-    return run_images(model, paths, folder, "depth_vis-depth_png", on_progress=on_progress, process_res=process_res)
+    return run_images(model, paths, folder, "depth_vis-depth_png", on_progress=on_progress, **options)

@@ -79,6 +79,29 @@ def test_each_input_of_a_mixed_batch_goes_its_way_and_comes_back_in_order(cpu, e
     torch.testing.assert_close(batch.tensor[:1], expected, rtol=0, atol=5e-7)
 
 
+MACHINES = {
+    "cuda, no engine": (replace(CUDA, jpeg_engines=0), "exact", MIXED),
+    "cuda, engine not asked": (replace(CUDA, jpeg_engines=None), "exact", MIXED),
+    "cuda, no decoder": (replace(CUDA, decoders=()), "exact", MIXED),
+    "mps, exact": (Capabilities("mps", "stand-in", (NEAREST,)), "exact", MIXED),
+    "mps, fast": (Capabilities("mps", "stand-in", (NEAREST,)), "fast", GPU),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_on_other_machines_files_go_another_way_and_all_else_the_same(cpu, every_kind, machine):
+    capabilities, fidelity, way_of_files = MACHINES[machine]
+    inputs = [image for image, _ in every_kind]
+    with gpu_processor(AwkwardDecoder(NEAREST), capabilities) as processor:
+        batch = processor(inputs, process_res=56, fidelity=fidelity)
+    assert strategies(batch) == [way_of_files if way is GPU else way for _, way in every_kind]
+    assert_same(batch, cpu(inputs, process_res=56))
+
+
+def test_without_a_gpu_everything_goes_the_cpus_way(cpu, every_kind):
+    assert set(strategies(cpu([image for image, _ in every_kind], process_res=56))) == {CPU}
+
+
 @pytest.mark.parametrize("asked", ["gpu_decode", "hybrid", "full_gpu", "cpu"])
 def test_every_strategy_gives_the_same_tensor(cpu, every_kind, asked):
     inputs = [image for image, _ in every_kind]
