@@ -76,6 +76,32 @@ class BandedOperator:
         return cls.from_bands(source_size, start, overlap / length)
 
     @classmethod
+    def area_of_means(cls, source_size: int, result_size: int, cell: int) -> BandedOperator:
+        """Like `area`, from the means of cells of `cell` samples, the last of which may be shorter.
+
+        An interval's mean is a difference of the running integral at its ends. At the cells' borders the means give it
+        exactly; between them it is interpolated by the cubic through the four nearest borders, cells being mirrored
+        at the picture's ends: 3 to 5 dB closer than if cells were cut in proportion.
+
+        Args:
+            source_size: of the whole axis, in samples.
+            result_size: number of intervals.
+            cell: samples that a mean was taken of.
+        """
+        borders: FloatArray = np.minimum(np.arange(0, source_size + cell, cell), source_size).astype(np.float64)
+        cells = len(borders) - 1
+        ratio = 1.0 / (result_size / source_size)
+        low = np.arange(result_size) * ratio
+        high = np.minimum(low + ratio, source_size)
+        first = np.clip(np.searchsorted(borders, low, side="right") - 2, 0, cells - 1)
+        last = np.clip(np.searchsorted(borders, high, side="left"), 0, cells - 1)
+        weights = np.zeros((result_size, int((last - first).max()) + 1))
+        share: FloatArray = 1.0 / (high - low)
+        _add_integral(weights, first, borders, np.asarray(high, np.float64), share)
+        _add_integral(weights, first, borders, low, -share)
+        return cls.from_bands(cells, first, weights)
+
+    @classmethod
     def cubic(cls, source_size: int, result_size: int) -> BandedOperator:
         """Keys' kernel with a = -0.75 and four taps whatever the scale; samples beyond the border repeat it."""
         ratio = 1.0 / (result_size / source_size)
@@ -114,6 +140,11 @@ class BandedOperator:
         """Only the rows `first` to `first + size - 1`: a crop of the result."""
         part = slice(first, first + size)
         return BandedOperator(self.source_size, self.start[part], self.count[part], self.weights[part])
+
+    def mirrored(self) -> BandedOperator:
+        """The same operator for a source and a result that are both seen from the other end."""
+        flipped = BandedOperator(self.source_size, self.start[::-1], self.count[::-1], self.weights[::-1])
+        return flipped.reversed()
 
     def reversed(self) -> BandedOperator:
         """The same operator for a source whose samples are stored in the opposite order."""
@@ -159,8 +190,7 @@ def resample_passes(plan: ResizePlan, *, fuse: bool = True) -> tuple[ResamplePas
     passes = []
     for index, chain in enumerate(chains):
         size = chain[0].source_hw if chain else plan.source_hw
-        rows = _compose([_axis_operator(step, 0) for step in chain], size[0])
-        columns = _compose([_axis_operator(step, 1) for step in chain], size[1])
+        rows, columns = (_compose(_chain_operators(chain, axis, plan, index == 0), size[axis]) for axis in (0, 1))
         if plan.crop and index == len(chains) - 1:
             rows = rows.rows(plan.crop.top, plan.crop.height)
             columns = columns.rows(plan.crop.left, plan.crop.width)
@@ -168,6 +198,47 @@ def resample_passes(plan: ResizePlan, *, fuse: bool = True) -> tuple[ResamplePas
         passes.append(ResamplePass(rows, columns, ties_up=ties_up))
     passes[0] = _as_stored(passes[0], plan)
     return tuple(passes)
+
+
+def _chain_operators(chain: tuple[ResizeStep, ...], axis: int, plan: ResizePlan, starts: bool) -> list[BandedOperator]:
+    if not starts or not chain:
+        return [_axis_operator(step, axis) for step in chain]
+    return [_first_axis_operator(chain[0], axis, plan), *(_axis_operator(step, axis) for step in chain[1:])]
+
+
+def _add_integral(
+    weights: FloatArray, first: IntArray, borders: FloatArray, ends: FloatArray, scale: FloatArray
+) -> None:
+    """Add `scale` times the running integral up to `ends` to rows of weights of cells' means, from cell `first` on.
+
+    What lies before `first` is left out; it is the same for both ends of an interval.
+    """
+    width = np.diff(borders)
+    cell = np.clip(np.searchsorted(borders, ends, side="left") - 1, 0, len(width) - 1)
+    left, right = np.maximum(cell - 1, 0), np.minimum(cell + 1, len(width) - 1)  # mirrored at the picture's ends
+    # Nodes at the four nearest borders, relative to the cell's own left one, which is 0 and whose integral is 0.
+    a, b = -width[left], width[cell]
+    c, t = b + width[right], ends - borders[cell]
+    at_a = t * (t - b) * (t - c) / (a * (a - b) * (a - c))
+    at_b = t * (t - a) * (t - c) / (b * (b - a) * (b - c))
+    at_c = t * (t - a) * (t - b) / (c * (c - a) * (c - b))
+    rows = np.arange(len(ends))
+    for used, part in ((left, a * at_a), (cell, b * (at_b + at_c)), (right, width[right] * at_c)):
+        np.add.at(weights, (rows, used - first), scale * part)
+    for k in range(weights.shape[1]):  # the cells that lie wholly before the end
+        whole = np.minimum(first + k, len(width) - 1)
+        weights[:, k] += np.where(first + k < cell, scale * width[whole], 0.0)
+
+
+def _first_axis_operator(step: ResizeStep, axis: int, plan: ResizePlan) -> BandedOperator:
+    """The first resize along one axis of the upright picture, from its samples or the means of its cells."""
+    if plan.reduced_by == 1:
+        return _axis_operator(step, axis)
+    turn = plan.orientation
+    stored_axis = 1 - axis if turn.transpose else axis
+    operator = BandedOperator.area_of_means(step.source_hw[axis], step.result_hw[axis], plan.reduced_by)
+    # The cell that may be shorter is the last one as stored.
+    return operator.mirrored() if (turn.flip_rows, turn.flip_columns)[stored_axis] else operator
 
 
 def _axis_operator(step: ResizeStep, axis: int) -> BandedOperator:

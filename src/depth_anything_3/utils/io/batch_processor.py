@@ -253,9 +253,9 @@ class BatchProcessor(ABC, Generic[Image]):
     ) -> Iterator[Image | ImageFailure]:
         check_several(images)
         try:
-            preparer = self._preparer(process_res, process_res_method, exif)
+            preparer = self._preparer(process_res, process_res_method, exif, request.fidelity)
         except TypeError:  # not hashable, so not accepted either: let it be told as such
-            preparer = ImagePreparer(process_res, process_res_method, exif)
+            preparer = ImagePreparer(process_res, process_res_method, exif, request.fidelity)
         work = self._worker(preparer, request)
         if self._kind is ExecutorKind.PROCESS:
             images = (bytes(image) if isinstance(image, memoryview) else image for image in images)

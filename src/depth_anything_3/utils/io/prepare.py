@@ -24,10 +24,11 @@ from depth_anything_3.utils.io.decode import decode
 from depth_anything_3.utils.io.decode.pillow import pixels_of
 from depth_anything_3.utils.io.failure import ImageFailure
 from depth_anything_3.utils.io.header import Buffer, ImageHeader, probe, read_orientation
+from depth_anything_3.utils.io.reduced_decode import choose_reduction
 from depth_anything_3.utils.io.resample import CompiledPass, compile_passes, resample
 from depth_anything_3.utils.io.resize_plan import ProcessResMethod, ResizePlan, plan_resize
 from depth_anything_3.utils.io.source import ImageInput, as_source, read_file
-from depth_anything_3.utils.io.strategy import Choice, Strategy
+from depth_anything_3.utils.io.strategy import Choice, Fidelity, Strategy
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +101,7 @@ class ImagePreparer:
         process_res: length in pixels of the bounded side.
         process_res_method: see `ProcessResMethod`.
         exif: see `Exif`.
+        fidelity: below `EXACT`, JPEGs may be decoded at a part of their size.
 
     Raises:
         InvalidInputError: an option is not accepted.
@@ -110,17 +112,19 @@ class ImagePreparer:
         process_res: int = 504,
         process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
         exif: Exif | str = Exif.APPLY,
+        fidelity: Fidelity = Fidelity.EXACT,
     ) -> None:
         self.process_res = process_res
         self.method = ProcessResMethod(process_res_method)
         self.exif = Exif(exif)
+        self.fidelity = fidelity
         plan_resize((process_res, process_res), process_res, self.method)  # refuse a bad process_res at the door
         # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; the cache stays behind
-        return ImagePreparer, (self.process_res, self.method, self.exif)
+        return ImagePreparer, (self.process_res, self.method, self.exif, self.fidelity)
 
     def __call__(self, index: int, image: ImageInput) -> PreparedImage:
         """Open one image and finish it on the CPU; raises what these raise."""
@@ -160,7 +164,7 @@ class ImagePreparer:
         return OpenedImage(index=index, label=source.label, plan=plan, data=data, header=header, decode_seconds=seconds)
 
     def decode(self, opened: OpenedImage) -> OpenedImage:
-        """The same picture with its pixels at full size, if it was an encoded file.
+        """The same picture with its pixels, if it was an encoded file: at full size, or what the fidelity allows.
 
         Raises:
             ImageDecodeError: it is not a whole, readable picture.
@@ -168,8 +172,17 @@ class ImagePreparer:
         if opened.header is None or not isinstance(opened.data, (bytes, bytearray, memoryview)):
             return opened
         began = time.perf_counter()
-        pixels = decode(opened.data, opened.header, opened.label)
-        return replace(opened, data=pixels, header=None, decode_seconds=_since(began, opened.decode_seconds))
+        factor = choose_reduction(opened.header, opened.plan, self.fidelity)
+        pixels = decode(opened.data, opened.header, opened.label, reduced_by=factor)
+        if pixels.shape[:2] == opened.plan.stored_hw:
+            factor = 1
+        return replace(
+            opened,
+            data=pixels,
+            header=None,
+            plan=replace(opened.plan, reduced_by=factor),
+            decode_seconds=_since(began, opened.decode_seconds),
+        )
 
     def finish(self, opened: OpenedImage, choice: Choice = _ON_CPU) -> PreparedImage:
         """Decode, if it is a file, and resample on the CPU.

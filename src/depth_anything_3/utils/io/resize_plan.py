@@ -115,12 +115,15 @@ class ResizePlan:
         orientation: how the stored picture is turned to stand upright.
         steps: none, one or two resizes of the upright picture, in order.
         crop: window cut out after the resizes, or None.
+        reduced_by: the stored picture was decoded at 1/2, 1/4 or 1/8 of its size: each of its samples is the mean of a
+            square of that side, cut off at the right and bottom. All sizes here are still those of the whole picture.
     """
 
     stored_hw: Size
     orientation: Orientation
     steps: tuple[ResizeStep, ...]
     crop: Crop | None
+    reduced_by: int = 1
 
     @property
     def source_hw(self) -> Size:

@@ -20,7 +20,7 @@ Backend = Callable[[Buffer, ImageHeader], "npt.NDArray[np.uint8] | None"]
 """Pixels as stored, (H, W, 3) uint8 RGB; None if this backend cannot read them."""
 
 
-def decode(data: Buffer, header: ImageHeader, label: str) -> npt.NDArray[np.uint8]:
+def decode(data: Buffer, header: ImageHeader, label: str, *, reduced_by: int = 1) -> npt.NDArray[np.uint8]:
     """Decode an image file on the CPU, leaving its orientation alone.
 
     OpenCV reads what it reads as Pillow, the reference's decoder, does; Pillow reads the rest.
@@ -29,19 +29,21 @@ def decode(data: Buffer, header: ImageHeader, label: str) -> npt.NDArray[np.uint
         data: the whole encoded file.
         header: what `probe` said of it.
         label: how errors name it.
+        reduced_by: 2, 4 or 8 decodes a JPEG at that part of its size, rounded up; each sample is then the mean of a
+            square. What OpenCV does not read is decoded at full size whatever is asked for.
 
     Returns:
-        (H, W, 3) uint8 RGB, contiguous, with (H, W) as the header says. Alpha is dropped, not blended; 16-bit samples
-        are scaled to 8 bits; of several frames the first is taken.
+        (H, W, 3) uint8 RGB, contiguous, with (H, W) as the header says, or that divided and rounded up. Alpha is
+        dropped, not blended; 16-bit samples are scaled to 8 bits; of several frames the first is taken.
 
     Raises:
         ImageDecodeError: truncated, damaged, or of a kind that no backend reads.
     """
-    pixels = opencv.decode(data, header) if opencv.reads(header) else None
+    pixels = opencv.decode(data, header, reduced_by) if opencv.reads(header) else None
     if pixels is None:  # Pillow reads more kinds, and says what is wrong with a damaged one
         pixels = pillow.decode(data, label)
-    if pixels.shape[:2] != header.stored_hw:
-        height, width = header.stored_hw
+    height, width = header.stored_hw
+    if pixels.shape[:2] not in (header.stored_hw, (-(-height // reduced_by), -(-width // reduced_by))):
         raise ImageDecodeError(
             f"{label}: its header says {width}x{height}, its data {pixels.shape[1]}x{pixels.shape[0]}"
         )

@@ -11,6 +11,13 @@ from depth_anything_3.utils.io.header import Buffer, ImageHeader
 __all__ = ["decode", "reads"]
 
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+# The flags for reduced grey: those for reduced colour would also ask for BGR.
+_REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 def reads(header: ImageHeader) -> bool:
@@ -24,10 +31,13 @@ def reads(header: ImageHeader) -> bool:
     return header.format in ("PNG", "WEBP")
 
 
-def decode(data: Buffer, header: ImageHeader) -> npt.NDArray[np.uint8] | None:
-    """(H, W, 3) uint8 RGB as stored, or None if OpenCV cannot read it (truncated JPEGs among them)."""
+def decode(data: Buffer, header: ImageHeader, reduced_by: int = 1) -> npt.NDArray[np.uint8] | None:
+    """(H, W, 3) uint8 RGB as stored, or None if OpenCV cannot read it (truncated JPEGs among them).
+
+    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (rounded up), straight from its blocks.
+    """
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS | _REDUCED[reduced_by])
     except cv2.error:
         return None
     return pixels if pixels is None else np.asarray(pixels, np.uint8)
