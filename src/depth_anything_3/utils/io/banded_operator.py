@@ -91,13 +91,13 @@ class BandedOperator:
         borders: FloatArray = np.minimum(np.arange(0, source_size + cell, cell), source_size).astype(np.float64)
         cells = len(borders) - 1
         ratio = 1.0 / (result_size / source_size)
-        low = np.arange(result_size) * ratio
-        high = np.minimum(low + ratio, source_size)
+        low: FloatArray = np.asarray(np.arange(result_size) * ratio, np.float64)
+        high: FloatArray = np.asarray(np.minimum(low + ratio, source_size), np.float64)
         first = np.clip(np.searchsorted(borders, low, side="right") - 2, 0, cells - 1)
         last = np.clip(np.searchsorted(borders, high, side="left"), 0, cells - 1)
         weights = np.zeros((result_size, int((last - first).max()) + 1))
-        share: FloatArray = 1.0 / (high - low)
-        _add_integral(weights, first, borders, np.asarray(high, np.float64), share)
+        share: FloatArray = np.asarray(1.0 / (high - low), np.float64)
+        _add_integral(weights, first, borders, high, share)
         _add_integral(weights, first, borders, low, -share)
         return cls.from_bands(cells, first, weights)
 
