@@ -146,17 +146,24 @@ class UsualGPUDecode(_Threaded):
 
 
 class OursOnCPU(Way):
-    """`InputProcessor`, where the network is on the CPU."""
+    """`InputProcessor`, where the network is on the CPU; below "exact" files are decoded at a part of their size."""
 
-    name, group = "ours: InputProcessor", OURS
+    group = OURS
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, fidelity: Fidelity = Fidelity.EXACT) -> None:
         super().__init__(setting)
+        exact = fidelity is Fidelity.EXACT
+        self.name = f"ours, {fidelity.value}"
+        self.starts = (FILES, MEMORY) if exact else (FILES,)
+        self._fidelity = fidelity
         self._processor = InputProcessor()
 
     def __call__(self, pictures: Sequence[Picture]) -> torch.Tensor:
         """A batch."""
-        return self._processor(pictures, num_workers=self.setting.workers).tensor
+        batch = self._processor(pictures, num_workers=self.setting.workers, fidelity=self._fidelity)
+        parts = sorted({f"1/{one.plan.reduced_by}" for one in batch.images if one.plan.reduced_by > 1})
+        self.took = ", ".join(parts)
+        return batch.tensor
 
     def close(self) -> None:
         """End the threads."""
@@ -291,7 +298,8 @@ def make_ways(setting: Setting) -> tuple[list[Way], dict[str, str]]:
 def _candidates(setting: Setting) -> list[tuple[str, tuple[str, ...], Maker]]:
     found: list[tuple[str, tuple[str, ...], Maker]] = [(one.name, one.needs, one) for one in _USUAL]
     if not setting.has_gpu:
-        found.append((OursOnCPU.name, (), OursOnCPU))
+        for fidelity in Fidelity:
+            found.append((f"ours, {fidelity.value}", (), partial(OursOnCPU, fidelity=fidelity)))
     for strategy in (Strategy.AUTO, Strategy.CPU, Strategy.HYBRID, Strategy.FULL_GPU):
         found.append((f"ours: {strategy.value}", ("gpu",), partial(OursOnGPU, strategy=strategy)))
     for name in DECODERS:
