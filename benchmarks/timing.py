@@ -6,6 +6,7 @@ from the call until the device has done all of it. A speed-up is the median of t
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -147,7 +148,7 @@ def time_ways(
     for turn in range(WARM_UP - 1 + rounds):
         if time.monotonic() - began > seconds and turn >= WARM_UP:
             break
-        for run in _rotated(runs, turn):
+        for run in _shuffled(runs, turn):
             _guarded(run, lambda one: _timed(one, case, setting.device, load))
         if turn == WARM_UP - 2:
             for run in runs:
@@ -177,9 +178,12 @@ def _levels(tensor: torch.Tensor) -> torch.Tensor:
     return ((tensor.float().cpu() * std + mean) * 255).round().clamp(0, 255)
 
 
-def _rotated(runs: list[_Run], turn: int) -> list[_Run]:
-    first = turn % len(runs)
-    return runs[first:] + runs[:first]
+def _shuffled(runs: Sequence[_Run], turn: int) -> list[_Run]:
+    """Another order each turn, the same in every run of the script.
+
+    Rotating them would not do: threads that still spin after one way slow the next down, always the same one.
+    """
+    return random.Random(turn).sample(list(runs), len(runs))
 
 
 def _guarded(run: _Run, step: Callable[[_Run], None]) -> None:
