@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from depth_anything_3.batch_limit import BatchLimit
 from depth_anything_3.checkpoint import find_checkpoint, load_weights, save_checkpoint
-from depth_anything_3.devices import choose_device
+from depth_anything_3.devices import choose_device, parse_dtype, usual_dtype
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export, parse_formats
 from depth_anything_3.model import DepthAnything3Net
@@ -24,7 +24,7 @@ from depth_anything_3.pose_alignment import align_poses, normalize_extrinsics
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.batch_processor import MixedSizes, ProcessedBatch
 from depth_anything_3.utils.io.batching import InOrder
-from depth_anything_3.utils.io.failure import ImageFailure, OnError
+from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.output_processor import OutputProcessor
@@ -34,8 +34,6 @@ from depth_anything_3.utils.io.source import ImageInput
 from depth_anything_3.utils.io.strategy import Fidelity, Strategy
 
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
-
-logger = logging.getLogger(__name__)
 
 
 class DepthAnything3(nn.Module):
@@ -89,7 +87,7 @@ class DepthAnything3(nn.Module):
             InvalidInputError: the device or dtype is not accepted.
         """
         target = choose_device(device)
-        compute_dtype = _parse_dtype(dtype)
+        compute_dtype = parse_dtype(dtype)
         checkpoint = find_checkpoint(
             hub_id_or_folder,
             local_files_only=local_files_only,
@@ -232,7 +230,7 @@ class DepthAnything3(nn.Module):
         self,
         images: Iterable[ImageInput],
         *,
-        batch_size: int = 1,
+        batch_size: int | str = 1,
         process_res: int = 504,
         process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
         use_ray_pose: bool = False,
@@ -243,6 +241,8 @@ class DepthAnything3(nn.Module):
         exif: Exif | str = Exif.APPLY,
         strategy: Strategy | str = Strategy.AUTO,
         fidelity: Fidelity | str = Fidelity.EXACT,
+        max_batch_size: int = 64,
+        target_memory_utilization: float = 0.85,
     ) -> Iterator[Prediction]:
         """Depth of independent photos, one `Prediction` each (with N = 1), in order, as they are ready.
 
@@ -252,34 +252,67 @@ class DepthAnything3(nn.Module):
         Args:
             images: any iterable of what `inference` takes as one image. It is drawn from a few batches ahead, in
                 another thread, so a generator must yield a new array each time and not one buffer that it fills again.
-            batch_size: most photos of one size computed together.
+            batch_size: most photos of one size computed together, or "auto": on CUDA, what its memory holds, measured
+                once for each size; elsewhere one. Where memory runs out all the same, the batch is halved.
             process_res, process_res_method, use_ray_pose, export_feat_layers, num_workers, exif, strategy, fidelity: as
                 for `inference`.
             on_error: "raise" at the first photo that cannot be used, or "skip" it.
             on_failure: called with the `ImageFailure` of each photo that was skipped; without it they are logged.
+            max_batch_size: most that "auto" takes.
+            target_memory_utilization: share of the free memory that "auto" fills.
 
         Raises:
             InvalidInputError, ImageReadError, ImageDecodeError: as for `inference`, at the photo's place in the order.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise InvalidInputError(f"batch_size={batch_size!r}: give a whole number, 1 or more")
-        on_failure = _raise_failure if OnError(on_error) is OnError.RAISE else on_failure or _log_failure
+        limit = BatchLimit(batch_size, self.device, most=max_batch_size, utilization=target_memory_utilization)
+        on_failure = raise_failure if OnError(on_error) is OnError.RAISE else on_failure or log_failure
         batches = self.input_processor.batches(
             images,
-            batch_size,
+            limit.expected,
             process_res,
             process_res_method,
             num_workers=num_workers,
             exif=exif,
             strategy=strategy,
             fidelity=fidelity,
+            limit=limit,
         )
         options = {"use_ray_pose": use_ray_pose, "export_feat_layers": export_feat_layers or ()}
-        return self._stream(batches, on_failure, options)
+        return self._stream(batches, limit, on_failure, options)
+
+    def batch_inference(
+        self,
+        images: Iterable[ImageInput],
+        batch_size: int | str = "auto",
+        max_batch_size: int = 64,
+        target_memory_utilization: float = 0.85,
+        progress_callback: Callable[[int, int | None], None] | None = None,
+        **options: Any,  # Any: as for `stream`
+    ) -> list[Prediction]:
+        """Depth of independent photos, as a list: `stream` under the name that a fork of upstream gave it.
+
+        Args:
+            images, batch_size, max_batch_size, target_memory_utilization, options: as for `stream`.
+            progress_callback: called with how many are done and how many there are (None if that is not known).
+        """
+        total = len(images) if isinstance(images, Sized) else None
+        predictions = []
+        for prediction in self.stream(
+            images,
+            batch_size=batch_size,
+            max_batch_size=max_batch_size,
+            target_memory_utilization=target_memory_utilization,
+            **options,
+        ):
+            predictions.append(prediction)
+            if progress_callback is not None:
+                progress_callback(len(predictions), total)
+        return predictions
 
     def _stream(
         self,
         batches: Generator[ProcessedBatch | ImageFailure, None, None],
+        limit: BatchLimit,
         on_failure: Callable[[ImageFailure], None],
         options: Mapping[str, Any],
     ) -> Iterator[Prediction]:
@@ -293,7 +326,7 @@ class DepthAnything3(nn.Module):
                 else:
                     results = [(one.index, one) for one in batch.failures]
                     if batch.images:
-                        predictions = self._run(batch, one_scene=False, **options)
+                        predictions = self._run_within_memory(batch, limit, options)
                         results += [(one.index, result) for one, result in zip(batch.images, predictions, strict=True)]
                 for index, result in results:
                     for ready in in_order.put(index, result):
@@ -301,6 +334,24 @@ class DepthAnything3(nn.Module):
                             on_failure(ready)
                         else:
                             yield ready
+
+    def _run_within_memory(
+        self, batch: ProcessedBatch, limit: BatchLimit, options: Mapping[str, Any]
+    ) -> list[Prediction]:
+        """`_run` for independent images; in halves if memory runs out."""
+        count, size = len(batch.images), (batch.tensor.shape[2], batch.tensor.shape[3])
+        try:
+            with limit.measured(size, count):
+                return self._run(batch, one_scene=False, **options)
+        except torch.OutOfMemoryError:
+            if count == 1:
+                raise
+        # Not where the error was caught: it holds what the network had in memory.
+        limit.fail(size, count)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        halves = (batch.part(0, count // 2), batch.part(count // 2, count))
+        return [one for half in halves for one in self._run_within_memory(half, limit, options)]
 
     @torch.inference_mode()
     def _run(self, batch: ProcessedBatch, *, one_scene: bool, **options: Any) -> list[Prediction]:
@@ -329,13 +380,7 @@ class DepthAnything3(nn.Module):
 
     def _dtype(self) -> torch.dtype:
         """What the backbone computes in."""
-        device = self.device
-        if self.compute_dtype is not None:
-            return self.compute_dtype
-        if device.type != "cuda":
-            return torch.float32
-        # Asked of the device: emulated bfloat16 on older cards is slower than float16.
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+        return usual_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Low precision for the backbone alone; the network switches it off around everything else."""
@@ -343,23 +388,6 @@ class DepthAnything3(nn.Module):
         return nullcontext() if dtype is torch.float32 else torch.autocast(self.device.type, dtype=dtype)
 
 
-def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    accepted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype is None or dtype in accepted.values():
-        return dtype  # type: ignore[return-value]
-    if isinstance(dtype, str) and dtype in accepted:
-        return accepted[dtype]
-    raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or None")
-
-
 def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor
     """Camera matrices without loss: float32 would move a camera in map coordinates by half a metre."""
     return np.asarray(matrices.detach().cpu() if isinstance(matrices, torch.Tensor) else matrices, np.float64)
-
-
-def _log_failure(failure: ImageFailure) -> None:
-    logger.warning("skipped: %s", failure.error)
-
-
-def _raise_failure(failure: ImageFailure) -> None:
-    raise failure.error

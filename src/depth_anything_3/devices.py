@@ -1,4 +1,4 @@
-"""A device's name in, the device out, if it can be used."""
+"""The name of a device or dtype in, itself out, if it can be used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "parse_dtype", "usual_dtype"]
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -26,3 +26,25 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         reason = str(error).splitlines()[0].split(". ")[0]  # the first sentence; torch goes on with its internals
         raise InvalidInputError(f"device {str(device)!r} cannot be used ({reason}); try 'auto' or 'cpu'") from None
     return chosen
+
+
+def usual_dtype(device: torch.device) -> torch.dtype:
+    """What a network's backbone computes in on a device unless something else is asked for."""
+    if device.type != "cuda":
+        return torch.float32
+    # Asked of the device: emulated bfloat16 on older cards is slower than float16.
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The dtype asked for, or None if none was.
+
+    Raises:
+        InvalidInputError: it is not one of float32, bfloat16 and float16.
+    """
+    accepted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is None or dtype in accepted.values():
+        return dtype  # type: ignore[return-value]
+    if isinstance(dtype, str) and dtype in accepted:
+        return accepted[dtype]
+    raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or None")

@@ -82,6 +82,19 @@ class ProcessedBatch:
     pixels: torch.Tensor
     ready: torch.cuda.Event | None = None
 
+    def part(self, first: int, last: int) -> ProcessedBatch:
+        """The images from `first` to before `last`, without cameras."""
+        window = slice(first, last)
+        return replace(
+            self,
+            tensor=self.tensor[window],
+            extrinsics=None,
+            intrinsics=None,
+            images=self.images[window],
+            failures=(),
+            pixels=self.pixels[window],
+        )
+
     def __iter__(self) -> Iterator[torch.Tensor | None]:
         yield from (self.tensor, self.extrinsics, self.intrinsics)
 
@@ -202,6 +215,7 @@ class BatchProcessor(ABC, Generic[Image]):
         exif: Exif | str = Exif.APPLY,
         strategy: Strategy | str = Strategy.AUTO,
         fidelity: Fidelity | str = Fidelity.EXACT,
+        limit: Callable[[tuple[int, int]], int] | None = None,
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         """Group independent images into batches of one size, made ahead in a thread of their own; nothing is cropped.
 
@@ -210,6 +224,8 @@ class BatchProcessor(ABC, Generic[Image]):
                 a new array each time and not one buffer that it fills again.
             batch_size: most images in a batch.
             process_res, process_res_method, num_workers, exif, strategy, fidelity: as for a call.
+            limit: where the most changes on the way: gives it for results of (height, width); `batch_size` is then what
+                to expect.
 
         Yields:
             Normalised batches; not in the order of the images, whose places are in `images[i].index`. An `ImageFailure`
@@ -217,14 +233,17 @@ class BatchProcessor(ABC, Generic[Image]):
         """
         request = Request.of(strategy, fidelity, batch_size=batch_size, workers=num_workers, overlapped=True)
         each = self._each(images, process_res, process_res_method, exif, num_workers, request)
-        return self._batches(each, batch_size, self._begin())
+        return self._batches(each, limit or (lambda size: batch_size), self._begin())
 
     def _batches(
-        self, each: Iterator[Image | ImageFailure], batch_size: int, context: AbstractContextManager[Any]
+        self,
+        each: Iterator[Image | ImageFailure],
+        limit: Callable[[tuple[int, int]], int],
+        context: AbstractContextManager[Any],
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         def grouped() -> Generator[list[Image] | ImageFailure, None, None]:
             with context:
-                yield from same_size_batches(each, batch_size, window=_BATCHES_LOOKED_AHEAD * batch_size)
+                yield from same_size_batches(each, limit, _BATCHES_LOOKED_AHEAD)
 
         def assembled(
             groups: Generator[list[Image] | ImageFailure, None, None],

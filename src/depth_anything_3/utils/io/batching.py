@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,16 +16,17 @@ Result = TypeVar("Result")
 
 
 def same_size_batches(
-    images: Iterable[Image | ImageFailure], batch_size: int, window: int
+    images: Iterable[Image | ImageFailure], batch_size: Callable[[tuple[int, int]], int], ahead: int
 ) -> Iterator[list[Image] | ImageFailure]:
-    """Group pictures of one size, looking at most `window` pictures ahead.
+    """Group pictures of one size, looking at most `ahead` batches ahead.
 
     Nothing is cropped: a picture whose size stays alone makes a batch of its own. Failures pass through as they come.
 
     Args:
         images: pictures with their plans, in order.
-        batch_size: most pictures in a batch.
-        window: how far ahead of the oldest picture held back one may look; then its batch goes as it is.
+        batch_size: most pictures in a batch of a size (height, width); it may change on the way.
+        ahead: how far beyond the oldest picture held back one may look, in batches of its size; then its batch goes as
+            it is.
     """
     groups: dict[tuple[int, int], list[Image]] = {}  # oldest group first
     for image in images:
@@ -34,11 +35,14 @@ def same_size_batches(
         else:
             size = image.plan.result_hw
             groups.setdefault(size, []).append(image)
-            if len(groups[size]) == batch_size:
+            if len(groups[size]) >= batch_size(size):
                 yield groups.pop(size)
         # By place, not by number held: batches that fill up behind a lone picture must not put it off for ever.
-        while groups and image.index - next(iter(groups.values()))[0].index >= window - 1:
-            yield groups.pop(next(iter(groups)))
+        while groups:
+            size, oldest = next(iter(groups.items()))
+            if image.index - oldest[0].index < ahead * batch_size(size) - 1:
+                break
+            yield groups.pop(size)
     yield from groups.values()
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.option import Option
 
-__all__ = ["ImageFailure", "OnError"]
+__all__ = ["ImageFailure", "OnError", "log_failure", "raise_failure"]
+
+logger = logging.getLogger(__name__)
 
 
 class OnError(Option):
@@ -30,3 +33,13 @@ class ImageFailure:
     index: int
     label: str
     error: DA3Error
+
+
+def log_failure(failure: ImageFailure) -> None:
+    """Tell of an image that was left out."""
+    logger.warning("skipped: %s", failure.error)
+
+
+def raise_failure(failure: ImageFailure) -> None:
+    """Raise what is wrong with an image."""
+    raise failure.error

@@ -1,0 +1,118 @@
+"""How many pictures go together: given, told by memory, and halved where that runs out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from depth_anything_3.batch_limit import BatchLimit
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.synthetic import photo
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+SIZE = (280, 504)
+SMALL = {"process_res": 56}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return [photo(56, 42, seed) for seed in range(9)]
+
+
+@pytest.fixture
+def little_memory(seeded_small, monkeypatch):
+    """A network that has memory for three pictures at a time; the sizes of the batches that it was given."""
+    given = []
+    forward = seeded_small.model.forward
+
+    def limited(x, **options):
+        given.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(x, **options)
+
+    monkeypatch.setattr(seeded_small.model, "forward", limited)
+    return given
+
+
+def test_a_number_is_the_limit_of_every_size():
+    limit = BatchLimit(7, CPU)
+    assert (limit(SIZE), limit((14, 14)), limit.expected) == (7, 7, 7)
+
+
+def test_auto_is_one_where_memory_cannot_be_measured():
+    limit = BatchLimit("auto", CPU)
+    with limit.measured(SIZE, 1):
+        pass
+    assert (limit(SIZE), limit.expected) == (1, 1)
+
+
+def test_auto_fills_the_share_of_memory_asked_for_and_no_more_than_the_most():
+    limit = BatchLimit("auto", CUDA, most=20, utilization=0.5)
+    assert limit(SIZE) == 1
+    limit.learn(SIZE, count=1, used=100, available=2000)
+    assert limit(SIZE) == 10
+    limit.learn(SIZE, count=10, used=500, available=2000)  # what comes once is spread over more pictures
+    assert limit(SIZE) == 20
+    limit.learn(SIZE, count=1, used=5000, available=2000)
+    assert limit(SIZE) == 1
+    assert limit((14, 14)) == 1
+
+
+def test_after_memory_ran_out_a_limit_does_not_grow_beyond_half_again():
+    limit = BatchLimit("auto", CUDA)
+    limit.fail(SIZE, 24)
+    limit.learn(SIZE, count=12, used=12, available=10**9)
+    assert limit(SIZE) == 12
+
+
+@pytest.mark.parametrize("batch_size", [5, 9])
+def test_a_batch_that_memory_does_not_hold_is_halved_and_nothing_is_lost(
+    seeded_small, photos, little_memory, batch_size, caplog
+):
+    found = list(seeded_small.stream(photos, batch_size=batch_size, **SMALL))
+    assert [one.sources for one in found] == [(f"image {index} (array 42x56x3)",) for index in range(9)]
+    assert any(size > 3 for size in little_memory)
+    # A batch or two may be made already when memory runs out; from then on they are small enough at once.
+    assert little_memory[-1] <= 3
+    assert "out of memory for" in caplog.text
+    little_memory.clear()
+    for picture, one in zip(photos, found, strict=True):
+        alone = seeded_small.inference([picture], **SMALL)
+        np.testing.assert_allclose(one.depth, alone.depth, rtol=1e-4)
+
+
+def test_one_picture_that_memory_does_not_hold_is_an_error(seeded_small, photos, monkeypatch):
+    def full(x, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(seeded_small.model, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(seeded_small.stream(photos[:1], **SMALL))
+
+
+def test_batch_inference_is_a_stream_as_a_list_and_tells_how_far_it_is(seeded_small, photos):
+    told = []
+    found = seeded_small.batch_inference(photos[:3], progress_callback=lambda *one: told.append(one), **SMALL)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    expected = seeded_small.depth(photos[:3], **SMALL)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.depth, other.depth)
+    told.clear()
+    seeded_small.batch_inference(iter(photos[:1]), progress_callback=lambda *one: told.append(one), **SMALL)
+    assert told == [(1, None)]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"batch_size": "all"}, r"batch_size='all': give a whole number, 1 or more, or 'auto'"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": "auto", "max_batch_size": 0}, "max_batch_size=0"),
+        ({"batch_size": "auto", "target_memory_utilization": 1.5}, r"target_memory_utilization=1\.5"),
+    ],
+)
+def test_other_limits_are_refused(seeded_small, photos, options, told):
+    with pytest.raises(InvalidInputError, match=told):
+        seeded_small.stream(photos, **options)
