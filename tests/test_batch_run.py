@@ -160,11 +160,15 @@ def test_a_report_adds_up(seeded_small, folder):
     assert report.images_per_second == pytest.approx(2 / report.wall_seconds)
     assert report.as_dict() == {
         "images": 2,
+        "skipped": 0,
         "failures": [],
         "wall_seconds": report.wall_seconds,
         "stage_seconds": report.stage_seconds,
         "export_dir": str(folder / "out"),
         "strategies": {"cpu": {"the network is on the CPU": 2}},
+        "device": "cpu",
+        "network": "da3-small",
+        "stopped_by": None,
         "images_per_second": report.images_per_second,
     }
 

@@ -117,8 +117,9 @@ def test_da3_image_writes_depth_and_one_honest_line(processes):
 def test_da3_images_goes_on_without_a_damaged_one_and_reports_as_json(processes, photos):
     run, out = processes("images")
     assert run.code == FAILURES
-    assert files_in(out) == ["depth_vis/a.jpg", "depth_vis/c.jpg", "npz/a.npz", "npz/c.npz"]
+    assert files_in(out) == ["depth_vis/a.jpg", "depth_vis/c.jpg", "npz/a.npz", "npz/c.npz", "report.json"]
     report = json.loads(run.out)
+    assert json.loads((out / "report.json").read_text()) == report
     assert report["images"] == 2
     assert (report["device"], report["network"], report["export_dir"]) == ("cpu", "da3-small", str(out))
     assert report["images_per_second"] == pytest.approx(2 / report["wall_seconds"])
@@ -133,7 +134,7 @@ def test_da3_images_goes_on_without_a_damaged_one_and_reports_as_json(processes,
 def test_da3_auto_takes_several_files_as_independent_images(processes):
     run, out = processes("auto")
     assert (run.code, run.err) == (DONE, "")
-    assert files_in(out) == ["depth_png/a.png", "depth_png/c.png"]
+    assert files_in(out) == ["depth_png/a.png", "depth_png/c.png", "report.json"]
     assert run.out.startswith("2 image(s) in ")
 
 
@@ -172,10 +173,22 @@ def test_auto_takes_one_file_as_a_scene_of_one_as_upstream(da3, photos, tmp_path
     assert files_in(tmp_path) == ["depth_vis/0000.jpg", "exports/npz/results.npz"]
 
 
+def test_resume_skips_what_is_there_and_tries_again_what_failed(da3, photos, tmp_path):
+    line = ("images", photos, "--process-res", 56, "--export-dir", tmp_path, "--export-format", "npz")
+    da3("images", photos / "a.png", *line[2:])
+    run = da3(*line, "--resume")
+    assert run.code == FAILURES
+    assert run.out.startswith("1 image(s) in ")
+    assert f" on cpu, 1 there already, 1 failed; written to {tmp_path}\n" in run.out
+    run = da3(*line, "--resume", "--json")
+    report = json.loads(run.out)
+    assert (run.code, report["images"], report["skipped"], len(report["failures"])) == (FAILURES, 0, 2, 1)
+
+
 def test_results_go_to_the_folder_debug_unless_told_otherwise(da3, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert da3("images", photos / "a.png", "--process-res", 56).code == DONE
-    assert files_in(tmp_path) == ["debug/depth_vis/a.jpg", "debug/npz/a.npz"]
+    assert files_in(tmp_path) == ["debug/depth_vis/a.jpg", "debug/npz/a.npz", "debug/report.json"]
 
 
 def test_every_option_is_passed_on(da3, photos, tmp_path):
@@ -210,6 +223,7 @@ def test_every_option_is_passed_on(da3, photos, tmp_path):
         pytest.param(["--image-extensions", "exr"], "no files ending in .exr", id="no-such-files"),
         pytest.param(["--strategy", "warp"], "strategy='warp' is unknown; choose 'auto', 'gpu_decode'", id="strategy"),
         pytest.param(["--strategy", "hybrid", "--device", "cpu"], "strategy='hybrid' needs a GPU", id="no-gpu"),
+        pytest.param(["--scene", "--resume"], "--resume is for independent images", id="resume-of-a-scene"),
         pytest.param(["--fidelity", "good"], "fidelity='good' is unknown; choose 'exact', 'high'", id="fidelity"),
     ],
 )

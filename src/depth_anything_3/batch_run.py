@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depth_anything_3.errors import ImageReadError, ImageSizeError, InvalidInputError
-from depth_anything_3.export import export, parse_formats
+from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError, InvalidInputError
+from depth_anything_3.export import export, parse_formats, result_files
+from depth_anything_3.files import whole_file
+from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.capabilities import find_capabilities
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -25,6 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RunReport", "check_options", "export_names", "find_images", "run_images", "run_scene"]
 
+logger = logging.getLogger(__name__)
+
+_ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z]+")  # what `whole_file` writes to before a file has its name
+
 
 @dataclass
 class RunReport:
@@ -32,25 +42,44 @@ class RunReport:
 
     Attributes:
         images: pictures whose results were written.
+        skipped: pictures whose results were there already.
         failures: name and reason of each picture that was left out.
         wall_seconds: from the first picture asked for to the last file written; neither loading weights
             nor compiling is in it.
         stage_seconds: time spent by stage; decode and resample are summed over workers, so stages may overlap.
         export_dir: where the results are.
         strategies: how many pictures took each way to the network's memory, by way and by reason.
+        device, network: what computed.
+        stopped_by: what ended the run before its last picture: "Ctrl-C", or an error's message.
     """
 
     images: int = 0
+    skipped: int = 0
     failures: list[dict[str, str]] = field(default_factory=list)
     wall_seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     export_dir: str = ""
     strategies: dict[str, dict[str, int]] = field(default_factory=dict)
+    device: str = ""
+    network: str = ""
+    stopped_by: str | None = None
+
+    @classmethod
+    def of(cls, model: DepthAnything3, export_dir: str | os.PathLike[str]) -> RunReport:
+        """The report of a run that has not begun."""
+        return cls(export_dir=os.fspath(export_dir), device=str(model.device), network=model.model_name)
 
     @property
     def images_per_second(self) -> float:
         """Pictures written per second of wall time."""
         return self.images / self.wall_seconds if self.wall_seconds else 0.0
+
+    def add_prediction(self, prediction: Prediction, export_seconds: float) -> None:
+        """Record what was computed and written: a picture, or the views of a scene."""
+        self.images += len(prediction.depth)
+        for stage, seconds in {**prediction.seconds, "export": export_seconds}.items():
+            self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
+        self.add_choices(prediction.choices)
 
     def add_choices(self, choices: Sequence[Choice]) -> None:
         """Record the ways that pictures took."""
@@ -65,6 +94,15 @@ class RunReport:
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """Everything, as JSON takes it."""
         return {**asdict(self), "images_per_second": self.images_per_second}
+
+    def write(self, path: Path) -> None:
+        """Write everything as JSON.
+
+        Raises:
+            ExportError: the file cannot be written.
+        """
+        with whole_file(path) as aside:
+            aside.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def find_images(sources: Sequence[str], extensions: str) -> list[Path]:
@@ -151,6 +189,8 @@ def run_images(
     export_dir: str | os.PathLike[str],
     export_format: str,
     *,
+    resume: bool = False,
+    report_file: Path | None = None,
     on_progress: Callable[[], None] = lambda: None,
     **options: Any,  # Any: the options of DepthAnything3.stream
 ) -> RunReport:
@@ -160,35 +200,78 @@ def run_images(
         model: the network.
         paths: pictures, in order.
         export_dir, export_format: where results go, and in which formats, joined with '-'.
-        on_progress: called once for each picture, done or failed.
+        resume: go on with a run that was stopped or killed, given as it was then: a picture whose results are all
+            there is skipped, and what a killed run left half written is removed. With other options than then, the old
+            results stay. No other run may be writing to the folder.
+        report_file: where the report goes as JSON at the end, also when an error or Ctrl-C ends the run.
+        on_progress: called once for each picture: written, failed or skipped.
         options: passed on to `DepthAnything3.stream`.
 
     Raises:
         DA3Error: with `on_error="raise"`, the first picture's error; what was written before stays.
     """
     parse_formats(export_format)
-    report = RunReport(export_dir=os.fspath(export_dir))
+    target, report = Path(export_dir), RunReport.of(model, export_dir)
+    # Of the whole list, so that a picture's name does not depend on which others are skipped.
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
+    if resume:
+        _remove_leftovers(target, export_format)
+        todo = [path for path in paths if not _is_done(target, export_format, names[str(path)])]
+        report.skipped = len(paths) - len(todo)
+        paths = todo
+    for _ in range(report.skipped):
+        on_progress()
 
     def on_failure(failure: ImageFailure) -> None:
         report.add_failure(failure)
         on_progress()
 
-    stages: Counter[str] = Counter()
+    predictions = model.stream(paths, on_failure=on_failure, **options)  # refuses misuse: no run, so no report
     model.input_processor.warm_up()
     began = time.perf_counter()
     try:
-        for prediction in model.stream(paths, on_failure=on_failure, **options):
+        for prediction in predictions:
             exporting = time.perf_counter()
-            export(prediction, Path(export_dir), export_format, names[prediction.sources[0]])
-            stages.update({**prediction.seconds, "export": time.perf_counter() - exporting})
-            report.images += 1
-            report.add_choices(prediction.choices)
+            export(prediction, target, export_format, names[prediction.sources[0]])
+            report.add_prediction(prediction, time.perf_counter() - exporting)
             on_progress()
+    except BaseException as error:  # Ctrl-C too is told in the report
+        report.stopped_by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error)
+        raise
     finally:
         report.wall_seconds = time.perf_counter() - began
-        report.stage_seconds = dict(stages)
+        if report_file is not None:
+            _write_at_the_end(report, report_file)
     return report
+
+
+def _is_done(export_dir: Path, export_format: str, name: str) -> bool:
+    """Whether a picture's results are all there. Files appear whole or not at all, so what is there is whole."""
+    try:
+        # Not whole: a power cut can leave the name of a file whose content had not reached the disk.
+        return all(os.stat(file).st_size > 0 for file in result_files(export_dir, export_format, name))
+    except OSError:
+        return False
+
+
+def _remove_leftovers(export_dir: Path, export_format: str) -> None:
+    """Remove what a killed run had begun to write."""
+    folders = {file.parent for file in result_files(export_dir, export_format, "any")}
+    for folder in (export_dir, *sorted(folders)):
+        with suppress(OSError):  # no such folder yet; what cannot be removed does no harm
+            for entry in os.scandir(folder):
+                if _ASIDE.fullmatch(entry.name):
+                    os.unlink(entry)
+
+
+def _write_at_the_end(report: RunReport, path: Path) -> None:
+    """Write the report; where an error ends the run, that one is raised, not one about the report."""
+    try:
+        report.write(path)
+    except ExportError as error:
+        if report.stopped_by is None:
+            raise
+        logger.warning("no report: %s", error)
 
 
 def run_scene(
@@ -208,6 +291,7 @@ def run_scene(
         DA3Error: with `on_error="raise"`, the first view's error; with "skip" it is in the report.
     """
     parse_formats(export_format)
+    report = RunReport.of(model, export_dir)
     model.input_processor.warm_up()
     began = time.perf_counter()
     try:
@@ -216,18 +300,14 @@ def run_scene(
         if OnError(options.get("on_error", OnError.RAISE)) is OnError.RAISE:
             raise
         name = str(paths[0]) if len(paths) == 1 else f"all {len(paths)} views"
-        failed = [{"image": name, "error": str(error)}]
-        return RunReport(failures=failed, wall_seconds=time.perf_counter() - began, export_dir=os.fspath(export_dir))
+        report.failures = [{"image": name, "error": str(error)}]
+        report.wall_seconds = time.perf_counter() - began
+        return report
     exporting = time.perf_counter()
     export(prediction, Path(export_dir), export_format)
     done = time.perf_counter()
-    report = RunReport(
-        images=len(prediction.depth),
-        wall_seconds=done - began,
-        stage_seconds={**prediction.seconds, "export": done - exporting},
-        export_dir=os.fspath(export_dir),
-    )
-    report.add_choices(prediction.choices)
+    report.add_prediction(prediction, done - exporting)
     for failure in prediction.failures:
         report.add_failure(failure)
+    report.wall_seconds = done - began
     return report

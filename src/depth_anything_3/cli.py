@@ -64,6 +64,9 @@ _Strategy = Annotated[
     str, typer.Option(help="Way to the network's memory: auto, gpu_decode, hybrid, full_gpu, cpu; see da3 doctor.")
 ]
 _Fidelity = Annotated[str, typer.Option(help="How exact pixels must be: exact, high, fast.")]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Skip images whose results are there: go on with a run that was stopped.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 _AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 
@@ -91,6 +94,7 @@ def images(
     exif: _Exif = "apply",
     strategy: _Strategy = "auto",
     fidelity: _Fidelity = "exact",
+    resume: _Resume = False,
     as_json: _Json = False,
     auto_cleanup: _AutoCleanup = False,  # upstream's scripts pass it; here files are replaced whole
 ) -> None:
@@ -114,6 +118,8 @@ def images(
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:
         raise InvalidInputError(f"da3 image takes one image, not {len(paths)}; for more there is da3 images")
+    if resume and (scene or single):
+        raise InvalidInputError("--resume is for independent images, with da3 images; a scene is computed as a whole")
     model = _load(model_dir, device, dtype)
     options["use_ray_pose"] = use_ray_pose
     if scene or single:
@@ -122,9 +128,14 @@ def images(
     else:
         with _progress(len(paths)) as advance:
             report = run_images(
-                model, paths, export_dir, export_format, on_progress=advance, batch_size=batch_size, **options
+                *(model, paths, export_dir, export_format),
+                resume=resume,
+                report_file=export_dir / "report.json",
+                on_progress=advance,
+                batch_size=batch_size,
+                **options,
             )
-    _finish(report, model, as_json)
+    _finish(report, as_json)
 
 
 @app.command(short_help="Picture and depth side by side, without a photo at hand.")
@@ -154,7 +165,7 @@ def demo(
         paths = parts.make_pictures(export_dir)
     with _progress(len(paths)) as advance:
         report = parts.run_demo(model, paths, export_dir, on_progress=advance, **options)
-    _finish(report, model, as_json)
+    _finish(report, as_json)
     if not as_json:
         for path in paths:
             stdout.print(f"  {export_dir / 'depth_vis' / path.name}", markup=False)
@@ -227,18 +238,19 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def _finish(report: RunReport, model: DepthAnything3, as_json: bool) -> None:
+def _finish(report: RunReport, as_json: bool) -> None:
     """Print how it went; leave with exit code 1 if any image failed."""
     for failure in report.failures:
         stderr.print(f"[red]failed[/] {escape(failure['error'])}")
     if as_json:
-        stdout.print_json(json.dumps({**report.as_dict(), "device": str(model.device), "network": model.model_name}))
+        stdout.print_json(json.dumps(report.as_dict()))
     else:
+        skipped = f", {report.skipped} there already" if report.skipped else ""
         failed = f", {len(report.failures)} failed" if report.failures else ""
         written = f"; written to {report.export_dir}" if report.images else ""
         stdout.print(
             f"{report.images} image(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} images/s) "
-            f"on {model.device}{failed}{written}",
+            f"on {report.device}{skipped}{failed}{written}",
             markup=False,
         )
         if report.images:

@@ -10,7 +10,7 @@ from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import depth_png, depth_vis, npz
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["ExportFormat", "export", "parse_formats"]
+__all__ = ["ExportFormat", "export", "parse_formats", "result_files"]
 
 
 class ExportFormat(str, Enum):
@@ -29,6 +29,12 @@ _WRITERS: dict[ExportFormat, Callable[[Prediction, Path, str | None], list[Path]
     ExportFormat.DEPTH_VIS: depth_vis.write,
 }
 
+_SUFFIXES: dict[ExportFormat, str] = {
+    ExportFormat.MINI_NPZ: ".npz",
+    ExportFormat.NPZ: ".npz",
+    ExportFormat.DEPTH_PNG: ".png",
+    ExportFormat.DEPTH_VIS: ".jpg",
+}
 
 _UPSTREAM_ONLY = ("glb", "colmap", "feat_vis", "gs_ply", "gs_video")
 
@@ -75,3 +81,12 @@ def export(prediction: Prediction, export_dir: Path, formats: str, name: str | N
     for one in parse_formats(formats):
         written += _WRITERS[one](prediction, export_dir, name)
     return written
+
+
+def result_files(export_dir: Path, formats: str, name: str) -> list[Path]:
+    """The files that `export` writes for one independent image of this name.
+
+    Raises:
+        InvalidInputError: a format is unknown.
+    """
+    return [export_dir / one.value / f"{name}{_SUFFIXES[one]}" for one in parse_formats(formats)]
