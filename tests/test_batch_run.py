@@ -1,4 +1,4 @@
-"""From files and folders to files of results: what is found, how results are called, and what the report says."""
+"""From pictures to files of results: how these are called, and what the report says."""
 
 from __future__ import annotations
 
@@ -11,72 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from depth_anything_3.batch_run import export_names, find_images, run_images, run_scene
-from depth_anything_3.errors import ExportError, ImageDecodeError, ImageReadError, InvalidInputError
+from depth_anything_3.batch_run import export_names, run_images, run_scene
+from depth_anything_3.errors import ExportError, ImageDecodeError, InvalidInputError
+from depth_anything_3.find_images import find_images
 from seeded import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"")
-
-
-# Which pictures
-
-
-def found_in(folder: Path, *sources: str, extensions: str = "png,jpg") -> list[str]:
-    found = find_images([str(folder / source) for source in sources], extensions)
-    return [path.relative_to(folder).as_posix() for path in found]
-
-
-def test_a_folder_gives_its_own_pictures_sorted_by_name(tmp_path):
-    touch(tmp_path, "b.jpg", "a.png", "C.JPG", "notes.txt", "inner/d.jpg", "folder.jpg/e.jpg")
-    assert found_in(tmp_path, ".") == ["C.JPG", "a.png", "b.jpg"]
-
-
-@pytest.mark.parametrize("extensions", ["png,jpg", ".png, .JPG", "jpg,,png,"])
-def test_extensions_are_taken_however_they_are_written(tmp_path, extensions):
-    touch(tmp_path, "a.png", "b.JPG", "c.tif")
-    assert found_in(tmp_path, ".", extensions=extensions) == ["a.png", "b.JPG"]
-
-
-def test_hidden_files_such_as_a_macs_are_no_pictures(tmp_path):
-    touch(tmp_path, "a.jpg", "._a.jpg", ".0123.jpg")
-    assert found_in(tmp_path, ".") == ["a.jpg"]
-
-
-def test_files_are_taken_as_given_whatever_they_are_called(tmp_path):
-    touch(tmp_path, "scan.raw", ".hidden.jpg", "z/a.jpg")
-    assert found_in(tmp_path, "scan.raw", "missing.jpg", "z", ".hidden.jpg") == [
-        "scan.raw",
-        "missing.jpg",
-        "z/a.jpg",
-        ".hidden.jpg",
-    ]
-
-
-def test_a_picture_meant_twice_is_taken_once(tmp_path):
-    touch(tmp_path, "a.jpg", "b.jpg")
-    assert found_in(tmp_path, "b.jpg", ".", "a.jpg") == ["b.jpg", "a.jpg"]
-
-
-@pytest.mark.parametrize("content", [(), ("notes.txt",), ("inner/a.jpg",)], ids=["empty", "text", "pictures-below"])
-def test_a_folder_without_pictures_is_refused_with_what_was_looked_for(tmp_path, content):
-    touch(tmp_path, *content)
-    with pytest.raises(InvalidInputError, match=f"^{tmp_path}: no files ending in .jpg, .png in this folder"):
-        find_images([str(tmp_path)], "png,jpg")
-
-
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
-    def refuse(_path):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "iterdir", refuse)  # permissions do not stop a test that runs as root
-    with pytest.raises(ImageReadError, match=rf"^{tmp_path}: the folder cannot be listed \(Permission denied\)"):
-        find_images([str(tmp_path)], "png,jpg")
 
 
 # How results are called
@@ -96,6 +36,15 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 )
 def test_results_are_called_after_as_little_of_the_path_as_tells_them_apart(paths, names):
     assert export_names([Path(path) for path in paths]) == names
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "深"])
+def test_a_name_made_of_a_long_path_can_be_a_files_name(letter):
+    deep = Path(*[letter * 60] * 5)
+    names = export_names([deep / "x" / "a.jpg", deep / "y" / "a.jpg", deep / letter / "y" / "a.jpg"])
+    assert len(set(names)) == 3
+    assert all(len(os.fsencode(name)) <= 210 for name in names)
+    assert all(name.split("_")[-1] in ("a.jpg", "2") for name in names)
 
 
 words = st.sampled_from(["a", "b", "a_b", "a.jpg", "..", "b_2"])

@@ -223,6 +223,8 @@ def test_every_option_is_passed_on(da3, photos, tmp_path):
         pytest.param(["--image-extensions", "exr"], "no files ending in .exr", id="no-such-files"),
         pytest.param(["--strategy", "warp"], "strategy='warp' is unknown; choose 'auto', 'gpu_decode'", id="strategy"),
         pytest.param(["--strategy", "hybrid", "--device", "cpu"], "strategy='hybrid' needs a GPU", id="no-gpu"),
+        pytest.param(["@gone.txt"], "gone.txt: the list of images cannot be read", id="no-list"),
+        pytest.param(["none/*.jpg"], "none/*.jpg: no files ending in ", id="no-match"),
         pytest.param(["--scene", "--resume"], "--resume is for independent images", id="resume-of-a-scene"),
         pytest.param(["--fidelity", "good"], "fidelity='good' is unknown; choose 'exact', 'high'", id="fidelity"),
     ],
@@ -322,6 +324,26 @@ def test_ctrl_c_ends_with_one_line(da3, photos, monkeypatch):
     run = da3("images", photos)
     assert (run.code, run.out) == (STOPPED, "")
     assert run.err.strip() == "stopped; what was written is whole"
+
+
+# Which images
+
+
+def test_images_come_from_folders_below_patterns_and_lists(da3, photos, tmp_path, monkeypatch):
+    for name in ("x/a.png", "y/a.png"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(photos / "a.png", tmp_path / name)
+    (tmp_path / "list.txt").write_text("x/a.png\ny/a.png\n")
+    monkeypatch.chdir(tmp_path)
+    options = ("--process-res", 56, "--export-format", "depth_png", "--export-dir")
+    written = ["depth_png/x_a.png.png", "depth_png/y_a.png.png", "report.json"]
+    for source in (["@list.txt"], ["**/*.png"], [".", "--recursive"]):  # the results before are no images
+        run = da3("images", *source, *options, "out")
+        assert (run.code, run.err) == (DONE, "")
+        assert files_in(tmp_path / "out") == written
+    run = da3("images", ".", *options, "out", "--recursive", "--resume")
+    assert run.out.startswith("0 image(s) in ")
+    assert "2 there already" in run.out
 
 
 # Help

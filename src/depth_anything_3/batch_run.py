@@ -1,4 +1,4 @@
-"""Folders and files in, a depth result on disk for each picture out, and a report of how it went."""
+"""Pictures in, a depth result on disk for each picture out, and a report of how it went."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError, InvalidInputError
+from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError
 from depth_anything_3.export import export, parse_formats, result_files
 from depth_anything_3.files import whole_file
 from depth_anything_3.prediction import Prediction
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from depth_anything_3.api import DepthAnything3
 
-__all__ = ["RunReport", "check_options", "export_names", "find_images", "run_images", "run_scene"]
+__all__ = ["RunReport", "check_options", "export_names", "run_images", "run_scene"]
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 200  # bytes of a joined path; most file systems take 255 with number and suffix
 _ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z]+")  # what `whole_file` writes to before a file has its name
 
 
@@ -105,40 +106,11 @@ class RunReport:
             aside.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
-def find_images(sources: Sequence[str], extensions: str) -> list[Path]:
-    """The pictures meant by a list of files and folders, in order and each once; a folder's files are sorted by name.
-
-    Args:
-        sources: files are taken whatever they are called; of folders, the files with these extensions that are not
-            hidden (a Mac leaves a `._photo.jpg`, which is no picture, beside each photo it copies).
-        extensions: joined with commas, such as "png,jpg,jpeg"; capitals do not matter.
-
-    Raises:
-        InvalidInputError: a folder holds none.
-        ImageReadError: a folder cannot be listed.
-    """
-    wanted = {f".{one.strip().lstrip('.').lower()}" for one in extensions.split(",") if one.strip()}
-    found: list[Path] = []
-    for source in map(Path, sources):
-        if not os.path.isdir(source):  # unlike Path.is_dir, False for names that are too long
-            found.append(source)
-            continue
-        try:
-            files = [one for one in source.iterdir() if not os.path.isdir(one) and not one.name.startswith(".")]
-        except OSError as error:
-            raise ImageReadError(f"{source}: the folder cannot be listed ({error.strerror})") from error
-        inside = sorted(one for one in files if one.suffix.lower() in wanted)
-        if not inside:
-            raise InvalidInputError(f"{source}: no files ending in {', '.join(sorted(wanted))} in this folder")
-        found += inside
-    return list(dict.fromkeys(found))
-
-
 def export_names(paths: Sequence[Path]) -> list[str]:
     """A different file name for each picture's results.
 
     Its own less the suffix, where another picture has that its whole name, where another has that too its path joined
-    with underscores, and if need be a number behind.
+    with underscores (the end of it, if that is too long for a file name), and if need be a number behind.
     """
     stems = Counter(path.stem.casefold() for path in paths)  # some file systems take IMG and img for one
     names = Counter(path.name.casefold() for path in paths)
@@ -151,6 +123,8 @@ def export_names(paths: Sequence[Path]) -> list[str]:
             wish = path.name
         else:
             wish = "_".join(part for part in Path(os.path.relpath(path)).parts if part not in (os.sep, ".."))
+            if len(os.fsencode(wish)) > _LONGEST:
+                wish = os.fsencode(wish)[-_LONGEST:].decode(errors="ignore")  # a cut letter goes
         numbered = (f"{wish}_{number}" for number in count(2))
         name = next(one for one in chain([wish], numbered) if one.casefold() not in taken)
         taken.add(name.casefold())

@@ -56,7 +56,8 @@ _RefView = Annotated[str, typer.Option(help="With --scene: saddle_balanced, sadd
 _BatchSize = Annotated[int, typer.Option(help="Most images of one size computed together.")]
 _Workers = Annotated[int, typer.Option(help="Images decoded and resampled at a time.")]
 _OnError = Annotated[str, typer.Option(help="skip: go on without an image that cannot be read; raise: stop.")]
-_Extensions = Annotated[str, typer.Option(help="Which files of a folder are taken.")]
+_Extensions = Annotated[str, typer.Option(help="Which files of a folder or pattern are taken.")]
+_Recursive = Annotated[bool, typer.Option("--recursive", help="Of folders, also the images in folders below.")]
 _Exif = Annotated[
     str, typer.Option(help="apply: turn pictures upright; ignore: leave them as stored, as upstream does.")
 ]
@@ -72,11 +73,14 @@ _AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 
 
 @app.command("auto", short_help="One image or many, whichever is given.")
-@app.command("images", short_help="Depth of many images: folders, files, or both.")
+@app.command("images", short_help="Depth of many images: folders, files, patterns, lists.")
 @app.command("image", short_help="Depth of one image.")
 def images(
     context: typer.Context,
-    sources: Annotated[list[str], typer.Argument(help="Image files, or folders of images.", metavar="SOURCE")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Image files, folders, patterns in quotes ('**/*.jpg'), or @list.txt.", metavar="SOURCE"),
+    ],
     model_dir: _ModelDir = "depth-anything/DA3-BASE",
     export_dir: _ExportDir = Path("debug"),
     export_format: _ExportFormat = "depth_vis-npz",
@@ -90,6 +94,7 @@ def images(
     batch_size: _BatchSize = 1,
     num_workers: _Workers = 8,
     on_error: _OnError = "skip",
+    recursive: _Recursive = False,
     image_extensions: _Extensions = "png,jpg,jpeg,webp,bmp,tif,tiff",
     exif: _Exif = "apply",
     strategy: _Strategy = "auto",
@@ -100,8 +105,9 @@ def images(
 ) -> None:
     """Write depth for images, each on its own, or with --scene for all as views of one scene."""
     from depth_anything_3.api import choose_device
-    from depth_anything_3.batch_run import check_options, find_images, run_images, run_scene
-    from depth_anything_3.export import parse_formats
+    from depth_anything_3.batch_run import check_options, run_images, run_scene
+    from depth_anything_3.export import ExportFormat, parse_formats
+    from depth_anything_3.find_images import find_images
 
     options: dict[str, Any] = {
         "process_res": process_res,
@@ -114,7 +120,8 @@ def images(
     }
     parse_formats(export_format)  # misuse is told before weights are loaded
     check_options(choose_device(device), **options)
-    paths = find_images(sources, image_extensions)
+    results = [export_dir / one.value for one in ExportFormat]  # which may lie inside the folder of images
+    paths = find_images(sources, image_extensions, recursive=recursive, leave_out=results)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:
         raise InvalidInputError(f"da3 image takes one image, not {len(paths)}; for more there is da3 images")
