@@ -105,7 +105,7 @@ def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_sm
 def test_a_report_adds_up(seeded_small, folder):
     report = run_images(seeded_small, [folder / "0.png", folder / "2.png"], folder / "out", "npz", **SMALL)
     assert report.stage_seconds.keys() == {"decode", "resample", "network", "export"}
-    assert 0 < report.stage_seconds["network"] + report.stage_seconds["export"] <= report.wall_seconds
+    assert all(0 < report.stage_seconds[stage] <= report.wall_seconds for stage in ("network", "export"))
     assert report.images_per_second == pytest.approx(2 / report.wall_seconds)
     assert report.as_dict() == {
         "images": 2,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,9 @@ from PIL import Image
 from depth_anything_3.batch_run import run_images
 from depth_anything_3.errors import ExportError, ImageDecodeError
 from depth_anything_3.export import export, result_files
+from depth_anything_3.export.background import BackgroundWriter
 from depth_anything_3.files import whole_file
+from full_disk import full_disk
 from seeded import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
@@ -34,6 +40,14 @@ def files_in(folder: Path) -> dict[str, int]:
     """Each file and when it was written."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in found}
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread or process will do."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "waited two minutes"
+        time.sleep(0.001)
 
 
 # Which pictures are skipped
@@ -151,3 +165,114 @@ def test_a_report_that_cannot_be_written_does_not_hide_why_a_run_stopped(seeded_
     with pytest.raises(ExportError, match=r"npz/a\.npz: cannot be written"):
         run_images(seeded_small, paths, tmp_path / "out", "npz", report_file=tmp_path / "out" / "report.json", **SMALL)
     assert "no report: " in caplog.text
+
+
+# Writing in the background
+
+
+def test_pieces_are_done_in_order_in_another_thread_and_all_before_the_end():
+    done: list[int] = []
+    threads = set()
+
+    def work(number: int) -> None:
+        threads.add(threading.get_ident())
+        done.append(number)
+
+    with BackgroundWriter() as writer:
+        for number in range(50):
+            writer.put(partial(work, number))
+    assert done == list(range(50))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_the_caller_waits_when_enough_is_waiting():
+    allowed, given = threading.Semaphore(0), []
+    with BackgroundWriter(ahead=2) as writer:
+
+        def give() -> None:
+            for number in range(3):
+                writer.put(allowed.acquire)
+                given.append(number)
+
+        giver = threading.Thread(target=give)
+        giver.start()
+        wait_until(lambda: len(given) == 2)
+        assert writer._room.acquire(blocking=False) is False
+        allowed.release(3)
+        giver.join()
+    assert given == [0, 1, 2]
+
+
+def fail() -> None:
+    raise ExportError("disk full")
+
+
+def test_after_a_piece_that_raised_none_is_done_and_the_caller_is_told():
+    done = []
+
+    def give() -> None:
+        with BackgroundWriter(ahead=8) as writer:
+            writer.put(fail)
+            while True:  # put tells it, not only the end
+                writer.put(lambda: done.append(1))
+
+    with pytest.raises(ExportError, match="disk full"):
+        give()
+    assert done == []
+
+
+def test_an_error_of_the_last_piece_is_told_at_the_end():
+    with pytest.raises(ExportError, match="disk full"), BackgroundWriter() as writer:
+        writer.put(fail)
+
+
+def test_an_error_of_the_caller_is_not_hidden_by_one_of_the_writer(caplog):
+    def give() -> None:
+        with BackgroundWriter() as writer:
+            writer.put(fail)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        give()
+    assert "while stopping: disk full" in caplog.text
+
+
+def test_a_disk_that_fills_up_stops_the_run_with_one_error(seeded_small, paths, tmp_path):
+    at, out = tmp_path / "report.json", tmp_path / "out"
+    run_images(seeded_small, paths[:1], out, "npz", **SMALL)
+    with full_disk(room=2_000), pytest.raises(ExportError, match=r"npz/b\.png\.npz: cannot be written"):
+        run_images(seeded_small, paths, out, "npz", resume=True, report_file=at, **SMALL)
+    assert files_in(out).keys() == {"npz/a.npz"}
+    report = json.loads(at.read_text())
+    assert (report["images"], report["skipped"]) == (0, 1)
+    assert "cannot be written" in report["stopped_by"]
+
+
+def test_progress_is_told_once_a_picture_after_its_file_is_there(seeded_small, paths, tmp_path):
+    paths[1].write_bytes(b"")
+    seen = []
+    run_images(
+        *(seeded_small, paths, tmp_path / "out", "npz"),
+        on_progress=lambda: seen.append(sorted(path.name for path in tmp_path.glob("out/npz/*.npz"))),
+        on_error="skip",
+        **SMALL,
+    )
+    first, third, last = "a.npz", "b.bmp.npz", "c.npz"
+    assert seen == [[first], [first], [first, third], [first, third, last]]
+
+
+def test_ctrl_c_writes_what_was_computed_and_reports(seeded_small, paths, tmp_path, monkeypatch):
+    stream = seeded_small.stream
+
+    def interrupted(images, **options):
+        yield from stream(images[:2], **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(seeded_small, "stream", interrupted)
+    at = tmp_path / "out" / "report.json"
+    with pytest.raises(KeyboardInterrupt):
+        run_images(seeded_small, paths, tmp_path / "out", "npz", report_file=at, **SMALL)
+    assert files_in(tmp_path / "out").keys() == {"npz/a.npz", "npz/b.png.npz", "report.json"}
+    report = json.loads(at.read_text())
+    assert (report["images"], report["stopped_by"]) == (2, "Ctrl-C")

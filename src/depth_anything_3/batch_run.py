@@ -8,15 +8,17 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError
 from depth_anything_3.export import export, parse_formats, result_files
+from depth_anything_3.export.background import BackgroundWriter
 from depth_anything_3.files import whole_file
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.capabilities import find_capabilities
@@ -47,7 +49,7 @@ class RunReport:
         failures: name and reason of each picture that was left out.
         wall_seconds: from the first picture asked for to the last file written; neither loading weights
             nor compiling is in it.
-        stage_seconds: time spent by stage; decode and resample are summed over workers, so stages may overlap.
+        stage_seconds: time spent by stage; decode and resample are summed over workers, and stages overlap.
         export_dir: where the results are.
         strategies: how many pictures took each way to the network's memory, by way and by reason.
         device, network: what computed.
@@ -168,7 +170,9 @@ def run_images(
     on_progress: Callable[[], None] = lambda: None,
     **options: Any,  # Any: the options of DepthAnything3.stream
 ) -> RunReport:
-    """Depth of independent pictures, written as they are ready.
+    """Depth of independent pictures, written as they are ready, in order, while the network goes on.
+
+    Ctrl-C ends it when what has been computed is written.
 
     Args:
         model: the network.
@@ -178,11 +182,12 @@ def run_images(
             there is skipped, and what a killed run left half written is removed. With other options than then, the old
             results stay. No other run may be writing to the folder.
         report_file: where the report goes as JSON at the end, also when an error or Ctrl-C ends the run.
-        on_progress: called once for each picture: written, failed or skipped.
+        on_progress: called once for each picture: written, failed or skipped; in the thread that writes.
         options: passed on to `DepthAnything3.stream`.
 
     Raises:
-        DA3Error: with `on_error="raise"`, the first picture's error; what was written before stays.
+        DA3Error: with `on_error="raise"`, the first picture's error; what was computed before is written.
+        ExportError: a file cannot be written; nothing after it is.
     """
     parse_formats(export_format)
     target, report = Path(export_dir), RunReport.of(model, export_dir)
@@ -190,33 +195,51 @@ def run_images(
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
     if resume:
         _remove_leftovers(target, export_format)
-        todo = [path for path in paths if not _is_done(target, export_format, names[str(path)])]
-        report.skipped = len(paths) - len(todo)
-        paths = todo
+        paths = [path for path in paths if not _is_done(target, export_format, names[str(path)])]
+        report.skipped = len(names) - len(paths)
     for _ in range(report.skipped):
         on_progress()
 
-    def on_failure(failure: ImageFailure) -> None:
+    writer = BackgroundWriter()
+
+    def write(prediction: Prediction) -> None:
+        exporting = time.perf_counter()
+        export(prediction, target, export_format, names[prediction.sources[0]])
+        report.add_prediction(prediction, time.perf_counter() - exporting)
+        on_progress()
+
+    def note(failure: ImageFailure) -> None:
         report.add_failure(failure)
         on_progress()
 
-    predictions = model.stream(paths, on_failure=on_failure, **options)  # refuses misuse: no run, so no report
+    # Failures go through the writer to be told in their order, and so that one thread alone fills the report.
+    # Called before anything is written: misuse, which it refuses, leaves no report.
+    predictions = model.stream(paths, on_failure=lambda one: writer.put(partial(note, one)), **options)
     model.input_processor.warm_up()
+    with _reported(report, report_file), writer:
+        for prediction in predictions:
+            writer.put(partial(write, prediction))
+    return report
+
+
+@contextmanager
+def _reported(report: RunReport, file: Path | None) -> Iterator[None]:
+    """Time the block, note what ends it early, and write the report at its end."""
     began = time.perf_counter()
     try:
-        for prediction in predictions:
-            exporting = time.perf_counter()
-            export(prediction, target, export_format, names[prediction.sources[0]])
-            report.add_prediction(prediction, time.perf_counter() - exporting)
-            on_progress()
-    except BaseException as error:  # Ctrl-C too is told in the report
+        yield
+    except BaseException as error:  # Ctrl-C too
         report.stopped_by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error)
         raise
     finally:
         report.wall_seconds = time.perf_counter() - began
-        if report_file is not None:
-            _write_at_the_end(report, report_file)
-    return report
+        try:
+            if file is not None:
+                report.write(file)
+        except ExportError as error:
+            if report.stopped_by is None:
+                raise
+            logger.warning("no report: %s", error)  # what stopped the run is the error to tell
 
 
 def _is_done(export_dir: Path, export_format: str, name: str) -> bool:
@@ -232,20 +255,11 @@ def _remove_leftovers(export_dir: Path, export_format: str) -> None:
     """Remove what a killed run had begun to write."""
     folders = {file.parent for file in result_files(export_dir, export_format, "any")}
     for folder in (export_dir, *sorted(folders)):
-        with suppress(OSError):  # no such folder yet; what cannot be removed does no harm
-            for entry in os.scandir(folder):
+        # There may be no such folder yet; what cannot be removed does no harm.
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
                 if _ASIDE.fullmatch(entry.name):
                     os.unlink(entry)
-
-
-def _write_at_the_end(report: RunReport, path: Path) -> None:
-    """Write the report; where an error ends the run, that one is raised, not one about the report."""
-    try:
-        report.write(path)
-    except ExportError as error:
-        if report.stopped_by is None:
-            raise
-        logger.warning("no report: %s", error)
 
 
 def run_scene(
