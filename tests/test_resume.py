@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -276,3 +281,95 @@ def test_ctrl_c_writes_what_was_computed_and_reports(seeded_small, paths, tmp_pa
     assert files_in(tmp_path / "out").keys() == {"npz/a.npz", "npz/b.png.npz", "report.json"}
     report = json.loads(at.read_text())
     assert (report["images"], report["stopped_by"]) == (2, "Ctrl-C")
+
+
+# The command, stopped and killed
+
+PICTURES = 12
+
+
+@pytest.fixture
+def start(small_checkpoint, tmp_path):
+    """Starts `da3 images --resume` over twelve pictures in two folders, as a process of its own."""
+    for index, picture in enumerate(seeded_images_uint8(PICTURES, 42, 56, seed=3)):
+        path = tmp_path / "photos" / f"{index % 2}" / f"{index // 2}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
+    line = [command, "images", tmp_path / "photos", "--recursive", "--resume", "--json", "--device", "cpu"]
+    line += ["--model-dir", small_checkpoint, "--process-res", "98", "--export-format", FORMATS]
+    line += ["--export-dir", tmp_path / "out"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    started: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(list(map(str, line)), stdout=pipe, stderr=pipe, text=True, env=env))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def results_in(out: Path) -> dict[str, int]:
+    """The files that have their names, and when each was written."""
+    found = files_in(out) if out.is_dir() else {}
+    return {name: at for name, at in found.items() if "/." not in name and name != "report.json"}
+
+
+def whole_pictures(files: Collection[str]) -> set[str]:
+    """The pictures of which every file is there."""
+    of_kind = [{Path(name).stem for name in files if name.startswith(f"{kind}/")} for kind in FORMATS.split("-")]
+    return set.intersection(*of_kind)
+
+
+def read_to_the_end(path: Path) -> None:
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            assert all(np.isfinite(file[key]).all() for key in file)
+    else:
+        with Image.open(path) as picture:
+            picture.load()
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_whole_with_nothing_lost_or_doubled(start, tmp_path, kills):
+    out, moments = tmp_path / "out", random.Random(kills)
+    for _ in range(kills):
+        process = start()
+        enough = len(results_in(out)) + moments.randint(1, 40 // kills)
+        wait_until(lambda: len(results_in(out)) >= enough or process.poll() is not None)  # noqa: B023
+        time.sleep(moments.uniform(0, 0.01))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    before = results_in(out)
+    process = start()
+    printed, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    report = json.loads(printed)
+    assert report["images"] + report["skipped"] == PICTURES
+    assert json.loads((out / "report.json").read_text()) == report
+    after = results_in(out)
+    assert files_in(out).keys() == {*after, "report.json"}  # nothing half written is left
+    assert (len(after), len(whole_pictures(after))) == (4 * PICTURES, PICTURES)
+    for name in after:
+        read_to_the_end(out / name)
+    kept = {name for name, at in before.items() if after[name] == at}
+    assert kept >= {name for name in before if Path(name).stem in whole_pictures(before)}
+    assert report["skipped"] == len(whole_pictures(before)) == len(whole_pictures(kept))
+
+
+def test_ctrl_c_ends_the_command_with_one_line_whole_files_and_a_report(start, tmp_path):
+    out, process = tmp_path / "out", start()
+    wait_until(lambda: results_in(out) or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate()
+    assert (process.returncode, printed, errors) == (130, "", "stopped; what was written is whole\n")
+    report, results = json.loads((out / "report.json").read_text()), results_in(out)
+    assert report["stopped_by"] == "Ctrl-C"
+    assert 0 < report["images"] == len(whole_pictures(results)) < PICTURES
+    assert files_in(out).keys() == {*results, "report.json"}
+    assert len(results) == 4 * report["images"]

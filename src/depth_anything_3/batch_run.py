@@ -196,8 +196,8 @@ def run_images(
     if resume:
         _remove_leftovers(target, export_format)
         paths = [path for path in paths if not _is_done(target, export_format, names[str(path)])]
-        report.skipped = len(names) - len(paths)
-    for _ in range(report.skipped):
+    for _ in range(len(names) - len(paths)):
+        report.skipped += 1
         on_progress()
 
     writer = BackgroundWriter()

@@ -48,6 +48,8 @@ class BackgroundWriter:
             self._room.release()
 
     def __enter__(self) -> BackgroundWriter:
+        # Begun before there is work: an executor that Ctrl-C meets while it starts its thread would not wait for it.
+        self._thread.submit(int).result()
         return self
 
     def __exit__(self, _kind: object, left_by: BaseException | None, _traceback: object) -> None:
