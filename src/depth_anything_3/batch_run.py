@@ -190,7 +190,7 @@ def run_images(
         ExportError: a file cannot be written; nothing after it is.
     """
     parse_formats(export_format)
-    target, report = Path(export_dir), RunReport.of(model, export_dir)
+    target, report, writer = Path(export_dir), RunReport.of(model, export_dir), BackgroundWriter()
     # Of the whole list, so that a picture's name does not depend on which others are skipped.
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
     if resume:
@@ -199,8 +199,6 @@ def run_images(
     for _ in range(len(names) - len(paths)):
         report.skipped += 1
         on_progress()
-
-    writer = BackgroundWriter()
 
     def write(prediction: Prediction) -> None:
         exporting = time.perf_counter()
