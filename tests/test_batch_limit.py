@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_anything_3.batch_limit import BatchLimit
+from depth_anything_3.batch_limit import BatchLimit, parse_batch_size
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.synthetic import photo
 
@@ -102,6 +102,11 @@ def test_batch_inference_is_a_stream_as_a_list_and_tells_how_far_it_is(seeded_sm
     told.clear()
     seeded_small.batch_inference(iter(photos[:1]), progress_callback=lambda *one: told.append(one), **SMALL)
     assert told == [(1, None)]
+
+
+@pytest.mark.parametrize(("text", "parsed"), [("3", 3), ("auto", "auto"), ("all", 12)])
+def test_batch_sizes_on_a_command_line(text, parsed):
+    assert parse_batch_size(text, 12) == parsed
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 
-__all__ = ["BatchLimit"]
+__all__ = ["BatchLimit", "parse_batch_size"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,3 +89,19 @@ class BatchLimit:
         with self._lock:
             self._failed[size] = self._known[size] = max(1, count // 2)
         logger.warning("out of memory for %d pictures of %dx%d: from now on %d", count, size[1], size[0], count // 2)
+
+
+def parse_batch_size(text: str, count: int) -> int | str:
+    """A batch size as it is written on a command line: a number, "auto", or "all" of `count` pictures.
+
+    Raises:
+        InvalidInputError: it is none of these.
+    """
+    if text == "all":
+        return max(1, count)
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInputError(f"batch_size={text!r}: give a whole number, 1 or more, 'auto' or 'all'") from None

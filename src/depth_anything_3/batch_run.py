@@ -16,6 +16,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from depth_anything_3.batch_limit import BatchLimit
 from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError
 from depth_anything_3.export import export, parse_formats, result_files
 from depth_anything_3.export.background import BackgroundWriter
@@ -140,18 +141,23 @@ def check_options(
     strategy: str = Strategy.AUTO.value,
     fidelity: str = Fidelity.EXACT.value,
     on_error: str = OnError.RAISE.value,
+    batch_size: int | str = 1,
+    max_batch_size: int = 1,
+    target_memory_utilization: float = 1.0,
     **options: Any,  # Any: the other options of BatchProcessor.batches
 ) -> None:
     """Refuse options of the input pipeline that are not accepted, before anything is read or loaded.
 
     Args:
         device: of the network.
-        strategy, fidelity, on_error, options: as for `DepthAnything3.stream`.
+        strategy, fidelity, on_error, batch_size, max_batch_size, target_memory_utilization, options: as for
+            `DepthAnything3.stream`.
 
     Raises:
         InvalidInputError: an option is not accepted.
     """
     OnError(on_error)
+    BatchLimit(batch_size, device, most=max_batch_size, utilization=target_memory_utilization)
     request = Request.of(strategy, fidelity)
     if request.strategy not in (Strategy.AUTO, Strategy.CPU):
         check_strategy(Capabilities() if device.type == "cpu" else find_capabilities(device), request)

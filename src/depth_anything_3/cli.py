@@ -53,7 +53,12 @@ _RayPose = Annotated[
     bool, typer.Option("--use-ray-pose", help="Cameras from the ray map, not the camera decoder; slower.")
 ]
 _RefView = Annotated[str, typer.Option(help="With --scene: saddle_balanced, saddle_sim_range, first, middle.")]
-_BatchSize = Annotated[int, typer.Option(help="Most images of one size computed together.")]
+_BatchSize = Annotated[
+    str,
+    typer.Option(help="Most images of one size computed together: a number, all, or auto (what GPU memory holds)."),
+]
+_MaxBatchSize = Annotated[int, typer.Option(help="Most that --batch-size auto takes.")]
+_MemoryShare = Annotated[float, typer.Option(help="Share of the free memory that --batch-size auto fills.")]
 _Workers = Annotated[int, typer.Option(help="Images decoded and resampled at a time.")]
 _OnError = Annotated[str, typer.Option(help="skip: go on without an image that cannot be read; raise: stop.")]
 _Extensions = Annotated[str, typer.Option(help="Which files of a folder or pattern are taken.")]
@@ -91,7 +96,9 @@ def images(
     process_res_method: _Method = "upper_bound_resize",
     use_ray_pose: _RayPose = False,
     ref_view_strategy: _RefView = "saddle_balanced",
-    batch_size: _BatchSize = 1,
+    batch_size: _BatchSize = "auto",
+    max_batch_size: _MaxBatchSize = 64,
+    target_memory_utilization: _MemoryShare = 0.85,
     num_workers: _Workers = 8,
     on_error: _OnError = "skip",
     recursive: _Recursive = False,
@@ -105,6 +112,7 @@ def images(
 ) -> None:
     """Write depth for images, each on its own, or with --scene for all as views of one scene."""
     from depth_anything_3.api import choose_device
+    from depth_anything_3.batch_limit import parse_batch_size
     from depth_anything_3.batch_run import check_options, run_images, run_scene
     from depth_anything_3.export import ExportFormat, parse_formats
     from depth_anything_3.find_images import find_images
@@ -119,7 +127,12 @@ def images(
         "fidelity": fidelity,
     }
     parse_formats(export_format)  # misuse is told before weights are loaded
-    check_options(choose_device(device), **options)
+    batches: dict[str, Any] = {
+        "batch_size": parse_batch_size(batch_size, 1),
+        "max_batch_size": max_batch_size,
+        "target_memory_utilization": target_memory_utilization,
+    }
+    check_options(choose_device(device), **batches, **options)
     results = [export_dir / one.value for one in ExportFormat]  # which may lie inside the folder of images
     paths = find_images(sources, image_extensions, recursive=recursive, leave_out=results)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
@@ -133,13 +146,17 @@ def images(
         with stderr.status(f"depth of {len(paths)} view(s)"):
             report = run_scene(model, paths, export_dir, export_format, ref_view_strategy=ref_view_strategy, **options)
     else:
+        options |= batches | {"batch_size": parse_batch_size(batch_size, len(paths))}
+        report_file = export_dir / "report.json"
         with _progress(len(paths)) as advance:
             report = run_images(
-                *(model, paths, export_dir, export_format),
+                model,
+                paths,
+                export_dir,
+                export_format,
                 resume=resume,
-                report_file=export_dir / "report.json",
+                report_file=report_file,
                 on_progress=advance,
-                batch_size=batch_size,
                 **options,
             )
     _finish(report, as_json)
