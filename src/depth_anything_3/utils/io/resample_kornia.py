@@ -11,20 +11,16 @@ from collections.abc import Sequence
 import kornia
 import torch
 
-from depth_anything_3.utils.io.normalize import MEAN, STD
+from depth_anything_3.utils.io.resample_torch import TorchNormalizer
 from depth_anything_3.utils.io.resize_plan import Interpolation, Orientation, ResizePlan
 
 __all__ = ["KorniaResampler"]
 
 
-class KorniaResampler:
+class KorniaResampler(TorchNormalizer):
     """The naive baseline: the whole picture as float, turned, resized step by step, cropped."""
 
     name = "kornia"
-
-    def __init__(self, device: torch.device) -> None:
-        self._mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-        self._std = torch.tensor(STD, device=device).view(3, 1, 1)
 
     def __call__(
         self,
@@ -46,14 +42,6 @@ class KorniaResampler:
             pixels[slot] = levels.to(torch.uint8)
             if normalized is not None:
                 normalized[slot] = self._normalize(levels)
-
-    def normalize(self, pixels: torch.Tensor, slots: Sequence[int], normalized: torch.Tensor) -> None:
-        """As `DeviceResampler` says."""
-        for slot in slots:
-            normalized[slot] = self._normalize(pixels[slot].to(torch.float32))
-
-    def _normalize(self, levels: torch.Tensor) -> torch.Tensor:
-        return (levels / 255.0 - self._mean) / self._std
 
 
 def _turned(picture: torch.Tensor, turn: Orientation) -> torch.Tensor:

@@ -18,7 +18,7 @@ from depth_anything_3.utils.io.banded_operator import BandedOperator, ResamplePa
 from depth_anything_3.utils.io.normalize import MEAN, STD
 from depth_anything_3.utils.io.resize_plan import ResizePlan
 
-__all__ = ["TorchResampler"]
+__all__ = ["TorchNormalizer", "TorchResampler"]
 
 _BAND = 64  # result rows or columns a product: a matrix over all of a 4K picture would be 30 times larger, mostly zeros
 _KEPT_PLANS = 64
@@ -77,16 +77,31 @@ def _bands(operator: BandedOperator, device: torch.device) -> list[_Band]:
     return bands
 
 
-class TorchResampler:
+class TorchNormalizer:
+    """Normalises by the formula, with torch alone."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
+        self._std = torch.tensor(STD, device=device).view(3, 1, 1)
+
+    def normalize(self, pixels: torch.Tensor, slots: Sequence[int], normalized: torch.Tensor) -> None:
+        """As `DeviceResampler` says."""
+        for slot in slots:
+            normalized[slot] = self._normalize(pixels[slot].to(torch.float32))
+
+    def _normalize(self, levels: torch.Tensor) -> torch.Tensor:
+        return (levels / 255.0 - self._mean) / self._std
+
+
+class TorchResampler(TorchNormalizer):
     """Exact resampling with torch alone; within 1 level of the CPU kernel."""
 
     name = "torch"
 
     def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
         self._device = device
         self._plans: OrderedDict[ResizePlan, tuple[_MatrixPass, ...]] = OrderedDict()
-        self._mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-        self._std = torch.tensor(STD, device=device).view(3, 1, 1)
 
     def __call__(
         self,
@@ -105,14 +120,6 @@ class TorchResampler:
             pixels[slot] = result.to(torch.uint8)
             if normalized is not None:
                 normalized[slot] = self._normalize(result)
-
-    def normalize(self, pixels: torch.Tensor, slots: Sequence[int], normalized: torch.Tensor) -> None:
-        """As `DeviceResampler` says."""
-        for slot in slots:
-            normalized[slot] = self._normalize(pixels[slot].to(torch.float32))
-
-    def _normalize(self, levels: torch.Tensor) -> torch.Tensor:
-        return (levels / 255.0 - self._mean) / self._std
 
     def _passes(self, plan: ResizePlan) -> tuple[_MatrixPass, ...]:
         if plan not in self._plans:

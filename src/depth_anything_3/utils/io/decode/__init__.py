@@ -5,8 +5,6 @@ Every backend here reconstructs JPEG chroma as libjpeg does, so all are exact: t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,9 +13,6 @@ from depth_anything_3.utils.io.decode import opencv, pillow
 from depth_anything_3.utils.io.header import Buffer, ImageHeader
 
 __all__ = ["decode"]
-
-Backend = Callable[[Buffer, ImageHeader], "npt.NDArray[np.uint8] | None"]
-"""Pixels as stored, (H, W, 3) uint8 RGB; None if this backend cannot read them."""
 
 
 def decode(data: Buffer, header: ImageHeader, label: str, *, reduced_by: int = 1) -> npt.NDArray[np.uint8]:
