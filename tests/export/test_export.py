@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError
+from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import export, parse_formats
 from depth_anything_3.export.depth_vis import colorize_depth
 from depth_anything_3.prediction import Prediction
+from full_disk import full_disk
 
 VIEWS, HEIGHT, WIDTH = 2, 28, 42
 
@@ -80,11 +81,6 @@ def test_any_name_the_file_system_takes_is_written(photo, tmp_path, name):
 def test_an_unknown_format_is_quoted_beside_the_known_ones(formats, quoted):
     with pytest.raises(InvalidInputError, match=f"{quoted} is unknown; .*mini_npz, npz, depth_png, depth_vis"):
         parse_formats(formats)
-
-
-def test_a_format_of_upstream_that_is_not_here_yet_is_told_as_such():
-    with pytest.raises(UnsupportedError, match="'glb' is not in this version; there are: mini_npz"):
-        parse_formats("npz-glb")
 
 
 def test_a_format_named_twice_is_written_once(photo, tmp_path):
@@ -249,3 +245,10 @@ def test_a_folder_of_the_results_name_is_left_alone(photo, tmp_path):
     with pytest.raises(ExportError, match=r"a\.npz: cannot be written \(Is a directory\)"):
         export(photo, tmp_path, "npz", "a")
     assert [path.name for path in (tmp_path / "npz").iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("formats", ["npz", "mini_npz", "depth_png", "depth_vis"])
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(photo, tmp_path, formats):
+    with full_disk(200), pytest.raises(ExportError, match="cannot be written"):
+        export(photo, tmp_path, formats, "a")
+    assert list((tmp_path / formats).iterdir()) == []

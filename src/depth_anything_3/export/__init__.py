@@ -1,67 +1,79 @@
-"""A `Prediction` in, files out. One file a format; names are joined with '-', as upstream does."""
+"""A `Prediction` in, files out, and back. One file a format; names are joined with '-', as upstream does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 
-from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.export import depth_png, depth_vis, npz
+from depth_anything_3.export import (
+    colmap,
+    depth_png,
+    depth_vis,
+    exr,
+    feat_vis,
+    glb,
+    gs_ply,
+    gs_video,
+    npz,
+    ply,
+    tiff,
+)
+from depth_anything_3.export.formats import ExportFormat, parse_formats
+from depth_anything_3.export.load import load_prediction
+from depth_anything_3.export.options import ColmapOptions, ExportOptions, FormatOptions
+from depth_anything_3.export.requirements import Contents, check_formats
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["ExportFormat", "export", "parse_formats", "result_files"]
+__all__ = [
+    "Contents",
+    "ExportFormat",
+    "ExportOptions",
+    "check_formats",
+    "export",
+    "load_prediction",
+    "parse_formats",
+    "result_files",
+]
 
-
-class ExportFormat(str, Enum):
-    """What can be written."""
-
-    MINI_NPZ = "mini_npz"
-    NPZ = "npz"
-    DEPTH_PNG = "depth_png"
-    DEPTH_VIS = "depth_vis"
-
-
-_WRITERS: dict[ExportFormat, Callable[[Prediction, Path, str | None], list[Path]]] = {
+# Each takes the prediction, the folder and the name; those that have options, these too.
+_WRITERS: dict[ExportFormat, Callable[..., list[Path]]] = {
     ExportFormat.MINI_NPZ: npz.write_mini,
     ExportFormat.NPZ: npz.write,
     ExportFormat.DEPTH_PNG: depth_png.write,
     ExportFormat.DEPTH_VIS: depth_vis.write,
+    ExportFormat.TIFF: tiff.write,
+    ExportFormat.EXR: exr.write,
+    ExportFormat.FEAT_VIS: feat_vis.write,
+    ExportFormat.PLY: ply.write,
+    ExportFormat.GLB: glb.write,
+    ExportFormat.COLMAP: colmap.write,
+    ExportFormat.GS_PLY: gs_ply.write,
+    ExportFormat.GS_VIDEO: gs_video.write,
 }
 
 _SUFFIXES: dict[ExportFormat, str] = {
-    ExportFormat.MINI_NPZ: ".npz",
-    ExportFormat.NPZ: ".npz",
-    ExportFormat.DEPTH_PNG: ".png",
-    ExportFormat.DEPTH_VIS: ".jpg",
+    ExportFormat.MINI_NPZ: "npz",
+    ExportFormat.NPZ: "npz",
+    ExportFormat.DEPTH_PNG: "png",
+    ExportFormat.DEPTH_VIS: "jpg",
+    ExportFormat.TIFF: "tiff",
+    ExportFormat.EXR: "exr",
+    ExportFormat.FEAT_VIS: "jpg",
+    ExportFormat.PLY: "ply",
+    ExportFormat.GLB: "glb",
+    ExportFormat.GS_PLY: "ply",
+    ExportFormat.GS_VIDEO: "mp4",
 }
 
-_UPSTREAM_ONLY = ("glb", "colmap", "feat_vis", "gs_ply", "gs_video")
 
-
-def parse_formats(names: str) -> tuple[ExportFormat, ...]:
-    """The formats in a string such as "npz-depth_vis".
-
-    Raises:
-        InvalidInputError: a name is unknown.
-        UnsupportedError: it is one of upstream's that this version does not write.
-    """
-    known = {one.value: one for one in ExportFormat}
-    parts = [part for part in names.split("-") if part]
-    unknown = [part for part in parts if part not in known]
-    later = [part for part in unknown if part in _UPSTREAM_ONLY]
-    if later:
-        raise UnsupportedError(f"export format {later[0]!r} is not in this version; there are: {', '.join(known)}")
-    if unknown or not parts:
-        raise InvalidInputError(
-            f"export format {unknown[0] if unknown else names!r} is unknown; "
-            f"join some of these with '-': {', '.join(known)}"
-        )
-    return tuple(dict.fromkeys(known[part] for part in parts))
-
-
-def export(prediction: Prediction, export_dir: Path, formats: str, name: str | None = None) -> list[Path]:
-    """Write a prediction in each format.
+def export(
+    prediction: Prediction,
+    export_dir: Path,
+    formats: str,
+    name: str | None = None,
+    options: ExportOptions | None = None,
+) -> list[Path]:
+    """Write a prediction in each format. It is not changed.
 
     Args:
         prediction: what to write.
@@ -69,24 +81,37 @@ def export(prediction: Prediction, export_dir: Path, formats: str, name: str | N
         formats: names joined with '-'.
         name: of an independent image, used as its files' name (`depth_png/NAME.png`). Without it the prediction is
             a scene and its views are numbered, in upstream's folders (`depth_vis/0000.jpg`, `exports/npz/results.npz`).
+        options: how; None takes the defaults.
 
     Returns:
         The files written.
 
     Raises:
-        InvalidInputError: a format is unknown, or the prediction lacks what it needs.
+        InvalidInputError: a format or option is unknown, or the prediction lacks what a format needs. Nothing is
+            written then.
         ExportError: a file cannot be written.
     """
+    options = ExportOptions() if options is None else options
     written: list[Path] = []
-    for one in parse_formats(formats):
-        written += _WRITERS[one](prediction, export_dir, name)
-    return written
+    for one in check_formats(formats, Contents.of(prediction), options):
+        chosen = options.of(one)
+        extra = () if type(chosen) is FormatOptions else (chosen,)
+        written += _WRITERS[one](prediction, export_dir, name, *extra)
+    return list(dict.fromkeys(written))  # glb writes depth_vis, which may have been asked for too
 
 
-def result_files(export_dir: Path, formats: str, name: str) -> list[Path]:
+def result_files(export_dir: Path, formats: str, name: str, options: ExportOptions | None = None) -> list[Path]:
     """The files that `export` writes for one independent image of this name.
 
     Raises:
-        InvalidInputError: a format is unknown.
+        InvalidInputError: a format or option is unknown.
     """
-    return [export_dir / one.value / f"{name}{_SUFFIXES[one]}" for one in parse_formats(formats)]
+    options = ExportOptions() if options is None else options
+    files: list[Path] = []
+    for one in parse_formats(formats):
+        chosen = options.of(one)
+        if isinstance(chosen, ColmapOptions):
+            files += [export_dir / "colmap" / name / file for file in colmap.file_names(chosen)]
+        else:
+            files.append(export_dir / one.value / f"{name}.{_SUFFIXES[one]}")
+    return files

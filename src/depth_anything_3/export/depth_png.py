@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from depth_anything_3.export.view_names import view_names
-from depth_anything_3.files import whole_file
+from depth_anything_3.export.picture_file import write_picture
+from depth_anything_3.export.view_names import depth_unit, view_names
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["write"]
@@ -31,9 +30,6 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
         values[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _LARGEST)
         info = PngInfo()
         info.add_text("depth_scale", repr(scale))
-        info.add_text("depth_unit", "metre" if prediction.is_metric else "relative")
-        path = export_dir / "depth_png" / f"{view}.png"
-        with whole_file(path) as aside:
-            Image.fromarray(values).save(aside, pnginfo=info)
-        paths.append(path)
+        info.add_text("depth_unit", depth_unit(prediction))
+        paths.append(write_picture(export_dir / "depth_png" / f"{view}.png", values, "PNG", pnginfo=info))
     return paths

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.picture_file import write_jpeg
 from depth_anything_3.export.view_names import view_names
-from depth_anything_3.files import whole_file
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["colorize_depth", "write"]
+__all__ = ["colorize_depth", "spectral_table", "write"]
 
 # Spectral, 11 classes, of ColorBrewer (Cynthia Brewer): near is red, far is blue.
 _SPECTRAL = (
@@ -31,7 +29,6 @@ _SPECTRAL = (
 )
 _LEVELS = 256
 _FEW = 10  # with no more known depths than this, the range is not measured
-_QUALITY = 95
 
 
 def colorize_depth(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -51,10 +48,11 @@ def colorize_depth(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
         low, high = low - 1e-6, high + 1e-6
     nearness = np.clip((value - low) / (high - low), 0.0, 1.0)
     index = np.minimum((_LEVELS * (1.0 - nearness)).astype(np.int64), _LEVELS - 1)
-    return _colour_table()[index]
+    return spectral_table()[index]
 
 
-def _colour_table() -> npt.NDArray[np.uint8]:
+def spectral_table() -> npt.NDArray[np.uint8]:
+    """The colour map, (256, 3) uint8 RGB; from red (near) to blue (far)."""
     anchors = np.array(_SPECTRAL, np.float64) / 255.0
     at = np.linspace(0.0, 1.0, len(anchors))
     levels = np.linspace(0.0, 1.0, _LEVELS)
@@ -66,15 +64,11 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
     """One JPEG a view: picture left, depth right.
 
     Raises:
-        InvalidInputError: the prediction has no pictures.
+        ExportError: a file cannot be written.
     """
-    if prediction.processed_images is None:
-        raise InvalidInputError("depth_vis needs the pictures, but prediction.processed_images is None")
+    assert prediction.processed_images is not None
     paths = []
     names = view_names(prediction, name)
     for image, depth, view in zip(prediction.processed_images, prediction.depth, names, strict=True):
-        path = export_dir / "depth_vis" / f"{view}.jpg"
-        with whole_file(path) as aside:
-            Image.fromarray(np.hstack([image, colorize_depth(depth)])).save(aside, quality=_QUALITY)
-        paths.append(path)
+        paths.append(write_jpeg(export_dir / "depth_vis" / f"{view}.jpg", np.hstack([image, colorize_depth(depth)])))
     return paths

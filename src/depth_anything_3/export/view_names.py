@@ -1,10 +1,10 @@
-"""How the views of a prediction are called in files."""
+"""How the views of a prediction, and the unit of its depth, are called in files."""
 
 from __future__ import annotations
 
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["view_names"]
+__all__ = ["depth_unit", "view_names"]
 
 
 def view_names(prediction: Prediction, name: str | None) -> list[str]:
@@ -13,3 +13,8 @@ def view_names(prediction: Prediction, name: str | None) -> list[str]:
     if name is None:
         return [f"{view:04d}" for view in range(count)]
     return [name] if count == 1 else [f"{name}_{view:04d}" for view in range(count)]
+
+
+def depth_unit(prediction: Prediction) -> str:
+    """What files say of the unit of depth: "metre" or "relative"."""
+    return "metre" if prediction.is_metric else "relative"

@@ -1,0 +1,154 @@
+"""A prediction in, the points of its surest pixels out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.prediction import Prediction
+
+__all__ = ["PointCloud", "confidence_threshold", "gather_points", "homogeneous", "unproject"]
+
+FloatArray = npt.NDArray[np.floating]
+
+_LEAST_CONFIDENCE = 1.05
+_ENSURED_PERCENTILE = 90.0
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PointCloud:
+    """Points in the world of the extrinsics, view by view and row by row.
+
+    Attributes:
+        points: (M, 3) float64, in the unit of depth.
+        colors: (M, 3) uint8 RGB; None without pictures.
+        pixels: (M, 2) int64, column and row of each point's pixel.
+        counts: (N,) int64, how many points each view has.
+    """
+
+    points: npt.NDArray[np.float64]
+    colors: npt.NDArray[np.uint8] | None
+    pixels: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+
+
+def confidence_threshold(
+    conf: FloatArray,
+    percentile: float,
+    *,
+    least: float = _LEAST_CONFIDENCE,
+    ensured_percentile: float = _ENSURED_PERCENTILE,
+) -> float:
+    """The confidence from which on points are shown: a percentile, at least `least`, but so that points remain.
+
+    Args:
+        conf: of any shape; what is not finite is left out.
+        percentile: 0 to 100.
+        least: the threshold is no lower,
+        ensured_percentile: unless this percentile is.
+    """
+    known = conf[np.isfinite(conf)]
+    if not known.size:
+        return least
+    low, high = np.percentile(known, (percentile, ensured_percentile), overwrite_input=True)
+    return float(min(max(least, low), high))
+
+
+def homogeneous(extrinsics: FloatArray) -> npt.NDArray[np.float64]:
+    """(N, 3, 4) or (N, 4, 4) poses as (N, 4, 4) float64."""
+    poses = np.tile(np.eye(4), (len(extrinsics), 1, 1))
+    poses[:, :3] = extrinsics[:, :3]
+    return poses
+
+
+def unproject(
+    pixels: FloatArray | npt.NDArray[np.int64], depth: FloatArray, intrinsics: FloatArray, world_to_camera: FloatArray
+) -> npt.NDArray[np.float64]:
+    """World points of pixels: `X = w2c^-1 [K^-1 (u, v, 1) depth]`.
+
+    As in the authors' exports, pixel (u, v) stands for its corner nearest the image's origin and not for its centre.
+
+    Args:
+        pixels: (M, 2) column and row.
+        depth: (M,) along the optical axis.
+        intrinsics: (3, 3).
+        world_to_camera: (4, 4).
+
+    Returns:
+        (M, 3) float64.
+
+    Raises:
+        InvalidInputError: a matrix has no inverse.
+    """
+    try:
+        to_ray = np.linalg.inv(np.asarray(intrinsics, np.float64))
+        to_world = np.linalg.inv(np.asarray(world_to_camera, np.float64))
+    except np.linalg.LinAlgError:
+        raise InvalidInputError(
+            "a camera's intrinsics or extrinsics have no inverse; give a focal length > 0"
+        ) from None
+    rays = pixels @ to_ray[:, :2].T + to_ray[:, 2]
+    rays *= np.asarray(depth, np.float64)[:, None]
+    world: npt.NDArray[np.float64] = rays @ to_world[:3, :3].T + to_world[:3, 3]
+    return world
+
+
+def gather_points(
+    prediction: Prediction, conf: FloatArray | None, threshold: float, most: int | None, seed: int = _SEED
+) -> PointCloud:
+    """Points of the pixels whose depth is finite and above 0, which are no sky, and sure enough.
+
+    Memory beyond the prediction is that of one view and of the points; where they are thinned out, also of the numbers
+    of all candidates, in the worst case (fewer than 50 times `most`) 400 bytes a point.
+
+    Args:
+        prediction: with intrinsics; without extrinsics the camera is the world. Views whose camera is not known
+            (not finite) give no points.
+        conf: (N, H, W) confidence; None takes every pixel.
+        threshold: least confidence.
+        most: more points are thinned out at random, every subset being as likely; None keeps all.
+        seed: of the random choice.
+    """
+    assert prediction.intrinsics is not None
+    intrinsics, views = prediction.intrinsics, len(prediction.depth)
+    cameras = np.tile(np.eye(4), (views, 1, 1)) if prediction.extrinsics is None else homogeneous(prediction.extrinsics)
+    known = np.asarray(np.isfinite(cameras).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2)))
+
+    def candidates(view: int) -> npt.NDArray[np.int64]:
+        depth = prediction.depth[view]
+        kept: npt.NDArray[np.bool_] = np.isfinite(depth) & (depth > 0) & known[view]
+        if conf is not None:
+            kept &= conf[view] >= threshold
+        if prediction.sky is not None:
+            kept &= ~prediction.sky[view]
+        return np.flatnonzero(kept)
+
+    ends = np.cumsum([len(candidates(view)) for view in range(views)])
+    chosen = None
+    if most is not None and ends[-1] > most:
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.choice(int(ends[-1]), most, replace=False, shuffle=False))
+    width = prediction.depth.shape[2]
+    pixels, points, colors = [], [], []
+    for view in range(views):
+        at = candidates(view)
+        if chosen is not None:
+            start = ends[view] - len(at)
+            first, last = np.searchsorted(chosen, (start, ends[view]))
+            at = at[chosen[first:last] - start]
+        pixels.append(np.stack([at % width, at // width], axis=1))
+        if not len(at):
+            continue  # and perhaps no camera
+        points.append(unproject(pixels[-1], prediction.depth[view].reshape(-1)[at], intrinsics[view], cameras[view]))
+        if prediction.processed_images is not None:
+            colors.append(prediction.processed_images[view].reshape(-1, 3)[at])
+    return PointCloud(
+        np.concatenate(points) if points else np.empty((0, 3)),
+        None if prediction.processed_images is None else np.concatenate(colors or [np.empty((0, 3), np.uint8)]),
+        np.concatenate(pixels),
+        np.array([len(one) for one in pixels], np.int64),
+    )

@@ -1,0 +1,168 @@
+"""What cannot be written is refused before anything is computed, with what can be done instead."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+
+import pytest
+
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export import Contents, ExportFormat, ExportOptions, check_formats, export, result_files
+from depth_anything_3.export.options import GlbOptions, GsVideoOptions, TrjMode, VisDepth
+
+ANY_VIEW = Contents(model="da3-base")
+MONO = Contents(model="da3mono-large", poses=False, intrinsics=False)
+GIANT = Contents(model="da3-giant", gaussians=True, features=True)
+
+
+@pytest.fixture(autouse=True)
+def everything_installed(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: find("json") if name == "gsplat" else find(name))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+
+
+def test_everything_can_be_written_where_everything_is_there():
+    every = "-".join(one.value for one in ExportFormat)
+    assert check_formats(every, GIANT) == tuple(ExportFormat)
+
+
+@pytest.mark.parametrize(
+    ("formats", "contents", "told"),
+    [
+        pytest.param(
+            "glb", MONO, "glb needs camera poses, which da3mono-large has not; take an any-view", id="glb-mono"
+        ),
+        pytest.param("npz-colmap", MONO, "colmap needs camera poses, which da3mono-large has not", id="colmap-mono"),
+        pytest.param("ply", MONO, "ply needs the camera's focal length, .*; give intrinsics", id="ply-mono"),
+        pytest.param(
+            "ply",
+            replace(MONO, intrinsics=True),
+            "ply of several views needs .* compute .* independently",
+            id="ply-scene",
+        ),
+        pytest.param("gs_ply", ANY_VIEW, "gs_ply needs 3D Gaussians, .* infer_gs=True with da3-giant", id="gs_ply"),
+        pytest.param("gs_video", ANY_VIEW, "gs_video needs 3D Gaussians, .*infer_gs=True", id="gs_video"),
+        pytest.param("feat_vis", ANY_VIEW, "feat_vis needs features .* pass export_feat_layers", id="feat_vis"),
+        pytest.param("colmap", replace(ANY_VIEW, paths=False), "colmap needs images that are files", id="no-paths"),
+        pytest.param("colmap", replace(ANY_VIEW, cropped=True), "colmap needs whole pictures.*_resize", id="cropped"),
+        pytest.param("glb", replace(ANY_VIEW, images=False), "glb needs the pictures", id="no-pictures"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_cure(formats, contents, told):
+    with pytest.raises(UnsupportedError, match=told):
+        check_formats(formats, contents)
+
+
+@pytest.mark.parametrize("formats", ["mini_npz-npz-depth_png-depth_vis-tiff-exr", "depth_vis"])
+def test_depth_alone_needs_nothing(formats):
+    check_formats(formats, MONO)
+
+
+def test_a_picture_of_known_focal_length_gives_points_without_poses():
+    check_formats("ply", replace(MONO, intrinsics=True, views=1))
+
+
+@pytest.mark.parametrize(
+    ("formats", "package", "cure"),
+    [
+        ("exr", "OpenEXR", r"depth-anything-3-fast\[exr\]"),
+        ("glb", "trimesh", "pip install trimesh"),
+        ("gs_video", "gsplat", r"depth-anything-3-fast\[gsplat\]"),
+        ("gs_video", "av", r"depth-anything-3-fast\[video\]"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, formats, package, cure):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else find(name))
+    with pytest.raises(UnsupportedError, match=f"needs the package {package}, which is not installed: .*{cure}"):
+        check_formats(formats, GIANT)
+
+
+def test_a_video_of_gaussians_needs_a_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UnsupportedError, match="gs_video needs a CUDA GPU"):
+        check_formats("gs_video", GIANT)
+
+
+def test_a_prediction_that_lacks_something_writes_nothing_at_all(plane_scene, tmp_path):
+    plane_scene.extrinsics = None
+    with pytest.raises(InvalidInputError, match="glb needs camera poses, which this prediction has not"):
+        export(plane_scene, tmp_path, "npz-glb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_have_no_names_for_colmap(plane_scene, tmp_path):
+    plane_scene.sources = ("image 0 (array 300x400x3)", "image 1 (array 300x400x3)")
+    with pytest.raises(InvalidInputError, match="colmap needs images that are files"):
+        export(plane_scene, tmp_path, "colmap")
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        pytest.param({"glb": {"cameras": 1}}, "glb has no option 'cameras'; it has: .*camera_size", id="name"),
+        pytest.param({"obj": {}}, "'obj' is no format; there are: mini_npz, npz", id="format"),
+        pytest.param({"npz": {"level": 9}}, "npz has no option 'level'; it has none", id="none"),
+        pytest.param({"gs_video": {"trj_mode": "loop"}}, "trj_mode='loop' is unknown; choose 'original'", id="mode"),
+        pytest.param({"gs_video": {"chunk_size": 0}}, "chunk_size=0: give a whole number of at least 1", id="chunk"),
+        pytest.param({"gs_ply": {"gs_views_interval": 1.5}}, "gs_views_interval=1.5: give a whole", id="interval"),
+        pytest.param({"glb": {"ensure_thresh_percentile": 101}}, "percentile=101 is a percentile", id="percentile"),
+    ],
+)
+def test_an_option_that_is_not_accepted_is_told_before_computing(given, told):
+    with pytest.raises(InvalidInputError, match=told):
+        check_formats("-".join(one.value for one in ExportFormat), GIANT, ExportOptions(export_kwargs=given))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ExportOptions(conf_thresh_percentile=-1),
+        ExportOptions(num_max_points=0),
+        ExportOptions(feat_vis_fps=0),
+        ExportOptions(render_exts=[[1]]),
+    ],
+)
+def test_a_parameter_that_is_not_accepted_is_told_before_computing(options):
+    with pytest.raises(InvalidInputError, match=r"conf_thresh_percentile|num_max_points|feat_vis_fps|render_exts"):
+        check_formats("-".join(one.value for one in ExportFormat), GIANT, options)
+
+
+def test_named_parameters_win_over_entries_as_upstreams_do(caplog):
+    options = ExportOptions(
+        num_max_points=7,
+        export_kwargs={"glb": {"num_max_points": 5, "camera_size": 0.1}, "gs_video": {"vis_depth": None}},
+    )
+    assert options.of(ExportFormat.GLB) == GlbOptions(num_max_points=7, camera_size=0.1)
+    assert "num_max_points of glb is overruled" in caplog.text
+    assert options.of(ExportFormat.GS_VIDEO) == GsVideoOptions(vis_depth=VisDepth.NONE, trj_mode=TrjMode.EXTEND)
+
+
+def test_an_entry_for_another_format_is_checked_too():
+    with pytest.raises(InvalidInputError, match="gs_ply has no option 'interval'"):
+        check_formats("npz", MONO, ExportOptions(export_kwargs={"gs_ply": {"interval": 2}}))
+
+
+# Where results lie
+
+
+def test_result_files_are_the_files_that_are_written(plane_scene_of, tmp_path):
+    photo = plane_scene_of(1)
+    photo.aux = {"feat_layer_5": photo.depth[..., None].repeat(8, axis=-1)[:, ::14, ::14]}
+    formats = "mini_npz-npz-depth_png-depth_vis-tiff-exr-feat_vis-ply-glb-colmap"
+    for options in (ExportOptions(), ExportOptions(export_kwargs={"colmap": {"text": True}})):
+        written = export(photo, tmp_path, formats, "a.b ü", options)
+        assert result_files(tmp_path, formats, "a.b ü", options) == written
+        assert all(path.stat().st_size for path in written)
+
+
+def test_the_results_of_gaussians_have_names_too(tmp_path):
+    assert result_files(tmp_path, "gs_ply-gs_video", "a") == [
+        tmp_path / "gs_ply" / "a.ply",
+        tmp_path / "gs_video" / "a.mp4",
+    ]
