@@ -155,6 +155,7 @@ def test_result_files_are_the_files_that_are_written(plane_scene_of, tmp_path):
     photo = plane_scene_of(1)
     photo.aux = {"feat_layer_5": photo.depth[..., None].repeat(8, axis=-1)[:, ::14, ::14]}
     formats = "mini_npz-npz-depth_png-depth_vis-tiff-exr-feat_vis-ply-glb-colmap"
+    photo.sources = ("/photos/a.jpg",)
     for options in (ExportOptions(), ExportOptions(export_kwargs={"colmap": {"text": True}})):
         written = export(photo, tmp_path, formats, "a.b ü", options)
         assert result_files(tmp_path, formats, "a.b ü", options) == written

@@ -80,7 +80,7 @@ def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -
         if camera is None:
             raise InvalidInputError(f"{folder}: image {image.name!r} has camera {image.camera}, which is not there")
         norm = math.hypot(*image.pose[:4])
-        if not all(map(math.isfinite, image.pose)) or not norm > 0:
+        if not all(map(math.isfinite, image.pose)) or not 0.5 < norm < 2:  # a quaternion of length 1
             raise InvalidInputError(f"{folder}: image {image.name!r} has no valid pose; the model is damaged")
         extrinsics[number, :3, :3] = quaternion_to_rotation(np.array(image.pose[:4]))
         extrinsics[number, :3, 3] = image.pose[4:]
@@ -160,7 +160,7 @@ def _read_cameras_binary(path: Path) -> dict[int, _Camera]:
     cameras = {}
     with path.open("rb") as file:
         cursor = _Cursor(file, path)
-        for _ in range(cursor.count(48)):
+        for _ in range(cursor.count(40)):
             number, kind, width, height = cursor.take("IiQQ")
             if not 0 <= kind < len(CAMERA_MODELS):
                 raise InvalidInputError(f"{path}: camera model number {kind} is unknown; the file is damaged, or newer")

@@ -39,6 +39,10 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: C
     assert prediction.intrinsics is not None
     assert prediction.processed_images is not None
     scales = _scales(prediction)
+    names = _image_names(prediction.sources)
+    spaced = [one for one in names if options.text and one.split() != [one]]
+    if spaced:
+        raise InvalidInputError(f"colmap: text files hold no names with spaces, such as {spaced[0]!r}; leave out text")
     extrinsics = homogeneous(prediction.extrinsics)
     intrinsics = np.asarray(prediction.intrinsics, np.float64).copy()
     for view, (pose, matrix) in enumerate(zip(extrinsics, intrinsics, strict=True)):
@@ -55,7 +59,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: C
     assert cloud.colors is not None
     # Observations are those of the points, and exact; upstream takes some without a point, and whole pixels.
     observations = np.asarray(cloud.pixels * np.repeat(scales, cloud.counts, axis=0), np.float64)
-    model = SparseModel(_image_names(prediction.sources), extrinsics, intrinsics, prediction.source_hw)
+    model = SparseModel(names, extrinsics, intrinsics, prediction.source_hw)
     points = SparsePoints(cloud.points, cloud.colors, observations, cloud.counts)
     folder = export_dir if name is None else export_dir / "colmap" / name
     return write_sparse_model(folder, model, points, text=options.text)
