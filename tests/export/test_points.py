@@ -144,10 +144,13 @@ def test_nothing_known_is_an_empty_ply(plane_scene, tmp_path):
     assert len(read_ply(path)[0]) == 0
 
 
-def test_a_camera_without_focal_length_is_refused(plane_scene, tmp_path):
+@pytest.mark.parametrize("formats", ["ply", "glb"])
+def test_a_camera_without_focal_length_is_refused(plane_scene, tmp_path, formats):
     plane_scene.intrinsics[1] = 0
+    if formats == "glb":
+        plane_scene.depth[1] = np.nan  # then it only matters for its pyramid
     with pytest.raises(InvalidInputError, match="no inverse; give a focal length"):
-        export(plane_scene, tmp_path, "ply")
+        export(plane_scene, tmp_path, formats)
     assert list(tmp_path.iterdir()) == []
 
 

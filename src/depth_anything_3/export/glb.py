@@ -13,7 +13,7 @@ import numpy.typing as npt
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export import depth_vis
 from depth_anything_3.export.options import GlbOptions
-from depth_anything_3.export.point_cloud import confidence_threshold, gather_points, homogeneous
+from depth_anything_3.export.point_cloud import confidence_threshold, gather_points, homogeneous, inverse
 from depth_anything_3.files import whole_file
 from depth_anything_3.prediction import Prediction
 
@@ -98,8 +98,8 @@ def camera_pyramid(
     """The eight edges (8, 2, 3) of a camera in the world: centre to corners, then round the corners, at `depth`."""
     height, width = size_hw
     corners = np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)], np.float64)
-    rays = np.linalg.solve(np.asarray(intrinsics, np.float64), np.column_stack([corners, np.ones(4)]).T).T
-    to_world = np.linalg.inv(world_to_camera)
+    rays = np.column_stack([corners, np.ones(4)]) @ inverse(intrinsics).T
+    to_world = inverse(world_to_camera)
     rim = _move(to_world, rays / rays[:, 2:] * depth)
     centre = np.broadcast_to(to_world[:3, 3], (4, 3))
     return np.concatenate([np.stack([centre, rim], axis=1), np.stack([rim, np.roll(rim, -1, axis=0)], axis=1)])

@@ -14,7 +14,7 @@ from depth_anything_3.export.depth_vis import spectral_table
 from depth_anything_3.export.gsplat_rasterizer import GsplatRasterizer
 from depth_anything_3.export.mp4 import write_mp4
 from depth_anything_3.export.options import GsVideoOptions, TrjMode, VideoQuality, VisDepth
-from depth_anything_3.export.point_cloud import homogeneous
+from depth_anything_3.export.point_cloud import homogeneous, inverse
 from depth_anything_3.export.trajectory import Trajectory, make_trajectory
 from depth_anything_3.pose_alignment import rigid_inverse
 from depth_anything_3.prediction import Prediction
@@ -122,7 +122,7 @@ def centred(intrinsics: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> np
     """
     height, width = size_hw
     middles = np.array([(0, 0.5, 1), (1, 0.5, 1), (0.5, 0, 1), (0.5, 1, 1)], np.float64)
-    rays = np.einsum("fij,mj->fmi", np.linalg.inv(intrinsics), middles)
+    rays = np.einsum("fij,mj->fmi", inverse(intrinsics), middles)
     rays /= np.linalg.norm(rays, axis=2, keepdims=True)
     angles = np.arccos(np.clip((rays[:, 0::2] * rays[:, 1::2]).sum(axis=2), -1.0, 1.0))
     result = np.tile(np.eye(3), (len(intrinsics), 1, 1))

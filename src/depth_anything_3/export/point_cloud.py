@@ -10,7 +10,7 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["PointCloud", "confidence_threshold", "gather_points", "homogeneous", "unproject"]
+__all__ = ["PointCloud", "confidence_threshold", "gather_points", "homogeneous", "inverse", "unproject"]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -65,6 +65,19 @@ def homogeneous(extrinsics: FloatArray) -> npt.NDArray[np.float64]:
     return poses
 
 
+def inverse(matrices: FloatArray) -> npt.NDArray[np.float64]:
+    """Inverse of a camera's matrix, or of several (..., n, n).
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    try:
+        return np.asarray(np.linalg.inv(np.asarray(matrices, np.float64)), np.float64)
+    except np.linalg.LinAlgError:
+        cure = "give a focal length above 0"
+        raise InvalidInputError(f"a camera's intrinsics or extrinsics have no inverse; {cure}") from None
+
+
 def unproject(
     pixels: FloatArray | npt.NDArray[np.int64], depth: FloatArray, intrinsics: FloatArray, world_to_camera: FloatArray
 ) -> npt.NDArray[np.float64]:
@@ -84,13 +97,7 @@ def unproject(
     Raises:
         InvalidInputError: a matrix has no inverse.
     """
-    try:
-        to_ray = np.linalg.inv(np.asarray(intrinsics, np.float64))
-        to_world = np.linalg.inv(np.asarray(world_to_camera, np.float64))
-    except np.linalg.LinAlgError:
-        raise InvalidInputError(
-            "a camera's intrinsics or extrinsics have no inverse; give a focal length > 0"
-        ) from None
+    to_ray, to_world = inverse(intrinsics), inverse(world_to_camera)
     rays = pixels @ to_ray[:, :2].T + to_ray[:, 2]
     rays *= np.asarray(depth, np.float64)[:, None]
     world: npt.NDArray[np.float64] = rays @ to_world[:3, :3].T + to_world[:3, 3]

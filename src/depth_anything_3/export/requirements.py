@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export.formats import ExportFormat, parse_formats
 from depth_anything_3.export.gsplat_rasterizer import check_cuda
 from depth_anything_3.export.options import ExportOptions
@@ -126,9 +126,7 @@ def _check_format(one: ExportFormat, contents: Contents) -> None:
     needs = _NEEDS.get(one, _Needs())
     for need in fields(needs):
         if need.name in _CURES and getattr(needs, need.name) and not getattr(contents, need.name):
-            # The prediction at hand lacks a field: that is an argument. The model cannot: that is its limit.
-            kind = InvalidInputError if contents.model == "this prediction" else UnsupportedError
-            raise kind(f"{one.value} needs {_CURES[need.name].format(model=contents.model)}")
+            raise UnsupportedError(f"{one.value} needs {_CURES[need.name].format(model=contents.model)}")
     if one is ExportFormat.PLY and not contents.poses and contents.views != 1:
         raise UnsupportedError(
             f"ply of several views needs camera poses, which {contents.model} has not; "
