@@ -26,7 +26,7 @@ from torch import nn
 
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
 from depth_anything_3.files import whole_file
-from depth_anything_3.model import PRESETS
+from depth_anything_3.model_cards import MODEL_CARDS
 
 __all__ = ["Checkpoint", "find_checkpoint", "load_weights", "save_checkpoint"]
 
@@ -134,9 +134,9 @@ def _read_preset(config: Path, name: str) -> str:
             raise ValueError(f"model_name is {preset!r}")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointFormatError(f"{name}: its {CONFIG_FILE} cannot be understood ({error})") from error
-    if preset not in PRESETS:
+    if preset not in MODEL_CARDS:
         raise CheckpointFormatError(
-            f"{name}: its {CONFIG_FILE} names the network {preset!r}; this version builds {', '.join(PRESETS)}"
+            f"{name}: its {CONFIG_FILE} names the network {preset!r}; this version builds {', '.join(MODEL_CARDS)}"
         )
     return preset
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from model_golden import build_network
+from model_golden import Network, seeded_network
 
 from depth_anything_3.model import DepthAnything3Net
 
@@ -12,13 +12,13 @@ class Networks:
     """Networks by preset and profile of weights: all small ones, and the last of the larger ones."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], DepthAnything3Net] = {}
+        self._kept: dict[tuple[str, str], Network] = {}
 
-    def __call__(self, preset: str, profile: str = "normal") -> DepthAnything3Net:
+    def __call__(self, preset: str, profile: str = "normal") -> Network:
         key = (preset, profile)
         if key not in self._kept:
             self._kept = {kept: net for kept, net in self._kept.items() if kept[0] == "da3-small"}
-            self._kept[key] = build_network(preset, profile)
+            self._kept[key] = seeded_network(preset, profile)
         return self._kept[key]
 
 

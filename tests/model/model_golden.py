@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from depth_anything_3.model import DepthAnything3Net
+from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
+from depth_anything_3.model.dual_dpt import DualDptHead
+from depth_anything_3.model.metric_scale import canonical_to_metres
+from depth_anything_3.model.sky_dpt import SkyMaps
 from seeded import probe_indices, seeded_array, seeded_cameras, seeded_images
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -30,6 +33,7 @@ COMPACT_GOLDENS = Path(__file__).parents[1] / "data" / "model_goldens.npz"
 TOLERANCE = 5e-5
 RAY_POSE_TOLERANCE = 1e-3
 UNIT_TOLERANCE = 3e-5
+PLACED_TOLERANCE = 1e-4  # Gaussians, and what nested models scale
 
 # What identifies inputs rather than results.
 _INPUT_KEYS = ("meta", "head/ray_stride")
@@ -37,10 +41,13 @@ _INPUT_KEYS = ("meta", "head/ray_stride")
 Arrays = Mapping[str, np.ndarray]
 
 
-def build_network(preset: str, profile: str) -> DepthAnything3Net:
+Network = DepthAnything3Net | NestedDepthAnything3Net
+
+
+def seeded_network(preset: str, profile: str) -> Network:
     """A network with seeded weights, made the way a checkpoint is loaded."""
     with torch.device("meta"):
-        net = DepthAnything3Net(preset)
+        net = build_network(preset)
     weights = {
         name: torch.from_numpy(seeded_array(f"model.{name}", value.shape, profile))
         for name, value in net.state_dict().items()
@@ -78,21 +85,29 @@ def case_inputs(meta: Mapping[str, Any]) -> tuple[Tensor, Tensor | None, Tensor 
     return images, extrinsics, intrinsics
 
 
-def errors_of_case(net: DepthAnything3Net, case: Arrays) -> dict[str, float]:
+def errors_of_case(net: Network, case: Arrays) -> dict[str, float]:
     """Run a case; the scaled error of every result as a multiple of its tolerance, 1 being the limit."""
     meta = case_meta(case)
     observed = _observe(net, meta, case)
     errors = {}
     for key, golden in case.items():
         name, _, probes = key.partition("@")
-        if name in _INPUT_KEYS or name.startswith("gaussians/"):
+        if name in _INPUT_KEYS:
             continue
         actual = observed[name]
         if probes:
             actual = actual.reshape(-1)[probe_indices(actual.size, int(probes))]
-        from_rays = meta["use_ray_pose"] and name in ("extrinsics", "intrinsics")
-        errors[key] = scaled_error(actual, golden) / (RAY_POSE_TOLERANCE if from_rays else TOLERANCE)
+        errors[key] = scaled_error(actual, golden) / _tolerance(name, meta)
     return errors
+
+
+def _tolerance(name: str, meta: Mapping[str, Any]) -> float:
+    nested = "nested" in meta["preset"]
+    scaled = nested and (name in ("depth", "depth_conf", "scale_factor") or name.startswith("nested/"))
+    placed = name.startswith("gaussians/") or scaled
+    if meta["use_ray_pose"] and (placed or name in ("extrinsics", "intrinsics")):
+        return RAY_POSE_TOLERANCE
+    return PLACED_TOLERANCE if placed or (nested and name == "extrinsics") else TOLERANCE
 
 
 def scaled_error(actual: np.ndarray, golden: np.ndarray) -> float:
@@ -105,48 +120,83 @@ def scaled_error(actual: np.ndarray, golden: np.ndarray) -> float:
     return float(difference / np.abs(golden).max()) if np.isfinite(difference) else np.inf
 
 
-def _observe(net: DepthAnything3Net, meta: Mapping[str, Any], case: Arrays) -> dict[str, np.ndarray]:
+def _observe(net: Network, meta: Mapping[str, Any], case: Arrays) -> dict[str, np.ndarray]:
     """Everything a golden case may ask for, under its golden name."""
     images, extrinsics, intrinsics = case_inputs(meta)
-    with _recording(net) as seen, torch.inference_mode():
+    main = net.da3 if isinstance(net, NestedDepthAnything3Net) else net
+    with ExitStack() as stack, torch.inference_mode():
+        seen = stack.enter_context(_recording(main))
+        seen_metric = None
+        filled: list[dict[str, Tensor]] = []
+        if isinstance(net, NestedDepthAnything3Net):
+            seen_metric = stack.enter_context(_recording(net.da3_metric))
+            hook = net.da3_metric.register_forward_hook(lambda _module, _args, out: filled.append(out))
+            stack.callback(hook.remove)
         result = net(
             images,
             extrinsics,
             intrinsics,
             export_feat_layers=meta["export_feat_layers"],
+            infer_gs=meta["infer_gs"],
             use_ray_pose=meta["use_ray_pose"],
             ref_view_strategy=meta["ref_view_strategy"],
             generator=torch.Generator().manual_seed(meta["torch_seed"]),
         )
-        (features,) = seen.pop("backbone")
-        if meta["infer_gs"]:
-            gaussians = net.gs_head(features.features, images)
-            seen["raw_gs"], seen["raw_gs_conf"] = [gaussians.raw], [gaussians.density]
-    (maps,) = seen.pop("head")
-    observed = {
-        "input/images_probe": images.flatten()[probe_indices(images.numel())],
-        **{key: result[key] for key in ("extrinsics", "intrinsics")},
-    }
+    observed = {"input/images_probe": images.flatten()[probe_indices(images.numel())]}
     for key, value in (("input/extrinsics", extrinsics), ("input/intrinsics", intrinsics)):
         if value is not None:
             observed[key] = value
     step = meta["dense_stride"]
-    for key in ("depth", "depth_conf"):
-        observed[key] = result[key][..., ::step, ::step]
-    step = int(case["head/ray_stride"])
-    observed["head/ray"] = maps.ray[:, :, ::step, ::step]
-    observed["head/ray_conf"] = maps.ray_conf[..., ::step, ::step]
+    for key in ("depth", "depth_conf", "sky"):
+        if key in result:
+            observed[key] = result[key][..., ::step, ::step]
+    for key in ("extrinsics", "intrinsics"):
+        if key in result:
+            observed[key] = result[key]
     for key, value in result["aux"].items():
         observed[f"aux/{key}"] = value[..., :: max(1, value.shape[-1] // 32)]
+    if "gaussians" in result:
+        index = torch.from_numpy(case["gaussians/index"])
+        for key in ("means", "scales", "rotations", "harmonics", "opacities"):
+            observed[f"gaussians/{key}"] = getattr(result["gaussians"], key)[:, index]
+        observed["gaussians/index"] = index
+        observed["gaussians/count"] = torch.tensor(result["gaussians"].means.shape[1])
+    if filled:
+        for key in ("is_metric", "scale_factor"):
+            observed[key] = result[key].reshape(case[key].shape)
+        observed["nested/metric_depth_scaled"] = canonical_to_metres(filled[0]["depth"], result["intrinsics"])
+        observed["nested/metric_sky"] = filled[0]["sky"]
+    observed |= _parts(seen, case)
+    arrays = {key: value.numpy() for key, value in observed.items()} | _probes(seen)
+    if seen_metric is not None:
+        arrays |= {
+            key.replace("head/", "head/metric_"): value.numpy() for key, value in _parts(seen_metric, case).items()
+        }
+        arrays |= {key.replace("probe/", "probe/metric_"): value for key, value in _probes(seen_metric).items()}
+    return arrays
+
+
+def _parts(seen: dict[str, list[Any]], case: Arrays) -> dict[str, Tensor]:
+    """What the golden keeps of a network's inside; probes are left in `seen`."""
+    (features,), (maps,) = seen.pop("backbone"), seen.pop("head")
+    parts = {}
+    if isinstance(maps, SkyMaps):
+        parts = {"head/depth": maps.depth, "head/sky": maps.sky}
+    else:
+        step = int(case["head/ray_stride"])
+        parts["head/ray"], parts["head/ray_conf"] = maps.ray[:, :, ::step, ::step], maps.ray_conf[..., ::step, ::step]
     if features.reference_view is not None:
-        observed["reference_view"] = features.reference_view
+        parts["reference_view"] = features.reference_view
     for key in ("full/pose_enc", "full/cam_enc"):
         if key in seen:
-            (observed[key],) = seen.pop(key)
+            (parts[key],) = seen.pop(key)
     for level in range(4):
         seen[f"feat{level}"] = [features.features[level]]
         seen[f"camtok{level}"] = [features.camera_tokens[level]]
-    return {key: value.numpy() for key, value in observed.items()} | _probes(seen)
+    if "gs_head" in seen:
+        (raw,) = seen.pop("gs_head")
+        seen["raw_gs"], seen["raw_gs_conf"] = [raw.raw], [raw.density]
+    return parts
 
 
 def _probes(seen: Mapping[str, list[Tensor]]) -> dict[str, np.ndarray]:
@@ -174,18 +224,15 @@ def _recording(net: DepthAnything3Net) -> Iterator[dict[str, list[Any]]]:
     seen: dict[str, list[Any]] = defaultdict(list)
     backbone, head = net.backbone["pretrained"], net.head
     scratch = head.scratch
-    watched: dict[str, nn.Module] = {
-        "full/cam_enc": net.cam_enc,
-        "full/pose_enc": net.cam_dec,
-        "neck": scratch.output_conv1,
-        "logits": scratch.output_conv2,
-        "neck_aux": scratch.output_conv1_aux[3],
-        "logits_aux": scratch.output_conv2_aux[3],
-    }
+    watched: dict[str, nn.Module] = {"neck": scratch.output_conv1, "logits": scratch.output_conv2}
+    paths = ("", "_aux") if isinstance(head, DualDptHead) else ("",)
+    if isinstance(head, DualDptHead):
+        watched |= {"full/cam_enc": net.cam_enc, "full/pose_enc": net.cam_dec}
+        watched |= {"neck_aux": scratch.output_conv1_aux[3], "logits_aux": scratch.output_conv2_aux[3]}
     for level in range(4):
         watched[f"project{level}"] = head.projects[level]
         watched[f"resize{level}"] = head.resize_layers[level]
-        for path in ("", "_aux"):
+        for path in paths:
             name = f"{level + 1}{path}"
             watched[f"refine{name}"] = getattr(scratch, f"refinenet{name}")
 
@@ -199,12 +246,15 @@ def _recording(net: DepthAnything3Net) -> Iterator[dict[str, list[Any]]]:
     handles.append(
         backbone.blocks[0].register_forward_pre_hook(lambda _module, args: seen["tokens"].append(args[0].clone()))
     )
-    # Rays are evaluated in every case, also where the network would leave them out.
-    handles.append(
-        head.register_forward_pre_hook(
-            lambda _module, args, kwargs: (args, {**kwargs, "with_rays": True}), with_kwargs=True
+    if net.preset.gaussian_head:
+        handles.append(net.gs_head.register_forward_hook(keep("gs_head")))
+    if isinstance(head, DualDptHead):
+        # Rays are evaluated in every case, also where the network would leave them out.
+        handles.append(
+            head.register_forward_pre_hook(
+                lambda _module, args, kwargs: (args, {**kwargs, "with_rays": True}), with_kwargs=True
+            )
         )
-    )
     try:
         yield seen
     finally:

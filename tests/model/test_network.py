@@ -9,7 +9,7 @@ import torch
 from model_golden import scaled_error
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.model import DepthAnything3Net, Preset
+from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, Preset
 from depth_anything_3.model.presets import FeedForward
 from seeded import seeded_array, seeded_cameras, seeded_images
 
@@ -20,23 +20,46 @@ TINY = Preset(
     heads=1,
     out_layers=(1, 3, 5, 7),
     alt_start=2,
-    qk_norm_start=2,
-    rope_start=2,
     head_features=32,
     head_channels=(8, 16, 32, 32),
     feed_forward=FeedForward.SWIGLU,
     gaussian_head=True,
 )
+TINY_METRIC = Preset(
+    name="tiny-metric",
+    width=64,
+    depth=4,
+    heads=1,
+    out_layers=(0, 1, 2, 3),
+    alt_start=None,
+    head_features=32,
+    head_channels=(8, 16, 32, 32),
+)
+
+
+def seeded(make):
+    """A network with seeded weights."""
+    with torch.device("meta"):
+        net = make()
+    weights = {k: torch.from_numpy(seeded_array(f"model.{k}", v.shape)) for k, v in net.state_dict().items()}
+    net.load_state_dict(weights, assign=True)
+    return net.eval()
 
 
 @pytest.fixture(scope="module")
 def tiny():
     """A network of the giant's structure in miniature."""
-    with torch.device("meta"):
-        net = DepthAnything3Net(TINY)
-    weights = {k: torch.from_numpy(seeded_array(f"model.{k}", v.shape)) for k, v in net.state_dict().items()}
-    net.load_state_dict(weights, assign=True)
-    return net.eval()
+    return seeded(lambda: DepthAnything3Net(TINY))
+
+
+@pytest.fixture(scope="module")
+def tiny_metric():
+    return seeded(lambda: DepthAnything3Net(TINY_METRIC))
+
+
+@pytest.fixture(scope="module")
+def tiny_nested():
+    return seeded(lambda: NestedDepthAnything3Net(TINY, TINY_METRIC))
 
 
 def images(batch=1, views=1, height=42, width=56, seed=3):
@@ -282,6 +305,106 @@ def test_bad_input_is_refused_at_the_door(tiny, case):
         tiny(**({"x": images(1, 2)} | make()))
 
 
-def test_gaussians_are_refused_for_now(tiny):
-    with pytest.raises(UnsupportedError, match="infer_gs=True with tiny"):
-        tiny(images(), infer_gs=True)
+# Mono, metric and nested
+
+
+def test_a_network_without_cameras_gives_depth_and_sky_and_its_views_do_not_see_each_other(tiny_metric):
+    x = images(1, 3)
+    out = run(tiny_metric, x, use_ray_pose=True, export_feat_layers=[2])
+    assert {key: tuple(value.shape) for key, value in out.items() if key != "aux"} == {
+        "depth": (1, 3, 42, 56),
+        "sky": (1, 3, 42, 56),
+    }
+    alone = run(tiny_metric, x[:, 1:2])
+    assert scaled_error(out["sky"][:, 1:2].numpy(), alone["sky"].numpy()) <= 2e-5
+
+
+@pytest.mark.parametrize("options", [{}, {"infer_gs": True, "use_ray_pose": True}], ids=["plain", "all"])
+def test_nested_scenes_of_a_batch_do_not_see_each_other(tiny_nested, options):
+    x = images(2, 2)
+    together = run(tiny_nested, x, **options)
+    assert together["is_metric"].shape == together["scale_factor"].shape == (2,)
+    for scene in range(2):
+        alone = run(tiny_nested, x[scene : scene + 1], **options)
+        assert torch.equal(together["is_metric"][scene : scene + 1], alone["is_metric"])
+        for key in ("depth", "depth_conf", "scale_factor", "extrinsics"):
+            error = scaled_error(together[key][scene : scene + 1].numpy(), alone[key].numpy())
+            assert error <= (1e-3 if options else 5e-5), key
+
+
+def test_a_scene_of_nothing_but_sky_keeps_its_own_unit(tiny_nested):
+    x = images(1, 2)
+    net = seeded(lambda: NestedDepthAnything3Net(TINY, TINY_METRIC))
+    with torch.no_grad():
+        net.da3_metric.head.scratch.sky_output_conv2[2].bias.fill_(100)
+    plain, out = run(net.da3, x), run(net, x)
+    assert out["is_metric"].tolist() == [0]
+    assert out["scale_factor"].isnan().all()
+    for key in ("depth", "depth_conf", "extrinsics"):
+        assert torch.equal(out[key], plain[key]), key
+
+
+def test_gaussians_come_one_a_pixel_and_leave_the_rest_as_it_is(tiny):
+    x, (extrinsics, intrinsics) = images(2, 3), cameras(2, 3)
+    plain = run(tiny, x, extrinsics, intrinsics)
+    out = run(tiny, x, extrinsics, intrinsics, infer_gs=True)
+    assert torch.equal(out["depth"], plain["depth"])
+    gaussians = out["gaussians"]
+    count = 3 * 42 * 56
+    assert gaussians.means.shape == gaussians.scales.shape == (2, count, 3)
+    assert gaussians.rotations.shape == (2, count, 4)
+    assert gaussians.harmonics.shape == (2, count, 3, 9)
+    assert gaussians.opacities.shape == (2, count)
+    assert torch.equal(gaussians.scene(1).means, gaussians.means[1:])
+    torch.testing.assert_close(gaussians.rotations.norm(dim=-1), torch.ones(2, count))
+
+
+REFUSED = {
+    "poses without cameras": ({"has_poses": True}, "poses given to tiny-metric.*or take da3-small, .*nested"),
+    "no gaussians": ({"infer_gs": True}, "infer_gs=True with tiny-metric.*da3-giant or da3nested-giant-large"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_network_cannot_do_is_refused_with_the_models_that_can(tiny_metric, case):
+    options, message = REFUSED[case]
+    with pytest.raises(UnsupportedError, match=message):
+        tiny_metric.check_options(**options)
+    given = dict(zip(("extrinsics", "intrinsics"), cameras(1, 2), strict=True)) if "has_poses" in options else options
+    with pytest.raises(UnsupportedError, match=message):
+        tiny_metric(images(1, 2), **given)
+
+
+# Tables kept between calls
+
+
+def test_tables_follow_the_weights(tiny):
+    net, x = seeded(lambda: DepthAnything3Net(TINY)), images(1, 2)
+    table = net.backbone["pretrained"].pos_embed
+    before = run(net, x)["depth"]
+    with torch.no_grad():
+        table.mul_(2)
+    changed = run(net, x)["depth"]
+    assert not torch.equal(changed, before)
+    net.load_state_dict(tiny.state_dict())
+    assert torch.equal(run(net, x)["depth"], before)
+    net.load_state_dict({k: v.clone() for k, v in net.state_dict().items()}, assign=True)
+    net.backbone["pretrained"].pos_embed = torch.nn.Parameter(2 * tiny.backbone["pretrained"].pos_embed)
+    assert torch.equal(run(net, x)["depth"], changed)
+
+
+def test_tables_made_in_inference_mode_serve_gradients(tiny):
+    x = images(1, 3, height=70)
+    run(tiny, x)
+    x.requires_grad_()
+    tiny(x)["depth"].sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_the_number_of_kept_tables_is_bounded(tiny):
+    for width in range(14, 14 * 14, 14):
+        run(tiny, images(1, 1, height=14, width=width))
+    backbone = tiny.backbone["pretrained"]
+    assert len(backbone._rotary_tables) == 8
+    assert len(backbone._position_tables._tables) == 8
+    assert len(tiny.head.uv._tables) == 32

@@ -10,29 +10,33 @@ import torch
 from model_golden import PARAMETER_LISTS
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.model import PRESETS, DepthAnything3Net
+from depth_anything_3.model import DepthAnything3Net, build_network
+from depth_anything_3.model_cards import MODEL_CARDS, DepthKind
 
 PARAMETER_COUNTS = {
     "da3-small": (437, 34_299_463),
     "da3-base": (437, 135_366_599),
     "da3-large": (637, 410_941_767),
     "da3-giant": (971, 1_355_674_125),
+    "da3mono-large": (406, 334_171_394),
+    "da3metric-large": (406, 334_171_394),
+    "da3nested-giant-large": (1377, 1_689_845_519),
 }
 
 
 def on_meta(preset):
     with torch.device("meta"):
-        return DepthAnything3Net(preset)
+        return build_network(preset)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", MODEL_CARDS)
 def test_state_dict_has_the_published_number_of_parameters(preset):
     state = on_meta(preset).state_dict()
     assert (len(state), sum(value.numel() for value in state.values())) == PARAMETER_COUNTS[preset]
 
 
 @pytest.mark.skipif(not PARAMETER_LISTS.is_dir(), reason=f"no parameter lists in {PARAMETER_LISTS}")
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", MODEL_CARDS)
 def test_state_dict_has_the_published_names_and_shapes(preset):
     listed = json.loads((PARAMETER_LISTS / f"{preset}.json").read_text())
     state = on_meta(preset).state_dict()
@@ -50,7 +54,7 @@ def test_the_shared_norm_is_stored_once_under_level_zero():
     assert names == [f"head.scratch.output_conv2_aux.0.2.{part}" for part in ("weight", "bias")]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", MODEL_CARDS)
 def test_parameters_are_all_there_is_to_materialise(preset):
     net = on_meta(preset)
     assert list(net.buffers()) == []
@@ -60,3 +64,18 @@ def test_parameters_are_all_there_is_to_materialise(preset):
 def test_an_unknown_preset_is_quoted_with_the_good_ones():
     with pytest.raises(InvalidInputError, match=r"'da3-huge'.*da3-small, da3-base, da3-large, da3-giant"):
         DepthAnything3Net("da3-huge")
+    with pytest.raises(InvalidInputError, match=r"'da3-huge'.*da3metric-large, da3nested-giant-large"):
+        build_network("da3-huge")
+
+
+@pytest.mark.parametrize("preset", MODEL_CARDS)
+def test_a_card_tells_what_the_network_has(preset):
+    card, net = MODEL_CARDS[preset], on_meta(preset)
+    modules = {name.rpartition(".")[2] for name, _ in net.named_modules()}
+    assert card.has_poses == card.has_conf == ("cam_dec" in modules)
+    assert card.has_gaussians == ("gs_head" in modules)
+    nested = "da3_metric" in modules
+    assert card.has_sky == ("sky_output_conv2" in modules and not nested)
+    assert (card.depth_kind is DepthKind.METRIC) == nested
+    assert all(name.startswith("depth-anything/DA3") for name in card.hub_ids)
+    assert card.licence in ("Apache-2.0", "CC-BY-NC-4.0")

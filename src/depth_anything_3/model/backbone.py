@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from depth_anything_3.model.blocks import Block
-from depth_anything_3.model.position_table import TABLE_SIDE, interpolate_position_table
+from depth_anything_3.model.position_table import TABLE_SIDE, PositionTables
 from depth_anything_3.model.presets import PATCH_SIZE, Preset
 from depth_anything_3.model.reference_view import (
     RefViewStrategy,
@@ -22,7 +22,8 @@ from depth_anything_3.model.reference_view import (
     select_reference_view,
     take_views,
 )
-from depth_anything_3.model.rope import RotaryTable, cross_view_positions, in_view_positions, rotary_table
+from depth_anything_3.model.rope import RotaryTable, cross_view_table, in_view_positions, rotary_table
+from depth_anything_3.model.table_cache import TableCache
 
 __all__ = ["Backbone", "BackboneOutput"]
 
@@ -30,10 +31,11 @@ _BLOCK_NORM_EPS = 1e-6  # the final norm and the query and key norms use 1e-5
 
 
 class BackboneOutput(NamedTuple):
-    """What the backbone hands on; `D` is twice the width, `N` the number of patches of a view.
+    """What the backbone hands on; `N` is the number of patches of a view, `D` the preset's `feature_width`.
 
     Attributes:
-        features: Four `(B, S, N, D)`: half within the view, half across views and normalised.
+        features: Four `(B, S, N, D)`. With two stages: half within the view, half across views and normalised;
+            with one: all normalised.
         camera_tokens: Four `(B, S, D)`, never normalised.
         exported: `(B, S, rows, cols, width)` per requested block, ascending. These keep the order in which
             the backbone saw the views, reference view first, from block `alt_start - 1` on.
@@ -69,7 +71,8 @@ class Backbone(nn.Module):
         self.preset = preset
         width = preset.width
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.camera_token = nn.Parameter(torch.zeros(1, 2, width))
+        if preset.alt_start is not None:
+            self.camera_token = nn.Parameter(torch.zeros(1, 2, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TABLE_SIDE**2, width))
         self.patch_embed = PatchEmbed(width)
         self.blocks = nn.ModuleList(
@@ -77,12 +80,17 @@ class Backbone(nn.Module):
                 width,
                 preset.heads,
                 norm_eps=_BLOCK_NORM_EPS,
-                qk_norm=index >= preset.qk_norm_start,
+                qk_norm=self._in_second_stage(index),
                 feed_forward=preset.feed_forward,
             )
             for index in range(preset.depth)
         )
         self.norm = nn.LayerNorm(width)
+        self._position_tables = PositionTables()
+        self._rotary_tables: TableCache[tuple[RotaryTable, RotaryTable]] = TableCache()
+
+    def _in_second_stage(self, index: int) -> bool:
+        return self.preset.alt_start is not None and index >= self.preset.alt_start
 
     def forward(
         self,
@@ -103,22 +111,22 @@ class Backbone(nn.Module):
         """
         preset = self.preset
         views, grid = images.shape[1], (images.shape[3] // PATCH_SIZE, images.shape[4] // PATCH_SIZE)
-        in_view, cross_view = self._rotary_tables(views, grid, images.device)
+        in_view, cross_view = self._rotations(grid, images.device)
         x = self._embed(images)
         in_view_x = x
         reference: Tensor | None = None
         features, tokens, exported = [], [], []
         for index, block in enumerate(self.blocks):
-            if index == preset.alt_start - 1 and views >= 3 and camera_tokens is None:
+            if index + 1 == preset.alt_start and views >= 3 and camera_tokens is None:
                 reference = select_reference_view(x[:, :, 0], strategy)
                 x = take_views(x, order_from_reference(reference, views))
             if index == preset.alt_start:
                 x = self._insert_camera_tokens(x, camera_tokens)
-            rotates = index >= preset.rope_start
-            if index >= preset.alt_start and index % 2 == 1:
-                x = block(x.flatten(1, 2), cross_view if rotates else None).view_as(x)
+            second_stage = self._in_second_stage(index)
+            if second_stage and index % 2 == 1:
+                x = block(x.flatten(1, 2), cross_view).view_as(x)
             else:
-                x = block(x.flatten(0, 1), in_view if rotates else None).view_as(x)
+                x = block(x.flatten(0, 1), in_view if second_stage else None).view_as(x)
                 in_view_x = x
             if index in preset.out_layers:
                 feature, token = self._emit(in_view_x, x, reference)
@@ -130,19 +138,22 @@ class Backbone(nn.Module):
 
     def _embed(self, images: Tensor) -> Tensor:
         batch, views, _, height, width = images.shape
-        table = interpolate_position_table(self.pos_embed, height // PATCH_SIZE, width // PATCH_SIZE)
+        table = self._position_tables(self.pos_embed, height // PATCH_SIZE, width // PATCH_SIZE)
         patches = self.patch_embed(images.flatten(0, 1)) + table[:, 1:]
         first = (self.cls_token + table[:, :1]).expand(batch * views, -1, -1)
         return torch.unflatten(torch.cat([first, patches], dim=1), 0, (batch, views))
 
-    def _rotary_tables(
-        self, views: int, grid: tuple[int, int], device: torch.device
-    ) -> tuple[RotaryTable, RotaryTable]:
+    def _rotations(self, grid: tuple[int, int], device: torch.device) -> tuple[RotaryTable, RotaryTable]:
+        """What rotates queries and keys of a grid of patches: within a view, and across views."""
         head_dim = self.preset.width // self.preset.heads
-        in_view = rotary_table(in_view_positions(*grid, device), head_dim)
-        one_view = rotary_table(cross_view_positions(*grid, device), head_dim)
-        cross_view = RotaryTable(one_view.cos.repeat(views, 1), one_view.sin.repeat(views, 1))
-        return in_view, cross_view
+        return self._rotary_tables.get(
+            grid,
+            device,
+            lambda: (
+                rotary_table(in_view_positions(*grid, device), head_dim),
+                cross_view_table(*grid, head_dim, device),
+            ),
+        )
 
     def _insert_camera_tokens(self, x: Tensor, given: Tensor | None) -> Tensor:
         """Replace token 0 of every view; the class token ends here."""
@@ -154,8 +165,10 @@ class Backbone(nn.Module):
 
     def _emit(self, in_view_x: Tensor, x: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:
         """One level of patch features and its camera token, views in the caller's order."""
-        feature = torch.cat([in_view_x[:, :, 1:], self.norm(x[:, :, 1:])], dim=-1)
-        token = torch.cat([in_view_x[:, :, 0], x[:, :, 0]], dim=-1)
+        feature, token = self.norm(x[:, :, 1:]), x[:, :, 0]
+        if self.preset.alt_start is not None:
+            feature = torch.cat([in_view_x[:, :, 1:], feature], dim=-1)
+            token = torch.cat([in_view_x[:, :, 0], token], dim=-1)
         if reference is None:
             return feature, token
         order = order_to_original(reference, x.shape[1])

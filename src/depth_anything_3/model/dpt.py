@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depth_anything_3.model.presets import PATCH_SIZE
-from depth_anything_3.model.uv_embedding import add_uv_embedding_
+from depth_anything_3.model.uv_embedding import UvEmbedding
 
 __all__ = [
-    "VIEWS_AT_ONCE",
     "DptTrunk",
     "FusionBlock",
     "Scratch",
@@ -26,8 +25,9 @@ __all__ = [
     "resize_map",
 ]
 
-VIEWS_AT_ONCE = 8
-"""Views a head processes together. It bounds memory and has no effect on values."""
+_MEMORY_SHARE = 8  # of a GPU's memory, one part in so many is for the maps of a head
+_MEMORY_ELSEWHERE = 2 << 30  # bytes
+_MOST_ELEMENTS = 2**31 - 1  # of a tensor; kernels index larger ones slowly, or not at all
 
 
 def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -123,10 +123,14 @@ class DptTrunk(nn.Module):
         channels: Channels of the four maps, finest first.
         norm: Applied to the patch features first.
         scratch: The layers from the maps to the outputs.
+        uv: Whether image coordinates are added to the maps.
     """
 
-    def __init__(self, width_in: int, channels: Sequence[int], *, norm: nn.Module, scratch: Scratch) -> None:
+    def __init__(
+        self, width_in: int, channels: Sequence[int], *, norm: nn.Module, scratch: Scratch, uv: bool = True
+    ) -> None:
         super().__init__()
+        self.uv = UvEmbedding() if uv else None
         self.norm = norm
         self.projects = nn.ModuleList(nn.Conv2d(width_in, width, kernel_size=1) for width in channels)
         self.resize_layers = nn.ModuleList(
@@ -149,13 +153,26 @@ class DptTrunk(nn.Module):
         Returns:
             Four `(V, F, h, w)` with 4, 2, 1 and 1/2 cells per patch side.
         """
-        height, width = image_size
+        rows, cols = (side // PATCH_SIZE for side in image_size)
         maps = []
         for feature, project, resize in zip(features, self.projects, self.resize_layers, strict=True):
             tokens = self.norm(feature.float()).transpose(1, 2)
-            cells = project(tokens.unflatten(2, (height // PATCH_SIZE, width // PATCH_SIZE)))
-            maps.append(resize(add_uv_embedding_(cells, width / height)))
+            cells = project(tokens.unflatten(2, (rows, cols)))
+            maps.append(resize(self.add_uv_(cells, image_size)))
         return self.scratch.levels(maps)
+
+    def add_uv_(self, x: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Add image coordinates to a map `(V, C, h, w)` in place, in the heads that do so."""
+        return x if self.uv is None else self.uv.add_(x, image_size[1] / image_size[0])
+
+    def views_at_once(self, image_size: tuple[int, int], device: torch.device) -> int:
+        """How many views to process together: what a share of the device's memory holds. No effect on values."""
+        features = self.scratch.output_conv1.in_channels
+        pixels = image_size[0] * image_size[1]
+        # The largest maps, at the size of the image, are a few of features / 2 channels and some of 32.
+        bytes_per_view = 4 * pixels * (2 * features + 64)
+        most_elements = _MOST_ELEMENTS // (pixels * features // 2)
+        return max(1, min(_memory_for_maps(device) // bytes_per_view, most_elements))
 
 
 def in_chunks(
@@ -176,3 +193,10 @@ def in_chunks(
     parts = [head(*chunk) for chunk in chunks]
     joined = parts[0] if len(parts) == 1 else tuple(torch.cat(part) for part in zip(*parts, strict=True))
     return tuple(torch.unflatten(x, 0, batch_and_views) for x in joined)
+
+
+def _memory_for_maps(device: torch.device) -> int:
+    """Bytes; all of the memory counts, not what is free, so that equal calls are split equally."""
+    if device.type != "cuda":
+        return _MEMORY_ELSEWHERE
+    return int(torch.cuda.get_device_properties(device).total_memory) // _MEMORY_SHARE

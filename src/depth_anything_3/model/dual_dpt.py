@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_anything_3.model.dpt import VIEWS_AT_ONCE, DptTrunk, FusionBlock, Scratch, fuse_levels, in_chunks, resize_map
+from depth_anything_3.model.dpt import DptTrunk, FusionBlock, Scratch, fuse_levels, in_chunks, resize_map
 from depth_anything_3.model.presets import Preset
-from depth_anything_3.model.uv_embedding import add_uv_embedding_
 
 __all__ = ["DenseMaps", "DualDptHead"]
 
@@ -79,11 +78,10 @@ class DualScratch(Scratch):
         blocks = (self.refinenet1_aux, self.refinenet2_aux, self.refinenet3_aux, self.refinenet4_aux)
         return fuse_levels(levels, blocks)
 
-    def rays(self, fused: Tensor, aspect: float) -> Tensor:
-        """The auxiliary outputs `(V, 7, h, w)` of a fused map `(V, F, h, w)`."""
-        x: Tensor = self.output_conv1_aux[-1](fused)
+    def ray_logits(self, x: Tensor) -> Tensor:
+        """The last auxiliary layers: `(V, F/2, h, w)` to `(V, 7, h, w)`."""
         shared_norm = self.output_conv2_aux[0].get_submodule("2")
-        out: Tensor = self.output_conv2_aux[-1](add_uv_embedding_(x, aspect), shared_norm)
+        out: Tensor = self.output_conv2_aux[-1](x, shared_norm)
         return out
 
 
@@ -106,7 +104,7 @@ class DualDptHead(DptTrunk):
         image_size: tuple[int, int],
         *,
         with_rays: bool = False,
-        views_at_once: int = VIEWS_AT_ONCE,
+        views_at_once: int | None = None,
     ) -> DenseMaps:
         """Predict the maps of all views.
 
@@ -114,23 +112,24 @@ class DualDptHead(DptTrunk):
             features: Four `(B, S, N, D)`, patches row by row.
             image_size: (height, width) of the input images in pixels.
             with_rays: Also evaluate the auxiliary path, nearly half of the head's work.
-            views_at_once: Views processed together, to bound memory.
+            views_at_once: Views processed together; None takes what suits the memory.
         """
 
         def head(*chunk: Tensor) -> tuple[Tensor, ...]:
             return self._maps(chunk, image_size, with_rays)
 
-        return DenseMaps(*in_chunks(head, features, views_at_once))
+        at_once = views_at_once or self.views_at_once(image_size, features[0].device)
+        return DenseMaps(*in_chunks(head, features, at_once))
 
     def _maps(self, features: Sequence[Tensor], image_size: tuple[int, int], with_rays: bool) -> tuple[Tensor, ...]:
-        aspect = image_size[1] / image_size[0]
         levels = self.levels(features, image_size)
         neck = resize_map(self.scratch.output_conv1(self.scratch.fuse(levels)), image_size)
-        logits: Tensor = self.scratch.output_conv2(add_uv_embedding_(neck, aspect))
+        logits: Tensor = self.scratch.output_conv2(self.add_uv_(neck, image_size))
         depth, depth_conf = logits[:, 0].exp(), logits[:, 1].exp() + 1.0
         if not with_rays:
             return depth, depth_conf
-        rays = self.scratch.rays(self.scratch.fuse_aux(levels), aspect).permute(0, 2, 3, 1)
+        aux_neck: Tensor = self.scratch.output_conv1_aux[-1](self.scratch.fuse_aux(levels))
+        rays = self.scratch.ray_logits(self.add_uv_(aux_neck, image_size)).permute(0, 2, 3, 1)
         return depth, depth_conf, rays[..., :_RAY_CHANNELS], rays[..., _RAY_CHANNELS].exp() + 1.0
 
 

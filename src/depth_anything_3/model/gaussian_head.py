@@ -1,6 +1,6 @@
 """Gaussian head: four levels of patch features and the images in, raw numbers per Gaussian out.
 
-One Gaussian per pixel. The numbers are the network's own; they are not placed in the world here.
+One Gaussian per pixel. The numbers are the network's own; `gaussian_adapter` places them in the world.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from depth_anything_3.model.dpt import VIEWS_AT_ONCE, DptTrunk, Scratch, in_chunks, resize_map
+from depth_anything_3.model.dpt import DptTrunk, Scratch, in_chunks, resize_map
 from depth_anything_3.model.presets import Preset
-from depth_anything_3.model.uv_embedding import add_uv_embedding_
 
 __all__ = ["GaussianHead", "RawGaussians"]
 
@@ -52,23 +51,22 @@ class GaussianHead(DptTrunk):
             nn.GELU(),
         )
 
-    def forward(
-        self, features: Sequence[Tensor], images: Tensor, *, views_at_once: int = VIEWS_AT_ONCE
-    ) -> RawGaussians:
+    def forward(self, features: Sequence[Tensor], images: Tensor, *, views_at_once: int | None = None) -> RawGaussians:
         """Predict the Gaussians of all views.
 
         Args:
             features: Four `(B, S, N, D)`, patches row by row.
             images: `(B, S, 3, H, W)` ImageNet-normalised RGB, the network's input.
-            views_at_once: Views processed together, to bound memory.
+            views_at_once: Views processed together; None takes what suits the memory.
         """
-        return RawGaussians(*in_chunks(self._maps, (*features, images), views_at_once))
+        at_once = views_at_once or self.views_at_once((images.shape[-2], images.shape[-1]), images.device)
+        return RawGaussians(*in_chunks(self._maps, (*features, images), at_once))
 
     def _maps(self, *chunk: Tensor) -> tuple[Tensor, Tensor]:
         *features, images = chunk
-        height, width = images.shape[-2:]
-        fused = self.scratch.fuse(self.levels(features, (height, width)))
-        neck = resize_map(self.scratch.output_conv1(fused), (height, width))
-        neck = add_uv_embedding_(neck + self.images_merger(images.float()), width / height)
+        image_size = (images.shape[-2], images.shape[-1])
+        fused = self.scratch.fuse(self.levels(features, image_size))
+        neck = resize_map(self.scratch.output_conv1(fused), image_size)
+        neck = self.add_uv_(neck + self.images_merger(images.float()), image_size)
         logits: Tensor = self.scratch.output_conv2(neck)
         return logits[:, :_RAW_CHANNELS].permute(0, 2, 3, 1), logits[:, _RAW_CHANNELS].sigmoid()

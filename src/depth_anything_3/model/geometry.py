@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["matrix_to_quaternion", "quaternion_to_matrix", "rigid_inverse"]
+__all__ = ["matrix_to_quaternion", "quaternion_product", "quaternion_to_matrix", "rigid_inverse"]
 
 
 def rigid_inverse(pose: Tensor) -> Tensor:
@@ -25,6 +25,20 @@ def rigid_inverse(pose: Tensor) -> Tensor:
     translation = -(rotation * pose[..., None, :3, 3]).sum(dim=-1, keepdim=True)
     inverse = torch.cat([rotation, translation], dim=-1)
     return inverse if pose.shape[-2] == 3 else torch.cat([inverse, pose[..., 3:, :]], dim=-2)
+
+
+def quaternion_product(first: Tensor, second: Tensor) -> Tensor:
+    """Quaternions `(..., 4)` of the rotation `second`, then `first`; their lengths multiply."""
+    (x1, y1, z1, w1), (x2, y2, z2, w2) = first.unbind(-1), second.unbind(-1)
+    return torch.stack(
+        [
+            w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
+            w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
+            w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
+            w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
+        ],
+        dim=-1,
+    )
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:

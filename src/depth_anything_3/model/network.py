@@ -1,4 +1,4 @@
-"""The network: normalised images of one or more scenes in, depth, confidence and cameras out."""
+"""The network: normalised images of one or more scenes in, depth and what else the preset predicts out."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.model.backbone import Backbone
+from depth_anything_3.model.backbone import Backbone, BackboneOutput
 from depth_anything_3.model.camera import CameraDecoder, CameraEncoder, decode_pose
 from depth_anything_3.model.dual_dpt import DenseMaps, DualDptHead
+from depth_anything_3.model.gaussian_adapter import place_gaussians
 from depth_anything_3.model.gaussian_head import GaussianHead
 from depth_anything_3.model.geometry import rigid_inverse
+from depth_anything_3.model.metric_scale import fill_sky
 from depth_anything_3.model.presets import PATCH_SIZE, Preset, find_preset
 from depth_anything_3.model.ray_pose import cameras_from_rays
 from depth_anything_3.model.reference_view import RefViewStrategy
+from depth_anything_3.model.sky_dpt import SkyDptHead, SkyMaps
+from depth_anything_3.model_cards import models_that
 
 __all__ = ["DepthAnything3Net"]
 
 
 class DepthAnything3Net(nn.Module):
-    """The any-view network of Depth Anything 3 (Lin et al., 2025).
+    """A single network of Depth Anything 3 (Lin et al., 2025): any-view, mono or metric.
 
     Its parameters carry the names of the published weights less the leading `model.`. Build it under
     `torch.device("meta")` and load a checkpoint with `load_state_dict(..., assign=True)` to avoid
@@ -47,6 +51,9 @@ class DepthAnything3Net(nn.Module):
         self.preset = find_preset(preset) if isinstance(preset, str) else preset
         # The extra level is in the names of the published weights.
         self.backbone = nn.ModuleDict({"pretrained": Backbone(self.preset)})
+        if self.preset.alt_start is None:
+            self.head: DualDptHead | SkyDptHead = SkyDptHead(self.preset)
+            return
         self.head = DualDptHead(self.preset)
         self.cam_dec = CameraDecoder(self.preset.feature_width)
         self.cam_enc = CameraEncoder(self.preset.width)
@@ -64,7 +71,7 @@ class DepthAnything3Net(nn.Module):
         ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
         generator: torch.Generator | None = None,
     ) -> dict[str, Any]:
-        """Predict depth and cameras of B scenes of S views each; views of one scene attend to each other.
+        """Predict depth and more of B scenes of S views each; with cameras, views of a scene attend to each other.
 
         Under autocast only the backbone runs in low precision; everything else is float32.
 
@@ -74,8 +81,9 @@ class DepthAnything3Net(nn.Module):
                 prediction, which still has its own poses.
             intrinsics: `(B, S, 3, 3)` given with them, in pixels of `x`.
             export_feat_layers: Backbone blocks whose output is wanted as well, in any order.
-            infer_gs: Also predict 3D Gaussians; not available yet.
-            use_ray_pose: Take poses from predicted rays, slower, in place of the camera decoder.
+            infer_gs: Also predict 3D Gaussians.
+            use_ray_pose: Take poses from predicted rays, slower, in place of the camera decoder. Networks without
+                cameras ignore it.
             ref_view_strategy: How the reference view is chosen among three or more views without given poses.
             generator: A CPU generator for the random samples behind `use_ray_pose`. Without one they come
                 from a fresh generator seeded with 0, so equal input gives equal output; the authors'
@@ -84,76 +92,126 @@ class DepthAnything3Net(nn.Module):
         Returns:
             A dictionary of float32 tensors:
 
-            - `depth` `(B, S, H, W)` along the optical axis, in the unit of the predicted poses;
-            - `depth_conf` `(B, S, H, W)`, at least 1, higher is surer;
-            - `extrinsics` `(B, S, 3, 4)` predicted, world to camera;
-            - `intrinsics` `(B, S, 3, 3)` predicted, in pixels of `x`;
+            - `depth` `(B, S, H, W)`;
+            - any-view presets: `depth_conf` `(B, S, H, W)`, predicted `extrinsics` `(B, S, 3, 4)`, world to camera,
+              and predicted `intrinsics` `(B, S, 3, 3)` in pixels of `x`;
+            - mono and metric presets: `sky` `(B, S, H, W)`, 0.3 and more being sky. There `depth` is the 99th
+              percentile of the scene's ground depth;
+            - `gaussians`, a :class:`~depth_anything_3.gaussians.Gaussians`, where asked for;
             - `aux`, a dictionary with `feat_layer_{i}` `(B, S, H/14, W/14, C)` per exported layer. From
               block `alt_start - 1` on their views are in the order in which the backbone saw them,
               reference view first.
 
         Raises:
             InvalidInputError: A shape, layer, strategy or generator is not acceptable.
-            UnsupportedError: Gaussians were asked for.
+            UnsupportedError: Given poses or Gaussians with a preset that knows none.
         """
-        layers = self._check(x, extrinsics, intrinsics, export_feat_layers, infer_gs)
+        layers = list(export_feat_layers)
+        self.check_options(
+            has_poses=extrinsics is not None or intrinsics is not None,
+            export_feat_layers=layers,
+            infer_gs=infer_gs,
+            ref_view_strategy=ref_view_strategy,
+        )
+        layers.sort()
+        _check_images(x)
+        _check_cameras(x.shape[0], x.shape[1], extrinsics, intrinsics)
         _check_generator(generator)
-        strategy = RefViewStrategy(ref_view_strategy)
         image_size = (x.shape[-2], x.shape[-1])
 
         camera_tokens = None
         if extrinsics is not None and intrinsics is not None:
             with _full_precision(x):
                 camera_tokens = self.cam_enc(extrinsics.float(), intrinsics.float(), image_size)
-        features = self.backbone["pretrained"](x, camera_tokens=camera_tokens, export_layers=layers, strategy=strategy)
+        features: BackboneOutput = self.backbone["pretrained"](
+            x, camera_tokens=camera_tokens, export_layers=layers, strategy=RefViewStrategy(ref_view_strategy)
+        )
         with _full_precision(x):
-            maps: DenseMaps = self.head(features.features, image_size, with_rays=use_ray_pose)
-            if use_ray_pose:
-                assert maps.ray is not None
-                assert maps.ray_conf is not None
-                cameras = cameras_from_rays(maps.ray, maps.ray_conf, image_size, generator=generator)
+            if self.preset.alt_start is None:
+                maps: SkyMaps = self.head(features.features, image_size)
+                out: dict[str, Any] = {"depth": fill_sky(maps.depth, maps.sky), "sky": maps.sky}
             else:
-                cameras = decode_pose(self.cam_dec(features.camera_tokens[-1].float()), image_size)
-            camera_to_world, predicted_intrinsics = cameras
-        # Any: tensors, and under "aux" a dictionary of tensors.
+                out = self._depth_and_cameras(features, image_size, use_ray_pose, generator)
+            if infer_gs:
+                cameras = (out["extrinsics"], out["intrinsics"])
+                given = None if extrinsics is None else extrinsics.float()
+                raw = self.gs_head(features.features, x)
+                out["gaussians"] = place_gaussians(raw, out["depth"], *cameras, given_extrinsics=given)
+        out["aux"] = {
+            f"feat_layer_{layer}": feature.float() for layer, feature in zip(layers, features.exported, strict=True)
+        }
+        return out
+
+    def check_options(
+        self,
+        *,
+        has_poses: bool = False,
+        export_feat_layers: Iterable[int] = (),
+        infer_gs: bool = False,
+        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+    ) -> None:
+        """Raise for options this network cannot take, before anything is computed.
+
+        Args:
+            has_poses: Whether poses will be given.
+            export_feat_layers: As for `forward`.
+            infer_gs: As for `forward`.
+            ref_view_strategy: As for `forward`.
+
+        Raises:
+            InvalidInputError: A layer does not exist or is asked for twice, or a strategy is unknown.
+            UnsupportedError: Given poses or Gaussians with a preset that knows none.
+        """
+        name = self.preset.name
+        if has_poses and self.preset.alt_start is None:
+            raise UnsupportedError(
+                f"poses given to {name}, which knows no cameras; leave extrinsics and intrinsics out, "
+                f"or take {models_that(lambda card: card.has_poses)}"
+            )
+        if infer_gs and not self.preset.gaussian_head:
+            raise UnsupportedError(
+                f"infer_gs=True with {name}, which predicts no Gaussians; leave it False, "
+                f"or take {models_that(lambda card: card.has_gaussians)}"
+            )
+        layers = sorted(export_feat_layers)
+        if any(layer not in range(self.preset.depth) for layer in layers) or len(set(layers)) < len(layers):
+            raise InvalidInputError(
+                f"export_feat_layers {layers} with {name}; pass different numbers from 0 to {self.preset.depth - 1}"
+            )
+        RefViewStrategy(ref_view_strategy)
+
+    def _depth_and_cameras(
+        self,
+        features: BackboneOutput,
+        image_size: tuple[int, int],
+        use_ray_pose: bool,
+        generator: torch.Generator | None,
+    ) -> dict[str, Any]:
+        maps: DenseMaps = self.head(features.features, image_size, with_rays=use_ray_pose)
+        if use_ray_pose:
+            assert maps.ray is not None
+            assert maps.ray_conf is not None
+            cameras = cameras_from_rays(maps.ray, maps.ray_conf, image_size, generator=generator)
+        else:
+            cameras = decode_pose(self.cam_dec(features.camera_tokens[-1].float()), image_size)
+        camera_to_world, intrinsics = cameras
         return {
             "depth": maps.depth,
             "depth_conf": maps.depth_conf,
             "extrinsics": rigid_inverse(camera_to_world),
-            "intrinsics": predicted_intrinsics,
-            "aux": {
-                f"feat_layer_{layer}": feature.float() for layer, feature in zip(layers, features.exported, strict=True)
-            },
+            "intrinsics": intrinsics,
         }
 
-    def _check(
-        self,
-        x: Tensor,
-        extrinsics: Tensor | None,
-        intrinsics: Tensor | None,
-        export_feat_layers: Iterable[int],
-        infer_gs: bool,
-    ) -> list[int]:
-        """Raise for arguments the network cannot take; return the exported layers in ascending order."""
-        if x.ndim != 5 or x.shape[2] != 3 or 0 in x.shape or not x.is_floating_point():
-            raise InvalidInputError(
-                f"images of shape {tuple(x.shape)} and type {x.dtype}; "
-                "pass floating point (batch, views, 3, height, width), none of them 0"
-            )
-        height, width = x.shape[-2:]
-        if height % PATCH_SIZE or width % PATCH_SIZE:
-            raise InvalidInputError(f"images of height {height} and width {width}; make both multiples of {PATCH_SIZE}")
-        _check_cameras(x.shape[0], x.shape[1], extrinsics, intrinsics)
-        layers = sorted(export_feat_layers)
-        if any(layer not in range(self.preset.depth) for layer in layers) or len(set(layers)) < len(layers):
-            raise InvalidInputError(
-                f"export_feat_layers {layers}; pass different numbers from 0 to {self.preset.depth - 1}"
-            )
-        if infer_gs:
-            raise UnsupportedError(
-                f"infer_gs=True with {self.preset.name}; this version predicts no Gaussians, leave it False"
-            )
-        return layers
+
+def _check_images(x: Tensor) -> None:
+    if x.ndim != 5 or x.shape[2] != 3 or 0 in x.shape or not x.is_floating_point():
+        raise InvalidInputError(
+            f"images of shape {tuple(x.shape)} and type {x.dtype}; "
+            "pass floating point (batch, views, 3, height, width), none of them 0"
+        )
+    height, width = x.shape[-2:]
+    if height % PATCH_SIZE or width % PATCH_SIZE:
+        raise InvalidInputError(f"images of height {height} and width {width}; make both multiples of {PATCH_SIZE}")
 
 
 def _check_cameras(batch: int, views: int, extrinsics: Tensor | None, intrinsics: Tensor | None) -> None:

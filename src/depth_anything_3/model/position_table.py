@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["TABLE_SIDE", "interpolate_position_table"]
+from depth_anything_3.model.table_cache import TableCache
+
+__all__ = ["TABLE_SIDE", "PositionTables", "interpolate_position_table"]
 
 TABLE_SIDE = 37
 """Rows and columns of the learned table: 518 pixels of 14-pixel patches."""
@@ -34,3 +36,38 @@ def interpolate_position_table(table: Tensor, rows: int, cols: int) -> Tensor:
     scale = ((rows + 0.1) / TABLE_SIDE, (cols + 0.1) / TABLE_SIDE)
     resized = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
     return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+class PositionTables:
+    """Interpolated tables, kept until the learned table changes.
+
+    A change is a new tensor, another device or dtype, or a write in place that torch counts: `load_state_dict`,
+    `to`, an optimiser's step. Writes through `.data` are not counted. A copy starts empty.
+    """
+
+    def __init__(self) -> None:
+        self._tables: TableCache[Tensor] = TableCache()
+        self._source: Tensor | None = None
+        self._version = -1
+
+    def __call__(self, table: Tensor, rows: int, cols: int) -> Tensor:
+        """As :func:`interpolate_position_table`."""
+        wants_gradient = table.requires_grad and torch.is_grad_enabled()
+        if torch.compiler.is_compiling() or table.is_inference() or wants_gradient:
+            return interpolate_position_table(table, rows, cols)
+        if not self._is_source(table):
+            self._tables.clear()
+            # It keeps the memory of the table in use, so that nothing else can come to lie at its address.
+            self._source, self._version = table.detach(), table._version
+        return self._tables.get((rows, cols), table.device, lambda: interpolate_position_table(table, rows, cols))
+
+    def _is_source(self, table: Tensor) -> bool:
+        kept = self._source
+        return (
+            kept is not None
+            and (kept.device, kept.dtype, kept.data_ptr()) == (table.device, table.dtype, table.data_ptr())
+            and self._version == table._version
+        )
+
+    def __reduce__(self) -> tuple[type[PositionTables], tuple[()]]:
+        return type(self), ()

@@ -32,9 +32,9 @@ class Preset:
         depth: Number of transformer blocks.
         heads: Attention heads, of 64 channels each.
         out_layers: The four blocks (from 0) whose outputs feed the dense heads.
-        alt_start: First block of the second stage, where odd blocks attend across all views of a scene.
-        qk_norm_start: First block that normalises queries and keys.
-        rope_start: First block that rotates queries and keys by their position.
+        alt_start: First block of the second stage, where odd blocks attend across all views of a scene, and all
+            normalise queries and keys and rotate them by their position. None: there is no such stage, so views
+            do not see each other; such a network predicts depth and sky, and no cameras.
         head_features: Channels inside the dense heads' fusion path.
         head_channels: Channels of the four levels before fusion.
         feed_forward: Kind of feed-forward layer in the backbone.
@@ -46,9 +46,7 @@ class Preset:
     depth: int
     heads: int
     out_layers: tuple[int, int, int, int]
-    alt_start: int
-    qk_norm_start: int
-    rope_start: int
+    alt_start: int | None
     head_features: int
     head_channels: tuple[int, int, int, int]
     feed_forward: FeedForward = FeedForward.MLP
@@ -56,8 +54,8 @@ class Preset:
 
     @property
     def feature_width(self) -> int:
-        """Channels of a feature handed to the heads: one half within the view, one across views."""
-        return 2 * self.width
+        """Channels of a feature handed to the heads: with two stages one half within the view, one across views."""
+        return self.width if self.alt_start is None else 2 * self.width
 
 
 _ANY_VIEW = (
@@ -68,8 +66,6 @@ _ANY_VIEW = (
         heads=6,
         out_layers=(5, 7, 9, 11),
         alt_start=4,
-        qk_norm_start=4,
-        rope_start=4,
         head_features=64,
         head_channels=(48, 96, 192, 384),
     ),
@@ -80,8 +76,6 @@ _ANY_VIEW = (
         heads=12,
         out_layers=(5, 7, 9, 11),
         alt_start=4,
-        qk_norm_start=4,
-        rope_start=4,
         head_features=128,
         head_channels=(96, 192, 384, 768),
     ),
@@ -92,8 +86,6 @@ _ANY_VIEW = (
         heads=16,
         out_layers=(11, 15, 19, 23),
         alt_start=8,
-        qk_norm_start=8,
-        rope_start=8,
         head_features=256,
         head_channels=(256, 512, 1024, 1024),
     ),
@@ -104,8 +96,6 @@ _ANY_VIEW = (
         heads=24,
         out_layers=(19, 27, 33, 39),
         alt_start=13,
-        qk_norm_start=13,
-        rope_start=13,
         head_features=256,
         head_channels=(256, 512, 1024, 1024),
         feed_forward=FeedForward.SWIGLU,
@@ -113,8 +103,22 @@ _ANY_VIEW = (
     ),
 )
 
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ANY_VIEW})
-"""The presets this package can build, by name."""
+_SINGLE_VIEW = tuple(
+    Preset(
+        name=name,
+        width=1024,
+        depth=24,
+        heads=16,
+        out_layers=(4, 11, 17, 23),
+        alt_start=None,
+        head_features=256,
+        head_channels=(256, 512, 1024, 1024),
+    )
+    for name in ("da3mono-large", "da3metric-large")
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ANY_VIEW + _SINGLE_VIEW})
+"""The single networks this package can build, by name; a nested model joins two of them."""
 
 
 def find_preset(name: str) -> Preset:

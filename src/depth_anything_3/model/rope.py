@@ -12,19 +12,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["RotaryTable", "apply_rotary", "cross_view_positions", "in_view_positions", "rotary_table"]
+__all__ = ["RotaryTable", "apply_rotary", "cross_view_table", "in_view_positions", "rotary_table"]
 
 _BASE = 100.0
 
 
 class RotaryTable(NamedTuple):
-    """Cosine and signed sine for every token and channel, each `(tokens, head_dim)` float32.
+    """Cosine and signed sine for tokens and channels, each `(tokens, head_dim)` float32.
 
     The sine carries the sign of its channel: minus for the first of a pair, plus for the second.
+
+    Attributes:
+        cos: Cosines.
+        sin: Sines.
+        every: None rotates every token by its own row; a number rotates the first of every so many tokens by the
+            only row, and leaves the others.
     """
 
     cos: Tensor
     sin: Tensor
+    every: int | None = None
 
 
 def in_view_positions(rows: int, cols: int, device: torch.device | None = None) -> Tensor:
@@ -34,17 +41,6 @@ def in_view_positions(rows: int, cols: int, device: torch.device | None = None) 
     """
     patches = torch.cartesian_prod(torch.arange(1, rows + 1, device=device), torch.arange(1, cols + 1, device=device))
     return torch.cat([patches.new_zeros(1, 2), patches])
-
-
-def cross_view_positions(rows: int, cols: int, device: torch.device | None = None) -> Tensor:
-    """Positions of a view's tokens among all views: `(1 + rows*cols, 2)` int64.
-
-    Every patch of every view shares the position (1, 1): across views only the camera token at (0, 0) is
-    told from patches.
-    """
-    positions = torch.ones(1 + rows * cols, 2, dtype=torch.int64, device=device)
-    positions[0] = 0
-    return positions
 
 
 def rotary_table(positions: Tensor, head_dim: int) -> RotaryTable:
@@ -66,10 +62,29 @@ def rotary_table(positions: Tensor, head_dim: int) -> RotaryTable:
     )
 
 
+def cross_view_table(rows: int, cols: int, head_dim: int, device: torch.device | None = None) -> RotaryTable:
+    """The rotation of tokens among all views, for views of `rows` by `cols` patches.
+
+    There every patch of every view shares the position (1, 1), and the camera tokens have (0, 0). Attention depends
+    on differences of positions alone, so it is the same to leave the patches and turn the few camera tokens back.
+    """
+    back = rotary_table(torch.full((1, 2), -1, device=device), head_dim)
+    return back._replace(every=1 + rows * cols)
+
+
 def apply_rotary(x: Tensor, table: RotaryTable) -> Tensor:
     """Rotate queries or keys `(..., tokens, head_dim)` by the table of their tokens; same shape out.
 
-    Low-precision input gives float32 output, as the table is float32.
+    Low-precision input gives float32 output where all tokens are rotated, as the table is float32. Where only some
+    are, they are rotated in place.
     """
+    if table.every is not None:
+        first = torch.unflatten(x, -2, (-1, table.every))[..., 0, :]
+        first.copy_(_rotated(first, table))
+        return x
+    return _rotated(x, table)
+
+
+def _rotated(x: Tensor, table: RotaryTable) -> Tensor:
     partners = torch.unflatten(x, -1, (2, 2, -1)).flip(-2).flatten(-3)
-    return x * table.cos + partners * table.sin
+    return torch.addcmul(x * table.cos, partners, table.sin)

@@ -11,7 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["add_uv_embedding_", "sinusoids", "uv_axes"]
+from depth_anything_3.model.table_cache import TableCache
+
+__all__ = ["UvEmbedding", "sinusoids", "uv_axes"]
 
 _BASE = 100.0
 _STRENGTH = 0.1
@@ -47,17 +49,30 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def add_uv_embedding_(x: Tensor, aspect: float) -> Tensor:
-    """Add the embedding to a map in place: the first half of the channels tells u, the second v.
+class UvEmbedding:
+    """Adds coordinates to maps; it keeps the sinusoids of the sizes met last."""
 
-    Args:
-        x: `(V, C, h, w)` float32, C a multiple of 4.
-        aspect: Width over height of the input image.
-    """
-    _, channels, rows, cols = x.shape
-    half = channels // 2
-    u, v = uv_axes(rows, cols, aspect, x.device)
-    # Each half varies along one axis only, so the full map (as large as x) is never made.
-    x[:, :half] += _STRENGTH * sinusoids(u, half).T.unsqueeze(1)
-    x[:, half:] += _STRENGTH * sinusoids(v, half).T.unsqueeze(2)
-    return x
+    def __init__(self) -> None:
+        self._tables: TableCache[tuple[Tensor, Tensor]] = TableCache(limit=32)
+
+    def add_(self, x: Tensor, aspect: float) -> Tensor:
+        """Add the embedding to a map in place: the first half of the channels tells u, the second v.
+
+        Args:
+            x: `(V, C, h, w)` float32, C a multiple of 4.
+            aspect: Width over height of the input image.
+        """
+        _, channels, rows, cols = x.shape
+        half = channels // 2
+        key = (half, rows, cols, aspect)
+        u, v = self._tables.get(key, x.device, lambda: _axis_tables(half, rows, cols, aspect, x.device))
+        # Each half varies along one axis only, so the full map (as large as x) is never made.
+        x[:, :half] += u
+        x[:, half:] += v
+        return x
+
+
+def _axis_tables(half: int, rows: int, cols: int, aspect: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What is added along u `(half, 1, cols)` and along v `(half, rows, 1)`."""
+    u, v = uv_axes(rows, cols, aspect, device)
+    return _STRENGTH * sinusoids(u, half).T.unsqueeze(1), _STRENGTH * sinusoids(v, half).T.unsqueeze(2)

@@ -1,0 +1,118 @@
+"""Gaussian adapter: raw numbers per pixel, depth and cameras in, 3D Gaussians in the world out. It has no weights.
+
+After the pixel-aligned Gaussians of pixelSplat (Charatan et al., 2024), as DA3 (Lin et al., 2025) uses them.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_anything_3.gaussians import Gaussians
+from depth_anything_3.model.gaussian_head import RawGaussians
+from depth_anything_3.model.geometry import matrix_to_quaternion, quaternion_product, rigid_inverse
+from depth_anything_3.model.spherical_harmonics import COEFFICIENTS, harmonics_rotation
+
+__all__ = ["camera_scale", "place_gaussians"]
+
+_PARTS = (2, 3, 4, 3 * COEFFICIENTS, 1)  # of the raw channels
+_SMALLEST, _LARGEST = 1e-5, 30.0  # scales, in units of a tenth of a pixel's width and height together
+_PIXEL_SHARE = 0.1
+_DEGREE_STRENGTH = (1.0, *3 * (0.025,), *5 * (0.00625,))
+_SCALE_LIMITS = (1 / 3, 3.0)
+_COLLINEAR = 1e-6
+
+
+def place_gaussians(
+    raw: RawGaussians,
+    depth: Tensor,
+    extrinsics: Tensor,
+    intrinsics: Tensor,
+    *,
+    given_extrinsics: Tensor | None = None,
+) -> Gaussians:
+    """Place a Gaussian for every pixel.
+
+    Args:
+        raw: What the Gaussian head predicts, `(B, S, H, W, ...)`.
+        depth: `(B, S, H, W)` as predicted; here it counts along the ray, not along the optical axis.
+        extrinsics: `(B, S, 3, 4)` predicted poses, world to camera.
+        intrinsics: `(B, S, 3, 3)` predicted, in pixels, without skew.
+        given_extrinsics: `(B, S, 4, 4)` poses the caller gave. The Gaussians then take their scale, within a third
+            and three times the predicted one.
+
+    Returns:
+        Float32 Gaussians, on the device of the inputs.
+    """
+    offset, scale, quaternion, harmonics, depth_offset = torch.split(raw.raw, list(_PARTS), dim=-1)
+    camera_to_world = rigid_inverse(extrinsics)
+    rotation, centre = camera_to_world[..., :3], camera_to_world[..., 3]
+    distance = depth.unsqueeze(-1) + depth_offset
+    if given_extrinsics is not None:
+        factor = camera_scale(centre, rigid_inverse(given_extrinsics)[..., :3, 3])
+        centre, distance = centre * factor[:, None, None], distance * factor[:, None, None, None, None]
+
+    rays = _rays(offset, intrinsics)
+    # Sums of products rather than a matrix product, which a caller may have set to low precision.
+    rays = (rotation[:, :, None, None] * rays.unsqueeze(-2)).sum(dim=-1)
+    means = centre[:, :, None, None] + distance * rays
+
+    pixel = _PIXEL_SHARE * (intrinsics[..., 0, 0].reciprocal() + intrinsics[..., 1, 1].reciprocal())
+    scales = (_SMALLEST + (_LARGEST - _SMALLEST) * scale.sigmoid()) * distance * pixel[..., None, None, None]
+
+    strength = harmonics.new_tensor(_DEGREE_STRENGTH)
+    coefficients = torch.unflatten(harmonics, -1, (3, COEFFICIENTS)) * strength
+    turn = harmonics_rotation(rotation)[:, :, None, None]  # (B, S, 1, 1, 9, 9)
+    return Gaussians(
+        means=means.flatten(1, 3),
+        scales=scales.flatten(1, 3),
+        rotations=_rotations(quaternion, rotation).flatten(1, 3),
+        harmonics=(coefficients @ turn.transpose(-1, -2)).flatten(1, 3),
+        opacities=raw.density.flatten(1),
+    )
+
+
+def camera_scale(predicted: Tensor, given: Tensor) -> Tensor:
+    """The scale of the similarity that maps predicted camera centres onto given ones (Umeyama, 1991).
+
+    Args:
+        predicted: `(B, S, 3)`.
+        given: `(B, S, 3)`.
+
+    Returns:
+        `(B,)` float32, from 1/3 to 3; 1 for a scene whose centres lie on a line or are not finite.
+    """
+    # A few numbers: on the CPU in float64, as the cameras from rays.
+    source, target = (x.detach().cpu().double() for x in (predicted, given))
+    finite = (source.isfinite() & target.isfinite()).flatten(1).all(dim=-1)
+    source, target = (torch.where(finite[:, None, None], x, 0) for x in (source, target))
+    source, target = (x - x.mean(dim=1, keepdim=True) for x in (source, target))
+    u, d, vt = torch.linalg.svd(target.transpose(-1, -2) @ source / source.shape[1])
+    sign = torch.ones_like(d)
+    sign[:, 2] = torch.where(torch.linalg.det(u) * torch.linalg.det(vt) < 0, -1.0, 1.0)
+    variance = (source**2).sum(dim=(-1, -2)) / source.shape[1]
+    determined = d[:, 1] > _COLLINEAR * d[:, 0]
+    scale = torch.where(determined, (d * sign).sum(dim=-1) / variance, 1.0)
+    return scale.clamp(*_SCALE_LIMITS).to(predicted.device, torch.float32)
+
+
+def _rays(offset: Tensor, intrinsics: Tensor) -> Tensor:
+    """Directions of length 1 in camera axes, `(B, S, H, W, 3)`, through pixels moved by `(B, S, H, W, 2)`."""
+    height, width = offset.shape[2:4]
+    cols, rows = (torch.arange(n, dtype=offset.dtype, device=offset.device) + 0.5 for n in (width, height))
+    focal = intrinsics.diagonal(dim1=-2, dim2=-1)[:, :, None, None, :2]
+    principal = intrinsics[:, :, None, None, :2, 2]
+    pixels = torch.stack(torch.meshgrid(cols, rows, indexing="xy"), dim=-1) + offset
+    plane = (pixels - principal) / focal
+    return F.normalize(torch.cat([plane, torch.ones_like(plane[..., :1])], dim=-1), dim=-1)
+
+
+def _rotations(quaternion: Tensor, camera_rotation: Tensor) -> Tensor:
+    """Raw quaternions `(B, S, H, W, 4)` turned from camera to world axes: (x, y, z, w) of length 1, w not negative."""
+    # In camera axes the four numbers mean (y, z, w, x). Afterwards they are stored as (x, y, z, w) and read as
+    # (w, x, y, z). Odd, but the weights were trained with it.
+    local = torch.cat([quaternion[..., 3:], quaternion[..., :3]], dim=-1)
+    turned = quaternion_product(matrix_to_quaternion(camera_rotation)[:, :, None, None], local)
+    turned = F.normalize(turned, dim=-1)
+    return torch.where(turned[..., 3:] < 0, -turned, turned)

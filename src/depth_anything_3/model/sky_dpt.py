@@ -1,0 +1,73 @@
+"""DPT head with sky: four levels of patch features in, depth and sky maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from depth_anything_3.model.dpt import DptTrunk, Scratch, in_chunks, output_convs, resize_map
+from depth_anything_3.model.presets import Preset
+
+__all__ = ["SkyDptHead", "SkyMaps"]
+
+
+class SkyMaps(NamedTuple):
+    """What the head predicts for every view.
+
+    Attributes:
+        depth: `(B, S, H, W)` along the optical axis; without meaning in the sky.
+        sky: `(B, S, H, W)`, 0 on the ground and about 1 in the sky.
+    """
+
+    depth: Tensor
+    sky: Tensor
+
+
+class SkyScratch(Scratch):
+    """The usual layers, with a second output."""
+
+    def __init__(self, channels: Sequence[int], features: int) -> None:
+        super().__init__(channels, features, outputs=1)
+        self.sky_output_conv2 = output_convs(features, 1)
+
+
+class SkyDptHead(DptTrunk):
+    """Depth and sky from the backbone's features."""
+
+    scratch: SkyScratch
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__(
+            preset.feature_width,
+            preset.head_channels,
+            norm=nn.Identity(),
+            scratch=SkyScratch(preset.head_channels, preset.head_features),
+            uv=False,
+        )
+
+    def forward(
+        self, features: Sequence[Tensor], image_size: tuple[int, int], *, views_at_once: int | None = None
+    ) -> SkyMaps:
+        """Predict the maps of all views.
+
+        Args:
+            features: Four `(B, S, N, D)`, patches row by row.
+            image_size: (height, width) of the input images in pixels.
+            views_at_once: Views processed together; None takes what suits the memory.
+        """
+
+        def head(*chunk: Tensor) -> tuple[Tensor, ...]:
+            return self._maps(chunk, image_size)
+
+        at_once = views_at_once or self.views_at_once(image_size, features[0].device)
+        return SkyMaps(*in_chunks(head, features, at_once))
+
+    def _maps(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        fused = self.scratch.fuse(self.levels(features, image_size))
+        neck = resize_map(self.scratch.output_conv1(fused), image_size)
+        depth: Tensor = self.scratch.output_conv2(neck)
+        sky: Tensor = self.scratch.sky_output_conv2(neck)
+        return depth[:, 0].exp(), F.relu(sky[:, 0])
