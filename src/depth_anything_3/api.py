@@ -107,6 +107,13 @@ class DepthAnything3(nn.Module):
         """
         save_checkpoint(self, self.model_name, folder)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:  # Any: what torch.compile takes
+        """Have `torch.compile` make the network faster from its next picture on; takes what that takes.
+
+        The first picture of a size, and again the first of a second one, waits for the compiler, a minute or so.
+        """
+        self.model.compile(*args, **kwargs)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from depth_anything_3.batch_limit import BatchLimit
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.batch_processor import ProcessedBatch
 from depth_anything_3.utils.io.batching import InOrder
@@ -156,21 +157,32 @@ class NetworkRunner:
             name: value.to(self._device) if isinstance(value, torch.Tensor) else value
             for name, value in options.items()
         }
+        x = batch.tensor.unsqueeze(axis)
         if self._device.type != "cuda":
             began = time.perf_counter()
-            with self._autocast():
-                outputs = self._network(batch.tensor.unsqueeze(axis), **moved)
-            outputs = _on_host(outputs)
+            outputs = _on_host(self._call(x, moved))
             seconds = time.perf_counter() - began
             return _Computed(images, outputs, batch.pixels.cpu(), None, lambda: seconds)
         start, end, finished = (torch.cuda.Event(enable_timing=timed) for timed in (True, True, False))
         start.record()
-        with self._autocast():
-            outputs = self._network(batch.tensor.unsqueeze(axis), **moved)
+        computed = self._call(x, moved)
         end.record()
-        outputs, pixels = _on_host(outputs), _pinned(batch.pixels)
+        outputs, pixels = _on_host(computed), _pinned(batch.pixels)
         finished.record()
         return _Computed(images, outputs, pixels, finished, lambda: 1e-3 * start.elapsed_time(end))
+
+    def _call(self, x: torch.Tensor, options: Mapping[str, Any]) -> Outputs:
+        try:
+            with self._autocast():
+                outputs: Outputs = self._network(x, **options)
+        except Exception as error:
+            if type(error).__module__.split(".")[:2] not in (["torch", "_dynamo"], ["torch", "_inductor"]):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise UnsupportedError(
+                f"torch.compile cannot compile the network here ({reason}); it runs without compiling it"
+            ) from error
+        return outputs
 
     def _finish(self, computed: _Computed) -> list[Prediction]:
         """A prediction for each scene, when the device is done."""
