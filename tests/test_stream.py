@@ -136,10 +136,11 @@ def test_an_error_that_is_raised_leaves_no_thread_behind(seeded_small, photos):
 @pytest.mark.parametrize(
     ("batch_size", "most_drawn"),
     [
-        # Two workers prepare two photos each ahead, one more is drawn as a result is taken, and a batch is ready.
-        pytest.param(1, 2 * 2 + 1 + 1, id="alone"),
+        # Two workers prepare two photos each ahead, one more is drawn as a result is taken, a batch is ready, one is in
+        # the network, and the results of one wait.
+        pytest.param(1, 2 * 2 + 1 + 3 * 1, id="alone"),
         # Besides, up to four batches are held back while their sizes fill up.
-        pytest.param(3, 2 * 2 + 4 * 3 + 3, id="batches-of-3"),
+        pytest.param(3, 2 * 2 + 4 * 3 + 3 * 3, id="batches-of-3"),
     ],
 )
 def test_photos_are_drawn_from_a_generator_only_as_results_are_taken(seeded_small, photos, batch_size, most_drawn):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ from depth_anything_3.devices import choose_device, parse_dtype, usual_dtype
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export, parse_formats
 from depth_anything_3.model import DepthAnything3Net
+from depth_anything_3.network_runner import NetworkRunner
 from depth_anything_3.pose_alignment import align_poses, normalize_extrinsics
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.utils.io.batch_processor import MixedSizes, ProcessedBatch
-from depth_anything_3.utils.io.batching import InOrder
+from depth_anything_3.utils.io.batch_processor import MixedSizes
 from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -108,6 +106,13 @@ class DepthAnything3(nn.Module):
             ExportError: the folder cannot be written.
         """
         save_checkpoint(self, self.model_name, folder)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:  # Any: what torch.compile takes
+        """Have `torch.compile` make the network faster from its next picture on; takes what that takes.
+
+        The first picture of a size, and again the first of a second one, waits for the compiler, a minute or so.
+        """
+        self.model.compile(*args, **kwargs)
 
     @property
     def device(self) -> torch.device:
@@ -198,16 +203,15 @@ class DepthAnything3(nn.Module):
             fidelity=fidelity,
         )
         given = None if extrinsics is None else _in_float64(extrinsics)[[one.index for one in batch.images]]
-        prediction = self._run(
+        prediction = self._runner().scene(
             batch,
-            one_scene=True,
             extrinsics=None if given is None else torch.from_numpy(normalize_extrinsics(given))[None],
             intrinsics=None if batch.intrinsics is None else batch.intrinsics[None],
             export_feat_layers=export_feat_layers or (),
             infer_gs=infer_gs,
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,
-        )[0]
+        )
         prediction.failures = batch.failures
         if given is not None and batch.intrinsics is not None and prediction.extrinsics is not None:
             prediction.intrinsics = batch.intrinsics.numpy()
@@ -278,7 +282,7 @@ class DepthAnything3(nn.Module):
             limit=limit,
         )
         options = {"use_ray_pose": use_ray_pose, "export_feat_layers": export_feat_layers or ()}
-        return self._stream(batches, limit, on_failure, options)
+        return self._runner().stream(batches, limit, on_failure, options)
 
     def batch_inference(
         self,
@@ -309,83 +313,12 @@ class DepthAnything3(nn.Module):
                 progress_callback(len(predictions), total)
         return predictions
 
-    def _stream(
-        self,
-        batches: Generator[ProcessedBatch | ImageFailure, None, None],
-        limit: BatchLimit,
-        on_failure: Callable[[ImageFailure], None],
-        options: Mapping[str, Any],
-    ) -> Iterator[Prediction]:
-        # Failures take their place in the order, so that photos held back for a batch still come before them.
-        in_order: InOrder[Prediction | ImageFailure] = InOrder()
-        with closing(batches):  # an error must not leave its thread at work
-            for batch in batches:
-                results: list[tuple[int, Prediction | ImageFailure]]
-                if isinstance(batch, ImageFailure):
-                    results = [(batch.index, batch)]
-                else:
-                    results = [(one.index, one) for one in batch.failures]
-                    if batch.images:
-                        predictions = self._run_within_memory(batch, limit, options)
-                        results += [(one.index, result) for one, result in zip(batch.images, predictions, strict=True)]
-                for index, result in results:
-                    for ready in in_order.put(index, result):
-                        if isinstance(ready, ImageFailure):
-                            on_failure(ready)
-                        else:
-                            yield ready
-
-    def _run_within_memory(
-        self, batch: ProcessedBatch, limit: BatchLimit, options: Mapping[str, Any]
-    ) -> list[Prediction]:
-        """`_run` for independent images; in halves if memory runs out."""
-        count, size = len(batch.images), (batch.tensor.shape[2], batch.tensor.shape[3])
-        try:
-            with limit.measured(size, count):
-                return self._run(batch, one_scene=False, **options)
-        except torch.OutOfMemoryError:
-            if count == 1:
-                raise
-        # Not where the error was caught: it holds what the network had in memory.
-        limit.fail(size, count)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        halves = (batch.part(0, count // 2), batch.part(count // 2, count))
-        return [one for half in halves for one in self._run_within_memory(half, limit, options)]
-
-    @torch.inference_mode()
-    def _run(self, batch: ProcessedBatch, *, one_scene: bool, **options: Any) -> list[Prediction]:
-        """Network and conversion for a batch: one scene of its views, or a scene for each of its images."""
-        axis = 0 if one_scene else 1
-        scenes = [batch.images] if one_scene else [(one,) for one in batch.images]
-        began = time.perf_counter()
-        cameras = {name: options.pop(name, None) for name in ("extrinsics", "intrinsics")}
-        moved = {name: None if value is None else value.to(self.device) for name, value in cameras.items()}
-        with self._autocast():
-            outputs = self.model(batch.tensor.unsqueeze(axis), **moved, **options)
-        predictions = self.output_processor(outputs)  # waits for the device
-        network_seconds = (time.perf_counter() - began) / len(scenes)
-        pixels = batch.pixels.unsqueeze(axis).permute(0, 1, 3, 4, 2).cpu()
-        for prediction, images, seen in zip(predictions, scenes, pixels, strict=True):
-            prediction.processed_images = np.ascontiguousarray(seen.numpy())
-            prediction.sources = tuple(one.label for one in images)
-            prediction.source_hw = tuple(one.plan.source_hw for one in images)
-            prediction.choices = tuple(one.choice for one in images)
-            prediction.seconds = {
-                "decode": sum(one.decode_seconds for one in images),
-                "resample": sum(one.resample_seconds for one in images),
-                "network": network_seconds,
-            }
-        return predictions
+    def _runner(self) -> NetworkRunner:
+        return NetworkRunner(self.model, self.output_processor, self.device, self._dtype())
 
     def _dtype(self) -> torch.dtype:
         """What the backbone computes in."""
         return usual_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        """Low precision for the backbone alone; the network switches it off around everything else."""
-        dtype = self._dtype()
-        return nullcontext() if dtype is torch.float32 else torch.autocast(self.device.type, dtype=dtype)
 
 
 def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 _PREPARERS_KEPT = 8
 _FAILURES_TOLD = 10
 _BATCHES_LOOKED_AHEAD = 4
+_LARGE_BLOCK = 31 << 20  # bytes; glibc learns nothing from blocks above 32 MiB
 
 FloatArray = npt.NDArray[np.floating]
 Image = TypeVar("Image", bound=PlannedImage)
@@ -107,6 +108,9 @@ class BatchProcessor(ABC, Generic[Image]):
         self._pool: Executor | None = None
         self._pool_size = 0
         self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(ImagePreparer)
+        # Once a block of this size was freed, glibc's malloc keeps the memory of smaller ones for the next picture.
+        # Before that it may return a bitmap's pages after each picture: 30 % of the time of Full HD files.
+        np.empty(_LARGE_BLOCK, np.uint8)
 
     @abstractmethod
     def _worker(self, preparer: ImagePreparer, request: Request) -> Callable[[int, ImageInput], Image]:
