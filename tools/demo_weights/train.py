@@ -1,0 +1,270 @@
+"""Train the demonstration checkpoint on scenes that are rendered meanwhile.
+
+    python train.py FOLDER                       train, or go on where FOLDER's state left off
+    python train.py FOLDER --minutes 9           stop in time, with everything saved
+
+A run follows from its options and its seed: each step draws its scenes, sizes and colours from (seed, step) alone. The
+folder receives `state.pt` (to go on), `model.safetensors` (the averaged weights, official names) and `log.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from augment import coarse_truth, make_batch
+from evaluate import RAMP_SEED, UnseenScenes, evaluate, fit_ramp, ramp
+from losses import total_loss
+from network import NANO, NanoDepth, NetworkSize
+from pool import ROUND, SHAPES, Pool, renderers
+from renderer import make_atlas
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from depth_anything_3.files import whole_file
+
+__all__ = ["Recipe", "Trainer", "main"]
+
+_TOKENS_OF_A_BATCH = 1536  # 16 pictures of 112x154
+_COARSE_SHARE = 0.8  # of the steps are trained without the last resize
+_STEPS_BETWEEN_TRIALS = 128  # of thread counts
+_WINDOW = 400  # rounds that a step may draw from
+_FIRST_ROUNDS = 40  # there before the first step
+_AHEAD = 24  # rounds rendered in advance
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run depends on.
+
+    Attributes:
+        seed: Of everything random.
+        steps: Length of the learning-rate schedule.
+        rate: Highest learning rate.
+        warm_up: Steps until it is reached.
+        decay: Weight decay of matrices.
+        reuse: How often a scene is seen, about.
+        averaging: Decay of the averaged weights per step.
+    """
+
+    seed: int = 0
+    steps: int = 3000
+    rate: float = 4e-4
+    warm_up: int = 150
+    decay: float = 0.03
+    reuse: float = 8.0
+    averaging: float = 0.997
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to 1 %."""
+        if step < self.warm_up:
+            return self.rate * (step + 1) / self.warm_up
+        share = min(1.0, (step - self.warm_up) / max(1, self.steps - self.warm_up))
+        return self.rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share)))
+
+    def size(self, step: int, shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        """What size a batch of pictures of `shape` is trained at: small first, larger later."""
+        progress = step / self.steps
+        scales = (0.5,) if progress < 0.5 else (0.5, 0.667, 0.667) if progress < 0.85 else (0.667, 0.667, 1.0)
+        scale = float(rng.choice(scales)) * float(rng.choice((1.0, 1.0, 1.12)))
+        height, width = (max(4, round(side * scale / 14 + rng.uniform(-0.5, 0.5))) * 14 for side in shape)
+        return height, width
+
+    def rounds(self, step: int) -> tuple[int, int]:
+        """First and last + 1 of the rounds that `step` draws from."""
+        stop = _FIRST_ROUNDS + int(step * 24 / (self.reuse * ROUND))
+        return max(0, stop - _WINDOW), stop
+
+
+class Trainer:
+    """Network, optimiser and averaged weights, and how they are saved and found again."""
+
+    def __init__(self, recipe: Recipe, size: NetworkSize, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device, self.step = recipe, device, 0
+        self.network = NanoDepth(size).to(device)
+        self.network.to(memory_format=torch.channels_last)  # in place
+        self.averaged = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(_groups(self.network, recipe.decay), lr=recipe.rate, betas=(0.9, 0.99))
+
+    def train_step(self, pool: Pool) -> dict[str, float]:
+        """One step; returns the parts of the loss."""
+        rng = np.random.default_rng([self.recipe.seed, self.step])
+        first, stop = self.recipe.rounds(self.step)
+        pool.want(first, min(stop + _AHEAD, first + pool.slots))
+        pool.wait(first, stop)
+        shape = pool.shape(rng)
+        size = self.recipe.size(self.step, SHAPES[shape], rng)
+        count = max(8, round(_TOKENS_OF_A_BATCH / (size[0] * size[1] / 196) / 8) * 8)
+        batch = make_batch(pool.draw(rng, shape, first, stop, count), size, rng)
+        batch = type(batch)(*(part.to(self.device) for part in batch))
+        rate = self.recipe.learning_rate(self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        coarse = self.step < _COARSE_SHARE * self.recipe.steps
+        if coarse:
+            batch = coarse_truth(batch)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            log_depth, sky = self.network(batch.image, coarse=coarse)
+        loss, parts = total_loss(log_depth, sky, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self._average()
+        self.step += 1
+        return {**parts, "norm": float(norm), "rate": rate, "pictures": count}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.recipe.averaging, (1.0 + self.step) / (10.0 + self.step))
+        for old, new in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            old.lerp_(new, 1.0 - keep)
+
+    def save(self, folder: Path) -> None:
+        """Write the state and the averaged weights, each whole or not at all."""
+        state = {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with whole_file(folder / "state.pt") as aside:
+            torch.save(state, aside)
+        with whole_file(folder / "model.safetensors") as aside:
+            save_file(official_weights(self.averaged), aside)
+
+    def load(self, folder: Path) -> None:
+        """Go on from a saved state."""
+        state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+
+
+def official_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights under the names of published checkpoints, contiguous, on the CPU."""
+    return {f"model.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+
+
+def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:  # Any: as the optimiser takes them
+    """Decay matrices and filters only."""
+    matrices = [
+        p for name, p in network.named_parameters() if p.ndim > 1 and "pos_embed" not in name and "cls" not in name
+    ]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in network.parameters() if id(p) not in chosen]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+class _Log:
+    """Lines to the terminal and to `log.jsonl`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._start = folder / "log.jsonl", time.time()
+
+    def write(self, step: int, **values: float) -> None:
+        """Append a record."""
+        record = {"step": step, "seconds": round(time.time() - self._start, 1), **values}
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        text = " ".join(f"{key} {value:.4g}" for key, value in record.items())
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def run(options: argparse.Namespace, recipe: Recipe) -> None:
+    """Train until the schedule or the time ends."""
+    folder: Path = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    trainer = Trainer(recipe, NANO, torch.device(options.device))
+    if (folder / "state.pt").exists():
+        trainer.load(folder)
+    slots = _WINDOW + _AHEAD
+    pool = Pool(options.pool or folder / "pool", slots)
+    workers = renderers(pool.folder, slots, recipe.seed * 100_000_000, options.renderers)
+    log, atlas = _Log(folder), make_atlas()
+    with torch.inference_mode():
+        unseen = UnseenScenes(options.scenes, atlas)
+        if trainer.step == 0:
+            ends = fit_ramp(UnseenScenes(options.scenes, atlas, RAMP_SEED))
+            for name, scores in (("constant", unseen.score(ramp(1, 1))), ("ramp", unseen.score(ramp(*ends[:2])))):
+                log.write(0, **{f"{name}_abs_rel": scores.abs_rel, f"{name}_delta1": scores.delta1})
+    try:
+        _train(trainer, pool, unseen, log, options)
+    finally:
+        for worker in workers:
+            worker.terminate()
+
+
+def _fastest_threads(trainer: Trainer, pool: Pool) -> None:
+    """Take a few steps with one thread and a few with all; go on with what was faster.
+
+    Where other work keeps a core busy, threads wait for the one that shares it.
+    """
+    seconds = {}
+    for threads in (1, os.cpu_count() or 1):
+        torch.set_num_threads(threads)
+        start = time.monotonic()
+        for _ in range(4):
+            trainer.train_step(pool)
+        seconds[threads] = time.monotonic() - start
+    torch.set_num_threads(min(seconds, key=lambda threads: seconds[threads]))
+
+
+def _train(trainer: Trainer, pool: Pool, unseen: UnseenScenes, log: _Log, options: argparse.Namespace) -> None:
+    start = checked = time.monotonic()
+    sums: dict[str, float] = {}
+    steps = 0
+    while trainer.step < trainer.recipe.steps and time.monotonic() - start < 60 * options.minutes:
+        if options.threads == 0 and trainer.step % _STEPS_BETWEEN_TRIALS == 0:
+            _fastest_threads(trainer, pool)
+        for key, value in trainer.train_step(pool).items():
+            sums[key] = sums.get(key, 0.0) + value
+        steps += 1
+        if steps == 50:
+            log.write(trainer.step, **{key: value / steps for key, value in sums.items()})
+            sums, steps = {}, 0
+        if time.monotonic() - checked > 60 * options.check_minutes:
+            scores = evaluate(trainer.averaged, unseen, options.scale)
+            log.write(trainer.step, abs_rel=scores.abs_rel, delta1=scores.delta1, sky_iou=scores.sky_iou)
+            trainer.save(options.folder)
+            checked = time.monotonic()
+    scores = evaluate(trainer.averaged, unseen, options.scale)
+    log.write(trainer.step, abs_rel=scores.abs_rel, delta1=scores.delta1, sky_iou=scores.sky_iou)
+    trainer.save(options.folder)
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    for name, value in asdict(Recipe()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument("--check-minutes", type=float, default=4.0, help="time between evaluations, which also save")
+    parser.add_argument("--scenes", type=int, default=160, help="unseen scenes to evaluate on")
+    parser.add_argument("--scale", type=float, default=0.667, help="size of evaluation pictures, of the rendered size")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="0: one or all, whichever is faster at the time")
+    parser.add_argument("--renderers", type=int, default=1, help="processes that render")
+    parser.add_argument("--pool", type=Path, default=None, help="where rendered scenes are kept (FOLDER/pool)")
+    options = parser.parse_args()
+    run(options, Recipe(**{name: getattr(options, name) for name in asdict(Recipe())}))
+
+
+if __name__ == "__main__":
+    main()
