@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from renderer import Atlas, render, render_large
-from renderer.rays import cast
+from renderer.layouts import make_scene
+from renderer.rays import cast, nearest_gap, shadow
 from renderer.render import draw_scenes
 from renderer.scene import Scene, SceneBuilder
-from renderer.solids import Look, yaw_rotation
+from renderer.solids import Look, SolidList, stack_solids, yaw_rotation
 from renderer.textures import SIDE
 
 SIZE = (56, 84)
@@ -124,9 +125,6 @@ def test_normals_agree_with_the_slope_of_depth(atlas: Atlas) -> None:
 
 def test_tiles_find_what_trying_every_solid_finds(atlas: Atlas) -> None:
     """Culling by cones must lose nothing."""
-    from renderer.layouts import make_scene
-    from renderer.solids import stack_solids
-
     scene = make_scene(5, atlas.families)
     view = [(scene.view_rotation(), scene.eye)]
     boxes, quadrics = stack_solids([scene.boxes], view), stack_solids([scene.quadrics], view)
@@ -138,17 +136,33 @@ def test_tiles_find_what_trying_every_solid_finds(atlas: Atlas) -> None:
     torch.testing.assert_close(culled, tried, rtol=1e-3, atol=1e-3)
 
 
-def test_shadows_lie_behind_what_casts_them(builder: SceneBuilder, atlas: Atlas) -> None:
-    scene = builder.scene
-    scene.eye, scene.pitch, scene.ambient, scene.bounce = np.array([0.0, 6.0, 0.0]), -1.2, (0.05,) * 3, (0.05,) * 3
-    builder.box((0, -0.5, 0), (50, 0.5, 50), LOOK)
-    lit = draw_scenes([scene], [0], (112, 112), atlas).image.float().mean()
-    scene.light = np.array([0.0, 100.0, 2.0])
-    builder.box((0, 20.0, 0.0), (40, 0.1, 40), LOOK)
-    scene.boxes.structural[-1] = True
-    shaded = draw_scenes([scene], [0], (112, 112), atlas)
-    assert np.isfinite(shaded.depth.numpy()).all()
-    assert lit > 0
+def test_shadows_lie_behind_what_casts_them(builder: SceneBuilder) -> None:
+    """A ball between a light and a floor shades the disc that its cone cuts from the floor, and not itself."""
+    builder.box((0, -1.5, 10), (50, 0.5, 50), LOOK)
+    builder.ball(np.array([0.0, 1.0, 10.0]), np.full(3, 0.5), LOOK)
+    boxes, quadrics = (stack_solids([part], [(np.eye(3), np.zeros(3))]) for part in builder_parts(builder))
+    x = torch.linspace(-3, 3, 49)
+    points = torch.stack([x, torch.full_like(x, -1.0), torch.full_like(x, 10.0)], dim=-1).view(1, 1, -1, 3)
+    on_floor = torch.zeros(1, 1, 49, dtype=torch.long)
+    shaded = shadow(boxes, quadrics, torch.tensor([[0.0, 3.0, 10.0]]), points, on_floor).flatten().bool()
+    radius = 4.0 * math.tan(math.asin(0.5 / 2.0))
+    assert torch.equal(shaded, x.abs() < radius)
+    top = torch.tensor([0.0, 1.5, 10.0]).view(1, 1, 1, 3)
+    on_ball = torch.full((1, 1, 1), boxes.count)
+    assert float(shadow(boxes, quadrics, torch.tensor([[0.0, 3.0, 10.0]]), top, on_ball)) == 0.0
+
+
+def test_the_gap_to_a_wall_is_its_distance(builder: SceneBuilder) -> None:
+    builder.box((0, 0, 6), (20, 20, 1), LOOK)
+    boxes, quadrics = (stack_solids([part], [(np.eye(3), np.zeros(3))]) for part in builder_parts(builder))
+    z = torch.tensor([4.2, 4.7, 4.95])
+    points = torch.stack([torch.zeros(3), torch.zeros(3), z], dim=-1).view(1, 1, 3, 3)
+    gap = nearest_gap(boxes, quadrics, points, 0.5).flatten()
+    torch.testing.assert_close(gap, torch.tensor([0.5, 0.3, 0.05]), atol=1e-5, rtol=0)
+
+
+def builder_parts(builder: SceneBuilder) -> tuple[SolidList, SolidList]:
+    return builder.scene.boxes, builder.scene.quadrics
 
 
 def test_a_large_picture_has_the_depth_of_a_small_one(atlas: Atlas) -> None:
