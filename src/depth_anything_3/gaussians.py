@@ -25,6 +25,9 @@ class Gaussians:
         harmonics: `(B, G, 3, 9)` float32: per colour channel the coefficients of real spherical harmonics of degree
             2, in world directions.
         opacities: `(B, G)` float32, 0 to 1.
+        extrinsics: `(B, S, 3, 4)` float32 world-to-camera poses, OpenCV axes, of the views in the frame and unit of the
+            Gaussians. Those of a prediction differ where it was brought to metres or to given poses. None if not known.
+        intrinsics: `(B, S, 3, 3)` float32 with them, in pixels of the network's input.
     """
 
     means: Tensor
@@ -32,18 +35,21 @@ class Gaussians:
     rotations: Tensor
     harmonics: Tensor
     opacities: Tensor
+    extrinsics: Tensor | None = None
+    intrinsics: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Gaussians:
         """The same on another device."""
-        return Gaussians(*(tensor.to(device) for tensor in self._tensors()))
+        return Gaussians(**{name: tensor.to(device) for name, tensor in self._tensors().items()})
 
     def scene(self, index: int) -> Gaussians:
         """Those of one scene; the first axis stays, with length 1."""
-        return Gaussians(*(tensor[index].unsqueeze(0) for tensor in self._tensors()))
+        return Gaussians(**{name: tensor[index].unsqueeze(0) for name, tensor in self._tensors().items()})
 
-    def _tensors(self) -> list[Tensor]:
-        return [getattr(self, field.name) for field in fields(self)]
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def __repr__(self) -> str:
-        shapes = (f"{field.name}={list(getattr(self, field.name).shape)}" for field in fields(self))
+        shapes = (f"{name}={list(tensor.shape)}" for name, tensor in self._tensors().items())
         return f"Gaussians({', '.join(shapes)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import av
@@ -17,10 +18,11 @@ from depth_anything_3.export.gs_ply import write as write_gs_ply
 from depth_anything_3.export.gs_video import centred
 from depth_anything_3.export.gsplat_rasterizer import GsplatRasterizer
 from depth_anything_3.export.options import GsPlyOptions, GsVideoOptions
+from depth_anything_3.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
 
 
-def gaussians_of(depth: np.ndarray, means: np.ndarray | None = None) -> SimpleNamespace:
+def gaussians_of(depth: np.ndarray, means: np.ndarray | None = None) -> Gaussians:
     rng = np.random.default_rng(2)
     count = depth.size
     quaternions = rng.normal(size=(1, count, 4))
@@ -31,7 +33,7 @@ def gaussians_of(depth: np.ndarray, means: np.ndarray | None = None) -> SimpleNa
         "harmonics": rng.normal(size=(1, count, 3, 9)),
         "opacities": rng.uniform(0.01, 0.99, (1, count)),
     }
-    return SimpleNamespace(**{name: torch.from_numpy(value.astype(np.float32)) for name, value in values.items()})
+    return Gaussians(**{name: torch.from_numpy(value.astype(np.float32)) for name, value in values.items()})
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_columns_hold_what_3dgs_keeps_before_activation(tmp_path):
     def columns(*names):
         return np.stack([vertices[name] for name in names], axis=1)
 
-    flat = {name: value[0].numpy()[kept] for name, value in vars(gaussians).items()}
+    flat = {name: value[0].numpy()[kept] for name, value in vars(gaussians).items() if value is not None}
     np.testing.assert_array_equal(columns("x", "y", "z"), flat["means"])
     np.testing.assert_array_equal(columns("nx", "ny", "nz"), 0)
     np.testing.assert_array_equal(columns("f_dc_0", "f_dc_1", "f_dc_2"), flat["harmonics"][:, :, 0])
@@ -193,6 +195,19 @@ def test_a_nested_models_poses_go_back_to_the_unit_of_the_gaussians(fly):
 
     plain, metric = fly(trj_mode="original")[1], fly(trj_mode="original", change=make_metric)[1]
     np.testing.assert_allclose(plain.poses, metric.poses, atol=1e-6)
+
+
+def test_the_cameras_of_the_gaussians_come_before_those_of_the_prediction(fly):
+    def align_to_given_poses(scene):
+        own = {name: torch.from_numpy(getattr(scene, name).copy())[None] for name in ("extrinsics", "intrinsics")}
+        scene.gaussians = replace(scene.gaussians, **own)
+        scene.extrinsics[:, :, 3] = 5 * scene.extrinsics[:, :, 3] + 1
+        scene.intrinsics[:, 0, 0] *= 2
+        scene.scale_factor = 4.0
+
+    plain, aligned = (fly(trj_mode="original", change=change)[1] for change in (lambda _: None, align_to_given_poses))
+    np.testing.assert_allclose(plain.poses, aligned.poses, atol=1e-6)
+    np.testing.assert_allclose(plain.intrinsics, aligned.intrinsics, rtol=1e-6)
 
 
 def test_given_cameras_are_rendered_from(fly):

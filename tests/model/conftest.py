@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from model_golden import Network, seeded_network
+from tiny_networks import TINY, TINY_METRIC, seeded
 
-from depth_anything_3.model import DepthAnything3Net
+from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net
 
 
 class Networks:
@@ -30,3 +31,19 @@ def networks() -> Networks:
 @pytest.fixture(scope="session")
 def small(networks: Networks) -> DepthAnything3Net:
     return networks("da3-small")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> DepthAnything3Net:
+    """A network of the giant's structure in miniature."""
+    return seeded(lambda: DepthAnything3Net(TINY))
+
+
+@pytest.fixture(scope="session")
+def tiny_metric() -> DepthAnything3Net:
+    return seeded(lambda: DepthAnything3Net(TINY_METRIC))
+
+
+@pytest.fixture(scope="session")
+def tiny_nested() -> NestedDepthAnything3Net:
+    return seeded(lambda: NestedDepthAnything3Net(TINY, TINY_METRIC))

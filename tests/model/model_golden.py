@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
 from depth_anything_3.model.dual_dpt import DualDptHead
 from depth_anything_3.model.metric_scale import canonical_to_metres
+from depth_anything_3.model.reference_view import order_from_reference, take_views
 from depth_anything_3.model.sky_dpt import SkyMaps
 from seeded import probe_indices, seeded_array, seeded_cameras, seeded_images
 
@@ -154,6 +155,7 @@ def _observe(net: Network, meta: Mapping[str, Any], case: Arrays) -> dict[str, n
         if key in result:
             observed[key] = result[key]
     for key, value in result["aux"].items():
+        value = _in_the_authors_order(value, key, main, seen["backbone"][0].reference_view)
         observed[f"aux/{key}"] = value[..., :: max(1, value.shape[-1] // 32)]
     if "gaussians" in result:
         index = torch.from_numpy(case["gaussians/index"])
@@ -174,6 +176,13 @@ def _observe(net: Network, meta: Mapping[str, Any], case: Arrays) -> dict[str, n
         }
         arrays |= {key.replace("probe/", "probe/metric_"): value for key, value in _probes(seen_metric).items()}
     return arrays
+
+
+def _in_the_authors_order(feature: Tensor, name: str, net: DepthAnything3Net, reference: Tensor | None) -> Tensor:
+    """Ours come in the caller's order; theirs begin with the reference view from the block on that first sees it so."""
+    if reference is None or int(name.removeprefix("feat_layer_")) < net.preset.alt_start - 1:
+        return feature
+    return take_views(feature, order_from_reference(reference, feature.shape[1]))
 
 
 def _parts(seen: dict[str, list[Any]], case: Arrays) -> dict[str, Tensor]:

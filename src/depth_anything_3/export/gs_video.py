@@ -79,12 +79,16 @@ def write(
 def _views(prediction: Prediction, options: GsVideoOptions, size_hw: tuple[int, int]) -> Trajectory:
     """The cameras that are given or predicted, in the frame of the Gaussians."""
     height, width = size_hw
+    gaussians, scale = prediction.gaussians, prediction.scale_factor
     if options.extrinsics is None:
-        poses, intrinsics = np.asarray(prediction.extrinsics), np.array(prediction.intrinsics, np.float64)
-        intrinsics[:, 0] /= prediction.depth.shape[2]
-        intrinsics[:, 1] /= prediction.depth.shape[1]
+        cameras: Any = prediction  # Any: whose cameras are tensors or arrays
+        if gaussians is not None and gaussians.extrinsics is not None:
+            # Those of the prediction may be given ones, of another frame and unit.
+            cameras, scale = gaussians, None
+        poses, intrinsics = _matrices(cameras.extrinsics, "extrinsics"), _matrices(cameras.intrinsics, "intrinsics")
+        intrinsics = intrinsics / np.array([prediction.depth.shape[2], prediction.depth.shape[1], 1.0])[:, None]
     else:
-        poses, intrinsics = _given(options.extrinsics, "render_exts"), _given(options.intrinsics, "render_ixts")
+        poses, intrinsics = _matrices(options.extrinsics, "render_exts"), _matrices(options.intrinsics, "render_ixts")
         if len(poses) != len(intrinsics) or poses.shape[1:] not in ((3, 4), (4, 4)) or intrinsics.shape[1:] != (3, 3):
             raise InvalidInputError(
                 f"render_exts {list(poses.shape)} and render_ixts {list(intrinsics.shape)}: "
@@ -96,12 +100,12 @@ def _views(prediction: Prediction, options: GsVideoOptions, size_hw: tuple[int, 
     if not known.any():
         raise InvalidInputError("gs_video: not one camera is known")
     views, intrinsics = views[known], intrinsics[known]
-    if prediction.scale_factor:
-        views[:, :3, 3] /= prediction.scale_factor  # Gaussians are not in metres
+    if scale:
+        views[:, :3, 3] /= scale  # Gaussians are not in metres
     return Trajectory(np.asarray(rigid_inverse(views), np.float64), intrinsics)
 
 
-def _given(values: Any, name: str) -> npt.NDArray[np.float64]:  # Any: an array or a tensor
+def _matrices(values: Any, name: str) -> npt.NDArray[np.float64]:  # Any: an array or a tensor
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, np.float64)
     if array.ndim == 4 and len(array) == 1:
         array = array[0]

@@ -37,8 +37,8 @@ class BackboneOutput(NamedTuple):
         features: Four `(B, S, N, D)`. With two stages: half within the view, half across views and normalised;
             with one: all normalised.
         camera_tokens: Four `(B, S, D)`, never normalised.
-        exported: `(B, S, rows, cols, width)` per requested block, ascending. These keep the order in which
-            the backbone saw the views, reference view first, from block `alt_start - 1` on.
+        exported: `(B, S, rows, cols, width)` per requested block, ascending. Views are in the caller's order; in the
+            authors' implementation the reference view comes first from block `alt_start - 1` on.
         reference_view: `(B,)` the chosen reference view; None where none was chosen.
     """
 
@@ -57,9 +57,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """`(V, 3, H, W)` to `(V, N, width)`, patches row by row."""
-        if not torch.is_autocast_enabled(images.device.type):
-            images = images.to(self.proj.weight.dtype)
-        patches: Tensor = self.proj(images)
+        patches: Tensor = self.proj(images.to(self.proj.weight.dtype))
         return patches.flatten(2).transpose(1, 2)
 
 
@@ -133,7 +131,7 @@ class Backbone(nn.Module):
                 features.append(feature)
                 tokens.append(token)
             if index in export_layers:
-                exported.append(torch.unflatten(self.norm(x[:, :, 1:]), 2, grid))
+                exported.append(torch.unflatten(_in_callers_order(self.norm(x[:, :, 1:]), reference), 2, grid))
         return BackboneOutput(tuple(features), tuple(tokens), tuple(exported), reference)
 
     def _embed(self, images: Tensor) -> Tensor:
@@ -169,7 +167,9 @@ class Backbone(nn.Module):
         if self.preset.alt_start is not None:
             feature = torch.cat([in_view_x[:, :, 1:], feature], dim=-1)
             token = torch.cat([in_view_x[:, :, 0], token], dim=-1)
-        if reference is None:
-            return feature, token
-        order = order_to_original(reference, x.shape[1])
-        return take_views(feature, order), take_views(token, order)
+        return _in_callers_order(feature, reference), _in_callers_order(token, reference)
+
+
+def _in_callers_order(x: Tensor, reference: Tensor | None) -> Tensor:
+    """Undo the reordering of the views of `x` `(B, S, ...)`, if there was one."""
+    return x if reference is None else take_views(x, order_to_original(reference, x.shape[1]))

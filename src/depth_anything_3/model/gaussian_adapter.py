@@ -43,15 +43,16 @@ def place_gaussians(
             and three times the predicted one.
 
     Returns:
-        Float32 Gaussians, on the device of the inputs.
+        Float32 Gaussians with the cameras of their frame, on the device of the inputs.
     """
     offset, scale, quaternion, harmonics, depth_offset = torch.split(raw.raw, list(_PARTS), dim=-1)
     camera_to_world = rigid_inverse(extrinsics)
     rotation, centre = camera_to_world[..., :3], camera_to_world[..., 3]
     distance = depth.unsqueeze(-1) + depth_offset
     if given_extrinsics is not None:
-        factor = camera_scale(centre, rigid_inverse(given_extrinsics)[..., :3, 3])
-        centre, distance = centre * factor[:, None, None], distance * factor[:, None, None, None, None]
+        factor = camera_scale(centre, rigid_inverse(given_extrinsics)[..., :3, 3])[:, None, None]
+        centre, distance = centre * factor, distance * factor[..., None, None]
+        extrinsics = torch.cat([extrinsics[..., :3], extrinsics[..., 3:] * factor[..., None]], dim=-1)
 
     rays = _rays(offset, intrinsics)
     # Sums of products rather than a matrix product, which a caller may have set to low precision.
@@ -62,14 +63,17 @@ def place_gaussians(
     scales = (_SMALLEST + (_LARGEST - _SMALLEST) * scale.sigmoid()) * distance * pixel[..., None, None, None]
 
     strength = harmonics.new_tensor(_DEGREE_STRENGTH)
-    coefficients = torch.unflatten(harmonics, -1, (3, COEFFICIENTS)) * strength
-    turn = harmonics_rotation(rotation)[:, :, None, None]  # (B, S, 1, 1, 9, 9)
+    # Rows of a view in one matrix product: as a batch of pixels, the matrix would be copied for each.
+    coefficients = torch.unflatten(harmonics, -1, (3, COEFFICIENTS)).flatten(2, 4)
+    turn = strength.unsqueeze(-1) * harmonics_rotation(rotation).transpose(-1, -2)
     return Gaussians(
         means=means.flatten(1, 3),
         scales=scales.flatten(1, 3),
         rotations=_rotations(quaternion, rotation).flatten(1, 3),
-        harmonics=(coefficients @ turn.transpose(-1, -2)).flatten(1, 3),
+        harmonics=torch.unflatten(coefficients @ turn, 2, (-1, 3)).flatten(1, 2),
         opacities=raw.density.flatten(1),
+        extrinsics=extrinsics,
+        intrinsics=intrinsics,
     )
 
 

@@ -98,13 +98,12 @@ class DepthAnything3Net(nn.Module):
             - mono and metric presets: `sky` `(B, S, H, W)`, 0.3 and more being sky. There `depth` is the 99th
               percentile of the scene's ground depth;
             - `gaussians`, a :class:`~depth_anything_3.gaussians.Gaussians`, where asked for;
-            - `aux`, a dictionary with `feat_layer_{i}` `(B, S, H/14, W/14, C)` per exported layer. From
-              block `alt_start - 1` on their views are in the order in which the backbone saw them,
-              reference view first.
+            - `aux`, a dictionary with `feat_layer_{i}` `(B, S, H/14, W/14, C)` per exported layer, views in the order
+              of `x`. (In the authors' implementation the reference view comes first from block `alt_start - 1` on.)
 
         Raises:
             InvalidInputError: A shape, layer, strategy or generator is not acceptable.
-            UnsupportedError: Given poses or Gaussians with a preset that knows none.
+            UnsupportedError: Given poses or Gaussians with a preset that knows none; weights that are not float32.
         """
         layers = list(export_feat_layers)
         self.check_options(
@@ -117,6 +116,7 @@ class DepthAnything3Net(nn.Module):
         _check_images(x)
         _check_cameras(x.shape[0], x.shape[1], extrinsics, intrinsics)
         _check_generator(generator)
+        _check_weights(next(self.parameters()))
         image_size = (x.shape[-2], x.shape[-1])
 
         camera_tokens = None
@@ -231,6 +231,14 @@ def _check_generator(generator: torch.Generator | None) -> None:
     if generator is not None and generator.device.type != "cpu":
         raise InvalidInputError(
             f"a generator on {generator.device}; pass one on the CPU, whose draws all devices share"
+        )
+
+
+def _check_weights(weight: Tensor) -> None:
+    if weight.dtype is not torch.float32:
+        raise UnsupportedError(
+            f"a network with weights of {weight.dtype}; keep them float32 (`.float()`) and call it under "
+            "torch.autocast, which computes the backbone in low precision"
         )
 
 

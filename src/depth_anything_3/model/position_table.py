@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,6 +40,26 @@ def interpolate_position_table(table: Tensor, rows: int, cols: int) -> Tensor:
     return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
 
+class _TablesOf(NamedTuple):
+    """The tables made of one state of the learned table.
+
+    Attributes:
+        source: the learned table. It keeps the memory in use, so that nothing else can come to lie at its address.
+        version: how often it had been written to.
+        kept: the tables.
+    """
+
+    source: Tensor
+    version: int
+    kept: TableCache[Tensor]
+
+    def serve(self, table: Tensor) -> bool:
+        """Whether they are tables of `table` as it is now."""
+        source = self.source
+        same = (source.device, source.dtype, source.data_ptr()) == (table.device, table.dtype, table.data_ptr())
+        return same and self.version == table._version
+
+
 class PositionTables:
     """Interpolated tables, kept until the learned table changes.
 
@@ -46,28 +68,18 @@ class PositionTables:
     """
 
     def __init__(self) -> None:
-        self._tables: TableCache[Tensor] = TableCache()
-        self._source: Tensor | None = None
-        self._version = -1
+        self._tables: _TablesOf | None = None
 
     def __call__(self, table: Tensor, rows: int, cols: int) -> Tensor:
         """As :func:`interpolate_position_table`."""
         wants_gradient = table.requires_grad and torch.is_grad_enabled()
         if torch.compiler.is_compiling() or table.is_inference() or wants_gradient:
             return interpolate_position_table(table, rows, cols)
-        if not self._is_source(table):
-            self._tables.clear()
-            # It keeps the memory of the table in use, so that nothing else can come to lie at its address.
-            self._source, self._version = table.detach(), table._version
-        return self._tables.get((rows, cols), table.device, lambda: interpolate_position_table(table, rows, cols))
-
-    def _is_source(self, table: Tensor) -> bool:
-        kept = self._source
-        return (
-            kept is not None
-            and (kept.device, kept.dtype, kept.data_ptr()) == (table.device, table.dtype, table.data_ptr())
-            and self._version == table._version
-        )
+        tables = self._tables
+        if tables is None or not tables.serve(table):
+            # Replaced as a whole: a thread still at work on the state before adds to the tables of that.
+            self._tables = tables = _TablesOf(table.detach(), table._version, TableCache())
+        return tables.kept.get((rows, cols), table.device, lambda: interpolate_position_table(table, rows, cols))
 
     def __reduce__(self) -> tuple[type[PositionTables], tuple[()]]:
         return type(self), ()

@@ -44,10 +44,6 @@ class TableCache(Generic[T]):
             self._kept.popitem(last=False)
         return table
 
-    def clear(self) -> None:
-        """Forget all tables."""
-        self._kept.clear()
-
     def __len__(self) -> int:
         return len(self._kept)
 
