@@ -220,7 +220,7 @@ def test_when_no_view_can_be_read_the_first_reason_is_raised(seeded_small):
         pytest.param({"exif": "yes"}, "'yes'.*'apply' or 'ignore'", id="exif"),
         pytest.param({"mixed_sizes": "pad"}, "'pad'.*'crop' or 'refuse'", id="mixed-sizes"),
         pytest.param({"num_workers": 0}, "num_workers=0", id="num-workers"),
-        pytest.param({"export_dir": "out", "export_format": "exr"}, "'exr'.*depth_png", id="export-format"),
+        pytest.param({"export_dir": "out", "export_format": "obj"}, "'obj'.*depth_png", id="export-format"),
     ],
 )
 def test_an_argument_that_is_not_accepted_is_quoted_with_what_is(seeded_small, views, options, told):

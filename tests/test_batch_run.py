@@ -158,6 +158,6 @@ def test_a_scene_is_written_as_one_and_its_missing_views_are_reported(seeded_sma
 
 @pytest.mark.parametrize("run", [run_images, run_scene])
 def test_an_unknown_format_is_refused_before_anything_is_read(seeded_small, tmp_path, run):
-    with pytest.raises(InvalidInputError, match="'exr' is unknown"):
-        run(seeded_small, [tmp_path / "missing.png"], tmp_path / "out", "npz-exr")
+    with pytest.raises(InvalidInputError, match="'obj' is unknown"):
+        run(seeded_small, [tmp_path / "missing.png"], tmp_path / "out", "npz-obj")
     assert not (tmp_path / "out").exists()

@@ -210,7 +210,7 @@ def test_every_option_is_passed_on(da3, photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param(["--export-format", "exr"], "'exr' is unknown", id="export-format"),
+        pytest.param(["--export-format", "obj"], "'obj' is unknown", id="export-format"),
         pytest.param(["--device", "gpu"], "device 'gpu' cannot be used", id="device"),
         pytest.param(["--dtype", "half"], "'half' is unknown", id="dtype"),
         pytest.param(["--process-res", 13], "13", id="process-res"),
@@ -266,7 +266,7 @@ def test_a_demo_by_a_way_that_this_machine_lacks_is_misuse(da3, tmp_path):
 
 
 def test_a_format_that_is_unknown_is_told_before_weights_are_looked_for(da3):
-    run = da3("images", "a.jpg", "--model-dir", "/no/such/checkpoint", "--export-format", "exr")
+    run = da3("images", "a.jpg", "--model-dir", "/no/such/checkpoint", "--export-format", "obj")
     assert run.code == MISUSE
 
 
@@ -314,8 +314,8 @@ def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
 
 
 def test_debug_lets_the_traceback_through(photos, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["da3", "--debug", "images", str(photos), "--export-format", "exr"])
-    with pytest.raises(InvalidInputError, match="'exr'"):
+    monkeypatch.setattr(sys, "argv", ["da3", "--debug", "images", str(photos), "--export-format", "obj"])
+    with pytest.raises(InvalidInputError, match="'obj'"):
         cli.main()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,20 @@ from depth_anything_3.batch_limit import BatchLimit
 from depth_anything_3.checkpoint import find_checkpoint, load_weights, save_checkpoint
 from depth_anything_3.devices import choose_device, parse_dtype, usual_dtype
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export import export, parse_formats
-from depth_anything_3.model import DepthAnything3Net
+from depth_anything_3.export import Contents, ExportOptions, check_formats, export
+from depth_anything_3.model import build_network
+from depth_anything_3.model_cards import MODEL_CARDS, DepthKind, ModelCard
 from depth_anything_3.network_runner import NetworkRunner
 from depth_anything_3.pose_alignment import align_poses, normalize_extrinsics
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.utils.io.batch_processor import MixedSizes
 from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.mixed_sizes import MixedSizes
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 from depth_anything_3.utils.io.prepare import Exif
-from depth_anything_3.utils.io.resize_plan import ProcessResMethod
-from depth_anything_3.utils.io.source import ImageInput
+from depth_anything_3.utils.io.resize_plan import Crop, ProcessResMethod
+from depth_anything_3.utils.io.source import ImageInput, check_several
 from depth_anything_3.utils.io.strategy import Fidelity, Strategy
 
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
@@ -49,7 +50,7 @@ class DepthAnything3(nn.Module):
     def __init__(self, model_name: str = "da3-large") -> None:
         super().__init__()
         self.model_name = model_name
-        self.model = DepthAnything3Net(model_name)
+        self.model = build_network(model_name)
         self.compute_dtype: torch.dtype | None = None
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
         self.output_processor = OutputProcessor()
@@ -115,6 +116,11 @@ class DepthAnything3(nn.Module):
         self.model.compile(*args, **kwargs)
 
     @property
+    def card(self) -> ModelCard:
+        """What its model predicts, and its licence."""
+        return MODEL_CARDS[self.model_name]
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
@@ -141,11 +147,19 @@ class DepthAnything3(nn.Module):
         infer_gs: bool = False,
         use_ray_pose: bool = False,
         ref_view_strategy: str = "saddle_balanced",
+        render_exts: Any = None,
+        render_ixts: Any = None,
+        render_hw: tuple[int, int] | None = None,
         process_res: int = 504,
         process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
         export_dir: str | os.PathLike[str] | None = None,
         export_format: str = "mini_npz",
         export_feat_layers: Sequence[int] | None = None,
+        conf_thresh_percentile: float = 40.0,
+        num_max_points: int | None = 1_000_000,
+        show_cameras: bool = True,
+        feat_vis_fps: int = 15,
+        export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         num_workers: int = 8,
         on_error: OnError | str = OnError.RAISE,
@@ -161,36 +175,69 @@ class DepthAnything3(nn.Module):
         Args:
             image: list of paths, file bytes, PIL images, uint8 HxWx3 RGB arrays or 3xHxW tensors.
             extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; needs `intrinsics`.
-            intrinsics: (N, 3, 3) in pixels of the upright source pictures; needs `extrinsics`.
+            intrinsics: (N, 3, 3) in pixels of the upright source pictures; needs `extrinsics`, but for models without
+                cameras, whose depth they turn into metres (`Prediction.metric_depth`) or points.
             align_to_input_ext_scale: with given poses: True returns them, with depth in their unit; False returns
                 them moved into the predicted frame, with depth as predicted.
-            infer_gs: predict 3D Gaussians (not yet in this version).
+            infer_gs: predict 3D Gaussians too, with da3-giant and the nested model.
             use_ray_pose: cameras from the ray map in place of the camera decoder; slower.
             ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; matters from three views on.
+            render_exts, render_ixts, render_hw: cameras of the video of Gaussians, see `export.ExportOptions`.
             process_res: length in pixels of the bounded side.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
             export_dir: folder to write results to; None writes nothing.
-            export_format: names joined with '-': mini_npz, npz, depth_png, depth_vis.
+            export_format: names joined with '-', see docs/exports.md.
             export_feat_layers: backbone layers to return in `Prediction.aux`.
+            conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: how results are written,
+                see `export.ExportOptions`.
             num_workers: images prepared at a time.
             on_error: "raise", or "skip" views that cannot be read; they are listed in `Prediction.failures`.
             exif: "apply" turns pictures upright, "ignore" leaves them as stored, as upstream does.
-            mixed_sizes: "crop" views of different sizes to the smallest height and width, or "refuse".
+            mixed_sizes: "crop" views of different sizes to the smallest height and width, "pad" them to the largest
+                with grey, where depth is then 0, or "refuse".
             strategy: the way from an image to the network's memory: "gpu_decode", "hybrid", "full_gpu", "cpu", or
                 "auto", which takes DA3_STRATEGY from the environment, else what suits machine and image.
             fidelity: "exact": pixels within one level of 255 of upstream's; "high", "fast": faster decoders may serve.
 
         Raises:
-            InvalidInputError: an argument is not accepted (see its subclasses for images).
+            InvalidInputError: an argument is not accepted (see its subclasses for images). What the model or a format
+                cannot do is refused before any picture is read (UnsupportedError).
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
             ExportError: a result cannot be written.
         """
+        if extrinsics is not None and intrinsics is None:
+            raise InvalidInputError("extrinsics need intrinsics")
+        if intrinsics is not None and extrinsics is None and self.card.has_poses:
+            raise InvalidInputError(f"intrinsics need extrinsics with {self.model_name}, which predicts cameras")
+        forward: dict[str, Any] = {"export_feat_layers": tuple(export_feat_layers or ()), "infer_gs": infer_gs}
+        forward["ref_view_strategy"] = ref_view_strategy
+        self.model.check_options(has_poses=extrinsics is not None, **forward)
+        options = ExportOptions(
+            conf_thresh_percentile=conf_thresh_percentile,
+            num_max_points=num_max_points,
+            show_cameras=show_cameras,
+            feat_vis_fps=feat_vis_fps,
+            render_exts=render_exts,
+            render_ixts=render_ixts,
+            render_hw=render_hw,
+            export_kwargs=export_kwargs or {},
+        )
+        check_several(image)
+        inputs = list(image)
         if export_dir is not None:
-            parse_formats(export_format)
-        if (extrinsics is None) != (intrinsics is None):
-            raise InvalidInputError("extrinsics and intrinsics are given together, or neither")
+            contents = Contents(
+                views=len(inputs),
+                poses=self.card.has_poses,
+                intrinsics=self.card.has_poses or intrinsics is not None,
+                gaussians=infer_gs,
+                features=bool(export_feat_layers),
+                paths=all(isinstance(one, (str, os.PathLike)) for one in inputs),
+                cropped=ProcessResMethod(process_res_method).crops,
+                model=self.model_name,
+            )
+            check_formats(export_format, contents, options)
         batch = self.input_processor(
-            image,
+            inputs,
             extrinsics,
             intrinsics,
             process_res,
@@ -206,21 +253,23 @@ class DepthAnything3(nn.Module):
         prediction = self._runner().scene(
             batch,
             extrinsics=None if given is None else torch.from_numpy(normalize_extrinsics(given))[None],
-            intrinsics=None if batch.intrinsics is None else batch.intrinsics[None],
-            export_feat_layers=export_feat_layers or (),
-            infer_gs=infer_gs,
+            intrinsics=None if given is None or batch.intrinsics is None else batch.intrinsics[None],
             use_ray_pose=use_ray_pose,
-            ref_view_strategy=ref_view_strategy,
+            **forward,
         )
         prediction.failures = batch.failures
-        if given is not None and batch.intrinsics is not None and prediction.extrinsics is not None:
+        _blank_outside(prediction, batch.windows)
+        if batch.intrinsics is not None:
             prediction.intrinsics = batch.intrinsics.numpy()
+        if given is not None and prediction.extrinsics is not None:
             prediction.extrinsics, divisor = align_poses(
                 given, prediction.extrinsics, to_given=align_to_input_ext_scale
             )
             prediction.depth /= np.float32(divisor)
+            if align_to_input_ext_scale:  # whatever the unit of the given poses is
+                prediction.is_metric, prediction.depth_kind = 0, DepthKind.RELATIVE
         if export_dir is not None:
-            export(prediction, Path(export_dir), export_format)
+            export(prediction, Path(export_dir), export_format, options=options)
         return prediction
 
     def depth(self, images: Iterable[ImageInput], **options: Any) -> list[Prediction]:  # Any: as for `stream`
@@ -237,6 +286,7 @@ class DepthAnything3(nn.Module):
         batch_size: int | str = 1,
         process_res: int = 504,
         process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
+        infer_gs: bool = False,
         use_ray_pose: bool = False,
         export_feat_layers: Sequence[int] | None = None,
         num_workers: int = 8,
@@ -258,8 +308,8 @@ class DepthAnything3(nn.Module):
                 another thread, so a generator must yield a new array each time and not one buffer that it fills again.
             batch_size: most photos of one size computed together, or "auto": on CUDA, what its memory holds, measured
                 once for each size; elsewhere one. Where memory runs out all the same, the batch is halved.
-            process_res, process_res_method, use_ray_pose, export_feat_layers, num_workers, exif, strategy, fidelity: as
-                for `inference`.
+            process_res, process_res_method, infer_gs, use_ray_pose, export_feat_layers, num_workers, exif, strategy,
+                fidelity: as for `inference`.
             on_error: "raise" at the first photo that cannot be used, or "skip" it.
             on_failure: called with the `ImageFailure` of each photo that was skipped; without it they are logged.
             max_batch_size: most that "auto" takes.
@@ -281,7 +331,9 @@ class DepthAnything3(nn.Module):
             fidelity=fidelity,
             limit=limit,
         )
-        options = {"use_ray_pose": use_ray_pose, "export_feat_layers": export_feat_layers or ()}
+        options: dict[str, Any] = {"export_feat_layers": tuple(export_feat_layers or ()), "infer_gs": infer_gs}
+        self.model.check_options(**options)
+        options["use_ray_pose"] = use_ray_pose
         return self._runner().stream(batches, limit, on_failure, options)
 
     def batch_inference(
@@ -314,11 +366,23 @@ class DepthAnything3(nn.Module):
         return predictions
 
     def _runner(self) -> NetworkRunner:
-        return NetworkRunner(self.model, self.output_processor, self.device, self._dtype())
+        return NetworkRunner(self.model, self.output_processor, self.card, self.device, self._dtype())
 
     def _dtype(self) -> torch.dtype:
         """What the backbone computes in."""
         return usual_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
+
+
+def _blank_outside(prediction: Prediction, windows: Sequence[Crop]) -> None:
+    """No depth where a view was padded: there is nothing to see there."""
+    for view, window in enumerate(windows):
+        outside = np.ones(prediction.depth.shape[1:], bool)
+        outside[window.top : window.top + window.height, window.left : window.left + window.width] = False
+        prediction.depth[view, outside] = 0
+        if prediction.conf is not None:
+            prediction.conf[view, outside] = 1  # the least there is
+        if prediction.sky is not None:
+            prediction.sky[view, outside] = False
 
 
 def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor

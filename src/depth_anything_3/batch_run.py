@@ -8,23 +8,25 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.batch_limit import BatchLimit
-from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError
-from depth_anything_3.export import export, parse_formats, result_files
+from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError, InvalidInputError, UnsupportedError
+from depth_anything_3.export import Contents, ExportOptions, check_formats, export, result_files
 from depth_anything_3.export.background import BackgroundWriter
 from depth_anything_3.files import whole_file
+from depth_anything_3.model_cards import DepthKind, models_that
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.capabilities import find_capabilities
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.resize_plan import ProcessResMethod
 from depth_anything_3.utils.io.strategy import Capabilities, Choice, Fidelity, Request, Strategy, check_strategy
 
 if TYPE_CHECKING:
@@ -32,12 +34,32 @@ if TYPE_CHECKING:
 
     from depth_anything_3.api import DepthAnything3
 
-__all__ = ["RunReport", "check_options", "export_names", "run_images", "run_scene"]
+__all__ = ["Metres", "RunReport", "check_options", "export_names", "run_images", "run_scene"]
 
 logger = logging.getLogger(__name__)
 
 _LONGEST = 200  # bytes of a joined path; most file systems take 255 with number and suffix
-_ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z]+")  # what `whole_file` writes to before a file has its name
+_ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # what `whole_file` writes to before a file has its name
+
+
+@dataclass(frozen=True)
+class Metres:
+    """Depth is wanted in metres, by a focal length in pixels of the source pictures, a horizontal field of view in
+    degrees, or if neither is given what the pictures say; see `Prediction.metric_depth`.
+    """
+
+    focal: float | None = None
+    fov: float | None = None
+
+    def of(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
+        """The prediction in metres, and where each view's focal length came from; nowhere if it was in metres.
+
+        Raises:
+            InvalidInputError: a focal length is not known, or the depth has no unit to be turned into metres.
+        """
+        depth = prediction.metric_depth(self.focal, fov=self.fov)
+        origins = () if prediction.is_metric else prediction.focal_length(self.focal, fov=self.fov).origins
+        return replace(prediction, depth=depth, is_metric=1, depth_kind=DepthKind.METRIC), origins
 
 
 @dataclass
@@ -53,6 +75,7 @@ class RunReport:
         stage_seconds: time spent by stage; decode and resample are summed over workers, and stages overlap.
         export_dir: where the results are.
         strategies: how many pictures took each way to the network's memory, by way and by reason.
+        focal_lengths: where the focal lengths behind metres came from, and of how many pictures.
         device, network: what computed.
         stopped_by: what ended the run before its last picture: "Ctrl-C", or an error's message.
     """
@@ -64,6 +87,7 @@ class RunReport:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     export_dir: str = ""
     strategies: dict[str, dict[str, int]] = field(default_factory=dict)
+    focal_lengths: dict[str, int] = field(default_factory=dict)
     device: str = ""
     network: str = ""
     stopped_by: str | None = None
@@ -90,6 +114,11 @@ class RunReport:
         for one in choices:
             reasons = self.strategies.setdefault(one.strategy.value, {})
             reasons[one.reason] = reasons.get(one.reason, 0) + 1
+
+    def add_focal_lengths(self, origins: Sequence[str]) -> None:
+        """Record where focal lengths came from."""
+        for one in origins:
+            self.focal_lengths[one] = self.focal_lengths.get(one, 0) + 1
 
     def add_failure(self, failure: ImageFailure) -> None:
         """Record a picture that was left out."""
@@ -171,6 +200,8 @@ def run_images(
     export_dir: str | os.PathLike[str],
     export_format: str,
     *,
+    export_options: ExportOptions | None = None,
+    metres: Metres | None = None,
     resume: bool = False,
     report_file: Path | None = None,
     on_progress: Callable[[], None] = lambda: None,
@@ -183,7 +214,8 @@ def run_images(
     Args:
         model: the network.
         paths: pictures, in order.
-        export_dir, export_format: where results go, and in which formats, joined with '-'.
+        export_dir, export_format, export_options: where results go, in which formats, joined with '-', and how.
+        metres: write depth in metres; a picture whose focal length is not known fails.
         resume: go on with a run that was stopped or killed, given as it was then: a picture whose results are all
             there is skipped, and what a killed run left half written is removed. With other options than then, the old
             results stay. No other run may be writing to the folder.
@@ -194,26 +226,40 @@ def run_images(
     Raises:
         DA3Error: with `on_error="raise"`, the first picture's error; what was computed before is written.
         ExportError: a file cannot be written; nothing after it is.
+        UnsupportedError: the model does not predict what a format or metres need.
     """
-    parse_formats(export_format)
+    _check_wishes(model, export_format, export_options, metres, options, views=1)
     target, report, writer = Path(export_dir), RunReport.of(model, export_dir), BackgroundWriter()
     # Of the whole list, so that a picture's name does not depend on which others are skipped.
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
     if resume:
-        _remove_leftovers(target, export_format)
-        paths = [path for path in paths if not _is_done(target, export_format, names[str(path)])]
+        _remove_leftovers(target, result_files(target, export_format, "any", export_options))
+        paths = [
+            path
+            for path in paths
+            if not _is_done(result_files(target, export_format, names[str(path)], export_options))
+        ]
     for _ in range(len(names) - len(paths)):
         report.skipped += 1
         on_progress()
 
-    def write(prediction: Prediction) -> None:
-        exporting = time.perf_counter()
-        export(prediction, target, export_format, names[prediction.sources[0]])
-        report.add_prediction(prediction, time.perf_counter() - exporting)
-        on_progress()
-
     def note(failure: ImageFailure) -> None:
         report.add_failure(failure)
+        on_progress()
+
+    def write(prediction: Prediction) -> None:
+        exporting = time.perf_counter()
+        if metres is not None:
+            try:
+                prediction, origins = metres.of(prediction)
+            except InvalidInputError as error:
+                if OnError(options.get("on_error", OnError.RAISE)) is OnError.RAISE:
+                    raise
+                note(ImageFailure(report.images, prediction.sources[0], error))
+                return
+            report.add_focal_lengths(origins)
+        export(prediction, target, export_format, names[prediction.sources[0]], export_options)
+        report.add_prediction(prediction, time.perf_counter() - exporting)
         on_progress()
 
     # Failures go through the writer to be told in their order, and so that one thread alone fills the report.
@@ -246,18 +292,44 @@ def _reported(report: RunReport, file: Path | None) -> Iterator[None]:
             logger.warning("no report: %s", error)  # what stopped the run is the error to tell
 
 
-def _is_done(export_dir: Path, export_format: str, name: str) -> bool:
+def _check_wishes(
+    model: DepthAnything3,
+    export_format: str,
+    export_options: ExportOptions | None,
+    metres: Metres | None,
+    options: Mapping[str, Any],
+    *,
+    views: int,
+) -> None:
+    """Refuse formats and units that the model cannot give, before a picture is read."""
+    contents = Contents(
+        views=views,
+        poses=model.card.has_poses,
+        intrinsics=model.card.has_poses or options.get("intrinsics") is not None,
+        gaussians=bool(options.get("infer_gs")),
+        features=bool(options.get("export_feat_layers")),
+        cropped=ProcessResMethod(options.get("process_res_method", ProcessResMethod.UPPER_BOUND_RESIZE)).crops,
+        model=model.model_name,
+    )
+    check_formats(export_format, contents, export_options)
+    if metres is not None and model.card.depth_kind is DepthKind.RELATIVE:
+        wanted = models_that(lambda card: card.depth_kind is not DepthKind.RELATIVE)
+        raise UnsupportedError(f"depth of {model.model_name} has no unit, so it cannot be in metres; take {wanted}")
+
+
+def _is_done(files: Sequence[Path]) -> bool:
     """Whether a picture's results are all there. Files appear whole or not at all, so what is there is whole."""
     try:
         # Not whole: a power cut can leave the name of a file whose content had not reached the disk.
-        return all(os.stat(file).st_size > 0 for file in result_files(export_dir, export_format, name))
+        return all(os.stat(file).st_size > 0 for file in files)
     except OSError:
         return False
 
 
-def _remove_leftovers(export_dir: Path, export_format: str) -> None:
-    """Remove what a killed run had begun to write."""
-    folders = {file.parent for file in result_files(export_dir, export_format, "any")}
+def _remove_leftovers(export_dir: Path, files: Sequence[Path]) -> None:
+    """Remove what a killed run had begun to write, in the folders where results such as `files` are."""
+    folders = {file.parent for file in files}
+    folders |= {one for folder in folders if folder.parent != export_dir for one in folder.parent.glob("*/")}
     for folder in (export_dir, *sorted(folders)):
         # There may be no such folder yet; what cannot be removed does no harm.
         with suppress(OSError), os.scandir(folder) as entries:
@@ -271,18 +343,21 @@ def run_scene(
     paths: Sequence[Path],
     export_dir: str | os.PathLike[str],
     export_format: str,
+    *,
+    export_options: ExportOptions | None = None,
+    metres: Metres | None = None,
     **options: Any,  # Any: the options of DepthAnything3.inference
 ) -> RunReport:
     """Depth and cameras of pictures that are views of one scene, written in upstream's layout.
 
     Args:
-        model, paths, export_dir, export_format: as for `run_images`.
+        model, paths, export_dir, export_format, export_options, metres: as for `run_images`.
         options: passed on to `DepthAnything3.inference`.
 
     Raises:
         DA3Error: with `on_error="raise"`, the first view's error; with "skip" it is in the report.
     """
-    parse_formats(export_format)
+    _check_wishes(model, export_format, export_options, metres, options, views=len(paths))
     report = RunReport.of(model, export_dir)
     model.input_processor.warm_up()
     began = time.perf_counter()
@@ -296,7 +371,10 @@ def run_scene(
         report.wall_seconds = time.perf_counter() - began
         return report
     exporting = time.perf_counter()
-    export(prediction, Path(export_dir), export_format)
+    if metres is not None:
+        prediction, origins = metres.of(prediction)
+        report.add_focal_lengths(origins)
+    export(prediction, Path(export_dir), export_format, options=export_options)
     done = time.perf_counter()
     report.add_prediction(prediction, done - exporting)
     for failure in prediction.failures:

@@ -16,6 +16,7 @@ from torch import nn
 
 from depth_anything_3.batch_limit import BatchLimit
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.model_cards import DepthKind, ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.batch_processor import ProcessedBatch
 from depth_anything_3.utils.io.batching import InOrder
@@ -23,6 +24,7 @@ from depth_anything_3.utils.io.failure import ImageFailure
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 from depth_anything_3.utils.io.prefetch import in_background
 from depth_anything_3.utils.io.prepare import PlannedImage
+from depth_anything_3.utils.io.resize_plan import ResizePlan
 
 __all__ = ["NetworkRunner"]
 
@@ -53,14 +55,21 @@ class NetworkRunner:
     Args:
         network: takes (B, S, 3, H, W) and returns what `OutputProcessor` takes.
         output_processor: makes predictions of it.
+        card: what is known of its model.
         device: where the network is.
         dtype: what its backbone computes in.
     """
 
     def __init__(
-        self, network: nn.Module, output_processor: OutputProcessor, device: torch.device, dtype: torch.dtype
+        self,
+        network: nn.Module,
+        output_processor: OutputProcessor,
+        card: ModelCard,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self._network = network
+        self._card = card
         self._output_processor = output_processor
         self._device = device
         self._dtype = dtype
@@ -197,6 +206,11 @@ class NetworkRunner:
             prediction.processed_images = np.stack([_interleaved(next(seen)) for _ in images])
             prediction.sources = tuple(one.label for one in images)
             prediction.source_hw = tuple(one.plan.source_hw for one in images)
+            prediction.source_scale = tuple(_scale(one.plan) for one in images)
+            prediction.exif = tuple(one.exif for one in images)
+            prediction.model_name = self._card.name
+            if prediction.is_metric or self._card.depth_kind is not DepthKind.METRIC:
+                prediction.depth_kind = self._card.depth_kind
             prediction.choices = tuple(one.choice for one in images)
             prediction.seconds = {
                 "decode": sum(one.decode_seconds for one in images),
@@ -240,6 +254,12 @@ def _mapped(outputs: Outputs, work: Callable[[torch.Tensor], torch.Tensor]) -> d
 def _pinned(tensor: torch.Tensor) -> torch.Tensor:
     """A copy in page-locked memory, queued on the current stream: the only kind that does not make the caller wait."""
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _scale(plan: ResizePlan) -> tuple[float, float]:
+    """(rows, columns) how many pixels of the result one of the upright source picture becomes."""
+    matrix = plan.transform_intrinsics(np.eye(3))
+    return float(matrix[1, 1]), float(matrix[0, 0])
 
 
 def _interleaved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

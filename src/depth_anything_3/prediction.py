@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.focal_length import FocalLength, exif_focal_length
+from depth_anything_3.gaussians import Gaussians
+from depth_anything_3.model_cards import DepthKind, models_that
 from depth_anything_3.utils.io.failure import ImageFailure
 from depth_anything_3.utils.io.strategy import Choice
 
 __all__ = ["Prediction"]
 
 FloatArray = npt.NDArray[np.floating]
+
+_CANONICAL_FOCAL = 300.0  # pixels of the network's input, to which the metric model's depth belongs
 
 
 @dataclass(repr=False, eq=False)
@@ -25,8 +31,8 @@ class Prediction:
     to `scale_factor` are upstream's.
 
     Attributes:
-        depth: (N, H, W) float32, distance along the optical axis. In metres if `is_metric`, in the unit of the given
-            extrinsics if it was aligned to them, otherwise in a unit of its own for each scene.
+        depth: (N, H, W) float32, distance along the optical axis; 0 where there is none. In metres if `is_metric`, in
+            the unit of the given extrinsics if it was aligned to them, otherwise see `depth_kind`.
         is_metric: 1 if depth is in metres, else 0.
         sky: (N, H, W) bool.
         conf: (N, H, W) float32, above 1; larger is surer. Comparable within a scene only.
@@ -34,11 +40,15 @@ class Prediction:
             given ones were moved into the predicted frame.
         intrinsics: (N, 3, 3) float32 in pixels of (H, W).
         processed_images: (N, H, W, 3) uint8 RGB, what the network saw.
-        gaussians: 3D Gaussians, for models that predict them.
+        gaussians: 3D Gaussians, for models that predict them; tensors where the network is, first axis 1.
         aux: `feat_layer_i` -> (N, H / 14, W / 14, C) float32, for the layers asked for.
         scale_factor: what a nested model multiplied its depth by to reach metres.
         sources: name of each view: its path, or its place and kind.
         source_hw: (height, width) of each view's upright source picture.
+        source_scale: (rows, columns) how many pixels of (H, W) a pixel of each view's source picture became.
+        exif: the Exif block of each view's file; empty where there is none.
+        depth_kind: what a depth of 1 means.
+        model_name: of the network that computed this.
         choices: the way each view took to the network's memory, and why.
         failures: inputs that were left out of this scene.
         seconds: time spent by stage: decode and resample (on the CPU, summed over workers; decoding on a GPU until the
@@ -52,17 +62,99 @@ class Prediction:
     extrinsics: FloatArray | None = None
     intrinsics: FloatArray | None = None
     processed_images: npt.NDArray[np.uint8] | None = None
-    gaussians: Any = None  # Any: tensors of the Gaussian head, see the model
+    gaussians: Gaussians | None = None
     aux: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     scale_factor: float | None = None
     sources: tuple[str, ...] = ()
     source_hw: tuple[tuple[int, int], ...] = ()
+    source_scale: tuple[tuple[float, float], ...] = ()
+    exif: tuple[bytes, ...] = field(default=(), repr=False)
+    depth_kind: DepthKind = DepthKind.RELATIVE
+    model_name: str = ""
     choices: tuple[Choice, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
+    def metric_depth(
+        self, focal: float | Sequence[float] | FloatArray | None = None, *, fov: float | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Depth in metres, of models that know the size of things.
+
+        The nested model's is in metres already. The metric model's belongs to a focal length of 300 pixels and becomes
+        metres with the camera's, depth * focal length / 300; where that comes from, see `focal_length`.
+
+        Args:
+            focal: focal length in pixels of the source picture, or one for each view.
+            fov: horizontal field of view of the source pictures in degrees, in place of `focal`.
+
+        Returns:
+            (N, H, W) float32; `depth` is not changed.
+
+        Raises:
+            UnsupportedError: the depth has no unit that could be turned into metres.
+            InvalidInputError: no focal length is known, or what was given is not accepted.
+        """
+        if self.is_metric:
+            return self.depth
+        if self.depth_kind is not DepthKind.CANONICAL:
+            model = f"depth of {self.model_name}" if self.model_name else "this depth"
+            raise UnsupportedError(
+                f"{model} has a unit of its own for each scene, or that of given poses; for metres "
+                f"take {models_that(lambda card: card.depth_kind is not DepthKind.RELATIVE)}"
+            )
+        factors = self.focal_length(focal, fov=fov).pixels / _CANONICAL_FOCAL
+        return np.asarray(self.depth * factors.astype(np.float32)[:, None, None], np.float32)
+
+    def focal_length(
+        self, focal: float | Sequence[float] | FloatArray | None = None, *, fov: float | None = None
+    ) -> FocalLength:
+        """Focal length of each view in pixels of (H, W), and where it came from.
+
+        It is `focal` or `fov` if one is given, else that of `intrinsics`, else what the file's Exif block says.
+
+        Args:
+            focal, fov: as for `metric_depth`.
+
+        Raises:
+            InvalidInputError: no focal length is known, or what was given is not accepted.
+        """
+        count = len(self.depth)
+        if focal is not None and fov is not None:
+            raise InvalidInputError("focal and fov say the same thing: give one of them")
+        if focal is not None:
+            lengths = np.asarray(focal, np.float64)
+            if lengths.shape not in ((), (count,)) or not (np.isfinite(lengths) & (lengths > 0)).all():
+                raise InvalidInputError(
+                    f"focal={focal!r}: give a positive number of pixels, or {count} of them"
+                )
+            return self._of_source(np.broadcast_to(lengths, count), "given focal length")
+        if fov is not None:
+            if not 0 < fov < 180:
+                raise InvalidInputError(f"fov={fov!r}: give degrees between 0 and 180")
+            halves = np.array([width / 2 for _, width in self.source_hw], np.float64)
+            return self._of_source(halves / math.tan(math.radians(fov) / 2), "given field of view")
+        if self.intrinsics is not None:
+            pixels = self.intrinsics[:, [0, 1], [0, 1]].astype(np.float64).mean(axis=1)
+            return FocalLength(pixels, ("intrinsics",) * count)
+        known = [exif_focal_length(*one) for one in zip(self.exif, self.source_hw, strict=True)]
+        unknown = [source for source, one in zip(self.sources, known, strict=True) if one is None]
+        if unknown or not known:
+            raise InvalidInputError(
+                f"{unknown[0] if unknown else 'the prediction'}: no focal length in its Exif block; give focal (pixels "
+                "of the source picture) or fov (degrees, horizontal): --focal or --fov"
+            )
+        found = [one for one in known if one is not None]
+        lengths = np.array([pixels for pixels, _ in found], np.float64)
+        return FocalLength(self._of_source(lengths, "").pixels, tuple(origin for _, origin in found))
+
+    def _of_source(self, lengths: npt.NDArray[np.float64], origin: str) -> FocalLength:
+        """Lengths in pixels of the source pictures to those in pixels of (H, W)."""
+        if len(self.source_scale) != len(self.depth):
+            raise InvalidInputError("the prediction does not say how large its source pictures were")
+        return FocalLength(lengths * np.array(self.source_scale).mean(axis=1), (origin,) * len(self.depth))
+
     def __repr__(self) -> str:
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
         shown = (f"{name}={_shape_or_value(value)}" for name, value in values.items() if not _is_absent(value))
         return f"Prediction({', '.join(shown)})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from depth_anything_3.colmap.find import Pairing, find_sparse_model, pair_images
+from depth_anything_3.colmap.image_sizes import given_cameras
 from depth_anything_3.colmap.model import SparseModel, SparsePoints
 from depth_anything_3.colmap.read import read_sparse_model
 from depth_anything_3.colmap.write import sparse_file_names, write_sparse_model
@@ -12,6 +13,7 @@ __all__ = [
     "SparseModel",
     "SparsePoints",
     "find_sparse_model",
+    "given_cameras",
     "pair_images",
     "read_sparse_model",
     "sparse_file_names",

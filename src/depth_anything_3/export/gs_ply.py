@@ -32,6 +32,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
         ExportError: the file cannot be written.
     """
     views, height, width = prediction.depth.shape
+    assert prediction.gaussians is not None  # checked before anything is written
     count = prediction.gaussians.means.shape[-2]
     if count != prediction.depth.size:
         raise InvalidInputError(

@@ -22,9 +22,10 @@ from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
 from depth_anything_3.option import Option
 from depth_anything_3.utils.io.batching import same_size_batches
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
+from depth_anything_3.utils.io.mixed_sizes import MixedSizes, carry_intrinsics, unify
 from depth_anything_3.utils.io.prefetch import in_background, ordered_map
 from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PlannedImage, attempt
-from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, Crop, ProcessResMethod, center_crop, crop_intrinsics
+from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, Crop, ProcessResMethod
 from depth_anything_3.utils.io.source import ImageInput, check_several
 from depth_anything_3.utils.io.strategy import Fidelity, Request, Strategy
 
@@ -49,16 +50,6 @@ class ExecutorKind(Option):
     PROCESS = "process"
 
 
-class MixedSizes(Option):
-    """What to do when the views of one batch end up with different sizes.
-
-    `CROP` cuts each to the smallest height and the smallest width, as upstream does, with a warning; `REFUSE` raises.
-    """
-
-    CROP = "crop"
-    REFUSE = "refuse"
-
-
 @dataclass(frozen=True, eq=False)
 class ProcessedBatch:
     """Images ready for the network. Unpacks as `tensor, extrinsics, intrinsics`.
@@ -73,6 +64,7 @@ class ProcessedBatch:
         pixels: (N, 3, H, W) uint8 RGB, what `tensor` was made of, where `tensor` is.
         ready: passed when a GPU has made both; the caller's current stream waits for it already. None where there is
             nothing but that stream to wait for.
+        windows: where each picture lies in its result, if pictures of different sizes were padded; else empty.
     """
 
     tensor: torch.Tensor
@@ -82,6 +74,7 @@ class ProcessedBatch:
     failures: tuple[ImageFailure, ...]
     pixels: torch.Tensor
     ready: torch.cuda.Event | None = None
+    windows: tuple[Crop, ...] = ()
 
     def part(self, first: int, last: int) -> ProcessedBatch:
         """The images from `first` to before `last`, without cameras."""
@@ -159,7 +152,7 @@ class BatchProcessor(ABC, Generic[Image]):
             perform_normalization: False returns the 8-bit pictures, to be normalised where the network is.
             on_error: "raise" at the first image that cannot be used, or "skip" it (and its camera).
             exif: "apply" turns pictures upright by their EXIF orientation, "ignore" leaves them, as upstream does.
-            mixed_sizes: "crop" all to the smallest height and width, or "refuse".
+            mixed_sizes: "crop" all to the smallest height and width, "pad" them to the largest, or "refuse".
             strategy: "auto", or the way to take: "gpu_decode", "hybrid", "full_gpu", "cpu". At "auto" the environment
                 variable DA3_STRATEGY decides if it is set, else the machine and the kind of image.
             fidelity: "exact" (at most one level of 255 from the reference), "high" or "fast".
@@ -198,9 +191,9 @@ class BatchProcessor(ABC, Generic[Image]):
         batches = [self._received(batch) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
-        batch = _unified(batches, mixed)
+        batch = unify(batches, mixed)
         kept = [one.index for one in batch.images]
-        matrices = None if ixt is None else _follow(batch, ixt)
+        matrices = None if ixt is None else carry_intrinsics(batch, ixt)
         return replace(
             batch,
             extrinsics=None if ext is None else torch.from_numpy(ext[kept].astype(np.float32)),
@@ -355,37 +348,3 @@ def _raise(failures: Sequence[ImageFailure], first_only: bool) -> None:
         raise first
     listed = "; ".join(str(one.error) for one in failures[:_FAILURES_TOLD])
     raise type(first)(f"none of the {len(failures)} images can be used: {listed}") from first
-
-
-def _unified(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedBatch:
-    """One batch of all, in order: each cut to the smallest height and the smallest width, each taken on its own."""
-    if len(batches) == 1:
-        return batches[0]
-    images = sorted((one for batch in batches for one in batch.images), key=lambda one: one.index)
-    listed = ", ".join(f"{one.label} {one.plan.result_hw[1]}x{one.plan.result_hw[0]}" for one in images[:10])
-    if mixed is MixedSizes.REFUSE:
-        raise ShapeMismatchError(
-            f"the views have different sizes after resizing ({listed}); give views of one shape, or "
-            "mixed_sizes='crop' to cut all to the smallest"
-        )
-    sizes = [batch.images[0].plan.result_hw for batch in batches]
-    common = min(height for height, _ in sizes), min(width for _, width in sizes)
-    logger.warning("the views have different sizes (%s): all are cut to %dx%d", listed, common[1], common[0])
-    order = np.argsort([one.index for batch in batches for one in batch.images]).tolist()
-    crops = [center_crop(size, common) for size in sizes]
-    pixels = torch.cat([_cut(batch.pixels, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
-    plain = all(batch.tensor is batch.pixels for batch in batches)
-    tensor = torch.cat([_cut(batch.tensor, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
-    tensor = pixels if plain else tensor
-    return replace(batches[0], tensor=tensor, pixels=pixels, images=tuple(images), ready=None)
-
-
-def _cut(tensor: torch.Tensor, crop: Crop) -> torch.Tensor:
-    return tensor[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-
-
-def _follow(batch: ProcessedBatch, intrinsics: FloatArray) -> list[FloatArray]:
-    """The matrices of the pictures in a batch, carried through their plans and the cut to a common size."""
-    common = batch.pixels.shape[-2], batch.pixels.shape[-1]
-    carried = [(one.plan, one.plan.transform_intrinsics(intrinsics[one.index])) for one in batch.images]
-    return [crop_intrinsics(matrix, center_crop(plan.result_hw, common)) for plan, matrix in carried]

@@ -268,4 +268,5 @@ def _record(image: PlannedImage) -> PlannedImage:
         choice=image.choice,
         decode_seconds=image.decode_seconds,
         resample_seconds=image.resample_seconds,
+        exif=image.exif,
     )

@@ -68,12 +68,14 @@ class ImageHeader:
         stored_hw: (height, width) as stored, before any turn.
         exif_orientation: 1 to 8; 1 where there is none or it makes no sense.
         jpeg: the coding, for a JPEG.
+        exif: its Exif block, with or without the `Exif` prefix; empty where there is none.
     """
 
     format: str
     stored_hw: tuple[int, int]
     exif_orientation: int
     jpeg: JpegCoding | None = None
+    exif: bytes = b""
 
 
 def probe(data: Buffer, label: str) -> ImageHeader:
@@ -102,7 +104,9 @@ def _probe_with_pillow(data: Buffer, label: str) -> ImageHeader:
         with Image.open(io.BytesIO(data)) as image:
             # Pillow turns TIFFs by itself while decoding and reports their upright size.
             exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")
-            return ImageHeader(image.format or "unknown", (image.height, image.width), read_orientation(exif))
+            exif = exif if isinstance(exif, bytes) else b""
+            stored_hw = (image.height, image.width)
+            return ImageHeader(image.format or "unknown", stored_hw, read_orientation(exif), exif=exif)
     except Image.DecompressionBombError:
         raise ImageSizeError(f"{label}: claims more than the {MAX_PIXELS:,} pixels that are decoded") from None
     except UnidentifiedImageError:
@@ -170,7 +174,8 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
     coding = JpegCoding(
         process, bits, tuple(factors for _, factors in components), stored_as_rgb, _ends(data, position)
     )
-    return ImageHeader("JPEG", stored_hw, read_orientation(exif or b""), coding)
+    block = b"" if exif is None else bytes(exif)
+    return ImageHeader("JPEG", stored_hw, read_orientation(block), coding, block)
 
 
 def _frame(segment: memoryview, label: str) -> tuple[tuple[int, int], int, list[tuple[int, tuple[int, int]]]]:

@@ -60,6 +60,7 @@ class PlannedImage:
         plan: the geometry that leads to its result.
         choice: the way it takes and why.
         decode_seconds, resample_seconds: time spent on each; decoding includes reading the file.
+        exif: its Exif block, which tells of the lens; empty where there is none.
     """
 
     index: int
@@ -68,6 +69,7 @@ class PlannedImage:
     choice: Choice = _ON_CPU
     decode_seconds: float = 0.0
     resample_seconds: float = 0.0
+    exif: bytes = b""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,12 +145,13 @@ class ImagePreparer:
         """
         began = time.perf_counter()
         source = as_source(image, index)
-        data, header, orientation = source.data, None, 1
+        data, header, orientation, exif = source.data, None, 1, b""
         if isinstance(data, Image.Image):
-            exif = data.info.get("exif")
+            block = data.info.get("exif")
+            exif = block if isinstance(block, bytes) else b""
             with self._locks[(id(data) >> 4) % len(self._locks)]:
                 pixels = pixels_of(data, source.label)
-            if data.format != "TIFF" and isinstance(exif, bytes):  # Pillow turns TIFFs by itself
+            if data.format != "TIFF":  # those Pillow turns by itself
                 orientation = read_orientation(exif)
             data, stored_hw = pixels, (pixels.shape[0], pixels.shape[1])
         elif isinstance(data, np.ndarray):
@@ -156,12 +159,20 @@ class ImagePreparer:
         elif isinstance(data, (Path, bytes, bytearray, memoryview)):
             data = read_file(data) if isinstance(data, Path) else data
             header = probe(data, source.label)
-            stored_hw, orientation = header.stored_hw, header.exif_orientation
+            stored_hw, orientation, exif = header.stored_hw, header.exif_orientation, header.exif
         else:
             stored_hw = data.shape[1], data.shape[2]
         plan = self._plan(stored_hw, orientation, source.label)
         seconds = time.perf_counter() - began
-        return OpenedImage(index=index, label=source.label, plan=plan, data=data, header=header, decode_seconds=seconds)
+        return OpenedImage(
+            index=index,
+            label=source.label,
+            plan=plan,
+            data=data,
+            header=header,
+            decode_seconds=seconds,
+            exif=exif,
+        )
 
     def decode(self, opened: OpenedImage) -> OpenedImage:
         """The same picture with its pixels, if it was an encoded file: at full size, or what the fidelity allows.
@@ -205,6 +216,7 @@ class ImagePreparer:
             choice=choice,
             decode_seconds=decoded.decode_seconds,
             resample_seconds=_since(began),
+            exif=decoded.exif,
             pixels=result,
         )
 

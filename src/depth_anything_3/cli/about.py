@@ -1,0 +1,103 @@
+"""`da3 demo`, `doctor`, `models`: what there is, and whether it works."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from depth_anything_3.cli import options as o
+from depth_anything_3.cli.console import EXIT_FAILURES, finish, load_model, progress, stderr, stdout
+
+__all__ = ["demo", "doctor", "models"]
+
+
+def demo(
+    export_dir: o.ExportDir = Path("demo"),
+    model_dir: Annotated[str, typer.Option(help="Hub id or folder; empty: what the hub's cache holds, or none.")] = "",
+    device: o.Device = "auto",
+    process_res: o.ProcessRes = 504,
+    strategy: o.Strategy = "auto",
+    fidelity: o.Fidelity = "exact",
+    as_json: o.Json = False,
+) -> None:
+    """Draw a few photo-like pictures, take them to depth, and write picture and depth side by side."""
+    from depth_anything_3 import demo as parts
+    from depth_anything_3.api import choose_device
+    from depth_anything_3.batch_run import check_options
+
+    options: dict[str, Any] = {"process_res": process_res, "strategy": strategy, "fidelity": fidelity}
+    check_options(choose_device(device), **options)
+    model, name = (load_model(model_dir, device, "auto"), model_dir) if model_dir else parts.load_demo_model(device)
+    if name is None:
+        stderr.print(
+            "[yellow]These weights are random:[/] no trained checkpoint is at hand, so the depth below means nothing. "
+            "The way there is the real one.\nFor real depth: da3 image PHOTO --model-dir depth-anything/DA3-BASE"
+        )
+    with stderr.status("drawing pictures"):
+        paths = parts.make_pictures(export_dir)
+    with progress(len(paths)) as advance:
+        report = parts.run_demo(model, paths, export_dir, on_progress=advance, **options)
+    finish(report, as_json)
+    if not as_json:
+        for path in paths:
+            stdout.print(f"  {export_dir / 'depth_vis' / path.name}", markup=False)
+
+
+def doctor(
+    device: o.Device = "auto",
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="First measure what pays on this machine, and keep that; 20 s.")
+    ] = False,
+    as_json: o.Json = False,
+) -> None:
+    """Print what was found, choose a way for each kind of input, and try every way on one picture.
+
+    The exit code is 1 if a way does not do what it promises. Without a GPU, or a decoder for it, there is nothing to
+    calibrate; that is told and is no failure.
+    """
+    with stderr.status("looking around") as status:
+        from depth_anything_3 import doctor as parts
+        from depth_anything_3.api import choose_device
+        from depth_anything_3.doctor_report import as_plain, cost_report, report
+        from depth_anything_3.self_check import self_check
+
+        target = choose_device(device)
+        reason = None
+        if calibrate:
+            reason = parts.recalibrate(target, on_progress=lambda done: status.update(f"calibrating: {done:.0%}"))
+        status.update("trying every way")
+        diagnosis = parts.examine(target)
+        checks = self_check(target, diagnosis.capabilities)
+    if reason is not None:
+        stderr.print(f"nothing to calibrate: {reason}", markup=False)
+    if as_json:
+        stdout.print_json(json.dumps(as_plain(diagnosis, checks)))
+    else:
+        stdout.print(report(diagnosis, checks), soft_wrap=False)
+        if calibrate and diagnosis.calibration.costs:
+            stdout.print(cost_report(diagnosis.calibration.costs), soft_wrap=False)
+    if not (diagnosis.ok and all(check.ok for check in checks)):
+        raise typer.Exit(EXIT_FAILURES)
+
+
+def models(as_json: o.Json = False) -> None:
+    """List the published models: what each predicts, and under which licence."""
+    from dataclasses import asdict
+
+    from rich.table import Column, Table
+
+    from depth_anything_3.model_cards import MODEL_CARDS
+
+    if as_json:
+        stdout.print_json(json.dumps([asdict(card) for card in MODEL_CARDS.values()]))
+        return
+    table = Table(Column("hub id", overflow="fold"), "depth", "also predicts", "licence", box=None)
+    for card in MODEL_CARDS.values():
+        has = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
+        has["3D Gaussians"] = card.has_gaussians
+        also = ", ".join(name for name, there in has.items() if there)
+        table.add_row("\n".join(card.hub_ids), card.depth_kind.value, also, card.licence)
+    stdout.print(table)

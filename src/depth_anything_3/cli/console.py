@@ -1,0 +1,85 @@
+"""What the commands of `da3` share: results go to stdout, progress and messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.batch_run import RunReport
+
+__all__ = ["EXIT_FAILURES", "EXIT_MISUSE", "LogHandler", "finish", "load_model", "progress", "stderr", "stdout"]
+
+EXIT_FAILURES = 1
+EXIT_MISUSE = 2
+
+stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+stdout = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+def load_model(model_dir: str, device: str, dtype: str, *, compiled: bool = False) -> DepthAnything3:
+    """A checkpoint; tells of a licence that forbids commercial use."""
+    with stderr.status(f"loading {escape(model_dir)}"):
+        from depth_anything_3.api import DepthAnything3
+
+        model = DepthAnything3.from_pretrained(model_dir, device, None if dtype == "auto" else dtype)
+    if "-NC-" in model.card.licence:
+        stderr.print(f"{model.model_name}: licence {model.card.licence}, not for commercial use", markup=False)
+    if compiled:
+        model.compile()
+    return model
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal; call what it gives once for each image."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task("images", total=total)
+        yield lambda: progress.advance(task)
+
+
+def finish(report: RunReport, as_json: bool) -> None:
+    """Print how it went; leave with exit code 1 if any image failed."""
+    for failure in report.failures:
+        stderr.print(f"[red]failed[/] {escape(failure['error'])}")
+    if as_json:
+        stdout.print_json(json.dumps(report.as_dict()))
+    else:
+        skipped = f", {report.skipped} there already" if report.skipped else ""
+        failed = f", {len(report.failures)} failed" if report.failures else ""
+        written = f"; written to {report.export_dir}" if report.images else ""
+        stdout.print(
+            f"{report.images} image(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} images/s) "
+            f"on {report.device}{skipped}{failed}{written}",
+            markup=False,
+        )
+        if report.images:
+            stages = report.stage_seconds.items()
+            each = " | ".join(f"{stage} {1e3 * seconds / report.images:.1f}" for stage, seconds in stages)
+            stdout.print(f"ms per image: {each}")
+            ways = ((way, sum(reasons.values())) for way, reasons in report.strategies.items())
+            stdout.print(f"strategy: {', '.join(f'{way} {count}' for way, count in ways)}")
+        if report.focal_lengths:
+            origins = ", ".join(f"{origin} {count}" for origin, count in report.focal_lengths.items())
+            stdout.print(f"metres by focal length from: {origins}", markup=False)
+    if report.failures:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+class LogHandler(logging.Handler):
+    """Prints this package's log beside the progress bar, not through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape(record.getMessage())}")
