@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from safetensors import safe_open
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.checkpoint import find_checkpoint
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
+from depth_anything_3.model_cards import MODEL_CARDS
 from full_disk import full_disk
 from sparse_checkpoint import preset_shapes, truncate, write_sparse_checkpoint
 
@@ -42,6 +44,44 @@ def test_a_saved_model_loads_bit_for_bit(seeded_small, small_checkpoint):
     assert loaded.model_name == "da3-small"
     assert {name: value for name, value in loaded.state_dict().items() if not torch.equal(value, saved[name])} == {}
     assert loaded.state_dict().keys() == saved.keys()
+
+
+def few_values(preset):
+    """A few values for every tensor, different ones for each, signs of zero among them; the rest is zero."""
+    rng = np.random.default_rng(0)
+    counts = {name: min(4, math.prod(shape)) for name, shape in preset_shapes(preset).items()}
+    return {name: np.float32(rng.choice([-0.0, 1.0], n)) * rng.random(n, np.float32) for name, n in counts.items()}
+
+
+@pytest.mark.parametrize("preset", MODEL_CARDS)
+def test_every_preset_loads_each_tensor_by_its_name(tmp_path, preset):
+    values = few_values(preset)
+    model = DepthAnything3.from_pretrained(write_sparse_checkpoint(tmp_path, preset, values=values), "cpu")
+    state = model.state_dict()
+    assert (model.model_name, state.keys()) == (preset, values.keys())
+    wrong = [name for name, value in values.items() if bits(state[name])[: len(value)].tolist() != bits(value).tolist()]
+    assert wrong == []
+
+
+def bits(values):
+    return torch.as_tensor(values).flatten().view(torch.int32)
+
+
+BIG = [name for name in MODEL_CARDS if name not in ("da3-small", "da3-base")]
+
+
+@pytest.mark.parametrize("preset", ["da3-base", *(pytest.param(preset, marks=pytest.mark.slow) for preset in BIG)])
+def test_every_preset_is_saved_as_it_was_loaded(tmp_path, preset):
+    folder = write_sparse_checkpoint(tmp_path / "a", preset, values=few_values(preset))
+    model = DepthAnything3.from_pretrained(folder, "cpu")
+    model.save_pretrained(tmp_path / "b")
+    again = DepthAnything3.from_pretrained(tmp_path / "b", "cpu")
+    assert again.model_name == preset
+    state = again.state_dict()
+    assert {
+        name for name, value in model.state_dict().items() if not torch.equal(bits(value), bits(state[name]))
+    } == set()
+    (tmp_path / "b" / WEIGHTS).unlink()  # gigabytes
 
 
 def test_a_loaded_model_is_ready_to_predict_and_keeps_no_gradients(zeros):

@@ -1,7 +1,8 @@
 """Make tests/data/model_goldens.npz, the part of the network goldens that is kept in the repository.
 
-The full set lies beside the repository, in ../shared/goldens/model. Dense maps are thinned to evenly spread
-values (key `name@count`); everything else is copied.
+The full set lies beside the repository, in ../shared/goldens/model. Dense maps of the network are thinned to evenly
+spread values (key `name@count`), the depth that Gaussians lie at to the pixels of those kept (`in/depth_picked`);
+everything else is copied.
 
     python tools/make_model_golden_subset.py
 """
@@ -22,7 +23,7 @@ from seeded import probe_indices  # noqa: E402
 
 SOURCE = REPOSITORY.parent / "shared" / "goldens" / "model"
 TARGET = REPOSITORY / "tests" / "data" / "model_goldens.npz"
-MAX_BYTES = 400_000
+MAX_BYTES = 480_000
 
 # One view; three with a reference view; given cameras; poses from rays; given cameras with small variances.
 CASES = ("small_v1", "small_v3", "small_v3_cams", "small_v3_ray", "small_quiet_v3_cams")
@@ -33,7 +34,15 @@ UNITS = {
     "units_heads": ("uv/7x5_img98x70/", "uv/1x1_img14x14/"),
     "units_pose": ("quat/", "enc/", "dec/"),
     "units_ray": ("clean/", "dlt/", "ql/"),
+    "units_sky_metric": ("mono/depth", "mono/mixed/", "mono/few_sky/", "nested/"),
+    # Given poses change places and sizes only.
+    "units_gaussians": (
+        *("in/", "index", "plain/", "sh/"),
+        *("gt/means", "gt/scales", "gt_far/means", "gt_far/scales"),
+    ),
 }
+
+GAUSSIAN_DEPTH = ("units_gaussians", "in/depth")
 
 Array = npt.NDArray[np.generic]
 
@@ -64,8 +73,11 @@ def unit_arrays() -> Iterator[tuple[str, Array]]:
     """The chosen unit cases, whole."""
     for file, prefixes in UNITS.items():
         for key, value in read(file):
-            if key.startswith(prefixes):
+            if key.startswith(prefixes) and (file, key) != GAUSSIAN_DEPTH:
                 yield f"{file}/{key}", value
+    file, key = GAUSSIAN_DEPTH
+    arrays = dict(read(file))
+    yield f"{file}/{key}_picked", arrays[key].reshape(-1)[arrays["index"]]
 
 
 def read(name: str) -> Iterator[tuple[str, Array]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from model_golden import FULL_GOLDENS, UNIT_TOLERANCE, compact_case, full_case, scaled_error
+from model_golden import UNIT_TOLERANCE, scaled_error
 
 from depth_anything_3.model import RefViewStrategy
 from depth_anything_3.model.camera import decode_pose, encode_pose
@@ -15,16 +15,6 @@ from depth_anything_3.model.ray_pose import draw_samples, fit_homography, pose_f
 from depth_anything_3.model.reference_view import order_from_reference, select_reference_view, take_views
 from depth_anything_3.model.rope import apply_rotary, rotary_table
 from depth_anything_3.model.uv_embedding import sinusoids, uv_axes
-
-SOURCES = {"compact": compact_case, "full": full_case}
-
-
-@pytest.fixture(params=list(SOURCES))
-def units(request):
-    """Read one file of unit goldens from the compact or the full set."""
-    if request.param == "full" and not FULL_GOLDENS.is_dir():
-        pytest.skip(f"no full goldens in {FULL_GOLDENS}")
-    return SOURCES[request.param]
 
 
 def children(arrays, parent):
