@@ -210,15 +210,15 @@ def test_when_no_view_can_be_read_the_first_reason_is_raised(seeded_small):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        pytest.param({"extrinsics": np.eye(4)[None]}, "given together", id="extrinsics-alone"),
-        pytest.param({"intrinsics": np.eye(3)[None]}, "given together", id="intrinsics-alone"),
+        pytest.param({"extrinsics": np.eye(4)[None]}, "extrinsics need intrinsics", id="extrinsics-alone"),
+        pytest.param({"intrinsics": np.eye(3)[None]}, "need extrinsics with da3-small", id="intrinsics-alone"),
         pytest.param({"ref_view_strategy": "best"}, "'best'.*saddle_balanced", id="ref-view-strategy"),
         pytest.param({"export_feat_layers": [12]}, r"\[12\].* 0 to 11", id="export-feat-layers"),
         pytest.param({"process_res": 13}, "13", id="process-res"),
         pytest.param({"process_res_method": "stretch"}, "'stretch'.*upper_bound_resize", id="process-res-method"),
         pytest.param({"on_error": "ignore"}, "'ignore'.*'raise' or 'skip'", id="on-error"),
         pytest.param({"exif": "yes"}, "'yes'.*'apply' or 'ignore'", id="exif"),
-        pytest.param({"mixed_sizes": "pad"}, "'pad'.*'crop' or 'refuse'", id="mixed-sizes"),
+        pytest.param({"mixed_sizes": "fit"}, "'fit'.*'crop', 'pad' or 'refuse'", id="mixed-sizes"),
         pytest.param({"num_workers": 0}, "num_workers=0", id="num-workers"),
         pytest.param({"export_dir": "out", "export_format": "obj"}, "'obj'.*depth_png", id="export-format"),
     ],

@@ -110,6 +110,7 @@ def test_a_report_adds_up(seeded_small, folder):
     assert report.as_dict() == {
         "images": 2,
         "skipped": 0,
+        "focal_lengths": {},
         "failures": [],
         "wall_seconds": report.wall_seconds,
         "stage_seconds": report.stage_seconds,

@@ -323,7 +323,7 @@ def test_ctrl_c_ends_with_one_line(da3, photos, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", interrupt)
+    monkeypatch.setattr(sys.modules["depth_anything_3.cli.images"], "load_model", interrupt)
     run = da3("images", photos)
     assert (run.code, run.out) == (STOPPED, "")
     assert run.err.strip() == "stopped; what was written is whole"

@@ -22,7 +22,7 @@ def test_repr_shows_shapes_and_not_data():
     assert repr(prediction) == (
         "Prediction(depth=float32[2, 504, 378], is_metric=1, sky=bool[2, 504, 378], "
         "gaussians={'means': torch.float32[1, 9, 3]}, aux={'feat_layer_5': float32[2, 36, 27, 384]}, "
-        "sources=('a.jpg', 'b.jpg'))"
+        "sources=('a.jpg', 'b.jpg'), depth_kind='relative')"
     )
 
 

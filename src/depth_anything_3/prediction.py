@@ -160,10 +160,12 @@ class Prediction:
 
 
 def _is_absent(value: object) -> bool:
-    return value is None or (isinstance(value, (tuple, Mapping)) and not value)
+    return value is None or (isinstance(value, (tuple, str, Mapping)) and not value)
 
 
 def _shape_or_value(value: object) -> str:
+    if isinstance(value, DepthKind):
+        return repr(value.value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_shape_or_value(one)}" for key, one in value.items()) + "}"
     shape = getattr(value, "shape", None)  # of an array, or of a tensor

@@ -94,7 +94,14 @@ def models(as_json: o.Json = False) -> None:
     if as_json:
         stdout.print_json(json.dumps([asdict(card) for card in MODEL_CARDS.values()]))
         return
-    table = Table(Column("hub id", overflow="fold"), "depth", "also predicts", "licence", box=None)
+    longest = max(len(name) for card in MODEL_CARDS.values() for name in card.hub_ids)
+    table = Table(
+        Column("hub id", no_wrap=True, min_width=longest),
+        "depth",
+        "also predicts",
+        Column("licence", no_wrap=True, min_width=12),
+        box=None,
+    )
     for card in MODEL_CARDS.values():
         has = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
         has["3D Gaussians"] = card.has_gaussians
