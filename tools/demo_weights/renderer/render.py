@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,7 @@ from renderer.textures import Atlas
 __all__ = ["Rendering", "draw_scenes", "render", "render_large"]
 
 _TILE = 14  # pixels
+_EDGE_TILE = 49  # edge pixels that are traced together
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,16 @@ def render_large(
     batch = _Batch([make_scene(seed, atlas.families)], size, torch.device(device))
     pixels = _tile_pixels(padded)
     columns = padded[1] // _TILE
-    strips = [
-        _untile(batch.trace(atlas, batch.rays(strip)), len(strip) // columns, columns)
-        for strip in torch.split(pixels, 4 * columns)
-    ]
-    colour, depth, normal = (torch.cat(parts, dim=-2)[..., :height, :width] for parts in zip(*strips, strict=True))
-    _smooth_edges(batch, atlas, colour, depth, normal, samples)
+
+    @torch.inference_mode()
+    def draw(strip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return _untile(batch.trace(atlas, batch.rays(strip)), len(strip) // columns, columns)
+
+    # One thread a strip uses the cores better than torch's threads inside one strip; each sets its own number.
+    with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        strips = list(threads.map(draw, torch.split(pixels, 2 * columns)))
+        colour, depth, normal = (torch.cat(parts, dim=-2)[..., :height, :width] for parts in zip(*strips, strict=True))
+        _smooth_edges(batch, atlas, colour, _edges(depth, normal), samples, threads)
     return Rendering(expose(colour, depth, [seed]), depth, normal, batch.intrinsics)
 
 
@@ -170,9 +177,8 @@ def _untile(seen: Shaded, rows: int, columns: int) -> tuple[Tensor, Tensor, Tens
     return picture[:, :3], picture[:, 6], picture[:, 3:6]
 
 
-def _smooth_edges(batch: _Batch, atlas: Atlas, colour: Tensor, depth: Tensor, normal: Tensor, samples: int) -> None:
-    """Follow more rays, in place, where depth or direction jumps between neighbours: edges must not be stairs."""
-    width = depth.shape[2]
+def _edges(depth: Tensor, normal: Tensor) -> Tensor:
+    """`(n, 2)` pixels (row, column) where depth or direction jumps, those of a block of the picture together."""
     inverse = depth.reciprocal()
     edge = torch.zeros_like(inverse, dtype=torch.bool)
     for axis in (1, 2):
@@ -183,17 +189,26 @@ def _smooth_edges(batch: _Batch, atlas: Atlas, colour: Tensor, depth: Tensor, no
         jump |= (a * b).sum(1) < 0.9
         edge.narrow(axis, 0, n - 1).logical_or_(jump)
         edge.narrow(axis, 1, n - 1).logical_or_(jump)
-    where = edge[0].nonzero()  # row by row: neighbours in the list lie near one another
+    where = edge[0].nonzero()
+    block = where[:, 0] // 32 * (depth.shape[2] // 32 + 1) + where[:, 1] // 32
+    return where[torch.argsort(block, stable=True)]
+
+
+def _smooth_edges(
+    batch: _Batch, atlas: Atlas, colour: Tensor, where: Tensor, samples: int, threads: ThreadPoolExecutor
+) -> None:
+    """Replace, in place, the colour of some pixels by the mean of several rays: edges must not be stairs."""
     side = max(1, round(math.sqrt(samples)))
     steps = (torch.arange(side, device=where.device) + 0.5) / side
     sub = torch.cartesian_prod(steps, steps)
-    # Tiles of the list stay small in the picture when pixels are ordered by blocks.
-    block = where[:, 0] // 32 * ((width + 31) // 32) + where[:, 1] // 32
-    where = where[torch.argsort(block, stable=True)]
-    for part in torch.split(where, 16384):
-        grouped = torch.nn.functional.pad(part, (0, 0, 0, -len(part) % 49), mode="constant")
-        grouped[len(part) :] = part[-1]
-        positions = (grouped.flip(1)[:, None].float() + sub).view(-1, 49 * len(sub), 2)
+
+    @torch.inference_mode()
+    def mean(part: Tensor) -> Tensor:
+        grouped = torch.cat([part, part[-1:].expand(-len(part) % _EDGE_TILE, 2)])
+        positions = (grouped.flip(1)[:, None].float() + sub).view(-1, _EDGE_TILE * len(sub), 2)
         seen = batch.trace(atlas, batch.rays(positions))
-        mean = seen.colour.view(-1, len(sub), 3).mean(1)[: len(part)]
-        colour[0, :, part[:, 0], part[:, 1]] = mean.T
+        return seen.colour.view(-1, len(sub), 3).mean(1)[: len(part)]
+
+    parts = torch.split(where, 8192)
+    for part, smooth in zip(parts, threads.map(mean, parts), strict=True):
+        colour[0, :, part[:, 0], part[:, 1]] = smooth.T
