@@ -320,7 +320,7 @@ def test_debug_lets_the_traceback_through(photos, monkeypatch):
 
 
 def test_ctrl_c_ends_with_one_line(da3, photos, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules["depth_anything_3.cli.images"], "load_model", interrupt)
