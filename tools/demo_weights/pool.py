@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from renderer import Atlas, make_atlas, render
 
-__all__ = ["SHAPES", "Pool", "decode_depth", "encode_depth", "renderers"]
+__all__ = ["SHAPES", "Pool", "decode_depth", "encode_depth", "held_out", "renderers"]
 
 SHAPES = ((168, 224), (224, 168), (196, 196), (126, 224))
 """(height, width) of the pictures."""
@@ -125,6 +125,18 @@ def renderers(folder: Path, slots: int, first_seed: int, count: int) -> list[sub
     return [subprocess.Popen([*script, *options, "--part", str(part)]) for part in range(count)]
 
 
+def held_out(first_seed: int, count: int, atlas: Atlas) -> Iterator[Drawn]:
+    """Scenes apart from the pool's, in its shares of shapes, a few pictures of one shape at a time."""
+    seed, left = first_seed, count
+    while left:
+        for shape, share in zip(SHAPES, _SHARES, strict=True):
+            n = min(share // 4, left)
+            if n:
+                seen = render(range(seed, seed + n), shape, atlas)
+                yield Drawn(seen.image.numpy(), encode_depth(seen.depth))
+            seed, left = seed + n, left - n
+
+
 def main() -> None:
     """Render what is wanted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -140,18 +152,6 @@ def main() -> None:
         while os.getppid() == owner:
             if not pool.render(atlas, options.first_seed, options.part, options.parts):
                 time.sleep(0.3)
-
-
-def held_out(first_seed: int, count: int, atlas: Atlas) -> Iterator[Drawn]:
-    """Scenes apart from the pool's, in its shares of shapes, a few pictures of one shape at a time."""
-    seed, left = first_seed, count
-    while left:
-        for shape, share in zip(SHAPES, _SHARES, strict=True):
-            n = min(share // 4, left)
-            if n:
-                seen = render(range(seed, seed + n), shape, atlas)
-                yield Drawn(seen.image.numpy(), encode_depth(seen.depth))
-            seed, left = seed + n, left - n
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from renderer import furniture, outdoor_things
-from renderer.scene import SceneBuilder, colour_of, moved
+from renderer.furniture import bed, box_pile, cabinet, chair, plant, shelf, small_thing, sofa, table
+from renderer.outdoor_things import bush, conifer, person, stairs, tree
+from renderer.scene import SceneBuilder, Vector, colour_of, moved
 from renderer.solids import Look, yaw_rotation
 
 __all__ = ["corridor", "room", "tabletop"]
@@ -17,25 +20,25 @@ _THICK = 0.1
 _WALL_LOOKS = ("plaster", "plaster", "plaster", "brick", "tile", "planks", "stripes", "fabric", "checks")
 _FLOOR_LOOKS = ("planks", "planks", "wood", "tile", "fabric", "checks", "speckle", "stone", "plaster")
 _BY_THE_WALL = (
-    furniture.shelf,
-    furniture.cabinet,
-    furniture.sofa,
-    furniture.bed,
-    furniture.cabinet,
-    furniture.shelf,
-    furniture.table,
-    furniture.plant,
-    outdoor_things.stairs,
+    shelf,
+    cabinet,
+    sofa,
+    bed,
+    cabinet,
+    shelf,
+    table,
+    plant,
+    stairs,
 )
 _FREE = (
-    furniture.table,
-    furniture.chair,
-    furniture.chair,
-    furniture.box_pile,
-    outdoor_things.person,
-    furniture.plant,
-    furniture.sofa,
-    furniture.table,
+    table,
+    chair,
+    chair,
+    box_pile,
+    person,
+    plant,
+    sofa,
+    table,
 )
 
 
@@ -69,7 +72,7 @@ def corridor(b: SceneBuilder) -> None:
             b.box((size[0] / 2, size[1] - 0.02, z), (0.3, 0.02, 0.6), b.look("plaster", tint=(1, 1, 1), glow=2.0))
         if rng.random() < 0.5:
             spot = np.array([rng.uniform(0.3, size[0] - 0.3), 0.0, z + rng.uniform(-1, 1)])
-            thing = (outdoor_things.person, furniture.box_pile, furniture.chair, furniture.plant)[int(rng.integers(4))]
+            thing = (person, box_pile, chair, plant)[int(rng.integers(4))]
             thing(b, spot, rng.uniform(0, 6.3))
     scene = b.scene
     scene.eye = np.array(
@@ -92,7 +95,7 @@ def tabletop(b: SceneBuilder) -> None:
     b.box(moved(middle, 0, height / 2 - 0.03, 0), (w * 0.8, height / 2 - 0.03, d * 0.7), b.look("wood", "plaster"))
     for _ in range(int(rng.integers(4, 14))):
         spot = moved(middle, rng.uniform(-0.9, 0.9) * w, height, rng.uniform(-0.85, 0.85) * d)
-        furniture.small_thing(b, spot, rng.uniform(0, 6.3))
+        small_thing(b, spot, rng.uniform(0, 6.3))
     for _ in range(int(rng.integers(0, 3))):
         _by_the_wall(b, size)
     scene = b.scene
@@ -117,7 +120,7 @@ def _shell(b: SceneBuilder, size: Array) -> None:
     ):
         look = wall if rng.random() < 0.7 else b.look(*_WALL_LOOKS, tint=b.colour(0.3, 1.0))
         outward = (1.0, -1.0, 1.0, -1.0)[index]
-        _wall(b, length, h, corner, axis, outward, look)
+        _build_wall(b, _Wall(length, h, corner, axis, outward), look)
         skirting = b.look("wood", "plaster", tint=b.colour(0.3, 1.0, vivid=0.05))
         if rng.random() < 0.5:
             centre = np.array([corner[0], 0.05, corner[1]])
@@ -127,81 +130,101 @@ def _shell(b: SceneBuilder, size: Array) -> None:
             b.box(centre, half, skirting)
 
 
-def _wall(
-    b: SceneBuilder, length: float, height: float, corner: tuple[float, float], axis: int, outward: float, look: Look
-) -> None:
+@dataclass(frozen=True)
+class _Wall:
+    """Where a wall stands: its inner face begins at `corner` (x, z) and runs `length` metres along `axis` (0 or 2)."""
+
+    length: float
+    height: float
+    corner: tuple[float, float]
+    axis: int
+    outward: float
+
+    def place(self, b: SceneBuilder, middle: Vector, half: Vector, look: Look, *, structural: bool = False) -> None:
+        """Add a box; middle and half extents along the wall, up, and outwards from its inner face."""
+        at, size = self.point(*middle), np.array([half[2], half[1], half[2]], float)
+        size[self.axis] = half[0]
+        b.box(at, size, look, structural=structural)
+
+    def point(self, along: float, up: float, outward: float) -> Array:
+        """World position of a place on the wall."""
+        at = np.array([self.corner[0], up, self.corner[1]])
+        at[self.axis] += along
+        at[2 - self.axis] += self.outward * outward
+        return at
+
+
+def _build_wall(b: SceneBuilder, wall: _Wall, look: Look) -> None:
+    """A closed wall with pictures, or one with a door or a window."""
     rng = b.rng
-    across = 2 - axis
 
     def piece(start: float, stop: float, low: float, high: float) -> None:
         if stop - start < 0.01 or high - low < 0.01:
             return
-        centre, half = np.zeros(3), np.zeros(3)
-        centre[axis], half[axis] = corner[axis // 2] + (start + stop) / 2, (stop - start) / 2
-        centre[1], half[1] = (low + high) / 2, (high - low) / 2
-        centre[across], half[across] = corner[across // 2] + outward * _THICK, _THICK
-        b.box(centre, half, look, structural=True)
+        middle, half = ((start + stop) / 2, (low + high) / 2, _THICK), ((stop - start) / 2, (high - low) / 2, _THICK)
+        wall.place(b, middle, half, look, structural=True)
 
-    def frame(at: float, low: float, high: float, half_width: float) -> None:
-        bar = b.look("plaster", "wood", tint=b.colour(0.4, 1.0, vivid=0.05))
-        for x, y, hx, hy in (
-            (at - half_width, (low + high) / 2, 0.04, (high - low) / 2),
-            (at + half_width, (low + high) / 2, 0.04, (high - low) / 2),
-            (at, low, half_width, 0.04),
-            (at, high, half_width, 0.04),
-            (at, (low + high) / 2, 0.025, (high - low) / 2),
-        ):
-            centre, half = np.zeros(3), np.zeros(3)
-            centre[axis], half[axis], centre[1], half[1] = corner[axis // 2] + x, hx, y, hy
-            centre[across], half[across] = corner[across // 2], 0.05
-            b.box(centre, half, bar)
-
-    if length < 2.2 or rng.random() < 0.5:
-        piece(-_THICK, length + _THICK, 0.0, height)
-        _hang_pictures(b, length, height, corner, axis)
+    if wall.length < 2.2 or rng.random() < 0.5:
+        piece(-_THICK, wall.length + _THICK, 0.0, wall.height)
+        _hang_pictures(b, wall)
         return
     door = rng.random() < 0.4
-    half_width = rng.uniform(0.4, 0.7) if door else rng.uniform(0.4, min(1.6, length / 2 - 0.4))
-    at = rng.uniform(half_width + 0.2, length - half_width - 0.2)
-    low, high = (0.0, min(2.1, height - 0.1)) if door else (rng.uniform(0.3, 1.0), height - rng.uniform(0.15, 0.5))
-    piece(-_THICK, at - half_width, 0.0, height)
-    piece(at + half_width, length + _THICK, 0.0, height)
-    piece(at - half_width, at + half_width, 0.0, low)
-    piece(at - half_width, at + half_width, high, height)
+    half_width = rng.uniform(0.4, 0.7) if door else rng.uniform(0.4, min(1.6, wall.length / 2 - 0.4))
+    at = rng.uniform(half_width + 0.2, wall.length - half_width - 0.2)
+    low, high = 0.0, min(2.1, wall.height - 0.1)
     if not door:
-        frame(at, low, high, half_width)
-    away = rng.uniform(1.5, 6.0)
-    centre = np.array([corner[0], 1.5, corner[1]])
-    centre[axis] += length / 2
-    centre[across] += outward * away
-    half = np.full(3, 0.1)
-    half[axis], half[1] = length / 2 + 4, 1.8
+        low, high = rng.uniform(0.3, 1.0), wall.height - rng.uniform(0.15, 0.5)
+    piece(-_THICK, at - half_width, 0.0, wall.height)
+    piece(at + half_width, wall.length + _THICK, 0.0, wall.height)
+    piece(at - half_width, at + half_width, 0.0, low)
+    piece(at - half_width, at + half_width, high, wall.height)
     if door:
-        b.box(centre, half, b.look(*_WALL_LOOKS, metres=1.5), structural=True)
-        b.box(
-            (centre[0], height + 0.1, centre[2]),
-            np.maximum(np.where(half == 0.1, away, half) * (1, 0, 1), 0.05),
-            b.look("plaster"),
-            structural=True,
-        )
-    elif rng.random() < 0.6:
-        for _ in range(int(rng.integers(1, 4))):
-            spot = centre * (1, 0, 1)
-            spot[axis] += rng.uniform(-4, 4)
-            (outdoor_things.tree, outdoor_things.bush, outdoor_things.conifer, outdoor_things.house)[
-                int(rng.integers(3))
-            ](b, spot, rng.uniform(0, 6.3))
+        _next_room(b, wall)
+    else:
+        _frame(b, wall, at, half_width, (low, high))
+        _outside(b, wall)
 
 
-def _hang_pictures(b: SceneBuilder, length: float, height: float, corner: tuple[float, float], axis: int) -> None:
+def _frame(b: SceneBuilder, wall: _Wall, at: float, half_width: float, rows: tuple[float, float]) -> None:
+    """A window's frame with a bar across."""
+    bar = b.look("plaster", "wood", tint=b.colour(0.4, 1.0, vivid=0.05))
+    (low, high), middle = rows, sum(rows) / 2
+    for along, up, half_along, half_up in (
+        (at - half_width, middle, 0.04, (high - low) / 2),
+        (at + half_width, middle, 0.04, (high - low) / 2),
+        (at, low, half_width, 0.04),
+        (at, high, half_width, 0.04),
+        (at, middle, 0.025, (high - low) / 2),
+    ):
+        wall.place(b, (along, up, 0.0), (half_along, half_up, 0.05), bar)
+
+
+def _next_room(b: SceneBuilder, wall: _Wall) -> None:
+    """What is seen through a door: a far wall and a ceiling."""
+    away, middle, half = b.rng.uniform(1.5, 6.0), wall.length / 2, wall.length / 2 + 4
+    wall.place(b, (middle, 1.5, away), (half, 1.8, 0.1), b.look(*_WALL_LOOKS, metres=1.5), structural=True)
+    ceiling = (middle, wall.height + 0.1, away)
+    wall.place(b, ceiling, (half, 0.05, away), b.look("plaster"), structural=True)
+
+
+def _outside(b: SceneBuilder, wall: _Wall) -> None:
+    """What is seen through a window: at times plants."""
+    rng, away = b.rng, b.rng.uniform(1.5, 6.0)
+    if rng.random() >= 0.6:
+        return
+    for _ in range(int(rng.integers(1, 4))):
+        spot = wall.point(wall.length / 2 + rng.uniform(-4, 4), 0.0, away)
+        (tree, bush, conifer)[int(rng.integers(3))](b, spot, rng.uniform(0, 6.3))
+
+
+def _hang_pictures(b: SceneBuilder, wall: _Wall) -> None:
     rng = b.rng
     for _ in range(int(rng.integers(0, 4))):
-        hx, hy = rng.uniform(0.12, 0.6), rng.uniform(0.12, 0.5)
-        centre, half = np.array([corner[0], rng.uniform(1.2, max(1.3, height - 0.7)), corner[1]]), np.full(3, 0.02)
-        centre[axis] += rng.uniform(0.1, 0.9) * length
-        half[axis], half[1] = hx, hy
-        page = b.page("picture", "picture", "stripes", "checks")
-        b.box(centre, half, Look(page, 2 * max(hx, hy), (1.0, 1.0, 1.0), 0.2))
+        wide, high = rng.uniform(0.12, 0.6), rng.uniform(0.12, 0.5)
+        up = rng.uniform(1.2, max(1.3, wall.height - 0.7))
+        along = rng.uniform(0.1, 0.9) * wall.length
+        picture = Look(b.page("picture", "picture", "stripes", "checks"), 2 * max(wide, high), (1.0, 1.0, 1.0), 0.2)
+        wall.place(b, (along, up, 0.0), (wide, high, 0.02), picture)
 
 
 def _by_the_wall(b: SceneBuilder, size: Array) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from renderer import furniture, outdoor_things
+from renderer.furniture import box_pile, chair, plant, table
+from renderer.outdoor_things import bench, bush, car, conifer, fence, house, lamp_post, person, rock, stairs, tree
 from renderer.placing import Place
 from renderer.scene import Colour, SceneBuilder, colour_of, moved
 from renderer.solids import Look, yaw_rotation
@@ -36,46 +37,11 @@ def street(b: SceneBuilder) -> None:
             b.box((0, 0.003, z), (0.07, 0.004, 1.2), b.look("plaster", tint=(0.9, 0.9, 0.85)))
     gaps = rng.random()
     for side in (-1, 1):
-        z = rng.uniform(-6, 0)
-        while z < 75:
-            d, w = rng.uniform(3, 9), rng.uniform(3, 6)
-            if rng.random() < 0.35 * gaps:
-                _scatter(
-                    b,
-                    (outdoor_things.tree, outdoor_things.bush, outdoor_things.conifer),
-                    3,
-                    (side * (half + walk + 5), z + d),
-                    (4, d),
-                )
-            else:
-                height = rng.choice((rng.uniform(3, 8), rng.uniform(8, 22)), p=(0.5, 0.5))
-                set_back = rng.exponential(1.0) * gaps
-                spot = np.array([side * (half + walk + w + set_back), 0.1, z + d])
-                outdoor_things.house(b, spot, 0.0, (w, d), height)
-            z += 2 * d + rng.exponential(2.5) * gaps + 0.05
-        for _ in range(int(rng.integers(0, 6))):
-            spot = np.array([side * (half + rng.uniform(0.3, 0.7) * walk), 0.12, rng.uniform(3, 45)])
-            thing = (
-                outdoor_things.tree,
-                outdoor_things.lamp_post,
-                outdoor_things.lamp_post,
-                outdoor_things.person,
-                outdoor_things.person,
-                outdoor_things.bench,
-                outdoor_things.bush,
-            )[int(rng.integers(7))]
-            thing(b, spot, rng.uniform(0, 6.3))
-        for z_car in np.arange(rng.uniform(3, 8), 45, rng.uniform(5, 9)):
-            if rng.random() < 0.45:
-                outdoor_things.car(
-                    b, np.array([side * (half - 1.1), 0.0, z_car]), float(rng.normal(0 if side < 0 else np.pi, 0.03))
-                )
+        _street_side(b, side, half, walk, gaps)
     if rng.random() < 0.5:
-        outdoor_things.car(b, np.array([rng.uniform(-1, 1) * half * 0.3, 0.0, rng.uniform(8, 35)]), rng.normal(0, 0.1))
+        car(b, np.array([rng.uniform(-1, 1) * half * 0.3, 0.0, rng.uniform(8, 35)]), rng.normal(0, 0.1))
     if rng.random() < 0.5:
-        outdoor_things.house(
-            b, np.array([0.0, 0.0, rng.uniform(50, 90)]), 0.0, (rng.uniform(8, 20), 5.0), rng.uniform(5, 20)
-        )
+        house(b, np.array([0.0, 0.0, rng.uniform(50, 90)]), 0.0, (rng.uniform(8, 20), 5.0), rng.uniform(5, 20))
     scene = b.scene
     scene.eye = np.array(
         [
@@ -88,6 +54,43 @@ def street(b: SceneBuilder) -> None:
     scene.pitch = float(rng.normal(0.0 if scene.eye[1] < 2.1 else -0.15, 0.07))
     _horizon(b)
     _daylight(b)
+
+
+def _street_side(b: SceneBuilder, side: int, half: float, walk: float, gaps: float) -> None:
+    """Houses, what stands on the pavement, and parked cars; `gaps` 0..1 is how loosely the houses stand."""
+    rng = b.rng
+    z = rng.uniform(-6, 0)
+    while z < 75:
+        d, w = rng.uniform(3, 9), rng.uniform(3, 6)
+        if rng.random() < 0.35 * gaps:
+            _scatter(
+                b,
+                (tree, bush, conifer),
+                3,
+                (side * (half + walk + 5), z + d),
+                (4, d),
+            )
+        else:
+            height = rng.choice((rng.uniform(3, 8), rng.uniform(8, 22)), p=(0.5, 0.5))
+            set_back = rng.exponential(1.0) * gaps
+            spot = np.array([side * (half + walk + w + set_back), 0.1, z + d])
+            house(b, spot, 0.0, (w, d), height)
+        z += 2 * d + rng.exponential(2.5) * gaps + 0.05
+    for _ in range(int(rng.integers(0, 6))):
+        spot = np.array([side * (half + rng.uniform(0.3, 0.7) * walk), 0.12, rng.uniform(3, 45)])
+        thing = (
+            tree,
+            lamp_post,
+            lamp_post,
+            person,
+            person,
+            bench,
+            bush,
+        )[int(rng.integers(7))]
+        thing(b, spot, rng.uniform(0, 6.3))
+    for z_car in np.arange(rng.uniform(3, 8), 45, rng.uniform(5, 9)):
+        if rng.random() < 0.45:
+            car(b, np.array([side * (half - 1.1), 0.0, z_car]), float(rng.normal(0 if side < 0 else np.pi, 0.03)))
 
 
 def yard(b: SceneBuilder) -> None:
@@ -106,28 +109,26 @@ def yard(b: SceneBuilder) -> None:
     _ground(b, ground)
     deep = rng.uniform(6, 25)
     for _ in range(int(rng.integers(1, 4))):
-        outdoor_things.house(
-            b, np.array([rng.uniform(-1, 1) * deep, 0.0, deep + rng.uniform(0, 8)]), rng.normal(0, 0.3)
-        )
+        house(b, np.array([rng.uniform(-1, 1) * deep, 0.0, deep + rng.uniform(0, 8)]), rng.normal(0, 0.3))
     for _ in range(int(rng.integers(0, 4))):
-        outdoor_things.fence(
+        fence(
             b,
             np.array([rng.uniform(-0.8, 0.8) * deep, 0.0, rng.uniform(0.4, 1.0) * deep]),
             rng.choice((0.0, np.pi / 2)) + rng.normal(0, 0.1),
         )
     things = (
-        outdoor_things.bush,
-        outdoor_things.person,
-        outdoor_things.bench,
-        furniture.box_pile,
-        outdoor_things.rock,
-        furniture.table,
-        furniture.chair,
-        outdoor_things.tree,
-        furniture.plant,
-        outdoor_things.car,
-        outdoor_things.stairs,
-        outdoor_things.lamp_post,
+        bush,
+        person,
+        bench,
+        box_pile,
+        rock,
+        table,
+        chair,
+        tree,
+        plant,
+        car,
+        stairs,
+        lamp_post,
     )
     _scatter(b, things, int(rng.integers(5, 14)), (0.0, 0.55 * deep), (0.5 * deep, 0.42 * deep))
     if rng.random() < 0.5:
@@ -165,23 +166,17 @@ def clearing(b: SceneBuilder) -> None:
         spot = (rng.uniform(-60, 60), -0.5, rng.uniform(25, 100))
         b.dome(spot, (rng.uniform(10, 50), rng.uniform(1.5, 14), rng.uniform(10, 40)), hill)
     wood = rng.random() < 0.45
-    trees = (
-        (outdoor_things.tree, outdoor_things.conifer)
-        if rng.random() < 0.5
-        else (outdoor_things.tree,)
-        if rng.random() < 0.5
-        else (outdoor_things.conifer,)
-    )
+    trees = (tree, conifer) if rng.random() < 0.5 else (tree,) if rng.random() < 0.5 else (conifer,)
     count = int(rng.integers(8, 18)) if wood else int(rng.integers(2, 8))
     _scatter(b, trees, count, (0.0, 18.0), (16.0, 14.0))
     small = (
-        outdoor_things.bush,
-        outdoor_things.rock,
-        outdoor_things.person,
-        outdoor_things.rock,
-        outdoor_things.bush,
-        outdoor_things.bench,
-        outdoor_things.fence,
+        bush,
+        rock,
+        person,
+        rock,
+        bush,
+        bench,
+        fence,
     )
     _scatter(b, small, int(rng.integers(4, 14)), (0.0, 8.0), (6.0, 6.5))
     tuft = b.look("grass", "foliage", metres=0.4, tint=b.near(ground.tint, 0.15))
