@@ -156,8 +156,8 @@ class DptTrunk(nn.Module):
         rows, cols = (side // PATCH_SIZE for side in image_size)
         maps = []
         for feature, project, resize in zip(features, self.projects, self.resize_layers, strict=True):
-            tokens = self.norm(feature.float()).transpose(1, 2)
-            cells = project(tokens.unflatten(2, (rows, cols)))
+            tokens = self.norm(feature.float())
+            cells = project(tokens.unflatten(1, (rows, cols)).permute(0, 3, 1, 2))
             maps.append(resize(self.add_uv_(cells, image_size)))
         return self.scratch.levels(maps)
 
