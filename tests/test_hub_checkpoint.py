@@ -66,11 +66,11 @@ def test_revision_and_token_reach_the_hub(hub, tmp_path):
 
 
 def test_a_network_that_cannot_be_built_costs_no_download_of_weights(hub_address, tmp_path):
-    (tmp_path / CONFIG).write_text('{"model_name": "da3nested-giant-large"}')
+    (tmp_path / CONFIG).write_text('{"model_name": "da3-colossal"}')
     (tmp_path / WEIGHTS).write_bytes(bytes(100))
     with FakeHub(tmp_path) as hub:
         hub_address(hub.address)
-        with pytest.raises(CheckpointFormatError, match=f"{REPOSITORY}: .*'da3nested-giant-large'.* da3-base"):
+        with pytest.raises(CheckpointFormatError, match=f"{REPOSITORY}: .*'da3-colossal'.* da3-base"):
             load(REPOSITORY, tmp_path / "cache")
     assert not any(path.endswith(WEIGHTS) for _, path, _ in hub.requests)
 

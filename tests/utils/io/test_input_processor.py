@@ -266,7 +266,7 @@ def test_skipping_one_by_one_leaves_a_failure_in_its_place(processor):
         ({"exif": True}, "'apply' or 'ignore'"),
         ({"process_res": 5}, "process_res=5"),
         ({"process_res_method": "fit"}, "upper_bound_resize"),
-        ({"mixed_sizes": "stretch"}, "'crop' or 'refuse'"),
+        ({"mixed_sizes": "stretch"}, "'crop', 'pad' or 'refuse'"),
     ],
     ids=str,
 )
