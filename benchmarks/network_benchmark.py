@@ -1,0 +1,321 @@
+"""What the network takes: against the authors' arithmetic, by memory layout and precision, and on a GPU by preset.
+
+    uv run python benchmarks/network_benchmark.py reference --presets da3-small da3-base --views 1 4
+    uv run python benchmarks/network_benchmark.py layout --presets da3-small da3-large
+    uv run python benchmarks/network_benchmark.py precision --presets da3-small da3mono-large
+    uv run python benchmarks/network_benchmark.py throughput --views 1 8 32      # on CUDA, every preset that fits
+
+Weights are seeded random ones and inputs photo-like pictures, normalised; neither reading nor resizing them is timed.
+`reference` is the same network with the same weights and what ours does not do switched on again (`as_the_reference`).
+Ways take turns in an order that changes from turn to turn; a ratio is the median of the ratios of single turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depth_anything_3.devices import choose_device, usual_dtype
+from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
+from depth_anything_3.model.dpt import DptTrunk, FusionBlock, resize_map
+from depth_anything_3.model.dual_dpt import DualDptHead
+from depth_anything_3.model.position_table import interpolate_position_table
+from depth_anything_3.model.rope import RotaryTable, in_view_positions, rotary_table
+from depth_anything_3.model.table_cache import TableCache
+from depth_anything_3.model_cards import MODEL_CARDS
+from depth_anything_3.synthetic import photo
+from depth_anything_3.utils.io.network_load import synchronize
+from depth_anything_3.utils.io.normalize import MEAN, STD
+from machine import describe_machine
+
+__all__ = ["as_the_reference", "layouts", "network_inputs", "seed_weights", "throughput"]
+
+Network = DepthAnything3Net | NestedDepthAnything3Net
+Found = dict[str, Any]  # Any: plain JSON values
+
+_SEED = 20
+_REFERENCE_CHUNK = 8  # views that the authors' heads take at a time
+
+
+def seed_weights(module: nn.Module) -> nn.Module:
+    """Random weights that let every layer have its say; the same on every machine."""
+    generator = torch.Generator().manual_seed(_SEED)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if name.endswith("gamma"):
+                noise.mul_(0.05).add_(0.3)
+            elif name.endswith("bias"):
+                noise.mul_(0.02)
+            elif name.endswith("weight") and parameter.ndim == 1:
+                noise.mul_(0.1).add_(1)
+            else:
+                noise.div_(math.sqrt(max(1, math.prod(parameter.shape[1:]))))
+            parameter.copy_(noise)
+    return module.eval().requires_grad_(False)
+
+
+def seeded_network(preset: str) -> Network:
+    """A preset's network on the CPU."""
+    with torch.device("meta"):
+        net = build_network(preset)
+    net.to_empty(device="cpu")
+    seed_weights(net)
+    return net
+
+
+def network_inputs(views: int, size_hw: tuple[int, int], device: torch.device) -> Tensor:
+    """`(1, views, 3, H, W)` normalised pictures."""
+    height, width = size_hw
+    pixels = torch.stack([torch.from_numpy(photo(width, height, seed).copy()) for seed in range(views)])
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    return ((pixels / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()[None].to(device)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Low precision for the backbone, or none for float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+# The authors' arithmetic
+
+
+class _NothingKept(TableCache[Any]):
+    def get(self, key: object, device: torch.device, make: Callable[[], Any]) -> Any:
+        return make()
+
+
+def _twin(net: DepthAnything3Net) -> DepthAnything3Net:
+    """Another network with the same weights, in the same memory."""
+    with torch.device("meta"):
+        twin = DepthAnything3Net(net.preset)
+    twin.load_state_dict(net.state_dict(), assign=True)
+    return twin.eval().requires_grad_(False)
+
+
+def as_the_reference(net: DepthAnything3Net, views: int) -> DepthAnything3Net:
+    """A twin that computes what the authors' implementation computes, for scenes of so many views.
+
+    Tables are made anew in every call; attention across views rotates all tokens; the fusion blocks of the heads resize
+    before their 1x1 convolution; rays are always evaluated; heads take eight views at a time, channels first for one.
+    """
+    twin = _twin(net)
+    backbone = twin.backbone["pretrained"]
+    backbone._position_tables = interpolate_position_table
+
+    def rotations(grid: tuple[int, int], device: torch.device) -> tuple[RotaryTable, RotaryTable]:
+        head_dim = net.preset.width // net.preset.heads
+        positions = in_view_positions(*grid, device)
+        across = positions.clamp_max(1).repeat(views, 1)
+        return rotary_table(positions, head_dim), rotary_table(across, head_dim)
+
+    def fuse(block: FusionBlock, top: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
+        if block.resConfUnit1 is not None:
+            top = top + block.resConfUnit1(lateral)
+        fused: Tensor = block.out_conv(resize_map(block.resConfUnit2(top), size))
+        return fused
+
+    def head_options(head: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        rays = {"with_rays": True} if isinstance(head, DualDptHead) else {}
+        return args, {**kwargs, **rays, "views_at_once": _REFERENCE_CHUNK}
+
+    backbone._rotations = rotations
+    for module in twin.modules():
+        if isinstance(module, FusionBlock):
+            module.forward = MethodType(fuse, module)
+        if isinstance(module, DptTrunk) and module.uv is not None:
+            module.uv._tables = _NothingKept()
+    twin.head.register_forward_pre_hook(head_options, with_kwargs=True)
+    if views == 1:
+        _contiguous(twin.head)
+    return twin
+
+
+def compare_with_reference(
+    preset: str, views: int, size_hw: tuple[int, int], device: torch.device, options: argparse.Namespace
+) -> list[Found]:
+    """Times of both, in float32 and bfloat16, and how far the results lie apart."""
+    net = seeded_network(preset).to(device)
+    assert isinstance(net, DepthAnything3Net)
+    reference, x = as_the_reference(net, views), network_inputs(views, size_hw, device)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with autocast(device, dtype):
+            times, depths = take_turns({"reference": lambda: reference(x), "ours": lambda: net(x)}, device, options)
+        ratio = statistics.median(a / b for a, b in zip(times["reference"], times["ours"], strict=True))
+        found.append(
+            {
+                **_case(preset, views, size_hw, dtype),
+                "rounds": len(times["ours"]),
+                **{f"{name}_ms": 1e3 * statistics.median(listed) for name, listed in times.items()},
+                "times_faster": ratio,
+                "difference": _relative(depths["ours"], depths["reference"]),
+            }
+        )
+    return found
+
+
+# Layout of the heads' maps
+
+
+def _contiguous(head: DptTrunk) -> DptTrunk:
+    """Have a head work channels first."""
+    for project in head.projects:
+        project.register_forward_pre_hook(lambda _module, args: (args[0].contiguous(),))
+    return head
+
+
+def _channels_last(head: DptTrunk) -> DptTrunk:
+    """Have a head work channels last, its weights included."""
+    return head.to(memory_format=torch.channels_last)
+
+
+def layouts(
+    net: DepthAnything3Net, views: int, size_hw: tuple[int, int], device: torch.device, options: argparse.Namespace
+) -> Found:
+    """Milliseconds of the head alone: as it is, channels first, and channels last with its weights."""
+    patches = math.prod(size_hw) // 196
+    features = [torch.randn(1, views, patches, net.preset.feature_width, device=device) for _ in range(4)]
+    heads = {
+        "as_is": net.head,
+        "contiguous": _contiguous(copy.deepcopy(net.head)),
+        "channels_last": _channels_last(copy.deepcopy(net.head)),
+    }
+    ways = {name: (lambda head=head: head(features, size_hw)._asdict()) for name, head in heads.items()}
+    times, depths = take_turns(ways, device, options)
+    return {
+        **_case(net.preset.name, views, size_hw, torch.float32),
+        "rounds": len(times["as_is"]),
+        **{f"{name}_ms": 1e3 * statistics.median(listed) for name, listed in times.items()},
+        "difference": max(_relative(depths[name], depths["as_is"])["p99"] for name in heads),
+    }
+
+
+# Precision
+
+
+def precision(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found:
+    """How far depth in bfloat16 lies from float32, as a share of it."""
+    net, x = seeded_network(preset).to(device), network_inputs(1, size_hw, device)
+    depths = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.inference_mode(), autocast(device, dtype):
+            depths.append(net(x)["depth"].float())
+    return {**_case(preset, 1, size_hw, torch.bfloat16), "difference": _relative(depths[1], depths[0])}
+
+
+# Throughput
+
+
+def throughput(
+    preset: str, views: Sequence[int], size_hw: tuple[int, int], device: torch.device, options: argparse.Namespace
+) -> list[Found]:
+    """Images a second and peak memory of independent pictures in batches; what does not fit is told."""
+    with torch.device(device):
+        net = build_network(preset).eval().requires_grad_(False)
+    found = []
+    dtype = usual_dtype(device)
+    for count in views:
+        case = _case(preset, count, size_hw, dtype)
+        x = network_inputs(count, size_hw, device).transpose(0, 1)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        try:
+            with autocast(device, dtype):
+                times, _ = take_turns({"ours": lambda x=x: net(x)}, device, options)
+        except torch.OutOfMemoryError:
+            found.append({**case, "missing": "out of memory"})
+            break
+        peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+        speed = count / statistics.median(times["ours"])
+        found.append({**case, "rounds": len(times["ours"]), "images_per_second": speed, "peak_gb": peak})
+    return found
+
+
+def take_turns(
+    ways: Mapping[str, Callable[[], Mapping[str, Any]]], device: torch.device, options: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
+    """Seconds of each way in each turn, and its depth. One turn warms up; none begins after `options.seconds`."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    depths = {}
+    began = time.monotonic()
+    with torch.inference_mode():
+        for turn in range(1 + options.rounds):
+            if turn > 1 and time.monotonic() - began > options.seconds:
+                break
+            for name in random.Random(turn).sample(list(ways), len(ways)):
+                synchronize(device)
+                start = time.perf_counter()
+                depth = ways[name]()["depth"]
+                synchronize(device)
+                if turn:
+                    times[name].append(time.perf_counter() - start)
+                depths[name] = depth
+    return times, depths
+
+
+def _case(preset: str, views: int, size_hw: tuple[int, int], dtype: torch.dtype) -> Found:
+    size = f"{size_hw[1]}x{size_hw[0]}"
+    return {"preset": preset, "views": views, "size": size, "dtype": str(dtype).removeprefix("torch.")}
+
+
+def _relative(depth: Tensor, reference: Tensor) -> dict[str, float]:
+    """Median and 99th percentile of the relative difference of pixels."""
+    differences = ((depth - reference).abs() / reference).flatten().sort().values
+    return {name: float(differences[int(q * (len(differences) - 1))]) for name, q in (("median", 0.5), ("p99", 0.99))}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("reference", "layout", "precision", "throughput"))
+    parser.add_argument("--presets", nargs="+", choices=MODEL_CARDS, help="throughput: all; else da3-small, da3-base")
+    parser.add_argument("--views", nargs="+", type=int, default=[1])
+    parser.add_argument("--size", default="504x280", help="WIDTHxHEIGHT, multiples of 14")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=40.0, help="after which no turn of a case begins")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = _arguments()
+    device = choose_device(options.device)
+    width, height = map(int, options.size.split("x"))
+    machine = describe_machine(device)
+    print(json.dumps(machine, indent=1))
+    rows: list[Found] = []
+    for preset in options.presets or (MODEL_CARDS if options.what == "throughput" else ("da3-small", "da3-base")):
+        if options.what == "throughput":
+            new = throughput(preset, options.views, (height, width), device, options)
+        elif options.what == "precision":
+            new = [precision(preset, (height, width), device)]
+        elif options.what == "layout":
+            net = seeded_network(preset).to(device)
+            new = [layouts(net, views, (height, width), device, options) for views in options.views]
+        else:
+            cases = [compare_with_reference(preset, n, (height, width), device, options) for n in options.views]
+            new = [row for case in cases for row in case]
+        for row in new:
+            print(json.dumps(row), flush=True)
+        rows += new
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
