@@ -1,0 +1,50 @@
+"""docs/models.md says of every model what its card and its network say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from test_presets import PARAMETER_COUNTS
+
+from depth_anything_3.model_cards import MODEL_CARDS, DepthKind
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+UNITS = {
+    DepthKind.RELATIVE: "its own for each scene",
+    DepthKind.CANONICAL: "canonical",
+    DepthKind.METRIC: "metres",
+}
+
+
+def table(heading):
+    """Rows of the table below a heading, by their first cell; cells by the name of their column."""
+    below = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
+    lines = re.findall(r"^\|.*\|$", below.partition("\n## ")[0], re.MULTILINE)
+    names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0].strip("`"): dict(zip(names, row, strict=True)) for row in rows}
+
+
+def test_the_page_lists_every_model_in_both_tables():
+    assert list(table("What they predict")) == list(table("What they take")) == list(MODEL_CARDS)
+
+
+@pytest.mark.parametrize("preset", MODEL_CARDS)
+def test_the_page_tells_what_the_card_tells(preset):
+    card, row = MODEL_CARDS[preset], table("What they predict")[preset]
+    assert re.findall(r"`([^`]+)`", row["hub ids"]) == list(card.hub_ids)
+    assert row["licence"] == card.licence
+    assert row["unit of depth"] == UNITS[card.depth_kind]
+    predicts = ["depth"]
+    predicts += ["confidence"] * card.has_conf + ["cameras"] * card.has_poses
+    predicts += ["sky"] * card.has_sky + ["Gaussians"] * card.has_gaussians
+    assert row["predicts"] == ", ".join(predicts)
+
+
+@pytest.mark.parametrize("preset", MODEL_CARDS)
+def test_the_page_tells_the_size_of_the_network(preset):
+    parameters, row = PARAMETER_COUNTS[preset][1], table("What they take")[preset]
+    assert row["parameters"] == f"{parameters / 1e6:.1f} M"
+    assert row["float32 file"] == f"{4 * parameters / 1e6:,.0f} MB"
+    assert row["bfloat16 weights, computed"] == f"{2 * parameters / 1e6:,.0f} MB"
