@@ -54,6 +54,9 @@ class StandIn(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
         self.seconds = seconds
 
+    def check_options(self, **options: object) -> None:
+        """Whatever it is asked, it waits."""
+
     def forward(self, x: torch.Tensor, **options: object) -> dict[str, torch.Tensor]:
         """(B, S, 3, H, W) to a depth of ones."""
         time.sleep(self.seconds * x.shape[0] * x.shape[1])
@@ -117,7 +120,6 @@ def load(network: str, device: torch.device, dtype: str | None) -> DepthAnything
     model = DepthAnything3(preset)
     if preset != network:
         model.model = StandIn(0.0 if network == "instant" else 1e-3 * float(network.removesuffix("ms")))
-        model.model_name = network
     model.compute_dtype = getattr(torch, dtype) if dtype else None
     return model.to(device).eval().requires_grad_(False)
 
