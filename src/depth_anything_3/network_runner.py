@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,8 @@ class NetworkRunner:
 
     def scene(self, batch: ProcessedBatch, **options: Any) -> Prediction:  # Any: of the network's forward
         """One prediction of a batch whose images are the views of one scene."""
-        return self._finish(self._launch(batch, [batch.images], 0, options))[0]
+        with self._callers_stream():
+            return self._finish(self._launch(batch, [batch.images], 0, options))[0]
 
     def stream(
         self,
@@ -99,8 +101,8 @@ class NetworkRunner:
         in_order: InOrder[Prediction | ImageFailure] = InOrder()
         computed = self._compute(batches, limit, options, self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
-            computed = in_background(computed, ahead=1)
-        with closing(computed):  # an error must not leave its thread at work
+            computed = in_background(computed, ahead=2)  # with 1 the network would wait for its result to be taken
+        with _closed_in_time(computed):  # an error must not leave its thread at work
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]
                 if isinstance(item, ImageFailure):
@@ -220,7 +222,10 @@ class NetworkRunner:
         return predictions
 
     def _callers_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
-        """What makes another thread use the caller's CUDA stream."""
+        """What makes any thread use the caller's CUDA stream, also if another GPU is the caller's current one.
+
+        Events are recorded where nothing else is said: on the current GPU, whichever the network is on.
+        """
         if self._device.type != "cuda":
             return nullcontext()
         return torch.cuda.stream(torch.cuda.current_stream(self._device))
@@ -230,6 +235,25 @@ class NetworkRunner:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, dtype=self._dtype)
+
+
+@contextmanager
+def _closed_in_time(items: Generator[Any, None, None]) -> Iterator[None]:  # Any: whatever they are
+    """Close a generator when the block ends, or the process does with the block left half done.
+
+    Python ends the threads that are left; one of them in the midst of the network's C++ aborts the process.
+    """
+
+    def close() -> None:
+        with suppress(ValueError):  # a thread is left that draws from it
+            items.close()
+
+    atexit.register(close)
+    try:
+        with closing(items):
+            yield
+    finally:
+        atexit.unregister(close)
 
 
 def _on_host(outputs: Outputs) -> dict[str, Any]:
