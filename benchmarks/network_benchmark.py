@@ -16,6 +16,7 @@ import argparse
 import copy
 import json
 import math
+import os
 import random
 import statistics
 import sys
@@ -25,6 +26,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MethodType
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is there
 
 import torch
 from torch import Tensor, nn
