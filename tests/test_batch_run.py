@@ -38,6 +38,14 @@ def test_results_are_called_after_as_little_of_the_path_as_tells_them_apart(path
     assert export_names([Path(path) for path in paths]) == names
 
 
+def test_pictures_on_other_drives_get_names_too(monkeypatch):
+    def other_drive(path):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    assert export_names([Path("/a/x.jpg"), Path("/b/x.jpg")]) == ["a_x.jpg", "b_x.jpg"]
+
+
 @pytest.mark.parametrize("letter", ["x", "é", "深"])
 def test_a_name_made_of_a_long_path_can_be_a_files_name(letter):
     deep = Path(*[letter * 60] * 5)

@@ -206,3 +206,11 @@ def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_
     for run in (run_images, run_scene):
         with pytest.raises(UnsupportedError, match="da3-small has no unit"):
             run(seeded_small, [tmp_path / "gone.jpg"], tmp_path / "out", "npz", metres=Metres(focal=500))
+
+
+@pytest.mark.parametrize(
+    "lens", [{"focal": -1.0}, {"focal": float("nan")}, {"fov": 180.0}, {"focal": 1.0, "fov": 60.0}]
+)
+def test_metres_by_what_is_no_lens_are_refused_before_a_picture_is_read(lens):
+    with pytest.raises(InvalidInputError, match=r"focal|fov"):
+        Metres(**lens)

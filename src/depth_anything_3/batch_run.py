@@ -21,6 +21,7 @@ from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError,
 from depth_anything_3.export import Contents, ExportOptions, check_formats, export, result_files
 from depth_anything_3.export.background import BackgroundWriter
 from depth_anything_3.files import whole_file
+from depth_anything_3.focal_length import check_lens
 from depth_anything_3.model_cards import DepthKind, models_that
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.capabilities import find_capabilities
@@ -46,10 +47,16 @@ _ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # what `whole_file` writes to
 class Metres:
     """Depth is wanted in metres, by a focal length in pixels of the source pictures, a horizontal field of view in
     degrees, or if neither is given what the pictures say; see `Prediction.metric_depth`.
+
+    Raises:
+        InvalidInputError: both are given, or one is out of range.
     """
 
     focal: float | None = None
     fov: float | None = None
+
+    def __post_init__(self) -> None:
+        check_lens(self.focal, self.fov)
 
     def of(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
         """The prediction in metres, and where each view's focal length came from; nowhere if it was in metres.
@@ -154,7 +161,7 @@ def export_names(paths: Sequence[Path]) -> list[str]:
         elif names[path.name.casefold()] == 1:
             wish = path.name
         else:
-            wish = "_".join(part for part in Path(os.path.relpath(path)).parts if part not in (os.sep, ".."))
+            wish = "_".join(part for part in _below_here(path).parts if part not in (os.sep, ".."))
             if len(os.fsencode(wish)) > _LONGEST:
                 wish = os.fsencode(wish)[-_LONGEST:].decode(errors="ignore")  # a cut letter goes
         numbered = (f"{wish}_{number}" for number in count(2))
@@ -162,6 +169,13 @@ def export_names(paths: Sequence[Path]) -> list[str]:
         taken.add(name.casefold())
         result.append(name)
     return result
+
+
+def _below_here(path: Path) -> Path:
+    try:
+        return Path(os.path.relpath(path))
+    except ValueError:  # Windows, another drive
+        return path.relative_to(path.anchor)
 
 
 def check_options(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["FocalLength", "exif_focal_length"]
+from depth_anything_3.errors import InvalidInputError
+
+__all__ = ["FocalLength", "check_lens", "exif_focal_length"]
 
 Size = tuple[int, int]
+FloatArray = npt.NDArray[np.floating]
 
 _FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # millimetres
 _EXIF_FOLDER = 0x8769
@@ -33,6 +37,21 @@ class FocalLength:
 
     pixels: npt.NDArray[np.float64]
     origins: tuple[str, ...]
+
+
+def check_lens(focal: float | Sequence[float] | FloatArray | None, fov: float | None) -> None:
+    """Refuse what is no focal length (pixels) or horizontal field of view (degrees).
+
+    Raises:
+        InvalidInputError: both are given, or one is out of range.
+    """
+    if focal is not None and fov is not None:
+        raise InvalidInputError("focal and fov say the same thing: give one of them")
+    lengths = np.asarray(1.0 if focal is None else focal, np.float64)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise InvalidInputError(f"focal={focal!r}: give a positive number of pixels")
+    if fov is not None and not 0 < fov < 180:
+        raise InvalidInputError(f"fov={fov!r}: give degrees between 0 and 180")
 
 
 def exif_focal_length(exif: bytes, source_hw: Size) -> tuple[float, str] | None:

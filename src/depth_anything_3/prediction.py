@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.focal_length import FocalLength, exif_focal_length
+from depth_anything_3.focal_length import FocalLength, check_lens, exif_focal_length
 from depth_anything_3.gaussians import Gaussians
 from depth_anything_3.model_cards import DepthKind, models_that
 from depth_anything_3.utils.io.failure import ImageFailure
@@ -119,18 +119,13 @@ class Prediction:
             InvalidInputError: no focal length is known, or what was given is not accepted.
         """
         count = len(self.depth)
-        if focal is not None and fov is not None:
-            raise InvalidInputError("focal and fov say the same thing: give one of them")
+        check_lens(focal, fov)
         if focal is not None:
             lengths = np.asarray(focal, np.float64)
-            if lengths.shape not in ((), (count,)) or not (np.isfinite(lengths) & (lengths > 0)).all():
-                raise InvalidInputError(
-                    f"focal={focal!r}: give a positive number of pixels, or {count} of them"
-                )
+            if lengths.shape not in ((), (count,)):
+                raise InvalidInputError(f"focal={focal!r}: give a positive number of pixels, or {count} of them")
             return self._of_source(np.broadcast_to(lengths, count), "given focal length")
         if fov is not None:
-            if not 0 < fov < 180:
-                raise InvalidInputError(f"fov={fov!r}: give degrees between 0 and 180")
             halves = np.array([width / 2 for _, width in self.source_hw], np.float64)
             return self._of_source(halves / math.tan(math.radians(fov) / 2), "given field of view")
         if self.intrinsics is not None:

@@ -100,14 +100,12 @@ def metres(metric: bool, focal: float | None, fov: float | None) -> Metres | Non
     """What --metric, --focal and --fov ask for.
 
     Raises:
-        InvalidInputError: a focal length without --metric, or two.
+        InvalidInputError: a focal length without --metric, two, or one that is none.
     """
     from depth_anything_3.batch_run import Metres
 
     if not metric and (focal is not None or fov is not None):
         raise InvalidInputError("--focal and --fov turn depth into metres: give --metric with them")
-    if focal is not None and fov is not None:
-        raise InvalidInputError("--focal and --fov say the same thing: give one of them")
     return Metres(focal, fov) if metric else None
 
 
