@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.colmap import Pairing, given_cameras
-from depth_anything_3.errors import ImageDecodeError, ImageReadError, InvalidInputError
+from depth_anything_3.errors import ImageDecodeError, ImageReadError, ImageSizeError, InvalidInputError
 
 K = np.array([[100.0, 0, 60], [0, 110, 40], [0, 0, 1]])
 
@@ -28,7 +28,7 @@ def picture(path: Path, width: int, height: int, orientation: int = 1) -> Path:
 
 def test_files_as_the_model_saw_them(tmp_path):
     exif, matrices = given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]))
-    assert exif == "apply"
+    assert exif == "ignore"  # which makes no difference
     np.testing.assert_array_equal(matrices[0], K)
 
 
@@ -41,6 +41,18 @@ def test_a_model_of_unturned_files_wants_them_unturned(tmp_path):
     path = picture(tmp_path / "a.jpg", 120, 80, orientation=6)
     assert given_cameras(pairing([path], [(80, 120)]))[0] == "ignore"
     assert given_cameras(pairing([path], [(120, 80)]))[0] == "apply"
+
+
+@pytest.mark.parametrize(("size_hw", "orientation"), [((80, 120), 3), ((80, 80), 6)])
+def test_files_whose_turn_keeps_their_size_are_taken_unturned_as_colmap_does(tmp_path, size_hw, orientation):
+    path = picture(tmp_path / "a.jpg", size_hw[1], size_hw[0], orientation)
+    assert given_cameras(pairing([path], [size_hw]))[0] == "ignore"
+
+
+def test_a_picture_of_too_many_pixels_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageSizeError, match=r"a\.jpg: too many pixels"):
+        given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]))
 
 
 def test_other_pictures_are_refused_by_name(tmp_path):

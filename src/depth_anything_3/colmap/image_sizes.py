@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.colmap.find import Pairing
-from depth_anything_3.errors import ImageDecodeError, ImageReadError, InvalidInputError
+from depth_anything_3.errors import ImageDecodeError, ImageReadError, ImageSizeError, InvalidInputError
 
 __all__ = ["given_cameras"]
 
@@ -34,7 +34,8 @@ def given_cameras(pairing: Pairing) -> tuple[str, npt.NDArray[np.float64]]:
     fits: dict[str, list[bool]] = {}
     for place, word in enumerate(("apply", "ignore")):
         fits[word] = [_same_shape(both[place], size) for both, size in zip(found, pairing.sizes, strict=True)]
-    exif = "apply" if sum(fits["apply"]) >= sum(fits["ignore"]) else "ignore"
+    # Where sizes do not tell (square pictures, or upside down), as COLMAP takes files: unturned.
+    exif = "apply" if sum(fits["apply"]) > sum(fits["ignore"]) else "ignore"
     sizes = [upright if exif == "apply" else stored for upright, stored in found]
     for path, size, claimed, fitting in zip(pairing.paths, sizes, pairing.sizes, fits[exif], strict=True):
         if not fitting:
@@ -58,6 +59,10 @@ def _sizes(path: Path) -> tuple[Size, Size]:
     except OSError as error:
         kind = ImageReadError if error.errno else ImageDecodeError
         raise kind(f"{path}: cannot be read ({error.strerror or 'not a picture of a known format'})") from error
+    except Image.DecompressionBombError as error:
+        raise ImageSizeError(f"{path}: too many pixels ({error}); give smaller copies of all pictures") from error
+    except Exception as error:  # Pillow's readers raise almost anything on a damaged header
+        raise ImageDecodeError(f"{path}: damaged image header ({error})") from error
     return (stored[::-1] if turned else stored), stored
 
 
