@@ -112,3 +112,23 @@ def test_models_lists_every_checkpoint_and_its_licence():
         assert row["hub_ids"] == list(card.hub_ids)
         assert all(name in shown for name in card.hub_ids)
         assert card.licence in shown
+
+
+def test_colmap_takes_images_beside_the_model_by_their_folders(small_checkpoint, tmp_path):
+    """Two cameras whose pictures have the same names, and results of an earlier run within the workspace."""
+    names = ("left/0000.png", "right/0000.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / name)
+    matrix = np.array([[100.0, 0, 56], [0, 100, 42], [0, 0, 1]])
+    model = SparseModel(names, np.stack([np.eye(4)] * 2), np.stack([matrix] * 2), (SIZE,) * 2)
+    none = SparsePoints(np.empty((0, 3)), np.empty((0, 3), np.uint8), np.empty((0, 2)), np.zeros(2, np.int64))
+    write_sparse_model(tmp_path / "sparse", model, none)
+    for _ in range(2):
+        result = run(
+            "colmap", tmp_path, "--model-dir", small_checkpoint, "--export-dir", tmp_path / "out", "--process-res", 112,
+            "--export-format", "depth_vis", "--device", "cpu", "--json",
+        )  # fmt: skip
+        assert json.loads(result.stdout)["images"] == 2
+    with pytest.raises(InvalidInputError, match="typo: no such folder"):
+        run("colmap", tmp_path, "--images-subdir", "typo")

@@ -54,13 +54,18 @@ def colmap(
     """Write depth of the images of a COLMAP workspace, conditioned on the cameras of its sparse model."""
     from depth_anything_3.batch_run import run_scene
     from depth_anything_3.colmap import find_sparse_model, given_cameras, pair_images, read_sparse_model
-    from depth_anything_3.export import parse_formats
+    from depth_anything_3.export import ExportFormat, parse_formats
     from depth_anything_3.find_images import find_images
 
     parse_formats(export_format)
     model_folder = find_sparse_model(folder, sparse_subdir or None)
     images = folder / images_subdir
-    paths = find_images([str(images if images.is_dir() else folder)], image_extensions, recursive=True)
+    if not images.is_dir():
+        if images_subdir != "images":
+            raise InvalidInputError(f"{images}: no such folder of images")
+        images = folder
+    results = [export_dir / one.value for one in ExportFormat]  # which may lie inside the workspace
+    paths = find_images([str(images)], image_extensions, recursive=True, leave_out=results)
     pairing = pair_images(read_sparse_model(model_folder), paths, images)
     for kind, left in (("images without a pose", pairing.without_pose), ("poses without image", pairing.without_image)):
         if left:
