@@ -114,7 +114,9 @@ def test_an_independent_picture_has_a_folder_of_its_name(plane_scene_of, tmp_pat
 @pytest.mark.parametrize("size", [(300, 600), (600, 400)])
 def test_a_cropped_picture_is_refused(plane_scene, tmp_path, size):
     plane_scene.source_hw = ((300, 400), size)
-    with pytest.raises(UnsupportedError, match=r"view 1 ü.jpg .* was cropped to 56x42; give pictures of one size"):
+    with pytest.raises(
+        UnsupportedError, match=r"view 1 ü.jpg .* was cropped or padded to 56x42; give pictures of one size"
+    ):
         export(plane_scene, tmp_path, "colmap")
     assert list(tmp_path.iterdir()) == []
 
@@ -136,3 +138,12 @@ def test_a_full_disk_leaves_nothing_half_written(plane_scene, tmp_path):
     with full_disk(10_000), pytest.raises(ExportError, match=r"points3D\.bin: cannot be written"):
         export(plane_scene, tmp_path, "colmap")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_cut_by_as_little_as_a_patch_is_refused_where_its_scale_is_known(plane_scene, tmp_path):
+    plane_scene.source_hw = ((300, 400), (42, 66))  # 66 to 56: within what rounding would explain
+    plane_scene.source_scale = ((42 / 300, 56 / 400), (1.0, 1.0))
+    with pytest.raises(UnsupportedError, match=r"view 1 ü.jpg \(66x42\) was cropped or padded to 56x42"):
+        export(plane_scene, tmp_path, "colmap")
+    plane_scene.source_hw, plane_scene.source_scale = ((300, 400),) * 2, ((42 / 300, 56 / 400),) * 2
+    export(plane_scene, tmp_path, "colmap")

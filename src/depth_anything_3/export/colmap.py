@@ -18,6 +18,7 @@ __all__ = ["file_names", "write"]
 
 # By how much a side can differ from the scaled one: half a patch, and half a pixel of the first resize.
 _ROUNDING = 7.5
+_EXACT = 0.5  # pixels; the scale of a view is that of its picture, whatever was cut off or added
 
 
 def file_names(options: ColmapOptions) -> list[str]:
@@ -32,7 +33,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: C
 
     Raises:
         InvalidInputError: the sizes of the files are not known, or a camera is not.
-        UnsupportedError: a picture was cropped.
+        UnsupportedError: a picture was cropped or padded.
         ExportError: a file cannot be written.
     """
     assert prediction.extrinsics is not None
@@ -71,11 +72,15 @@ def _scales(prediction: Prediction) -> npt.NDArray[np.float64]:
     if len(prediction.source_hw) != views or len(prediction.sources) != views:
         raise InvalidInputError("colmap needs the name and size of each file: prediction.sources and source_hw")
     sizes = np.array(prediction.source_hw, np.float64)
-    low, high = (np.array(size_hw) - _ROUNDING) / sizes, (np.array(size_hw) + _ROUNDING) / sizes
-    for view in np.flatnonzero(low.max(axis=1) > high.min(axis=1)):
+    if len(prediction.source_scale) == views:
+        whole = np.abs(sizes * np.array(prediction.source_scale) - size_hw).max(axis=1) < _EXACT
+    else:  # a prediction put together by hand
+        low, high = (np.array(size_hw) - _ROUNDING) / sizes, (np.array(size_hw) + _ROUNDING) / sizes
+        whole = low.max(axis=1) <= high.min(axis=1)
+    for view in np.flatnonzero(~whole):
         height, width = prediction.source_hw[view]
         raise UnsupportedError(
-            f"colmap needs whole pictures, but {prediction.sources[view]} ({width}x{height}) was cropped to "
+            f"colmap needs whole pictures, but {prediction.sources[view]} ({width}x{height}) was cropped or padded to "
             f"{size_hw[1]}x{size_hw[0]}; give pictures of one size, and a process_res_method that does not crop"
         )
     scales: npt.NDArray[np.float64] = (sizes / size_hw)[:, ::-1]
