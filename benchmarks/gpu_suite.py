@@ -35,13 +35,16 @@ SECTIONS = {
     "decoders": 60,
     "table": 140,
     "kernels": 35,
+    "tests": 60,
     "throughput": 75,
+    "network": 120,
     "races": 45,
     "leaks": 40,
-    "network": 50,
-    "tests": 60,
 }
-"""Name (of a module in `gpu_checks`, but for the tests) to the most seconds it may take, the most important first."""
+"""Name (of a module in `gpu_checks`, but for the tests) to the most seconds it may take, the most important first.
+
+Together they may take longer than the suite: what there is no time for is skipped, and run with `--only`.
+"""
 
 _STARTED = time.monotonic()
 _NEED_NO_GPU = ("facts", "table")

@@ -29,6 +29,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is there
 
+import numpy as np
 import psutil
 import torch
 from rich.console import Console
@@ -60,7 +61,8 @@ class StandIn(nn.Module):
     def forward(self, x: torch.Tensor, **options: object) -> dict[str, torch.Tensor]:
         """(B, S, 3, H, W) to a depth of ones."""
         time.sleep(self.seconds * x.shape[0] * x.shape[1])
-        return {"depth": x.new_ones((*x.shape[:2], *x.shape[3:]), dtype=torch.float32)}
+        # By numpy: torch would fill it with all cores, which a network on a GPU leaves to the workers.
+        return {"depth": torch.from_numpy(np.ones((*x.shape[:2], *x.shape[3:]), np.float32))}
 
 
 @dataclass

@@ -101,7 +101,7 @@ class NetworkRunner:
         in_order: InOrder[Prediction | ImageFailure] = InOrder()
         computed = self._compute(batches, limit, options, self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
-            computed = in_background(computed, ahead=2)  # with 1 the network would wait for its result to be taken
+            computed = in_background(computed, ahead=1)
         with _closed_in_time(computed):  # an error must not leave its thread at work
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]
