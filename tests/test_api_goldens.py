@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from seeded import probe_indices, seeded_cameras, seeded_images_uint8
+from depth_anything_3.api import DepthAnything3
+from seeded import probe_indices, seeded_array, seeded_cameras, seeded_images_uint8
 
 # Scaled errors. The authors' implementation differs from itself in float64 by up to 1.5e-5 here; poses from rays
 # amplify errors of the rays.
@@ -44,6 +46,16 @@ def test_inference_agrees_with_the_compact_goldens(seeded_small, name):
 def test_inference_agrees_with_the_full_goldens(shared, seeded_small, name):
     with np.load(shared / "goldens" / "model" / f"{name}.npz") as file:
         assert_agrees(seeded_small, dict(file))
+
+
+@pytest.mark.slow
+def test_the_metric_model_agrees_with_the_full_goldens(shared):
+    with torch.device("meta"):
+        model = DepthAnything3("da3metric-large")
+    weights = {name: torch.from_numpy(seeded_array(name, value.shape)) for name, value in model.state_dict().items()}
+    model.load_state_dict(weights, assign=True)
+    with np.load(shared / "goldens" / "model" / "api_metric_v2.npz") as file:
+        assert_agrees(model, dict(file))
 
 
 def assert_agrees(model, case: Arrays) -> None:
@@ -78,7 +90,7 @@ def assert_agrees(model, case: Arrays) -> None:
     finally:
         for handle in handles:
             handle.remove()
-    for key in ("depth", "conf", "extrinsics", "intrinsics", "processed_images"):
+    for key in ("depth", "conf", "sky", "extrinsics", "intrinsics", "processed_images"):
         observed[f"prediction/{key}"] = getattr(prediction, key)
     for key, value in prediction.aux.items():
         # Ours come in the caller's order. Theirs begin with the reference view: all these blocks see it so.
