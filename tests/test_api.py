@@ -212,6 +212,11 @@ def test_when_no_view_can_be_read_the_first_reason_is_raised(seeded_small):
     [
         pytest.param({"extrinsics": np.eye(4)[None]}, "extrinsics need intrinsics", id="extrinsics-alone"),
         pytest.param({"intrinsics": np.eye(3)[None]}, "need extrinsics with da3-small", id="intrinsics-alone"),
+        pytest.param(
+            {"extrinsics": np.zeros((1, 4, 4)), "intrinsics": np.eye(3)[None]},
+            "extrinsics of image 0: has no inverse",
+            id="no-pose",
+        ),
         pytest.param({"ref_view_strategy": "best"}, "'best'.*saddle_balanced", id="ref-view-strategy"),
         pytest.param({"export_feat_layers": [12]}, r"\[12\].* 0 to 11", id="export-feat-layers"),
         pytest.param({"process_res": 13}, "13", id="process-res"),

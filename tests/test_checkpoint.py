@@ -306,3 +306,9 @@ def test_loading_makes_no_second_copy_of_the_weights(tmp_path):
     assert size > 300e6
     # Reading maps each page of the file once; a copy in memory would make it twice the size.
     assert 0.5 * size < int(done.stdout) < 1.3 * size
+
+
+def test_weights_are_readable_as_other_files_are(tmp_path):
+    DepthAnything3("da3-small").save_pretrained(tmp_path)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]

@@ -16,6 +16,7 @@ from torch import nn
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.batch_run import Metres, run_images, run_scene
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export import load_prediction
 from depth_anything_3.focal_length import exif_focal_length
 from depth_anything_3.prediction import Prediction
 
@@ -143,6 +144,7 @@ def test_each_view_has_its_own(metric):
         pytest.param({"focal": -1}, "positive", id="negative"),
         pytest.param({"focal": [1.0, 2.0]}, "positive number", id="too-many"),
         pytest.param({"focal": float("nan")}, "positive", id="nan"),
+        pytest.param({"focal": "wide"}, "'wide'", id="text"),
         pytest.param({"fov": 180}, "fov=180", id="fov"),
     ],
 )
@@ -214,3 +216,10 @@ def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_
 def test_metres_by_what_is_no_lens_are_refused_before_a_picture_is_read(lens):
     with pytest.raises(InvalidInputError, match=r"focal|fov"):
         Metres(**lens)
+
+
+def test_results_in_metres_stay_in_metres_when_read_back(metric, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(FOCAL_35MM=28))
+    run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz-mini_npz", metres=Metres(), **SMALL)
+    for kind in ("npz", "mini_npz"):
+        assert load_prediction(tmp_path / "out" / kind / "a.npz").is_metric == 1

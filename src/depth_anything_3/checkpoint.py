@@ -206,9 +206,12 @@ def save_checkpoint(module: nn.Module, preset: str, folder: str | os.PathLike[st
     target = Path(folder)
     tensors = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
     with whole_file(target / WEIGHTS_FILE) as path:
+        path.touch()
+        mode = path.stat().st_mode  # what the user's umask makes of it; safetensors leaves it to its owner alone
         try:
             save_file(tensors, path, metadata={"format": "pt"})
         except SafetensorError as error:  # its name for a full disk
             raise ExportError(f"{target / WEIGHTS_FILE}: cannot be written ({error})") from error
+        path.chmod(mode)
     with whole_file(target / CONFIG_FILE) as path:
         path.write_text(json.dumps({"model_name": preset}, indent=2) + "\n", encoding="utf-8")

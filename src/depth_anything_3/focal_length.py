@@ -47,7 +47,10 @@ def check_lens(focal: float | Sequence[float] | FloatArray | None, fov: float | 
     """
     if focal is not None and fov is not None:
         raise InvalidInputError("focal and fov say the same thing: give one of them")
-    lengths = np.asarray(1.0 if focal is None else focal, np.float64)
+    try:
+        lengths = np.asarray(1.0 if focal is None else focal, np.float64)
+    except (TypeError, ValueError):
+        lengths = np.array(np.nan)  # text, or whatever it is
     if not (np.isfinite(lengths) & (lengths > 0)).all():
         raise InvalidInputError(f"focal={focal!r}: give a positive number of pixels")
     if fov is not None and not 0 < fov < 180:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +101,7 @@ class NetworkRunner:
         computed = self._compute(batches, limit, options, self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
             computed = in_background(computed, ahead=1)
-        with _closed_in_time(computed):  # an error must not leave its thread at work
+        with closing(computed):  # an error must not leave its thread at work
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]
                 if isinstance(item, ImageFailure):
@@ -235,25 +234,6 @@ class NetworkRunner:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, dtype=self._dtype)
-
-
-@contextmanager
-def _closed_in_time(items: Generator[Any, None, None]) -> Iterator[None]:  # Any: whatever they are
-    """Close a generator when the block ends, or the process does with the block left half done.
-
-    Python ends the threads that are left; one of them in the midst of the network's C++ aborts the process.
-    """
-
-    def close() -> None:
-        with suppress(ValueError):  # a thread is left that draws from it
-            items.close()
-
-    atexit.register(close)
-    try:
-        with closing(items):
-            yield
-    finally:
-        atexit.unregister(close)
 
 
 def _on_host(outputs: Outputs) -> dict[str, Any]:

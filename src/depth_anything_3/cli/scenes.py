@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,12 +52,22 @@ def colmap(
     auto_cleanup: o.AutoCleanup = False,
 ) -> None:
     """Write depth of the images of a COLMAP workspace, conditioned on the cameras of its sparse model."""
-    from depth_anything_3.batch_run import run_scene
+    from depth_anything_3.api import choose_device
+    from depth_anything_3.batch_run import check_options, run_scene
     from depth_anything_3.colmap import find_sparse_model, given_cameras, pair_images, read_sparse_model
     from depth_anything_3.export import ExportFormat, parse_formats
     from depth_anything_3.find_images import find_images
 
     parse_formats(export_format)
+    pipeline: dict[str, Any] = {
+        "process_res": process_res,
+        "process_res_method": process_res_method,
+        "num_workers": num_workers,
+        "strategy": strategy,
+        "fidelity": fidelity,
+    }
+    check_options(choose_device(device), **pipeline)
+    feature_layers = o.layers(export_feat)
     model_folder = find_sparse_model(folder, sparse_subdir or None)
     images = folder / images_subdir
     if not images.is_dir():
@@ -85,15 +95,11 @@ def colmap(
             intrinsics=intrinsics,
             align_to_input_ext_scale=align_to_input_ext_scale,
             exif=exif,
-            process_res=process_res,
-            process_res_method=process_res_method,
             mixed_sizes=mixed_sizes,
             use_ray_pose=use_ray_pose,
             infer_gs=infer_gs,
-            export_feat_layers=o.layers(export_feat),
-            num_workers=num_workers,
-            strategy=strategy,
-            fidelity=fidelity,
+            export_feat_layers=feature_layers,
+            **pipeline,
         )
     finish(report, as_json)
 

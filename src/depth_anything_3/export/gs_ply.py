@@ -81,7 +81,7 @@ def _selected(depth: npt.NDArray[np.floating], interval: int) -> npt.NDArray[np.
     rows, columns = int(_BORDER * height), int(_BORDER * width)
     for view in range(0, views, interval):
         inner = (view, slice(rows, height - rows), slice(columns, width - columns))
-        kept[inner] = depth[inner] <= np.quantile(depth[view], _FAR)
+        kept[inner] = (depth[inner] > 0) & (depth[inner] <= np.quantile(depth[view], _FAR))  # none where padded
     return np.flatnonzero(kept)
 
 

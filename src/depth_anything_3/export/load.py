@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.model_cards import DepthKind
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["load_prediction"]
@@ -23,8 +24,9 @@ _CURE = "give a results.npz or NAME.npz that `npz` or `mini_npz` wrote"
 def load_prediction(path: str | os.PathLike[str]) -> Prediction:
     """Read a result back, of this package or upstream's.
 
-    What such files do not hold is absent: the names and sizes of the sources, whether depth is in metres (0), sky,
-    features, Gaussians; in `mini_npz` also the pictures. Depth and confidence are rounded as they were written.
+    What such files do not hold is absent: the names and sizes of the sources, sky, features, Gaussians; upstream's do
+    not say whether depth is in metres; in `mini_npz` also the pictures. Depth and confidence are rounded as they were
+    written.
 
     Args:
         path: of the file.
@@ -40,6 +42,7 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
                 raise InvalidInputError(f"{path}: a single array, not an .npz archive; {_CURE}")
             arrays = {name: file[name] for name in _AXES if name in file.files}
             names = file.files
+            is_metric = "is_metric" in names and bool(np.all(file["is_metric"]))
     except InvalidInputError:
         raise
     except FileNotFoundError:
@@ -55,6 +58,8 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
     _check_arrays(path, arrays)
     return Prediction(
         depth=np.asarray(arrays["depth"], np.float32),
+        is_metric=int(is_metric),
+        depth_kind=DepthKind.METRIC if is_metric else DepthKind.RELATIVE,
         conf=None if "conf" not in arrays else np.asarray(arrays["conf"], np.float32),
         extrinsics=arrays.get("extrinsics"),
         intrinsics=arrays.get("intrinsics"),

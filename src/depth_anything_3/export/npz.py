@@ -34,6 +34,7 @@ def _save(prediction: Prediction, path: Path, *, depth_decimals: int, with_image
         "conf": None if prediction.conf is None else np.round(prediction.conf, 2),
         "extrinsics": prediction.extrinsics,
         "intrinsics": prediction.intrinsics,
+        "is_metric": np.int64(1) if prediction.is_metric else None,  # upstream's readers do not look for it
     }
     with whole_file(path) as aside:
         present: dict[str, Any] = {key: value for key, value in arrays.items() if value is not None}

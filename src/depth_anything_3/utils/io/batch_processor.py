@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 _PREPARERS_KEPT = 8
 _FAILURES_TOLD = 10
 _BATCHES_LOOKED_AHEAD = 4
+_LEAST_DETERMINANT = 1e-6  # of a rotation it is 1, of intrinsics the product of the focal lengths
 _LARGE_BLOCK = 31 << 20  # bytes; glibc learns nothing from blocks above 32 MiB
 
 FloatArray = npt.NDArray[np.floating]
@@ -339,6 +340,8 @@ def _cameras(matrices: Any, name: str, shape: tuple[int, int], count: int) -> Fl
     for index, matrix in enumerate(array):
         if not np.isfinite(matrix).all():
             raise InvalidInputError(f"{name} of image {index}: contains NaN or infinity")
+        if abs(np.linalg.det(matrix[:3, :3])) < _LEAST_DETERMINANT:
+            raise InvalidInputError(f"{name} of image {index}: has no inverse, so it is no camera's")
     return array
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -57,7 +58,7 @@ def ordered_map(
 def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
     """Draw from a generator in a thread of its own, at most `ahead` items before they are taken, in order.
 
-    Closing it closes the generator, in its thread, when the item under way is done.
+    Closing it closes the generator, in its thread, when the item under way is done; so does the end of the process.
 
     Raises:
         Exception: whatever `items` raised, after what it had given.
@@ -88,6 +89,16 @@ def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generato
                     changed.notify_all()
 
     thread = threading.Thread(target=work, name="da3-prefetch", daemon=True)
+
+    def stop() -> None:
+        nonlocal stopped
+        with changed:
+            stopped = True
+            changed.notify_all()
+        thread.join()
+
+    # Python ends the threads that are left; one of them in the midst of a library's C++ aborts the process.
+    atexit.register(stop)
     thread.start()
     try:
         while True:
@@ -102,7 +113,5 @@ def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generato
         if failure is not None:
             raise failure
     finally:
-        with changed:
-            stopped = True
-            changed.notify_all()
-        thread.join()
+        atexit.unregister(stop)
+        stop()
