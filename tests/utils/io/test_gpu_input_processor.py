@@ -286,7 +286,8 @@ def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
 def test_views_of_different_sizes_and_their_cameras_follow_the_cpu(cpu):
     inputs = [jpeg(120, 90, 0), photo(90, 120, 1), jpeg(120, 80, 2), jpeg(90, 120, 3, exif=exif_block(8))]
     cameras = np.tile(np.array([[100.0, 0, 60], [0, 100, 45], [0, 0, 1]]), (4, 1, 1))
-    poses = np.arange(64.0).reshape(4, 4, 4)
+    poses = np.tile(np.eye(4), (4, 1, 1))
+    poses[:, :3, 3] = np.arange(12.0).reshape(4, 3)
     with gpu_processor() as processor:
         ours, theirs = (one(inputs, poses, cameras, process_res=84) for one in (processor, cpu))
     assert_same(ours, theirs)
