@@ -334,7 +334,7 @@ def read_to_the_end(path: Path) -> None:
             picture.load()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_ends_whole_with_nothing_lost_or_doubled(start, tmp_path, kills):
     out, moments = tmp_path / "out", random.Random(kills)
     for _ in range(kills):

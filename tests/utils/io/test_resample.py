@@ -54,6 +54,7 @@ def test_pixels_equal_the_reference(case):
     assert largest_difference(sampled(case, run(rgb, plan)), expected(case)) <= 1 + (not case["area_only"])
 
 
+@pytest.mark.slow
 def test_every_golden_picture_equals_the_reference(shared, golden_photo):
     drawn = {}
     for case in full_cases(shared):
