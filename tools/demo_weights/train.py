@@ -36,7 +36,7 @@ __all__ = ["Recipe", "Trainer", "main"]
 
 _TOKENS_OF_A_BATCH = 1536  # 16 pictures of 112x154
 _MUON_RATE = 2.0  # times AdamW's
-_COARSE_SHARE = 0.8  # of the steps are trained without the last resize
+_LEVEL_SHARE = 0.75  # of the steps have the highest rate
 _STEPS_BETWEEN_TRIALS = 128  # of thread counts
 _WINDOW = 400  # rounds that a step may draw from
 _FIRST_ROUNDS = 40  # there before the first step
@@ -66,18 +66,19 @@ class Recipe:
     averaging: float = 0.997
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to 1 %."""
+        """Linear warm-up, level, then linearly down to 1 %: until it falls, nothing depends on the length of the run."""
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
-        share = min(1.0, (step - self.warm_up) / max(1, self.steps - self.warm_up))
-        return self.rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share)))
+        return self.rate * min(1.0, 0.01 + 0.99 * (self.steps - step) / (self.steps - self.last_part))
+
+    @property
+    def last_part(self) -> int:
+        """The step from which the rate falls, pictures are larger and the last resize is trained too."""
+        return int(_LEVEL_SHARE * self.steps)
 
     def size(self, step: int, shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         """What size a batch of pictures of `shape` is trained at: small first, larger later."""
-        progress = step / self.steps
-        scales = (
-            (0.5, 0.5, 0.667) if progress < 0.5 else (0.5, 0.667, 0.667) if progress < 0.85 else (0.667, 0.667, 1.0)
-        )
+        scales = (0.5, 0.5, 0.667) if step < self.last_part else (0.667, 0.667, 1.0)
         scale = float(rng.choice(scales)) * float(rng.choice((1.0, 1.0, 1.12)))
         height, width = (max(4, round(side * scale / 14 + rng.uniform(-0.5, 0.5))) * 14 for side in shape)
         return height, width
@@ -115,7 +116,7 @@ class Trainer:
             optimiser.zero_grad(set_to_none=True)
             for group in optimiser.param_groups:
                 group["lr"] = share * rate
-        coarse = self.step < _COARSE_SHARE * self.recipe.steps
+        coarse = self.step < self.recipe.last_part
         if coarse:
             batch = coarse_truth(batch)
         with torch.autocast(self.device.type, torch.bfloat16):
