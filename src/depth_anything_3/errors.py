@@ -8,6 +8,8 @@
     │   └── UnsupportedError                asked for something this model or build cannot do
     ├── ImageReadError (OSError)            the file is missing, not a file, or cannot be opened
     │   └── ImageDecodeError (ValueError)   the bytes are not a whole, readable picture
+    ├── VideoReadError (OSError)            a video, camera or stream cannot be opened, or has no frames
+    │   └── VideoDecodeError (ValueError)   it is damaged or broke off; what came before was delivered
     ├── CheckpointError                     weights cannot be had
     │   ├── CheckpointNotFoundError (FileNotFoundError)   no such folder, repository or network
     │   └── CheckpointFormatError (ValueError)            the files are damaged or of another model
@@ -31,6 +33,8 @@ __all__ = [
     "InvalidInputError",
     "ShapeMismatchError",
     "UnsupportedError",
+    "VideoDecodeError",
+    "VideoReadError",
 ]
 
 
@@ -64,6 +68,14 @@ class ImageReadError(DA3Error, OSError):
 
 class ImageDecodeError(ImageReadError, ValueError):
     """The bytes are not a whole picture of a readable format."""
+
+
+class VideoReadError(DA3Error, OSError):
+    """A video file, camera or stream is missing, cannot be opened, or holds no frames."""
+
+
+class VideoDecodeError(VideoReadError, ValueError):
+    """A video is damaged or broke off; the frames before that were delivered."""
 
 
 class CheckpointError(DA3Error):

@@ -1,0 +1,100 @@
+"""Which frames of a source are taken: by their times and places, without decoding."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from depth_anything_3.errors import InvalidInputError
+
+__all__ = ["FrameSelection", "parse_time"]
+
+_EARLY = 0.005
+"""Seconds that a frame may come before its interval, at most a quarter of one. Containers round times (Matroska to
+milliseconds) and cameras tremble, and a video of 30 frames a second asked for 30 must keep them all."""
+
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
+
+
+@dataclass(frozen=True)
+class FrameSelection:
+    """The frames to take.
+
+    Attributes:
+        fps: at most so many a second, evenly spaced in time: the first frame of each interval. Frames are neither
+            doubled nor moved in time, so a slower video stays as it is.
+        every: each n-th frame between `start` and `end`, from the first.
+        start, end: seconds from the source's first frame; `end` itself is left out.
+
+    Raises:
+        InvalidInputError: a value is not accepted, or both `fps` and `every` are given.
+    """
+
+    fps: float | None = None
+    every: int | None = None
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and self.every is not None:
+            raise InvalidInputError("fps and every are two ways to choose frames; give one of them")
+        if self.fps is not None and not (0 < self.fps < math.inf):
+            raise InvalidInputError(f"fps={self.fps!r}: give frames a second, more than 0")
+        if self.every is not None and (
+            isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1
+        ):
+            raise InvalidInputError(f"every={self.every!r}: give a whole number, 1 or more")
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value is not None and not (0 <= value < math.inf):
+                raise InvalidInputError(f"{name}={value!r}: give seconds from the first frame, 0 or more")
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise InvalidInputError(f"end={self.end:g} is not after start={self.start or 0.0:g}")
+
+    def begin(self) -> FrameSelector:
+        """What decides for the frames of one source."""
+        return FrameSelector(self)
+
+
+class FrameSelector:
+    """Decides for one frame after the other, in the order of their times."""
+
+    def __init__(self, selection: FrameSelection) -> None:
+        self._selection = selection
+        self._start = selection.start or 0.0
+        self._seen = 0  # between start and end
+        self._interval = -1
+
+    def takes(self, seconds: float) -> bool:
+        """Whether to take the frame `seconds` after the source's first one."""
+        if seconds < self._start or self.is_past(seconds):
+            return False
+        self._seen += 1
+        if self._selection.every is not None:
+            return (self._seen - 1) % self._selection.every == 0
+        fps = self._selection.fps
+        if fps is None:
+            return True
+        # From the clock, not by adding intervals up, so that nothing drifts over hours.
+        interval = math.floor((seconds - self._start) * fps + min(0.25, _EARLY * fps))
+        if interval <= self._interval:
+            return False
+        self._interval = interval
+        return True
+
+    def is_past(self, seconds: float) -> bool:
+        """Whether this frame and all after it come too late."""
+        return self._selection.end is not None and seconds >= self._selection.end
+
+
+def parse_time(text: str) -> float:
+    """Seconds of "90", "90.5", "1:30" or "0:01:30.5".
+
+    Raises:
+        InvalidInputError: it is none of these.
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInputError(f"{text!r} is no time; give seconds (90.5), minutes (1:30.5) or hours (0:01:30.5)")
+    hours, minutes, seconds = match.groups()
+    return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + float(seconds)
