@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from augment import Batch, coarse_truth, make_batch, normalise
+from depth_anything_3.scenes import Atlas, render
 from evaluate import UnseenScenes, evaluate, fit_ramp, network_size, ramp
 from losses import total_loss
 from network import NanoDepth, NetworkSize
 from pool import ROUND, SHAPES, Drawn, Pool, decode_depth, encode_depth
-from renderer import Atlas, render
-from safetensors.torch import load_file
 from train import Recipe, Trainer
 
 TINY = NetworkSize(width=64, depth=4, out_layers=(0, 1, 2, 3), head_features=8, head_channels=(8, 8, 16, 16))
@@ -113,7 +114,7 @@ def test_the_schedule_warms_up_and_ends_low() -> None:
     rates = [recipe.learning_rate(step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1.0)
-    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+    assert rates[-1] == pytest.approx(0.01, abs=5e-3)
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates[100:]))
 
 

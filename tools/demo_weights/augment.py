@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pool import Drawn, decode_depth
 from torch import Tensor
+
+from pool import Drawn, decode_depth
 
 __all__ = ["Batch", "coarse_truth", "make_batch", "normalise"]
 

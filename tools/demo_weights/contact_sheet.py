@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from augment import normalise
-from evaluate import HELD_OUT_SEED
-from network import NanoDepth
-from renderer import make_atlas, render
 from safetensors.torch import load_file
 
+from augment import normalise
 from depth_anything_3.export.depth_vis import colorize_depth
 from depth_anything_3.files import whole_file
+from depth_anything_3.scenes import make_atlas, render
+from evaluate import HELD_OUT_SEED
+from network import NanoDepth
 
 __all__ = ["load_network", "main", "predict"]
 

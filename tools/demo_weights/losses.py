@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from augment import Batch
 from torch import Tensor
+
+from augment import Batch
 
 __all__ = ["total_loss"]
 

@@ -20,7 +20,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from renderer import Atlas, make_atlas, render
+
+from depth_anything_3.scenes import Atlas, make_atlas, render
 
 __all__ = ["SHAPES", "Pool", "decode_depth", "encode_depth", "held_out", "renderers"]
 

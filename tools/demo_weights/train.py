@@ -21,16 +21,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
 from augment import coarse_truth, make_batch
+from depth_anything_3.files import whole_file
+from depth_anything_3.scenes import make_atlas
 from evaluate import RAMP_SEED, UnseenScenes, evaluate, fit_ramp, ramp
 from losses import total_loss
 from network import NANO, NanoDepth, NetworkSize
 from pool import ROUND, SHAPES, Pool, renderers
-from renderer import make_atlas
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
-from depth_anything_3.files import whole_file
 
 __all__ = ["Recipe", "Trainer", "main"]
 
@@ -66,7 +66,7 @@ class Recipe:
     averaging: float = 0.997
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, level, then linearly down to 1 %: until it falls, nothing depends on the length of the run."""
+        """Linear warm-up, level, then linearly down to 1 %; until it falls, nothing depends on the run's length."""
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
         return self.rate * min(1.0, 0.01 + 0.99 * (self.steps - step) / (self.steps - self.last_part))

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from renderer import Atlas, render, render_large
-from renderer.layouts import make_scene
-from renderer.rays import cast, nearest_gap, shadow
-from renderer.render import draw_scenes
-from renderer.scene import Scene, SceneBuilder
-from renderer.solids import Look, SolidList, stack_solids, yaw_rotation
-from renderer.textures import SIDE
+
+from depth_anything_3.scenes import Atlas, render, render_large
+from depth_anything_3.scenes.layouts import make_scene
+from depth_anything_3.scenes.rays import cast, nearest_gap, shadow
+from depth_anything_3.scenes.render import draw_scenes
+from depth_anything_3.scenes.scene import Scene, SceneBuilder
+from depth_anything_3.scenes.solids import Look, SolidList, stack_solids, yaw_rotation
+from depth_anything_3.scenes.textures import SIDE
 
 SIZE = (56, 84)
 LOOK = Look(0, 1.0, (0.5, 0.5, 0.5))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from renderer.scene import Colour, SceneBuilder
-from renderer.solids import yaw_rotation
+from depth_anything_3.scenes.scene import Colour, SceneBuilder
+from depth_anything_3.scenes.solids import yaw_rotation
 
 __all__ = ["Place", "any_turn", "leaf_tint", "part"]
 

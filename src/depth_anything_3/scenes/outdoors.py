@@ -5,11 +5,23 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from renderer.furniture import box_pile, chair, plant, table
-from renderer.outdoor_things import bench, bush, car, conifer, fence, house, lamp_post, person, rock, stairs, tree
-from renderer.placing import Place
-from renderer.scene import Colour, SceneBuilder, colour_of, moved
-from renderer.solids import Look, yaw_rotation
+from depth_anything_3.scenes.furniture import box_pile, chair, plant, table
+from depth_anything_3.scenes.outdoor_things import (
+    bench,
+    bush,
+    car,
+    conifer,
+    fence,
+    house,
+    lamp_post,
+    person,
+    rock,
+    stairs,
+    tree,
+)
+from depth_anything_3.scenes.placing import Place
+from depth_anything_3.scenes.scene import Colour, SceneBuilder, colour_of, moved
+from depth_anything_3.scenes.solids import Look, yaw_rotation
 
 __all__ = ["clearing", "street", "yard"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from renderer.placing import any_turn, leaf_tint, part
-from renderer.scene import SceneBuilder, moved
-from renderer.solids import Look, yaw_rotation
+from depth_anything_3.scenes.placing import any_turn, leaf_tint, part
+from depth_anything_3.scenes.scene import SceneBuilder, moved
+from depth_anything_3.scenes.solids import Look, yaw_rotation
 
 __all__ = ["bench", "bush", "car", "conifer", "fence", "house", "lamp_post", "person", "rock", "stairs", "tree"]
 

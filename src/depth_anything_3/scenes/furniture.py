@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from renderer.placing import any_turn, leaf_tint, part
-from renderer.scene import UPRIGHT, SceneBuilder, moved
-from renderer.solids import yaw_rotation
+from depth_anything_3.scenes.placing import any_turn, leaf_tint, part
+from depth_anything_3.scenes.scene import UPRIGHT, SceneBuilder, moved
+from depth_anything_3.scenes.solids import yaw_rotation
 
 __all__ = ["bed", "box_pile", "cabinet", "chair", "plant", "shelf", "small_thing", "sofa", "table"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from renderer.rays import cast, nearest_gap, shadow
-from renderer.solids import Solids
-from renderer.textures import Atlas
+from depth_anything_3.scenes.rays import cast, nearest_gap, shadow
+from depth_anything_3.scenes.solids import Solids
+from depth_anything_3.scenes.textures import Atlas
 
 __all__ = ["Lighting", "Shaded", "trace"]
 

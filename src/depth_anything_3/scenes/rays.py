@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from renderer.solids import Solids
+from depth_anything_3.scenes.solids import Solids
 
 __all__ = ["Cone", "FirstHit", "cast", "nearest_gap", "shadow"]
 

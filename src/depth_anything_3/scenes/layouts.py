@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from renderer.indoors import corridor, room, tabletop
-from renderer.outdoors import clearing, street, yard
-from renderer.scene import Scene, SceneBuilder
+from depth_anything_3.scenes.indoors import corridor, room, tabletop
+from depth_anything_3.scenes.outdoors import clearing, street, yard
+from depth_anything_3.scenes.scene import Scene, SceneBuilder
 
 __all__ = ["make_scene"]
 
