@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from depth_anything_3 import checkpoint
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.checkpoint import find_checkpoint
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
@@ -67,10 +68,12 @@ def bits(values):
     return torch.as_tensor(values).flatten().view(torch.int32)
 
 
-BIG = [name for name in MODEL_CARDS if name not in ("da3-small", "da3-base")]
+BIG = [name for name in MODEL_CARDS if name not in ("da3-small", "da3-base", "da3-nano")]
 
 
-@pytest.mark.parametrize("preset", ["da3-base", *(pytest.param(preset, marks=pytest.mark.slow) for preset in BIG)])
+@pytest.mark.parametrize(
+    "preset", ["da3-base", "da3-nano", *(pytest.param(preset, marks=pytest.mark.slow) for preset in BIG)]
+)
 def test_every_preset_is_saved_as_it_was_loaded(tmp_path, preset):
     folder = write_sparse_checkpoint(tmp_path / "a", preset, values=few_values(preset))
     model = DepthAnything3.from_pretrained(folder, "cpu")
@@ -133,6 +136,22 @@ def test_a_config_without_a_name_means_da3_large_as_upstream(tmp_path):
     folder = write_sparse_checkpoint(tmp_path)
     (folder / "config.json").write_text("{}")
     assert find_checkpoint(folder).preset == "da3-large"
+
+
+def test_the_demonstration_comes_with_the_package_and_needs_no_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoint, "hf_hub_download", None)
+    found = find_checkpoint("da3-nano")
+    assert (found.preset, found.weights.parent.name) == ("da3-nano", "da3-nano")
+    assert sum(file.stat().st_size for file in found.weights.parent.iterdir()) <= 12_000_000
+    with safe_open(found.weights, framework="np") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
+
+
+def test_a_folder_of_the_users_wins_over_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_sparse_checkpoint(tmp_path / "da3-nano")
+    assert find_checkpoint("da3-nano").preset == "da3-small"
 
 
 def test_a_folder_may_start_with_the_home_sign(zeros, monkeypatch):

@@ -112,6 +112,7 @@ def test_models_lists_every_checkpoint_and_its_licence():
         assert row["hub_ids"] == list(card.hub_ids)
         assert all(name in shown for name in card.hub_ids)
         assert card.licence in shown
+    assert "da3-nano comes with the package: a small demonstration, not for real work." in shown
 
 
 def test_colmap_takes_images_beside_the_model_by_their_folders(small_checkpoint, tmp_path):

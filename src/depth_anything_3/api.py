@@ -72,8 +72,8 @@ class DepthAnything3(nn.Module):
         """Load a checkpoint from a folder or the Hugging Face hub.
 
         Args:
-            hub_id_or_folder: for instance "depth-anything/DA3-BASE", or a folder with `config.json` and
-                `model.safetensors`.
+            hub_id_or_folder: for instance "depth-anything/DA3-BASE", a folder with `config.json` and
+                `model.safetensors`, or "da3-nano", the demonstration that comes with the package.
             device: where to put it; None or "auto" takes CUDA, then Apple's GPU, then the CPU.
             dtype: what the backbone computes in: "float32", "bfloat16" or "float16". None: bfloat16 on CUDA devices of
                 capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay float32.

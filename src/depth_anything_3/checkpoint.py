@@ -33,6 +33,7 @@ __all__ = ["Checkpoint", "find_checkpoint", "load_weights", "save_checkpoint"]
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _DEFAULT_PRESET = "da3-large"
+_IN_THE_PACKAGE = Path(__file__).parent / "weights"  # a folder for each model whose weights come with the package
 _NAMES_SHOWN = 10
 
 # One layer norm serves four levels. Files hold it under level 0; where one holds several, the highest level counts.
@@ -62,10 +63,11 @@ def find_checkpoint(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> Checkpoint:
-    """Find a checkpoint in a folder, in the hub's cache, or on the hub (downloading it, with a progress bar).
+    """Find a checkpoint in a folder, in the package, in the hub's cache, or on the hub (with a progress bar).
 
     Args:
-        name: a folder, or a hub id such as "depth-anything/DA3-BASE".
+        name: a folder, the name of a model whose weights come with the package ("da3-nano"), or a hub id such as
+            "depth-anything/DA3-BASE"; in this order, so a folder of yours wins.
         local_files_only: take it from the cache only.
         revision, cache_dir, token: as for `huggingface_hub`.
 
@@ -75,8 +77,10 @@ def find_checkpoint(
     """
     name = os.fspath(name)
     local = os.path.expanduser(name)
-    if os.path.isdir(local):
-        folder = Path(local)
+    folder = Path(local)
+    if not os.path.exists(local) and name in MODEL_CARDS and MODEL_CARDS[name].is_demonstration:
+        folder = _IN_THE_PACKAGE / name
+    if os.path.isdir(folder):
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
                 raise CheckpointNotFoundError(f"{folder}: the folder has no {file}; a checkpoint needs both files")

@@ -1,4 +1,4 @@
-"""The published models: a preset name in, its licence, hub ids, and what it predicts out. Loads no torch."""
+"""The models: a preset name in, its licence, where its weights are, and what it predicts out. Loads no torch."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ class ModelCard:
 
     Attributes:
         name: The preset name, as in `config.json`.
-        hub_ids: Its checkpoints on the Hugging Face hub, the one to prefer first.
+        hub_ids: Its checkpoints on the Hugging Face hub, the one to prefer first; none if they come with the package.
         licence: SPDX identifier of the licence of the weights.
         depth_kind: What its depth means.
         has_conf: Whether it predicts confidence.
         has_poses: Whether it predicts cameras, and takes given ones.
         has_sky: Whether it tells the sky.
         has_gaussians: Whether it can predict 3D Gaussians.
+        is_demonstration: Whether it shows the way and is not for real work; its weights come with the package.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelCard:
     has_poses: bool = True
     has_sky: bool = False
     has_gaussians: bool = False
+    is_demonstration: bool = False
 
 
 _CARDS = (
@@ -90,6 +92,16 @@ _CARDS = (
         _NON_COMMERCIAL,
         DepthKind.METRIC,
         has_gaussians=True,
+    ),
+    ModelCard(
+        "da3-nano",
+        (),
+        _APACHE,
+        DepthKind.RELATIVE,
+        has_conf=False,
+        has_poses=False,
+        has_sky=True,
+        is_demonstration=True,
     ),
 )
 

@@ -37,7 +37,7 @@ app.command("colmap", short_help="Depth of a COLMAP workspace, by its cameras.")
 app.command("export", short_help="Results in other formats, without the network.")(export)
 app.command("demo", short_help="Picture and depth side by side, without a photo at hand.")(demo)
 app.command("doctor", short_help="What this machine has, which way each input takes, and whether it works.")(doctor)
-app.command("models", short_help="The published models and their licences.")(models)
+app.command("models", short_help="The models and their licences.")(models)
 
 
 @app.callback(invoke_without_command=True)

@@ -84,7 +84,7 @@ def doctor(
 
 
 def models(as_json: o.Json = False) -> None:
-    """List the published models: what each predicts, and under which licence."""
+    """List the models: what each predicts, and under which licence."""
     from dataclasses import asdict
 
     from rich.table import Column, Table
@@ -96,7 +96,7 @@ def models(as_json: o.Json = False) -> None:
         return
     longest = max(len(name) for card in MODEL_CARDS.values() for name in card.hub_ids)
     table = Table(
-        Column("hub id", no_wrap=True, min_width=longest),
+        Column("--model-dir", no_wrap=True, min_width=longest),
         "depth",
         "also predicts",
         Column("licence", no_wrap=True, min_width=12),
@@ -106,5 +106,8 @@ def models(as_json: o.Json = False) -> None:
         has = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
         has["3D Gaussians"] = card.has_gaussians
         also = ", ".join(name for name, there in has.items() if there)
-        table.add_row("\n".join(card.hub_ids), card.depth_kind.value, also, card.licence)
+        table.add_row("\n".join(card.hub_ids or [card.name]), card.depth_kind.value, also, card.licence)
     stdout.print(table)
+    for card in MODEL_CARDS.values():
+        if card.is_demonstration:
+            stdout.print(f"{card.name} comes with the package: a small demonstration, not for real work.", markup=False)

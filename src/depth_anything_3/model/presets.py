@@ -1,4 +1,4 @@
-"""The published network sizes: a preset name in, every number that shapes the network out."""
+"""The network sizes, published ones and ours: a preset name in, every number that shapes the network out."""
 
 from __future__ import annotations
 
@@ -117,7 +117,21 @@ _SINGLE_VIEW = tuple(
     for name in ("da3mono-large", "da3metric-large")
 )
 
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _ANY_VIEW + _SINGLE_VIEW})
+# Ours, not one of the published family: small enough to come with the package.
+_DEMONSTRATION = Preset(
+    name="da3-nano",
+    width=192,
+    depth=8,
+    heads=3,
+    out_layers=(1, 3, 5, 7),
+    alt_start=None,
+    head_features=32,
+    head_channels=(24, 48, 96, 192),
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {preset.name: preset for preset in (*_ANY_VIEW, *_SINGLE_VIEW, _DEMONSTRATION)}
+)
 """The single networks this package can build, by name; a nested model joins two of them."""
 
 
