@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,14 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from huggingface_hub import constants
 from PIL import Image
 
 from depth_anything_3 import __version__, cli
+from depth_anything_3.cli import flags
+from depth_anything_3.cli.flags import in_flags
 from depth_anything_3.errors import InvalidInputError
 from seeded import seeded_images_uint8
 
-DONE, FAILURES, MISUSE, STOPPED = 0, 1, 2, 130
+DONE, FAILURES, MISUSE = 0, 1, 2
 
 
 @dataclass
@@ -126,9 +131,9 @@ def test_da3_images_goes_on_without_a_damaged_one_and_reports_as_json(processes,
     (failure,) = report["failures"]
     assert failure["image"] == str(photos / "b.png")
     (line,) = run.err.splitlines()
-    assert line == f"failed {failure['error']}"
+    assert line == f"failed {in_flags(failure['error'])}"
     assert line.startswith(f"failed {photos / 'b.png'}: truncated PNG")
-    assert "Copy it again" in line
+    assert "Copy it again, decode what there is with --allow-truncated, or pass --on-error skip" in line
 
 
 def test_da3_auto_takes_several_files_as_independent_images(processes):
@@ -212,24 +217,29 @@ def test_every_option_is_passed_on(da3, photos, tmp_path):
     [
         pytest.param(["--export-format", "obj"], "'obj' is unknown", id="export-format"),
         pytest.param(["--device", "gpu"], "device 'gpu' cannot be used", id="device"),
-        pytest.param(["--dtype", "half"], "'half' is unknown", id="dtype"),
-        pytest.param(["--process-res", 13], "13", id="process-res"),
-        pytest.param(["--process-res-method", "stretch"], "'stretch'", id="process-res-method"),
-        pytest.param(["--batch-size", 0], "batch_size=0", id="batch-size"),
-        pytest.param(["--batch-size", "many"], "batch_size='many': give a whole number", id="batch-size-word"),
-        pytest.param(["--max-batch-size", 0], "max_batch_size=0", id="max-batch-size"),
-        pytest.param(["--target-memory-utilization", 2], "target_memory_utilization=2.0", id="memory"),
-        pytest.param(["--num-workers", 0], "num_workers=0", id="num-workers"),
-        pytest.param(["--on-error", "ignore"], "'ignore'", id="on-error"),
-        pytest.param(["--exif", "yes"], "'yes'", id="exif"),
-        pytest.param(["--scene", "--ref-view-strategy", "best"], "'best'", id="ref-view-strategy"),
+        pytest.param(["--dtype", "half"], "--dtype half is unknown", id="dtype"),
+        pytest.param(["--process-res", 13], "--process-res 13: give", id="process-res"),
+        pytest.param(
+            ["--process-res-method", "stretch"], "--process-res-method stretch is unknown", id="process-res-method"
+        ),
+        pytest.param(["--batch-size", 0], "--batch-size 0: give", id="batch-size"),
+        pytest.param(["--batch-size", "many"], "--batch-size many: give a whole number", id="batch-size-word"),
+        pytest.param(["--max-batch-size", 0], "--max-batch-size 0: give", id="max-batch-size"),
+        pytest.param(["--target-memory-utilization", 2], "--target-memory-utilization 2.0: give", id="memory"),
+        pytest.param(["--num-workers", 0], "--num-workers 0: give", id="num-workers"),
+        pytest.param(["--on-error", "ignore"], "--on-error ignore is unknown", id="on-error"),
+        pytest.param(["--exif", "yes"], "--exif yes is unknown", id="exif"),
+        pytest.param(["--scene", "--ref-view-strategy", "best"], "best", id="ref-view-strategy"),
         pytest.param(["--image-extensions", "exr"], "no files ending in .exr", id="no-such-files"),
-        pytest.param(["--strategy", "warp"], "strategy='warp' is unknown; choose 'auto', 'gpu_decode'", id="strategy"),
-        pytest.param(["--strategy", "hybrid", "--device", "cpu"], "strategy='hybrid' needs a GPU", id="no-gpu"),
+        pytest.param(["--strategy", "warp"], "--strategy warp is unknown; choose 'auto', 'gpu_decode'", id="strategy"),
+        pytest.param(["--strategy", "hybrid", "--device", "cpu"], "--strategy hybrid needs a GPU", id="no-gpu"),
         pytest.param(["@gone.txt"], "gone.txt: the list of images cannot be read", id="no-list"),
         pytest.param(["none/*.jpg"], "none/*.jpg: no files ending in ", id="no-match"),
         pytest.param(["--scene", "--resume"], "--resume is for independent images", id="resume-of-a-scene"),
-        pytest.param(["--fidelity", "good"], "fidelity='good' is unknown; choose 'exact', 'high'", id="fidelity"),
+        pytest.param(["--max-pixels", 0], "--max-pixels 0: give a whole number", id="max-pixels"),
+        pytest.param(["--max-bytes", -1], "--max-bytes -1: give a whole number", id="max-bytes"),
+        pytest.param(["--infer-gs"], "--infer-gs with da3-small, which predicts no Gaussians", id="infer-gs"),
+        pytest.param(["--fidelity", "good"], "--fidelity good is unknown; choose 'exact', 'high'", id="fidelity"),
     ],
 )
 def test_misuse_is_one_line_that_quotes_it(da3, photos, tmp_path, arguments, told):
@@ -261,7 +271,7 @@ def test_a_line_that_cannot_be_parsed_is_misuse_without_a_traceback(da3, argumen
 def test_a_demo_by_a_way_that_this_machine_lacks_is_misuse(da3, tmp_path):
     run = da3("demo", "--device", "cpu", "--strategy", "full_gpu", "--export-dir", tmp_path / "demo")
     assert (run.code, run.out) == (MISUSE, "")
-    assert "strategy='full_gpu' needs a GPU" in run.err
+    assert "--strategy full_gpu needs a GPU" in run.err
     assert not (tmp_path / "demo").exists()
 
 
@@ -313,20 +323,50 @@ def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
     assert da3("images", folder / "[/gone]", "--on-error", "raise").err == f"error {folder / '[/gone]'}: no such file\n"
 
 
-def test_debug_lets_the_traceback_through(photos, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["da3", "--debug", "images", str(photos), "--export-format", "obj"])
+@pytest.mark.parametrize("words", [["--debug", "images", "{}"], ["images", "{}", "--debug"]], ids=["before", "after"])
+def test_debug_lets_the_traceback_through_wherever_it_stands(photos, monkeypatch, words):
+    line = [word.format(photos) for word in words]
+    monkeypatch.setattr(sys, "argv", ["da3", *line, "--export-format", "obj"])
     with pytest.raises(InvalidInputError, match="'obj'"):
         cli.main()
 
 
-def test_ctrl_c_ends_with_one_line(da3, photos, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+def test_behind_two_dashes_debug_is_a_name(da3, small_checkpoint, tmp_path):
+    run = da3("image", "--export-dir", tmp_path, "--model-dir", small_checkpoint, "--", "--debug")
+    assert run.err == "failed --debug: no such file\n"
 
-    monkeypatch.setattr(sys.modules["depth_anything_3.cli.images"], "load_model", interrupt)
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_stop_ends_with_one_line(da3, photos, monkeypatch, number, code):
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(
+        sys.modules["depth_anything_3.cli.images"], "load_model", lambda *_, **__: signal.raise_signal(number)
+    )
     run = da3("images", photos)
-    assert (run.code, run.out) == (STOPPED, "")
+    assert (run.code, run.out) == (code, "")
     assert run.err.strip() == "stopped; what was written is whole"
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        pytest.param(
+            ["--max-pixels", 4703], "claims 84x56 pixels, more than the 4,703.*raise --max-pixels", id="pixels"
+        ),
+        pytest.param(["--max-bytes", 999], r"bytes, more than the 999 that are read.*raise --max-bytes", id="bytes"),
+    ],
+)
+def test_a_limit_refuses_what_is_beyond_and_tells_how_to_raise_it(da3, photos, tmp_path, option, told):
+    run = da3("image", photos / "a.png", "--export-dir", tmp_path, *option)
+    assert (run.code, files_in(tmp_path)) == (FAILURES, [])
+    assert re.fullmatch(f"failed {photos / 'a.png'}: .*{told}", run.err.strip())
+
+
+def test_a_cut_file_is_decoded_as_far_as_it_goes_if_that_is_allowed(da3, photos, tmp_path):
+    run = da3("image", photos / "b.png", "--process-res", 56, "--export-dir", tmp_path, "--allow-truncated")
+    assert (run.code, len(files_in(tmp_path))) == (DONE, 2)
+    assert run.err.startswith(f"warning {photos / 'b.png'}: cut or damaged (")
 
 
 # Which images
@@ -347,6 +387,30 @@ def test_images_come_from_folders_below_patterns_and_lists(da3, photos, tmp_path
     run = da3("images", ".", *options, "out", "--recursive", "--resume")
     assert run.out.startswith("0 image(s) in ")
     assert "2 there already" in run.out
+
+
+# Python's names in messages
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("infer_gs=True with x; pass on_error='skip'", "--infer-gs with x; pass --on-error skip"),
+        ("raise max_pixels, or process_res.", "raise --max-pixels, or --process-res."),
+        ("on_error='' or on_error='a b' is unknown", "--on-error='' or --on-error='a b' is unknown"),
+        ("strategy='a' or the best strategy", "--strategy a or the best strategy"),
+        ("dtype=torch.float64 is not accepted", "--dtype torch.float64 is not accepted"),
+        ("/my/batch_size.jpg: bad; x/max_pixels/y and my_process_res", None),
+    ],
+)
+def test_a_message_speaks_of_options(message, told):
+    assert in_flags(message) == (told or message)
+
+
+def test_every_option_that_messages_speak_of_is_one():
+    commands = typer.main.get_command(cli.app).commands.values()
+    options = {one for command in commands for parameter in command.params for one in parameter.opts}
+    assert set(flags._FLAGS.values()) <= options
 
 
 # Help

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,13 @@ from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.mixed_sizes import MixedSizes
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 from depth_anything_3.utils.io.prepare import Exif
+from depth_anything_3.utils.io.reading import ReadingOptions
 from depth_anything_3.utils.io.resize_plan import Crop, ProcessResMethod
 from depth_anything_3.utils.io.source import ImageInput, check_several
 from depth_anything_3.utils.io.strategy import Fidelity, Strategy
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
 
@@ -167,6 +171,7 @@ class DepthAnything3(nn.Module):
         mixed_sizes: MixedSizes | str = MixedSizes.CROP,
         strategy: Strategy | str = Strategy.AUTO,
         fidelity: Fidelity | str = Fidelity.EXACT,
+        **reading: Unpack[ReadingOptions],
     ) -> Prediction:
         """Depth and cameras of the views of ONE scene: every view sees all the others.
 
@@ -198,6 +203,7 @@ class DepthAnything3(nn.Module):
             strategy: the way from an image to the network's memory: "gpu_decode", "hybrid", "full_gpu", "cpu", or
                 "auto", which takes DA3_STRATEGY from the environment, else what suits machine and image.
             fidelity: "exact": pixels within one level of 255 of upstream's; "high", "fast": faster decoders may serve.
+            reading: max_pixels, max_bytes, allow_truncated; see `depth_anything_3.utils.io.reading.Reading`.
 
         Raises:
             InvalidInputError: an argument is not accepted (see its subclasses for images). What the model or a format
@@ -248,6 +254,7 @@ class DepthAnything3(nn.Module):
             mixed_sizes=mixed_sizes,
             strategy=strategy,
             fidelity=fidelity,
+            **reading,
         )
         given = None if extrinsics is None else _in_float64(extrinsics)[[one.index for one in batch.images]]
         prediction = self._runner().scene(
@@ -297,6 +304,7 @@ class DepthAnything3(nn.Module):
         fidelity: Fidelity | str = Fidelity.EXACT,
         max_batch_size: int = 64,
         target_memory_utilization: float = 0.85,
+        **reading: Unpack[ReadingOptions],
     ) -> Iterator[Prediction]:
         """Depth of independent photos, one `Prediction` each (with N = 1), in order, as they are ready.
 
@@ -309,7 +317,7 @@ class DepthAnything3(nn.Module):
             batch_size: most photos of one size computed together, or "auto": on CUDA, what its memory holds, measured
                 once for each size; elsewhere one. Where memory runs out all the same, the batch is halved.
             process_res, process_res_method, infer_gs, use_ray_pose, export_feat_layers, num_workers, exif, strategy,
-                fidelity: as for `inference`.
+                fidelity, reading: as for `inference`.
             on_error: "raise" at the first photo that cannot be used, or "skip" it.
             on_failure: called with the `ImageFailure` of each photo that was skipped; without it they are logged.
             max_batch_size: most that "auto" takes.
@@ -330,6 +338,7 @@ class DepthAnything3(nn.Module):
             strategy=strategy,
             fidelity=fidelity,
             limit=limit,
+            **reading,
         )
         options: dict[str, Any] = {"export_feat_layers": tuple(export_feat_layers or ()), "infer_gs": infer_gs}
         self.model.check_options(**options)

@@ -84,7 +84,7 @@ class RunReport:
         strategies: how many pictures took each way to the network's memory, by way and by reason.
         focal_lengths: where the focal lengths behind metres came from, and of how many pictures.
         device, network: what computed.
-        stopped_by: what ended the run before its last picture: "Ctrl-C", or an error's message.
+        stopped_by: what ended the run before its last picture: "Ctrl-C", "SIGTERM", or an error's message.
     """
 
     images: int = 0
@@ -293,7 +293,7 @@ def _reported(report: RunReport, file: Path | None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # Ctrl-C too
-        report.stopped_by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error)
+        report.stopped_by = str(error) or ("Ctrl-C" if isinstance(error, KeyboardInterrupt) else repr(error))
         raise
     finally:
         report.wall_seconds = time.perf_counter() - began

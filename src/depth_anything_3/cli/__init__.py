@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 from depth_anything_3.cli.about import demo, doctor, models
-from depth_anything_3.cli.console import EXIT_FAILURES, EXIT_MISUSE, LogHandler, stderr, stdout
+from depth_anything_3.cli.console import (
+    EXIT_FAILURES,
+    EXIT_INTERRUPTED,
+    EXIT_MISUSE,
+    EXIT_TERMINATED,
+    LogHandler,
+    stderr,
+    stdout,
+)
+from depth_anything_3.cli.flags import in_flags
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.scenes import colmap, export
 from depth_anything_3.errors import DA3Error, InvalidInputError
 
 __all__ = ["app", "main"]
-
-_EXIT_STOPPED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     name="da3",
@@ -61,14 +71,44 @@ def main() -> None:
     # network 2 to 6 times slower on two cores, sleeping ones cost under 10 % where nothing else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING))
+    words, debug = _without_debug(sys.argv[1:])
     try:
-        app()
+        with _sigterm_as_ctrl_c():
+            app(words)
     except DA3Error as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
-        stderr.print(f"[red]error[/] {escape(str(error))}")
+        stderr.print(f"[red]error[/] {escape(in_flags(str(error)))}")
         sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
     except SystemExit as left:
-        if left.code == _EXIT_STOPPED:
+        if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             stderr.print("stopped; what was written is whole")
         raise
+
+
+def _without_debug(words: list[str]) -> tuple[list[str], bool]:
+    """The command line without --debug, which may stand anywhere, and whether it stood there."""
+    end = words.index("--") if "--" in words else len(words)
+    left = [word for word in words[:end] if word != "--debug"]
+    return left + words[end:], len(left) < end
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM, by which machines stop programs, ends the command as Ctrl-C does."""
+    received = False
+
+    def stop(_number: int, _frame: object) -> NoReturn:
+        nonlocal received
+        received = True
+        raise KeyboardInterrupt("SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except SystemExit as left:
+        if received and left.code == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
+            sys.exit(EXIT_TERMINATED)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

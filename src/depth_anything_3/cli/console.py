@@ -12,14 +12,29 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from depth_anything_3.cli.flags import in_flags
+
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.batch_run import RunReport
 
-__all__ = ["EXIT_FAILURES", "EXIT_MISUSE", "LogHandler", "finish", "load_model", "progress", "stderr", "stdout"]
+__all__ = [
+    "EXIT_FAILURES",
+    "EXIT_INTERRUPTED",
+    "EXIT_MISUSE",
+    "EXIT_TERMINATED",
+    "LogHandler",
+    "finish",
+    "load_model",
+    "progress",
+    "stderr",
+    "stdout",
+]
 
 EXIT_FAILURES = 1
 EXIT_MISUSE = 2
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 stdout = Console(highlight=False, emoji=False, soft_wrap=True)
@@ -52,7 +67,7 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
 def finish(report: RunReport, as_json: bool) -> None:
     """Print how it went; leave with exit code 1 if any image failed."""
     for failure in report.failures:
-        stderr.print(f"[red]failed[/] {escape(failure['error'])}")
+        stderr.print(f"[red]failed[/] {escape(in_flags(failure['error']))}")
     if as_json:
         stdout.print_json(json.dumps(report.as_dict()))
     else:
@@ -82,4 +97,4 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape(record.getMessage())}")
+        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape(in_flags(record.getMessage()))}")

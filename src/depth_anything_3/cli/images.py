@@ -10,6 +10,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.utils.io.reading import MAX_BYTES, MAX_PIXELS
 
 __all__ = ["images"]
 
@@ -36,10 +37,13 @@ def images(
     num_workers: o.Workers = 8,
     on_error: o.OnError = "skip",
     recursive: o.Recursive = False,
-    image_extensions: o.Extensions = "png,jpg,jpeg,webp,bmp,tif,tiff",
+    image_extensions: o.Extensions = o.EXTENSIONS,
     exif: o.Exif = "apply",
     strategy: o.Strategy = "auto",
     fidelity: o.Fidelity = "exact",
+    max_pixels: o.MaxPixels = MAX_PIXELS,
+    max_bytes: o.MaxBytes = MAX_BYTES,
+    allow_truncated: o.AllowTruncated = False,
     mixed_sizes: o.MixedSizes = "crop",
     metric: o.Metric = False,
     focal: o.Focal = None,
@@ -70,6 +74,9 @@ def images(
         "exif": exif,
         "strategy": strategy,
         "fidelity": fidelity,
+        "max_pixels": max_pixels,
+        "max_bytes": max_bytes,
+        "allow_truncated": allow_truncated,
     }
     parse_formats(export_format)  # misuse is told before weights are loaded
     batches: dict[str, Any] = {

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from depth_anything_3.batch_run import Metres
     from depth_anything_3.export import ExportOptions
 
+EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
+"""Which files of a folder are pictures, unless told otherwise."""
+
 ModelDir = Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")]
 ExportDir = Annotated[Path, typer.Option(help="Folder for the results; made if missing.")]
 ExportFormat = Annotated[
@@ -41,6 +44,11 @@ MaxBatchSize = Annotated[int, typer.Option(help="Most that --batch-size auto tak
 MemoryShare = Annotated[float, typer.Option(help="Share of the free memory that --batch-size auto fills.")]
 Workers = Annotated[int, typer.Option(help="Images decoded and resampled at a time.")]
 OnError = Annotated[str, typer.Option(help="skip: go on without an image that cannot be read; raise: stop.")]
+MaxPixels = Annotated[int, typer.Option(help="Refuse pictures whose header claims more.")]
+MaxBytes = Annotated[int, typer.Option(help="Refuse larger files, unread.")]
+AllowTruncated = Annotated[
+    bool, typer.Option("--allow-truncated", help="Decode cut or damaged files as far as they go, with a warning.")
+]
 Extensions = Annotated[str, typer.Option(help="Which files of a folder or pattern are taken.")]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Of folders, also the images in folders below.")]
 Exif = Annotated[

@@ -11,6 +11,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, stderr, stdout
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.utils.io.reading import MAX_BYTES, MAX_PIXELS
 
 __all__ = ["colmap", "export"]
 
@@ -44,9 +45,12 @@ def colmap(
     show_cameras: o.ShowCameras = True,
     feat_vis_fps: o.FeatVisFps = 15,
     num_workers: o.Workers = 8,
-    image_extensions: o.Extensions = "png,jpg,jpeg,webp,bmp,tif,tiff",
+    image_extensions: o.Extensions = o.EXTENSIONS,
     strategy: o.Strategy = "auto",
     fidelity: o.Fidelity = "exact",
+    max_pixels: o.MaxPixels = MAX_PIXELS,
+    max_bytes: o.MaxBytes = MAX_BYTES,
+    allow_truncated: o.AllowTruncated = False,
     compiled: o.Compile = False,
     as_json: o.Json = False,
     auto_cleanup: o.AutoCleanup = False,
@@ -65,6 +69,9 @@ def colmap(
         "num_workers": num_workers,
         "strategy": strategy,
         "fidelity": fidelity,
+        "max_pixels": max_pixels,
+        "max_bytes": max_bytes,
+        "allow_truncated": allow_truncated,
     }
     check_options(choose_device(device), **pipeline)
     feature_layers = o.layers(export_feat)

@@ -170,7 +170,7 @@ class DepthAnything3Net(nn.Module):
             )
         if infer_gs and not self.preset.gaussian_head:
             raise UnsupportedError(
-                f"infer_gs=True with {name}, which predicts no Gaussians; leave it False, "
+                f"infer_gs=True with {name}, which predicts no Gaussians; leave it out, "
                 f"or take {models_that(lambda card: card.has_gaussians)}"
             )
         layers = sorted(export_feat_layers)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,13 @@ from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.mixed_sizes import MixedSizes, carry_intrinsics, unify
 from depth_anything_3.utils.io.prefetch import in_background, ordered_map
 from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PlannedImage, attempt
+from depth_anything_3.utils.io.reading import Reading, ReadingOptions
 from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, Crop, ProcessResMethod
 from depth_anything_3.utils.io.source import ImageInput, check_several
 from depth_anything_3.utils.io.strategy import Fidelity, Request, Strategy
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["BatchProcessor", "ExecutorKind", "MixedSizes", "ProcessedBatch", "usable_cores"]
 
@@ -140,6 +144,7 @@ class BatchProcessor(ABC, Generic[Image]):
         mixed_sizes: MixedSizes | str = MixedSizes.CROP,
         strategy: Strategy | str = Strategy.AUTO,
         fidelity: Fidelity | str = Fidelity.EXACT,
+        **reading: Unpack[ReadingOptions],
     ) -> ProcessedBatch:
         """Prepare the views of one scene as one batch.
 
@@ -157,6 +162,7 @@ class BatchProcessor(ABC, Generic[Image]):
             strategy: "auto", or the way to take: "gpu_decode", "hybrid", "full_gpu", "cpu". At "auto" the environment
                 variable DA3_STRATEGY decides if it is set, else the machine and the kind of image.
             fidelity: "exact" (at most one level of 255 from the reference), "high" or "fast".
+            reading: max_pixels, max_bytes, allow_truncated; see `depth_anything_3.utils.io.reading.Reading`.
 
         Returns:
             A `ProcessedBatch`; unpack it as `tensor, extrinsics, intrinsics`. Pixels are within 1 level (of 255) of
@@ -179,7 +185,8 @@ class BatchProcessor(ABC, Generic[Image]):
         self._begin()
         failures: list[ImageFailure] = []
         groups: dict[tuple[int, int], list[Image]] = {}
-        for result in self._each(inputs, process_res, process_res_method, exif, num_workers, request):
+        read = Reading.of(reading)
+        for result in self._each(inputs, process_res, process_res_method, exif, num_workers, request, read):
             if isinstance(result, ImageFailure):
                 failures.append(result)
                 if raising:
@@ -214,6 +221,7 @@ class BatchProcessor(ABC, Generic[Image]):
         strategy: Strategy | str = Strategy.AUTO,
         fidelity: Fidelity | str = Fidelity.EXACT,
         limit: Callable[[tuple[int, int]], int] | None = None,
+        **reading: Unpack[ReadingOptions],
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         """Group independent images into batches of one size, made ahead in a thread of their own; nothing is cropped.
 
@@ -221,7 +229,7 @@ class BatchProcessor(ABC, Generic[Image]):
             images: any iterable of images, drawn from a few batches ahead and in that thread, so a generator must yield
                 a new array each time and not one buffer that it fills again.
             batch_size: most images in a batch.
-            process_res, process_res_method, num_workers, exif, strategy, fidelity: as for a call.
+            process_res, process_res_method, num_workers, exif, strategy, fidelity, reading: as for a call.
             limit: where the most changes on the way: gives it for results of (height, width); `batch_size` is then what
                 to expect.
 
@@ -230,7 +238,8 @@ class BatchProcessor(ABC, Generic[Image]):
             for each image that cannot be used, alone or in a batch's `failures`.
         """
         request = Request.of(strategy, fidelity, batch_size=batch_size, workers=num_workers, overlapped=True)
-        each = self._each(images, process_res, process_res_method, exif, num_workers, request)
+        read = Reading.of(reading)
+        each = self._each(images, process_res, process_res_method, exif, num_workers, request, read)
         return self._batches(each, limit or (lambda size: batch_size), self._begin())
 
     def _batches(
@@ -266,13 +275,14 @@ class BatchProcessor(ABC, Generic[Image]):
         exif: Exif | str,
         num_workers: int,
         request: Request,
+        reading: Reading,
         on_error: OnError = OnError.SKIP,
     ) -> Iterator[Image | ImageFailure]:
         check_several(images)
         try:
-            preparer = self._preparer(process_res, process_res_method, exif, request.fidelity)
+            preparer = self._preparer(process_res, process_res_method, exif, request.fidelity, reading)
         except TypeError:  # not hashable, so not accepted either: let it be told as such
-            preparer = ImagePreparer(process_res, process_res_method, exif, request.fidelity)
+            preparer = ImagePreparer(process_res, process_res_method, exif, request.fidelity, reading)
         work = self._worker(preparer, request)
         if self._kind is ExecutorKind.PROCESS:
             images = (bytes(image) if isinstance(image, memoryview) else image for image in images)

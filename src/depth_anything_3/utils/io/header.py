@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass
 from enum import Enum
 
-from PIL import Image, UnidentifiedImageError
-
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
+from depth_anything_3.utils.io.open_image import Buffer, open_image
+from depth_anything_3.utils.io.reading import MAX_PIXELS
 
-__all__ = ["MAX_PIXELS", "ImageHeader", "JpegCoding", "JpegProcess", "probe"]
-
-MAX_PIXELS = 178_956_970
-"""Pictures whose header claims more are refused before any decoder sees them (the bound Pillow uses)."""
-
-Buffer = bytes | bytearray | memoryview
+__all__ = ["Buffer", "ImageHeader", "JpegCoding", "JpegProcess", "probe"]
 
 
 class JpegProcess(str, Enum):
@@ -78,43 +72,40 @@ class ImageHeader:
     exif: bytes = b""
 
 
-def probe(data: Buffer, label: str) -> ImageHeader:
+def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Read an image's header.
 
     Args:
         data: the whole encoded file.
         label: how errors name it.
+        max_pixels: a picture that claims more is refused.
 
     Raises:
         ImageDecodeError: not a picture of a known format, or its header is damaged.
-        ImageSizeError: it claims more than `MAX_PIXELS`.
+        ImageSizeError: it claims no pixels, or too many.
     """
     if bytes(data[:3]) == b"\xff\xd8\xff":
         header = _probe_jpeg(memoryview(data), label)
     else:
         header = _probe_with_pillow(data, label)
     height, width = header.stored_hw
-    if height * width > MAX_PIXELS:
-        raise ImageSizeError(f"{label}: claims {width}x{height} pixels, more than the {MAX_PIXELS:,} that are decoded")
+    if height * width > max_pixels:
+        raise ImageSizeError(
+            f"{label}: claims {width}x{height} pixels, more than the {max_pixels:,} that are decoded; if it is to be "
+            "trusted, raise max_pixels"
+        )
+    if height * width == 0:
+        raise ImageSizeError(f"{label}: claims {width}x{height} pixels")
     return header
 
 
 def _probe_with_pillow(data: Buffer, label: str) -> ImageHeader:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            # Pillow turns TIFFs by itself while decoding and reports their upright size.
-            exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")
-            exif = exif if isinstance(exif, bytes) else b""
-            stored_hw = (image.height, image.width)
-            return ImageHeader(image.format or "unknown", stored_hw, read_orientation(exif), exif=exif)
-    except Image.DecompressionBombError:
-        raise ImageSizeError(f"{label}: claims more than the {MAX_PIXELS:,} pixels that are decoded") from None
-    except UnidentifiedImageError:
-        raise ImageDecodeError(
-            f"{label}: not an image of a known format (it starts with {bytes(data[:12])!r})"
-        ) from None
-    except Exception as error:  # Pillow's readers raise almost anything on a damaged header
-        raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
+    with open_image(data, label) as image:
+        # Pillow turns TIFFs by itself while decoding and reports their upright size.
+        exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")
+        exif = exif if isinstance(exif, bytes) else b""
+        stored_hw = (image.height, image.width)
+        return ImageHeader(image.format or "unknown", stored_hw, read_orientation(exif), exif=exif)
 
 
 _FRAME_MARKERS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,9 +13,13 @@ from depth_anything_3.utils.io.batch_processor import BatchProcessor, ExecutorKi
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.normalize import normalize, normalized_levels
 from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PreparedImage
+from depth_anything_3.utils.io.reading import Reading, ReadingOptions
 from depth_anything_3.utils.io.resize_plan import ProcessResMethod
 from depth_anything_3.utils.io.source import ImageInput
 from depth_anything_3.utils.io.strategy import Capabilities, Request, check_strategy
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["ExecutorKind", "InputProcessor", "MixedSizes", "ProcessedBatch"]
 
@@ -46,13 +50,14 @@ class InputProcessor(BatchProcessor[PreparedImage]):
         num_workers: int = 8,
         on_error: OnError | str = OnError.RAISE,
         exif: Exif | str = Exif.APPLY,
+        **reading: Unpack[ReadingOptions],
     ) -> Iterator[PreparedImage | ImageFailure]:
         """Prepare independent images one after the other, decoding ahead; memory stays flat however many come.
 
         Args:
             images: any iterable of images; a generator is drawn from only as results are taken, a few images ahead, so
                 it must yield a new array each time and not one buffer that it fills again.
-            process_res, process_res_method, num_workers, on_error, exif: as for a call.
+            process_res, process_res_method, num_workers, on_error, exif, reading: as for a call.
 
         Yields:
             A `PreparedImage` for each image, in order; with `on_error="skip"`, an `ImageFailure` in the place of each
@@ -61,8 +66,9 @@ class InputProcessor(BatchProcessor[PreparedImage]):
         Raises:
             InvalidInputError, ImageReadError, ImageDecodeError: as for a call, at that image's place in the order.
         """
+        read = Reading.of(reading)
         return self._each(
-            images, process_res, process_res_method, exif, num_workers, Request(), on_error=OnError(on_error)
+            images, process_res, process_res_method, exif, num_workers, Request(), read, OnError(on_error)
         )
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle and copy take; workers and caches stay behind

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,13 +22,14 @@ from depth_anything_3.errors import DA3Error, ImageSizeError
 from depth_anything_3.option import Option
 from depth_anything_3.utils.io.banded_operator import resample_passes
 from depth_anything_3.utils.io.decode import decode
-from depth_anything_3.utils.io.decode.pillow import pixels_of
+from depth_anything_3.utils.io.decode.pillow import pixels_of, truncated_allowed
 from depth_anything_3.utils.io.failure import ImageFailure
 from depth_anything_3.utils.io.header import Buffer, ImageHeader, probe, read_orientation
+from depth_anything_3.utils.io.reading import Reading
 from depth_anything_3.utils.io.reduced_decode import choose_reduction
 from depth_anything_3.utils.io.resample import CompiledPass, compile_passes, resample
 from depth_anything_3.utils.io.resize_plan import ProcessResMethod, ResizePlan, plan_resize
-from depth_anything_3.utils.io.source import ImageInput, as_source, read_file
+from depth_anything_3.utils.io.source import ImageInput, as_source, check_bytes, read_file
 from depth_anything_3.utils.io.strategy import Choice, Fidelity, Strategy
 
 if TYPE_CHECKING:
@@ -80,11 +82,13 @@ class OpenedImage(PlannedImage):
         data: an encoded file, or full-size pixels: an array of HxWx3, HxWx4 or HxW, or a tensor of 3xHxW on any device.
         header: of an encoded file; None for pixels.
         least_hw: the least (height, width), as stored, that it may be decoded at; None: full size.
+        allow_truncated: decode it as far as it goes.
     """
 
     data: Buffer | UInt8Array | torch.Tensor
     header: ImageHeader | None = None
     least_hw: tuple[int, int] | None = None
+    allow_truncated: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -104,6 +108,7 @@ class ImagePreparer:
         process_res_method: see `ProcessResMethod`.
         exif: see `Exif`.
         fidelity: below `EXACT`, JPEGs may be decoded at a part of their size.
+        reading: what is accepted of encoded images.
 
     Raises:
         InvalidInputError: an option is not accepted.
@@ -115,18 +120,20 @@ class ImagePreparer:
         process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
         exif: Exif | str = Exif.APPLY,
         fidelity: Fidelity = Fidelity.EXACT,
+        reading: Reading | None = None,
     ) -> None:
         self.process_res = process_res
         self.method = ProcessResMethod(process_res_method)
         self.exif = Exif(exif)
         self.fidelity = fidelity
+        self.reading = reading or Reading()
         plan_resize((process_res, process_res), process_res, self.method)  # refuse a bad process_res at the door
         # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; the cache stays behind
-        return ImagePreparer, (self.process_res, self.method, self.exif, self.fidelity)
+        return ImagePreparer, (self.process_res, self.method, self.exif, self.fidelity, self.reading)
 
     def __call__(self, index: int, image: ImageInput) -> PreparedImage:
         """Open one image and finish it on the CPU; raises what these raise."""
@@ -149,7 +156,8 @@ class ImagePreparer:
         if isinstance(data, Image.Image):
             block = data.info.get("exif")
             exif = block if isinstance(block, bytes) else b""
-            with self._locks[(id(data) >> 4) % len(self._locks)]:
+            allowed = truncated_allowed() if self.reading.allow_truncated else nullcontext()
+            with self._locks[(id(data) >> 4) % len(self._locks)], allowed:
                 pixels = pixels_of(data, source.label)
             if data.format != "TIFF":  # those Pillow turns by itself
                 orientation = read_orientation(exif)
@@ -157,8 +165,9 @@ class ImagePreparer:
         elif isinstance(data, np.ndarray):
             stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, (Path, bytes, bytearray, memoryview)):
-            data = read_file(data) if isinstance(data, Path) else data
-            header = probe(data, source.label)
+            data = read_file(data, self.reading.max_bytes) if isinstance(data, Path) else data
+            check_bytes(len(data), source.label, self.reading.max_bytes)
+            header = probe(data, source.label, self.reading.max_pixels)
             stored_hw, orientation, exif = header.stored_hw, header.exif_orientation, header.exif
         else:
             stored_hw = data.shape[1], data.shape[2]
@@ -172,6 +181,7 @@ class ImagePreparer:
             header=header,
             decode_seconds=seconds,
             exif=exif,
+            allow_truncated=self.reading.allow_truncated,
         )
 
     def decode(self, opened: OpenedImage) -> OpenedImage:
@@ -179,12 +189,22 @@ class ImagePreparer:
 
         Raises:
             ImageDecodeError: it is not a whole, readable picture.
+            ImageSizeError: it does not fit into memory.
         """
         if opened.header is None or not isinstance(opened.data, (bytes, bytearray, memoryview)):
             return opened
         began = time.perf_counter()
         factor = choose_reduction(opened.header, opened.plan, self.fidelity)
-        pixels = decode(opened.data, opened.header, opened.label, reduced_by=factor)
+        try:
+            pixels = decode(
+                opened.data, opened.header, opened.label, reduced_by=factor, allow_truncated=opened.allow_truncated
+            )
+        except MemoryError:  # its cause holds what was taken so far
+            height, width = opened.header.stored_hw
+            raise ImageSizeError(
+                f"{opened.label}: no memory left to decode its {width}x{height} pixels; prepare fewer images at a time "
+                "(num_workers), or lower max_pixels to leave such out"
+            ) from None
         if pixels.shape[:2] == opened.plan.stored_hw:
             factor = 1
         return replace(

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+from depth_anything_3.utils.io.reading import MAX_BYTES
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageInput", "ImageSource", "as_source", "check_several", "read_file"]
+__all__ = ["ImageInput", "ImageSource", "as_source", "check_bytes", "check_several", "read_file"]
 
 ImageInput = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
@@ -27,6 +28,8 @@ ImageInput = Union[
 
 UInt8Array = npt.NDArray[np.uint8]
 
+# Windows has no such pipes, but takes a file for text unless told otherwise.
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _ACCEPTED = (
     "a path, the bytes of an image file, a PIL image, a uint8 array of HxWx3, HxWx4 or HxW, "
     "or a uint8 torch tensor of 3xHxW"
@@ -119,26 +122,48 @@ def _is_torch_tensor(value: object) -> bool:
     return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a regular file.
 
     Raises:
         ImageReadError: missing, a folder, a pipe or device (which could block for ever), empty, or unreadable.
+        ImageSizeError: larger than `max_bytes`.
     """
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageReadError(f"{path}: is a folder; `da3 images` takes folders, the Python API lists of files")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
-        if status.st_size == 0:
-            raise ImageReadError(f"{path}: the file is empty")
-        return path.read_bytes()
+        _check_regular(path, os.stat(path))  # devices are not opened at all: opening can have effects
+        # What lies there may be another thing by now; without O_NONBLOCK a pipe would wait for its writer.
+        with open(os.open(path, os.O_RDONLY | _NO_WAITING), "rb") as file:
+            status = os.fstat(file.fileno())
+            _check_regular(path, status)
+            check_bytes(status.st_size, str(path), max_bytes)
+            return file.read(status.st_size)
     except FileNotFoundError:
         raise ImageReadError(f"{path}: no such file") from None
+    except (ImageReadError, ImageSizeError):
+        raise
     except ValueError:  # a null byte in the name
         raise ImageReadError(f"{str(path)!r}: not a valid file name") from None
-    except ImageReadError:
-        raise
     except OSError as error:
         raise ImageReadError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def check_bytes(size: int, label: str, max_bytes: int) -> None:
+    """Refuse an encoded image for its size.
+
+    Raises:
+        ImageSizeError: it is larger than `max_bytes`.
+    """
+    if size > max_bytes:
+        raise ImageSizeError(
+            f"{label}: {size:,} bytes, more than the {max_bytes:,} that are read; if it is to be trusted, raise "
+            "max_bytes"
+        )
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageReadError(f"{path}: is a folder; `da3 images` takes folders, the Python API lists of files")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
+    if status.st_size == 0:
+        raise ImageReadError(f"{path}: the file is empty")

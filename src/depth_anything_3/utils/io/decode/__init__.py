@@ -15,7 +15,9 @@ from depth_anything_3.utils.io.header import Buffer, ImageHeader
 __all__ = ["decode"]
 
 
-def decode(data: Buffer, header: ImageHeader, label: str, *, reduced_by: int = 1) -> npt.NDArray[np.uint8]:
+def decode(
+    data: Buffer, header: ImageHeader, label: str, *, reduced_by: int = 1, allow_truncated: bool = False
+) -> npt.NDArray[np.uint8]:
     """Decode an image file on the CPU, leaving its orientation alone.
 
     OpenCV reads what it reads as Pillow, the reference's decoder, does; Pillow reads the rest.
@@ -26,6 +28,7 @@ def decode(data: Buffer, header: ImageHeader, label: str, *, reduced_by: int = 1
         label: how errors name it.
         reduced_by: 2, 4 or 8 decodes a JPEG at that part of its size, rounded up; each sample is then the mean of a
             square. What OpenCV does not read is decoded at full size whatever is asked for.
+        allow_truncated: decode a cut or damaged file as far as it goes, with a warning.
 
     Returns:
         (H, W, 3) uint8 RGB, contiguous, with (H, W) as the header says, or that divided and rounded up. Alpha is
@@ -36,7 +39,7 @@ def decode(data: Buffer, header: ImageHeader, label: str, *, reduced_by: int = 1
     """
     pixels = opencv.decode(data, header, reduced_by) if opencv.reads(header) else None
     if pixels is None:  # Pillow reads more kinds, and says what is wrong with a damaged one
-        pixels = pillow.decode(data, label)
+        pixels = pillow.decode(data, label, allow_truncated=allow_truncated)
     height, width = header.stored_hw
     if pixels.shape[:2] not in (header.stored_hw, (-(-height // reduced_by), -(-width // reduced_by))):
         raise ImageDecodeError(

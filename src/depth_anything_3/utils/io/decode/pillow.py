@@ -2,33 +2,67 @@
 
 from __future__ import annotations
 
-import io
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
-from depth_anything_3.utils.io.header import Buffer
+from depth_anything_3.errors import ImageDecodeError, ImageSizeError
+from depth_anything_3.utils.io.open_image import Buffer, open_image
 
-__all__ = ["decode", "pixels_of"]
+__all__ = ["decode", "pixels_of", "truncated_allowed"]
+
+logger = logging.getLogger(__name__)
 
 
-def decode(data: Buffer, label: str) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of an encoded image.
+def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an encoded image; if cut or damaged ones are allowed, of as much as there is.
 
     Raises:
         ImageDecodeError: truncated, damaged, unknown, or with floating-point samples.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data, label) as image:
             return pixels_of(image, label)
-    except UnidentifiedImageError:
-        raise ImageDecodeError(f"{label}: not an image of a known format") from None
-    except (DA3Error, MemoryError):
-        raise
-    except Exception as error:  # as below; some readers already decode while they open
-        raise ImageDecodeError(f"{label}: truncated or damaged ({error})") from error
+    except ImageDecodeError as error:
+        if not allow_truncated:
+            raise
+        with truncated_allowed(), open_image(data, label) as image:
+            pixels = pixels_of(image, label)
+        logger.warning("%s: cut or damaged (%s); decoded as far as it goes", label, error.__cause__ or error)
+        return pixels
+
+
+class _Truncated:
+    """Stands where Pillow has its flag for cut files: true in threads that asked, else what the flag was.
+
+    Pillow has one flag for the whole process, so setting it would let pass what other threads want refused.
+    """
+
+    def __init__(self, otherwise: object) -> None:
+        self._otherwise = otherwise
+        self.asked = threading.local()
+
+    def __bool__(self) -> bool:
+        return getattr(self.asked, "now", False) or bool(self._otherwise)
+
+
+@contextmanager
+def truncated_allowed() -> Iterator[None]:
+    """Within the block, Pillow decodes cut files in this thread; in others it goes on as before."""
+    flag: object = ImageFile.LOAD_TRUNCATED_IMAGES
+    if not isinstance(flag, _Truncated):
+        flag = _Truncated(flag)
+        ImageFile.LOAD_TRUNCATED_IMAGES = flag  # type: ignore[assignment]  # stays: to others, it is what was there
+    flag.asked.now = True
+    try:
+        yield
+    finally:
+        flag.asked.now = False
 
 
 def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
@@ -61,5 +95,6 @@ def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
         what = "truncated" if "truncated" in str(error).lower() else "damaged"
         kind = image.format or "image"
         raise ImageDecodeError(
-            f"{label}: {what} {kind} ({error}). Copy it again, or pass on_error='skip' to go on without it."
+            f"{label}: {what} {kind} ({error}). Copy it again, decode what there is with allow_truncated=True, or pass "
+            "on_error='skip' to go on without it."
         ) from error

@@ -1,0 +1,83 @@
+"""The bytes of an image file in, Pillow's image out, not decoded yet: of the formats this package takes."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, UnidentifiedImageError
+
+from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
+
+__all__ = ["FORMATS", "Buffer", "open_image"]
+
+Buffer = bytes | bytearray | memoryview
+
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "AVIF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "TIFF",
+    "JPEG2000",
+    "ICO",
+    "PPM",
+    "QOI",
+    "SGI",
+    "TGA",
+)
+"""What Pillow is asked to read. It knows more: some by starting other programs, some that are no pictures."""
+
+_HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+_ANY_CODEC_BRANDS = frozenset({b"mif1", b"msf1"})
+
+
+def open_image(data: Buffer, label: str) -> Image.Image:
+    """Read an image's header with Pillow, HEIC with pillow-heif.
+
+    Args:
+        data: the whole encoded file.
+        label: how errors name it.
+
+    Raises:
+        ImageDecodeError: of another format, of one whose library is not installed, or its header is damaged.
+        ImageSizeError: it claims more pixels than Pillow opens.
+    """
+    try:
+        if _is_heif(data):
+            return _open_heif(data, label)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageSizeError(
+            f"{label}: claims more pixels than Pillow opens; if it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
+    except UnidentifiedImageError:
+        raise ImageDecodeError(
+            f"{label}: not an image of a known format (it starts with {bytes(data[:12])!r})"
+        ) from None
+    except (DA3Error, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers raise almost anything on a damaged header
+        raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
+
+
+def _is_heif(data: Buffer) -> bool:
+    if bytes(data[4:8]) != b"ftyp":
+        return False
+    brand = bytes(data[8:12])
+    if brand in _ANY_CODEC_BRANDS:
+        return b"avif" not in bytes(data[: min(int.from_bytes(data[:4], "big"), 256)])
+    return brand in _HEVC_BRANDS
+
+
+def _open_heif(data: Buffer, label: str) -> Image.Image:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageDecodeError(
+            f"{label}: a HEIC picture, which needs an extra: pip install 'depth-anything-3-fast[heif]'"
+        ) from None
+    image: Image.Image = HeifImageFile(io.BytesIO(data))
+    return image
