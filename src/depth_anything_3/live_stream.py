@@ -22,6 +22,7 @@ __all__ = ["LiveStats", "LiveStream"]
 Item = TypeVar("Item")
 
 _RECENT = 1000  # results that percentiles are taken over
+_WAKE = 0.5  # seconds
 _PATIENCE = 5.0  # seconds for a source to notice that it was closed
 
 
@@ -84,7 +85,8 @@ class _Newest(Generic[Item]):
     def take(self) -> Item:
         """The newest item, as soon as there is one; raises _Ended, or what it was ended with, if none will come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._ended)
+            while not self._changed.wait_for(lambda: self._items or self._ended, _WAKE):
+                pass  # Windows hears Ctrl-C between two waits only
             if self._items:
                 return self._items.pop()
             raise self._error or _Ended

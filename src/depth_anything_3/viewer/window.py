@@ -1,0 +1,70 @@
+"""Pictures in, a window on the desktop out, by Tk: it comes with Python, and OpenCV's headless build has no windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import UnsupportedError
+
+__all__ = ["WindowViewer", "why_no_window"]
+
+
+def why_no_window() -> str | None:
+    """Why no window can be shown here; None if one can."""
+    try:
+        import tkinter
+    except ImportError:
+        return "this Python has no tkinter (on Debian and Ubuntu: apt install python3-tk)"
+    try:
+        tkinter.Tk().destroy()
+    except tkinter.TclError as error:
+        return f"there is no display ({error})"
+    return None
+
+
+class WindowViewer:
+    """A window with a picture, and a line of text below it; Esc, q, or its own button closes it.
+
+    For the main thread only, which is all that Tk works in.
+
+    Raises:
+        UnsupportedError: there is no display, or no Tk.
+    """
+
+    def __init__(self, title: str) -> None:
+        reason = why_no_window()
+        if reason is not None:
+            raise UnsupportedError(f"no window can be shown: {reason}; watch in a browser with --http 8000")
+        import tkinter
+
+        self._root = tkinter.Tk()
+        self._root.title(title)
+        self._picture = tkinter.Label(self._root)
+        self._picture.pack()
+        self._text = tkinter.Label(self._root, font="TkFixedFont")
+        self._text.pack()
+        self._open = True
+        self._root.protocol("WM_DELETE_WINDOW", self.close)
+        for key in ("<Escape>", "q"):
+            self._root.bind(key, lambda _event: self.close())
+        self._shown: object = None  # Tk keeps no reference to its pictures
+
+    def show(self, picture: npt.NDArray[np.uint8], text: str) -> bool:
+        """Show a picture (H, W, 3) uint8 RGB in place of the last one; False once the window was closed."""
+        import tkinter
+
+        if self._open:
+            height, width = picture.shape[:2]
+            image = tkinter.PhotoImage(data=b"P6 %d %d 255\n" % (width, height) + picture.tobytes(), format="PPM")
+            self._picture.configure(image=image)
+            self._text.configure(text=text)
+            self._shown = image
+            self._root.update()
+        return self._open
+
+    def close(self) -> None:
+        """Close the window; may be called more than once."""
+        if self._open:
+            self._open = False
+            self._root.destroy()
