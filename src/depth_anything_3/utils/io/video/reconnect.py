@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import InvalidInputError, VideoReadError
 from depth_anything_3.utils.io.video.frame import Frame, FrameSource
 
 __all__ = ["ReconnectingSource"]
@@ -49,14 +49,14 @@ class ReconnectingSource(FrameSource):
         offset: float | None = 0.0  # of the connection's own times
         seen = time.monotonic()
         while True:
-            loss: DA3Error | None = None
+            loss: VideoReadError | None = None
             try:
                 for frame in self._source:
                     if offset is None:
                         offset = seconds + frame.captured - seen - frame.time
                     seconds, seen, index = frame.time + offset, frame.captured, first + frame.index
                     yield replace(frame, time=seconds, index=index)
-            except DA3Error as error:
+            except VideoReadError as error:
                 loss = error
             if self._closed.is_set():
                 return
@@ -74,7 +74,7 @@ class ReconnectingSource(FrameSource):
         self._closed.set()
         self._source.close()
 
-    def _reconnect(self, loss: DA3Error | None) -> None:
+    def _reconnect(self, loss: VideoReadError | None) -> None:
         label = self.info.label
         logger.warning("%s: lost (%s); trying again for %g s", label, loss or "it ended", self._patience)
         self._source.close()
@@ -82,7 +82,7 @@ class ReconnectingSource(FrameSource):
         while not self._closed.wait(min(pause, max(0.0, lost + self._patience - time.monotonic()))):
             try:
                 source = self._open()
-            except DA3Error as error:
+            except VideoReadError as error:
                 if time.monotonic() - lost >= self._patience:
                     text = f"{label}: lost, and not there again within {self._patience:g} s ({error})"
                     raise type(error)(text) from loss
