@@ -63,7 +63,7 @@ def test_a_stream_that_breaks_off_or_ends_is_read_on(caplog):
     connections = Connections(Stream(3, LOST), AWAY, AWAY, Stream(2), Stream(4))
     source = ReconnectingSource(connections, 5)
     with caplog.at_level(logging.WARNING):
-        frames = [frame for frame, _ in zip(source, range(9), strict=False)]
+        frames = [frame for _, frame in zip(range(9), source, strict=False)]
     assert len(frames) == 9
     assert source.reconnections == 2
     assert [one.closed for one in connections.opened] == [True, True, False]
