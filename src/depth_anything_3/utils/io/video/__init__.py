@@ -1,6 +1,7 @@
 """Video in, frames with their times out: files, image sequences, cameras, network streams, raw frames, iterables."""
 
 from depth_anything_3.utils.io.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
+from depth_anything_3.utils.io.video.iterable import IterableSource
 from depth_anything_3.utils.io.video.open import VideoInput, open_source
 from depth_anything_3.utils.io.video.selection import FrameSelection, parse_time
 
@@ -9,6 +10,7 @@ __all__ = [
     "Frame",
     "FrameSelection",
     "FrameSource",
+    "IterableSource",
     "SourceInfo",
     "VideoInput",
     "open_source",
