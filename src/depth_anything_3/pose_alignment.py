@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Similarity", "align_poses", "fit_similarity", "normalize_extrinsics", "rigid_inverse"]
+__all__ = ["Similarity", "align_poses", "fit_points", "fit_similarity", "normalize_extrinsics", "rigid_inverse"]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -87,7 +87,7 @@ def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similari
     centres = given[:, :3, 3] - origin
     centres[np.abs(centres) <= _rounding(given_w2c)] = 0.0
     given[:, :3, 3] = centres
-    fit = _umeyama(centres, predicted[:, :3, 3]) or _fit_by_orientation(given, predicted)
+    fit = fit_points(centres, predicted[:, :3, 3]) or _fit_by_orientation(given, predicted)
     if len(given) >= _RANSAC_FROM:
         fit = _ransac(centres, predicted[:, :3, 3], fit)
     return Similarity(fit.rotation, fit.translation - fit.scale * fit.rotation @ origin, fit.scale)
@@ -99,15 +99,30 @@ def _rounding(poses: FloatArray) -> float:
     return float(8 * np.finfo(stored).eps * np.abs(np.asarray(poses)[:, :3, 3]).max())
 
 
-def _umeyama(source: FloatArray, target: FloatArray) -> Similarity | None:
-    """Least-squares similarity from (N, 3) to (N, 3) points; None where they leave the rotation open."""
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    u, d, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean) / len(source))
+def fit_points(
+    source: FloatArray, target: FloatArray, weights: FloatArray | None = None, *, symmetric: bool = False
+) -> Similarity | None:
+    """Least-squares similarity from (N, 3) to (N, 3) points; None where they leave the rotation open.
+
+    Args:
+        source, target: the same points in both frames.
+        weights: (N) of each; None: all the same.
+        symmetric: scale by the ratio of the spreads, where both are noisy; least squares takes noise of the source for
+            spread, and would shrink the result each time.
+    """
+    share = np.full(len(source), 1 / len(source)) if weights is None else weights / weights.sum()
+    source_mean, target_mean = share @ source, share @ target
+    from_mean = source - source_mean
+    u, d, vt = np.linalg.svd((share[:, None] * (target - target_mean)).T @ from_mean)
     if d[1] <= _COLLINEAR * d[0]:
         return None
     sign = np.array([1.0, 1.0, -1.0 if np.linalg.det(u) * np.linalg.det(vt) < 0 else 1.0])
     rotation = (u * sign) @ vt
-    scale = float((d * sign).sum() / _spread(source) ** 2)
+    spread = share @ np.square(from_mean).sum(axis=1)
+    if symmetric:
+        scale = float(np.sqrt(share @ np.square(target - target_mean).sum(axis=1) / spread))
+    else:
+        scale = float((d * sign).sum() / spread)
     return Similarity(rotation, target_mean - scale * rotation @ source_mean, scale)
 
 
@@ -135,7 +150,7 @@ def _ransac(source: FloatArray, target: FloatArray, first: Similarity) -> Simila
     best, best_inliers, best_key = first, np.zeros(count, bool), (-1, 0.0)
     for _ in range(_RANSAC_ROUNDS):
         chosen = rng.choice(np.arange(count), size, replace=False)
-        model = _umeyama(source[chosen], target[chosen])
+        model = fit_points(source[chosen], target[chosen])
         if model is None:
             continue
         error = np.linalg.norm(model.move_points(source) - target, axis=1)
@@ -145,7 +160,7 @@ def _ransac(source: FloatArray, target: FloatArray, first: Similarity) -> Simila
         if key > best_key:
             best, best_inliers, best_key = model, inliers, key
     if best_inliers.sum() >= 3:
-        return _umeyama(source[best_inliers], target[best_inliers]) or best
+        return fit_points(source[best_inliers], target[best_inliers]) or best
     return best
 
 

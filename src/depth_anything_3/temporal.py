@@ -12,7 +12,7 @@ from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
 from depth_anything_3.option import Option
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["SteadyDepth", "Temporal", "fit_scale_shift", "is_same_shot", "thumbnail"]
+__all__ = ["SteadyDepth", "Temporal", "fit_scale_shift", "is_same_shot", "known_pixels", "thumbnail", "tukey_weights"]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -120,14 +120,29 @@ class _Shot:
         return self.nearness.shape == prediction.depth.shape[1:] and is_same_shot(self.picture, picture)
 
 
+def known_pixels(prediction: Prediction) -> npt.NDArray[np.bool_]:
+    """(N, H, W), where there is depth to go by: with confidence, and no sky."""
+    known = np.isfinite(prediction.depth) & (prediction.depth > 0)
+    if prediction.sky is not None:
+        known &= ~prediction.sky
+    if prediction.conf is not None:
+        known &= prediction.conf > 1  # the least there is
+    return known
+
+
+def tukey_weights(errors: FloatArray) -> FloatArray:
+    """How much each point counts in the next round of a robust fit: from 1 to, of outliers, 0.
+
+    Args:
+        errors: relative, of the last round.
+    """
+    spread = max(1.4826 * float(np.median(np.abs(errors))), _LEAST_SPREAD)
+    return np.asarray(np.square(1 - np.square(np.minimum(np.abs(errors) / (_TUKEY * spread), 1))))
+
+
 def _nearness(prediction: Prediction) -> FloatArray:
     """Inverse depth (H, W) of the pixels that a fit may look at; NaN elsewhere."""
-    depth = prediction.depth[0]
-    known = np.isfinite(depth) & (depth > 0)
-    if prediction.sky is not None:
-        known &= ~prediction.sky[0]
-    if prediction.conf is not None:
-        known &= prediction.conf[0] > 1  # the least there is
+    depth, known = prediction.depth[0], known_pixels(prediction)[0]
     nearness: FloatArray = np.full(depth.shape, np.nan, np.float32)
     np.divide(1.0, depth, out=nearness, where=known)
     return nearness
@@ -154,8 +169,7 @@ def fit_scale_shift(source: FloatArray, target: FloatArray) -> tuple[float, floa
     scale, shift = float(np.median(y / x)), 0.0
     for _ in range(_ROUNDS):
         error = (scale * x + shift) / y - 1
-        spread = max(1.4826 * float(np.median(np.abs(error))), _LEAST_SPREAD)
-        weight = np.square(1 - np.square(np.minimum(np.abs(error) / (_TUKEY * spread), 1))) / np.square(y)
+        weight = tukey_weights(error) / np.square(y)
         if (weight > 0).sum() < _FEWEST:
             break
         weight /= weight.sum()
