@@ -26,12 +26,14 @@ from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.mixed_sizes import MixedSizes
-from depth_anything_3.utils.io.output_processor import OutputProcessor
+from depth_anything_3.utils.io.output_processor import OutputProcessor, blank_outside
 from depth_anything_3.utils.io.prepare import Exif
 from depth_anything_3.utils.io.reading import ReadingOptions
-from depth_anything_3.utils.io.resize_plan import Crop, ProcessResMethod
+from depth_anything_3.utils.io.resize_plan import ProcessResMethod
 from depth_anything_3.utils.io.source import ImageInput, check_several
 from depth_anything_3.utils.io.strategy import Fidelity, Strategy
+from depth_anything_3.utils.io.video import Frame, VideoInput
+from depth_anything_3.video_stream import stream_video
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -265,7 +267,7 @@ class DepthAnything3(nn.Module):
             **forward,
         )
         prediction.failures = batch.failures
-        _blank_outside(prediction, batch.windows)
+        blank_outside(prediction, batch.windows)
         if batch.intrinsics is not None:
             prediction.intrinsics = batch.intrinsics.numpy()
         if given is not None and prediction.extrinsics is not None:
@@ -345,6 +347,15 @@ class DepthAnything3(nn.Module):
         options["use_ray_pose"] = use_ray_pose
         return self._runner().stream(batches, limit, on_failure, options)
 
+    def stream_video(self, source: VideoInput, **options: Any) -> Iterator[tuple[Frame, Prediction]]:
+        """Depth of a video's frames, as they come: each frame with its time, and its `Prediction` (N = 1).
+
+        Args:
+            source: a video file, image sequence, camera, address, or any iterable of frames.
+            options: which frames, `mode="live"`, `temporal="ema"` and others: see `video_stream.stream_video`.
+        """
+        return stream_video(self, source, **options)
+
     def batch_inference(
         self,
         images: Iterable[ImageInput],
@@ -380,18 +391,6 @@ class DepthAnything3(nn.Module):
     def _dtype(self) -> torch.dtype:
         """What the backbone computes in."""
         return usual_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
-
-
-def _blank_outside(prediction: Prediction, windows: Sequence[Crop]) -> None:
-    """No depth where a view was padded: there is nothing to see there."""
-    for view, window in enumerate(windows):
-        outside = np.ones(prediction.depth.shape[1:], bool)
-        outside[window.top : window.top + window.height, window.left : window.left + window.width] = False
-        prediction.depth[view, outside] = 0
-        if prediction.conf is not None:
-            prediction.conf[view, outside] = 1  # the least there is
-        if prediction.sky is not None:
-            prediction.sky[view, outside] = False
 
 
 def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor

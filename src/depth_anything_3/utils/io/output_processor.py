@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 from depth_anything_3.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.utils.io.resize_plan import Crop
 
-__all__ = ["OutputProcessor"]
+__all__ = ["OutputProcessor", "blank_outside"]
 
 _SKY_THRESHOLD = 0.5
 
@@ -54,3 +55,15 @@ def _to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
 
 def _finite(value: np.float32) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def blank_outside(prediction: Prediction, windows: Sequence[Crop]) -> None:
+    """No depth where a view was padded: there is nothing to see there."""
+    for view, window in enumerate(windows):
+        outside = np.ones(prediction.depth.shape[1:], bool)
+        outside[window.top : window.top + window.height, window.left : window.left + window.width] = False
+        prediction.depth[view, outside] = 0
+        if prediction.conf is not None:
+            prediction.conf[view, outside] = 1  # the least there is
+        if prediction.sky is not None:
+            prediction.sky[view, outside] = False
