@@ -83,7 +83,7 @@ def processes(photos, small_checkpoint, tmp_path_factory):
         "image": ["image", photos / "a.png", *model],
         "images": ["images", photos, *model, "--json", "--batch-size", "2"],
         "auto": ["auto", photos / "a.png", photos / "c.png", *model, "--export-format", "depth_png"],
-        "demo": ["demo", "--process-res", "98"],
+        "demo": ["demo", photos / "a.png", photos / "b.png"],
     }
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "cache"), "OMP_NUM_THREADS": "1"}
     started = {
@@ -143,19 +143,21 @@ def test_da3_auto_takes_several_files_as_independent_images(processes):
     assert run.out.startswith("2 image(s) in ")
 
 
-def test_da3_demo_runs_without_network_or_weights_and_says_that_these_are_random(processes):
+def test_da3_demo_takes_photos_to_pictures_and_points_by_what_is_in_the_package(processes, photos):
     run, out = processes("demo")
-    assert run.code == DONE
-    assert "These weights are random" in run.err
-    names = ["picture_0_3840x2160", "picture_1_1920x1080", "picture_2_1512x2016"]
-    assert files_in(out) == sorted(
-        [f"{name}.jpg" for name in names]
-        + [f"depth_vis/{name}.jpg" for name in names]
-        + [f"depth_png/{name}.png" for name in names]
-    )
-    assert [line.strip() for line in run.out.splitlines()[3:]] == [f"{out}/depth_vis/{name}.jpg" for name in names]
-    with Image.open(out / "depth_png" / "picture_0_3840x2160.png") as depth:
-        assert depth.size == (98, 56)
+    assert run.code == FAILURES  # of one of two, which does not stop the other
+    told, failed = run.err.splitlines()
+    assert told.startswith("da3-nano is a demonstration: ")
+    assert told.endswith("For real work: --model-dir depth-anything/DA3-BASE")
+    assert failed.startswith(f"failed {photos / 'b.png'}: truncated PNG")
+    assert files_in(out) == ["depth/a.jpg", "glb/a.glb", "overview.jpg", "ply/a.ply"]
+    way, lens, where, whole, summary, stages, _ = run.out.splitlines()
+    assert way == "1 picture(s) went the cpu way: the network is on the CPU"
+    assert lens == "a: focal length for its points: assumed: 60 degrees along the longer side"
+    assert where == f"look at {out}/overview.jpg; depth/, ply/ and glb/ hold the parts"
+    assert whole.endswith(" s with loading and drawing; without:")
+    assert summary.startswith("1 image(s) in ")
+    assert stages.startswith("ms per image: decode ")
 
 
 # Layout of results

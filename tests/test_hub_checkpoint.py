@@ -10,7 +10,6 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from depth_anything_3 import demo
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError
 from fake_hub import COMMIT, HANG_UP, REPOSITORY, FakeHub
@@ -112,17 +111,6 @@ def test_offline_the_hub_is_not_asked_and_the_cache_is_enough(hub, tmp_path, mon
     assert load(REPOSITORY, tmp_path).model_name == "da3-small"
     with pytest.raises(CheckpointNotFoundError, match=r"the hub cannot be reached.*HF_HUB_OFFLINE"):
         load("test/OTHER", tmp_path)
-    assert hub.requests == []
-
-
-def test_the_demo_takes_what_an_earlier_download_left_and_never_asks_the_hub(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(demo, "DEMO_MODELS", ("test/NONE", REPOSITORY))
-    assert demo.load_demo_model("cpu")[1] is None
-    assert hub.requests == []
-    load(REPOSITORY, tmp_path)
-    hub.requests.clear()
-    assert demo.load_demo_model("cpu")[1] == REPOSITORY
     assert hub.requests == []
 
 

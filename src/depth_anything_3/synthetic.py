@@ -1,4 +1,4 @@
-"""A size and a seed in, a photo-like picture out: for demo, benchmarks and tests without photos.
+"""A size and a seed in, a photo-like picture out: for checks, benchmarks and tests without photos.
 
 Solid colours or plain noise would flatter or wrong a JPEG decoder. This draws opaque shapes over one another with the
 size law of natural images ("dead leaves", Lee, Mumford and Huang, IJCV 2001), with texture, uneven light, a soft lens

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from depth_anything_3.cli.about import demo, doctor, models
+from depth_anything_3.cli.about import doctor, models
 from depth_anything_3.cli.console import (
     EXIT_FAILURES,
     EXIT_INTERRUPTED,
@@ -23,6 +23,7 @@ from depth_anything_3.cli.console import (
     stderr,
     stdout,
 )
+from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.flags import in_flags
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.scenes import colmap, export
@@ -45,7 +46,7 @@ app.command("images", short_help="Depth of many images: folders, files, patterns
 app.command("image", short_help="Depth of one image.")(images)
 app.command("colmap", short_help="Depth of a COLMAP workspace, by its cameras.")(colmap)
 app.command("export", short_help="Results in other formats, without the network.")(export)
-app.command("demo", short_help="Picture and depth side by side, without a photo at hand.")(demo)
+app.command("demo", short_help="From pictures to depth, with what is in the package alone.")(demo)
 app.command("doctor", short_help="What this machine has, which way each input takes, and whether it works.")(doctor)
 app.command("models", short_help="The models and their licences.")(models)
 

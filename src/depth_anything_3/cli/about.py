@@ -1,49 +1,16 @@
-"""`da3 demo`, `doctor`, `models`: what there is, and whether it works."""
+"""`da3 doctor`, `models`: what there is, and whether it works."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import EXIT_FAILURES, finish, load_model, progress, stderr, stdout
+from depth_anything_3.cli.console import EXIT_FAILURES, stderr, stdout
 
-__all__ = ["demo", "doctor", "models"]
-
-
-def demo(
-    export_dir: o.ExportDir = Path("demo"),
-    model_dir: Annotated[str, typer.Option(help="Hub id or folder; empty: what the hub's cache holds, or none.")] = "",
-    device: o.Device = "auto",
-    process_res: o.ProcessRes = 504,
-    strategy: o.Strategy = "auto",
-    fidelity: o.Fidelity = "exact",
-    as_json: o.Json = False,
-) -> None:
-    """Draw a few photo-like pictures, take them to depth, and write picture and depth side by side."""
-    from depth_anything_3 import demo as parts
-    from depth_anything_3.api import choose_device
-    from depth_anything_3.batch_run import check_options
-
-    options: dict[str, Any] = {"process_res": process_res, "strategy": strategy, "fidelity": fidelity}
-    check_options(choose_device(device), **options)
-    model, name = (load_model(model_dir, device, "auto"), model_dir) if model_dir else parts.load_demo_model(device)
-    if name is None:
-        stderr.print(
-            "[yellow]These weights are random:[/] no trained checkpoint is at hand, so the depth below means nothing. "
-            "The way there is the real one.\nFor real depth: da3 image PHOTO --model-dir depth-anything/DA3-BASE"
-        )
-    with stderr.status("drawing pictures"):
-        paths = parts.make_pictures(export_dir)
-    with progress(len(paths)) as advance:
-        report = parts.run_demo(model, paths, export_dir, on_progress=advance, **options)
-    finish(report, as_json)
-    if not as_json:
-        for path in paths:
-            stdout.print(f"  {export_dir / 'depth_vis' / path.name}", markup=False)
+__all__ = ["doctor", "models"]
 
 
 def doctor(

@@ -1,0 +1,157 @@
+"""What the demonstration checkpoint's depth is worth by the size of the network's input, and what a fidelity changes.
+
+    uv run python benchmarks/demo_depth.py FOLDER [--model-dir da3-nano] [--pictures 12 24] [--json]
+
+Draws unseen scenes (seeds from 3,000,000,000) as 4K and Full HD JPEGs of quality 95, once: FOLDER keeps them. Then
+computes their depth at several `process_res`, and at some of these by every fidelity.
+
+"AbsRel" is the mean of |depth - truth| / truth over the pixels that are no sky, after multiplying the depth of each
+picture by the median of truth / depth, on one grid of 480x270 for all; mean over pictures. "Change" is
+|depth / depth at fidelity exact - 1| at the same `process_res`, over the pixels that both find to be no sky: the median
+of each picture and its 99th percentile, of these the median over pictures, and the largest of all. "Sky" is the share
+of all pixels that one finds to be sky and the other not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from depth_anything_3.api import DepthAnything3
+from depth_anything_3.demo import abs_rel
+from depth_anything_3.export.picture_file import write_jpeg
+from depth_anything_3.files import whole_file
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.scenes import make_atlas, render_large
+from machine import describe_machine
+
+__all__ = ["Row", "draw", "measure"]
+
+Array = npt.NDArray[np.float32]
+
+FIRST_SEED = 3_000_000_000
+SIZES = {"4K": (2160, 3840), "FHD": (1080, 1920)}
+_GRID = (270, 480)
+_RESOLUTIONS = (168, 224, 280, 336, 420, 504)
+_FIDELITIES = ("high", "fast")
+
+
+@dataclass
+class Row:
+    """One size of pictures at one `process_res` and fidelity; changes are shares, None for `exact`."""
+
+    size: str
+    pictures: int
+    process_res: int
+    fidelity: str
+    abs_rel: float
+    change_median: float | None = None
+    change_99: float | None = None
+    change_largest: float | None = None
+    sky_changed: float | None = None
+
+
+def draw(folder: Path, counts: Sequence[int]) -> dict[str, list[Path]]:
+    """Pictures of each size, with the truth on the grid beside each; those that are there are kept."""
+    atlas, seed, paths = None, FIRST_SEED, {}
+    for (name, size), count in zip(SIZES.items(), counts, strict=True):
+        paths[name] = [folder / f"{name}_{seed + i}.jpg" for i in range(count)]
+        for path in paths[name]:
+            if not path.with_suffix(".npy").exists():
+                atlas = make_atlas() if atlas is None else atlas
+                seen = render_large(seed, size, atlas)
+                write_jpeg(path, seen.image[0].permute(1, 2, 0).numpy())
+                step = size[0] // _GRID[0]
+                with whole_file(path.with_suffix(".npy")) as aside:
+                    np.save(aside, seen.depth[0, step // 2 :: step, step // 2 :: step].numpy())
+            seed += 1
+    return paths
+
+
+def on_grid(prediction: Prediction) -> Array:
+    """Depth at the places where the truth is kept."""
+    nearness = cv2.resize(1.0 / prediction.depth[0], _GRID[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(1.0 / nearness, np.float32)
+
+
+def measure(
+    model: DepthAnything3, paths: dict[str, list[Path]], resolutions: Sequence[int], compared: Sequence[int]
+) -> list[Row]:
+    """A row for each size and resolution, and where fidelities are compared one for each of them."""
+    rows = []
+    for size, files in paths.items():
+        truths = [np.load(path.with_suffix(".npy")) for path in files]
+        for resolution in resolutions:
+            exact = model.depth(files, process_res=resolution)
+            for fidelity in ("exact", *_FIDELITIES) if resolution in compared else ("exact",):
+                found = model.depth(files, process_res=resolution, fidelity=fidelity)
+                scores = [abs_rel(on_grid(one), truth) for one, truth in zip(found, truths, strict=True)]
+                row = Row(size, len(files), resolution, fidelity, float(np.mean(scores)))
+                if fidelity != "exact":
+                    _compare(row, found, exact)
+                rows.append(row)
+    return rows
+
+
+def _compare(row: Row, found: Sequence[Prediction], exact: Sequence[Prediction]) -> None:
+    changes, skies = [], []
+    for ours, usual in zip(found, exact, strict=True):
+        assert ours.sky is not None
+        assert usual.sky is not None
+        changes.append(np.abs(ours.depth / usual.depth - 1.0)[~(ours.sky | usual.sky)])
+        skies.append((ours.sky != usual.sky).mean())
+    row.change_median = float(np.median([np.median(one) for one in changes]))
+    row.change_99 = float(np.median([np.percentile(one, 99) for one in changes]))
+    row.change_largest = float(max(one.max() for one in changes))
+    row.sky_changed = float(np.mean(skies))
+
+
+def report(rows: Sequence[Row]) -> Table:
+    """The rows as a table."""
+    table = Table(
+        "size", "pictures", "process_res", "fidelity", "AbsRel", "change", "99 %", "largest", "sky", box=box.MARKDOWN
+    )
+    for row in rows:
+        changes = (row.change_median, row.change_99, row.change_largest, row.sky_changed)
+        told = ("-" if one is None else f"{one:.2%}" for one in changes)
+        table.add_row(row.size, str(row.pictures), str(row.process_res), row.fidelity, f"{row.abs_rel:.4f}", *told)
+    return table
+
+
+def main() -> None:
+    """Draw, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model-dir", default="da3-nano")
+    parser.add_argument("--pictures", type=int, nargs=2, default=(12, 24), help="of 4K, of Full HD")
+    parser.add_argument("--process-res", type=int, nargs="+", default=_RESOLUTIONS)
+    parser.add_argument(
+        "--compare", type=int, nargs="+", default=(224, 504), help="process_res to compare fidelities at"
+    )
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    paths = draw(options.folder, options.pictures)
+    model = DepthAnything3.from_pretrained(options.model_dir)
+    rows = measure(model, paths, options.process_res, options.compare)
+    machine = describe_machine(model.device)
+    if options.json:
+        json.dump({"machine": machine, "rows": [asdict(row) for row in rows]}, sys.stdout, indent=2)
+        return
+    console = Console(width=120)
+    console.print(machine)
+    console.print(report(rows))
+
+
+if __name__ == "__main__":
+    main()
