@@ -40,19 +40,19 @@ def _develop(colour: Tensor, depth: Tensor, seed: int) -> Tensor:
     bright = float(torch.quantile(thinned[:: max(1, len(thinned) // 4000)], 0.85).clamp_min(1e-3))
     gain = float(rng.lognormal(0.0, 0.25)) * 0.62 / bright
     balance = torch.tensor(rng.normal(1.0, 0.06, 3), dtype=torch.float32, device=colour.device).view(3, 1, 1)
+    # In place from here on: a large picture's time is that of memory.
     exposed = colour * (gain * balance)
-    exposed = exposed * _vignette(depth.shape, float(rng.uniform(0.0, 0.3)), colour.device)
+    exposed.mul_(_vignette(depth.shape, float(rng.uniform(0.0, 0.3)), colour.device))
     # A shoulder instead of a hard clip: straight to 0.6, then towards 1.
-    over = (exposed - 0.6).clamp_min(0.0)
-    exposed = torch.minimum(exposed, torch.full_like(exposed, 0.6)) + 0.4 * (1.0 - torch.exp(-over / 0.4))
-    picture = exposed.clamp(1e-5, 1.0).pow(1.0 / 2.2)
+    shoulder = exposed.sub(0.6).clamp_min_(0.0).div_(-0.4).exp_().sub_(1.0).mul_(-0.4)
+    picture = exposed.clamp_max_(0.6).add_(shoulder).clamp_(1e-5, 1.0).pow_(1.0 / 2.2)
     if rng.random() < 0.5:
         contrast = float(rng.uniform(0.0, 0.5))
         picture = torch.lerp(picture, picture * picture * (3.0 - 2.0 * picture), contrast)
     if rng.random() < 0.05:
         picture = picture.mean(0, keepdim=True).expand(3, -1, -1)
     picture = picture + _noise(picture, rng)
-    eight_bit = (picture * 255.0).round().clamp(0, 255).to(torch.uint8)
+    eight_bit = picture.mul_(255.0).round_().clamp_(0, 255).to(torch.uint8)
     return _through_jpeg(eight_bit, int(rng.integers(35, 96))) if rng.random() < 0.4 else eight_bit
 
 
@@ -60,7 +60,7 @@ def _noise(picture: Tensor, rng: np.random.Generator) -> Tensor:
     strength = float(rng.exponential(0.010))
     source = torch.Generator(device=picture.device).manual_seed(int(rng.integers(2**31)))
     noise = torch.randn(picture.shape, generator=source, device=picture.device)
-    return noise * strength * (1.2 - 0.7 * picture)
+    return noise.mul_(strength).mul_(1.2 - 0.7 * picture)
 
 
 def _vignette(size: torch.Size, strength: float, device: torch.device) -> Tensor:
