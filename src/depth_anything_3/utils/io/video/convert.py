@@ -62,7 +62,7 @@ class FrameConverter:
         height, width = self._square(frame)
         try:
             rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise VideoReadError(
                 f"{self._label}: colours of this kind ({frame.format.name}, matrix {frame.colorspace}) "
                 "cannot be converted; re-encode it as yuv420p in BT.709"
