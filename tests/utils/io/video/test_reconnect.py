@@ -126,3 +126,35 @@ def test_closing_ends_the_wait_for_a_stream(monkeypatch):
 def test_negative_seconds_are_refused():
     with pytest.raises(InvalidInputError, match="reconnect=-1"):
         ReconnectingSource(Connections(), -1)
+
+
+def test_a_stream_over_http_is_read_cut_off_restored_and_read_on(caplog):
+    pytest.importorskip("av")
+    from depth_anything_3.utils.io.video import open_source
+    from stream_server import SIZE_HW, StreamServer
+
+    server = StreamServer()
+    try:
+        source = ReconnectingSource(lambda: open_source(server.url, on_error="skip"), 30)
+        with source:
+            assert source.info.live
+            levels, frames = [], []
+            for frame in source:
+                assert frame.image.shape == (*SIZE_HW, 3)
+                levels.append(round(float(frame.image.mean()) / 60))
+                frames.append(frame)
+                if len(frames) == 10:
+                    server.cut()
+                    threading.Timer(0.3, server.restore).start()
+                if levels.count(2) == 10:
+                    break
+    finally:
+        server.cut()
+    assert levels == sorted(levels)  # the first connection's, then the second's
+    assert set(levels) == {1, 2}
+    assert source.reconnections == 1
+    times = np.diff([frame.time for frame in frames])
+    assert (times > 0).all()
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert "lost" in caplog.text
+    assert "there again after" in caplog.text
