@@ -36,7 +36,8 @@ __all__ = ["Recipe", "Trainer", "main"]
 
 _TOKENS_OF_A_BATCH = 1536  # 16 pictures of 112x154
 _MUON_RATE = 2.0  # times AdamW's
-_LEVEL_SHARE = 0.75  # of the steps have the highest rate
+_LEVEL_SHARE = 0.5  # of the steps have the highest rate
+_SMALL_SHARE = 0.75  # of the steps see small pictures and coarse truth
 _STEPS_BETWEEN_TRIALS = 128  # of thread counts
 _WINDOW = 400  # rounds that a step may draw from
 _FIRST_ROUNDS = 40  # there before the first step
@@ -69,12 +70,12 @@ class Recipe:
         """Linear warm-up, level, then linearly down to 1 %; until it falls, nothing depends on the run's length."""
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
-        return self.rate * min(1.0, 0.01 + 0.99 * (self.steps - step) / (self.steps - self.last_part))
+        return self.rate * min(1.0, 0.01 + 0.99 * (1.0 - step / self.steps) / (1.0 - _LEVEL_SHARE))
 
     @property
     def last_part(self) -> int:
-        """The step from which the rate falls, pictures are larger and the last resize is trained too."""
-        return int(_LEVEL_SHARE * self.steps)
+        """The step from which pictures are larger and the last resize is trained too."""
+        return int(_SMALL_SHARE * self.steps)
 
     def size(self, step: int, shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         """What size a batch of pictures of `shape` is trained at: small first, larger later."""
