@@ -9,10 +9,19 @@ from itertools import count
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from clips import picture, read_clip, write_clip
-from depth_anything_3.errors import ImageTypeError, InvalidInputError, VideoDecodeError, VideoReadError
+from depth_anything_3.api import DepthAnything3
+from depth_anything_3.errors import (
+    ImageDecodeError,
+    ImageTypeError,
+    InvalidInputError,
+    UnsupportedError,
+    VideoDecodeError,
+    VideoReadError,
+)
 from depth_anything_3.live_stream import LiveStream
 from depth_anything_3.utils.io.strategy import Strategy
 from depth_anything_3.utils.io.video import Frame, IterableSource
@@ -181,3 +190,41 @@ def test_live_mode_gives_the_newest_frames_with_their_latencies(seeded_small, cl
     assert indices == sorted(set(indices))
     assert stream.stats.captured == 9
     assert stream.stats.delivered + stream.stats.dropped == 9
+
+
+def test_windows_give_depth_and_cameras_in_one_frame_of_reference(seeded_small, clip, expected):
+    """A film of one window is one scene; a longer one is laid together of several."""
+    _, images = read_clip(clip)
+    scene = seeded_small.inference(images, **SMALL)
+    results = list(seeded_small.stream_video(clip, temporal="window", window=9, **SMALL))
+    assert [frame.time for frame, _ in results] == expected[0]
+    np.testing.assert_allclose(np.concatenate([one.depth for _, one in results]), scene.depth, rtol=2e-4)
+    np.testing.assert_allclose(np.concatenate([one.extrinsics for _, one in results]), scene.extrinsics, atol=2e-4)
+    several = list(seeded_small.stream_video(clip, temporal="window", window=4, **SMALL))
+    assert [frame.index for frame, _ in several] == list(range(9))
+    assert all(one.extrinsics.shape == (1, 3, 4) and one.intrinsics.shape == (1, 3, 3) for _, one in several)
+
+
+def test_frames_that_cannot_be_read_leave_a_window_at_their_place(seeded_small, tmp_path):
+    for number in range(6):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    told = []
+    results = seeded_small.stream_video(
+        tmp_path, temporal="window", window=4, on_error="skip", on_failure=told.append, **SMALL
+    )
+    assert [frame.index for frame, _ in results] == [0, 1, 3, 4, 5]
+    assert [failure.index for failure in told] == [2]
+    with pytest.raises(ImageDecodeError, match=r"2\.png"):
+        list(seeded_small.stream_video(tmp_path, temporal="window", window=4, **SMALL))
+
+
+def test_windows_are_refused_where_they_cannot_be(seeded_small, clip):
+    with pytest.raises(UnsupportedError, match="live depth cannot; choose 'ema'"):
+        seeded_small.stream_video(clip, mode="live", temporal="window")
+    with torch.device("meta"):
+        mono = DepthAnything3("da3mono-large")
+    with pytest.raises(UnsupportedError, match=r"by their cameras, which da3mono-large does not predict"):
+        mono.stream_video(clip, temporal="window")
+    with pytest.raises(InvalidInputError, match="longer than what they share"):
+        next(seeded_small.stream_video(clip, temporal="window", window=1, **SMALL))

@@ -7,21 +7,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from depth_anything_3.errors import DA3Error, UnsupportedError
+from depth_anything_3.errors import DA3Error
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.temporal import SteadyDepth, Temporal
 from depth_anything_3.utils.io.video.frame import Frame, FrameSource
 
-if TYPE_CHECKING:
-    from depth_anything_3.api import DepthAnything3
-
-__all__ = ["LiveStats", "LiveStream", "live_depth"]
+__all__ = ["LiveStats", "LiveStream"]
 
 Item = TypeVar("Item")
 
@@ -216,42 +212,3 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
             self._results.end()
         except BaseException as error:
             self._results.end(error)
-
-
-def live_depth(
-    model: DepthAnything3,
-    source: FrameSource,
-    *,
-    temporal: Temporal | str = Temporal.NONE,
-    on_failure: Callable[[Frame, DA3Error], None] | None = None,
-    **options: Any,  # Any: as for `DepthAnything3.inference`
-) -> LiveStream:
-    """Depth of the newest frame of a source, one `Prediction` (N = 1) each.
-
-    The network computes one picture of the source's size beforehand, so that what it does only once (loading and
-    compiling kernels, taking memory) does not delay the first frame.
-
-    Args:
-        model: what computes.
-        source: closed with the stream.
-        temporal: "none" or "ema".
-        on_failure: as for `LiveStream`.
-        options: of `model.inference`.
-
-    Raises:
-        UnsupportedError: `temporal` is "window".
-    """
-    way = Temporal(temporal)
-    if way is Temporal.WINDOW:
-        raise UnsupportedError("temporal='window' waits for frames to come, which live depth cannot; choose 'ema'")
-    steady = SteadyDepth() if way is Temporal.EMA else None
-
-    def compute(frame: Frame) -> Prediction:
-        prediction = model.inference([frame.image], **options)
-        label = f"{source.info.label}, frame {frame.index}"
-        prediction = replace(prediction, sources=(label,))
-        return prediction if steady is None else steady(prediction)
-
-    if source.info.size_hw is not None:
-        model.inference([np.zeros((*source.info.size_hw, 3), np.uint8)], **options)
-    return LiveStream(source, compute, on_failure)

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from depth_anything_3.errors import DA3Error, UnsupportedError
 from depth_anything_3.live_stream import LiveStream
 from depth_anything_3.option import Option
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.temporal import SteadyDepth, Temporal
 from depth_anything_3.utils.io.batch_processor import usable_cores
-from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure
+from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.utils.io.prefetch import in_background
 from depth_anything_3.utils.io.strategy import Strategy
 from depth_anything_3.utils.io.video import Frame, FrameSource, VideoInput, open_source
 from depth_anything_3.utils.io.video.paced import PacedSource
+from depth_anything_3.window_stream import stream_windows
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
@@ -49,6 +52,7 @@ def stream_video(
     start: float | None = None,
     end: float | None = None,
     raw: str | None = None,
+    window: int = 16,
     batch_size: int | str = "auto",
     max_batch_size: int = _BATCH,
     num_workers: int | None = None,
@@ -70,7 +74,9 @@ def stream_video(
             the least delay; a `LiveStream` is returned, whose `stats` tell latencies and what was dropped. A file then
             plays at its own pace.
         temporal: what is done to each prediction in order: "none", "ema" (`SteadyDepth`: no flicker of scale and
-            shift), or a function.
+            shift), or a function. "window": frames see each other, and depth and cameras come in one frame of reference
+            (`temporal_windows`), with models that predict cameras.
+        window: frames that see each other at a time with "window"; a quarter of them are shared with the next.
         batch_size, max_batch_size: frames computed together; see `DepthAnything3.stream`. One with "live".
         num_workers: frames shrunk at a time; None: up to 8, by the cores.
         on_error: "raise" where the video is damaged, after the frames before it; "skip" what is damaged.
@@ -86,7 +92,7 @@ def stream_video(
         VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or broke off.
     """
     chosen, failing = VideoMode(mode), OnError(on_error)
-    steady = _steadier(temporal)
+    steady = _steadier(temporal, chosen)
     opened = open_source(
         source,
         fps=fps,
@@ -102,16 +108,17 @@ def stream_video(
         if chosen is VideoMode.LIVE:
             return _live(model, opened, steady, failing, on_failure, {"strategy": strategy, **options})
         frames = _Tracked(opened)
-        predictions = model.stream(
-            frames.images(),
-            batch_size=batch_size,
-            max_batch_size=max_batch_size,
-            num_workers=min(_WORKERS, usable_cores()) if num_workers is None else num_workers,
-            on_error=failing,
-            on_failure=lambda failure: on_failure(frames.failed(failure)),
-            strategy=strategy,
-            **options,
-        )
+
+        def failed(failure: ImageFailure) -> None:
+            (raise_failure if failing is OnError.RAISE else on_failure)(frames.failed(failure))
+
+        workers = min(_WORKERS, usable_cores()) if num_workers is None else num_workers
+        options |= {"num_workers": workers, "strategy": strategy}
+        if temporal == Temporal.WINDOW.value:
+            predictions = stream_windows(model, frames.images(), window, failed, **options)
+        else:
+            options |= {"batch_size": batch_size, "max_batch_size": max_batch_size, "on_error": OnError.SKIP}
+            predictions = model.stream(frames.images(), on_failure=failed, **options)
         return _paired(frames, predictions, steady)
     except BaseException:
         opened.close()
@@ -151,11 +158,7 @@ class _Tracked:
     def failed(self, failure: ImageFailure) -> ImageFailure:
         """Named by the video and the frame's time."""
         frame = self.next()
-        return ImageFailure(frame.index, self.label(frame), failure.error)
-
-    def label(self, frame: Frame) -> str:
-        """How a frame is named."""
-        return f"{self.source.info.label}, frame {frame.index} at {frame.time:.3f} s"
+        return ImageFailure(frame.index, _label(self.source, frame), failure.error)
 
 
 def _paired(
@@ -165,7 +168,7 @@ def _paired(
         for prediction in predictions:
             frame = frames.next()
             if not isinstance(frame.image, Path):
-                prediction.sources = (frames.label(frame),)
+                prediction.sources = (_label(frames.source, frame),)
             yield frame, steady(prediction)
         if frames.error is not None:
             raise frames.error
@@ -182,21 +185,33 @@ def _live(
     options: dict[str, Any],
 ) -> LiveStream:
     def compute(frame: Frame) -> Prediction:
-        return steady(model.inference([frame.image], **options))
+        prediction = model.inference([frame.image], **options)
+        if not isinstance(frame.image, Path):
+            prediction.sources = (_label(source, frame),)
+        return steady(prediction)
 
     def tell(frame: Frame, error: DA3Error) -> None:
         on_failure(ImageFailure(frame.index, source.info.label, error))
 
+    if source.info.size_hw is not None:  # what is done only once, like compiling, must not delay the first frame
+        model.inference([np.zeros((*source.info.size_hw, 3), np.uint8)], **options)
     paced = source if source.info.live else PacedSource(source)
     return LiveStream(paced, compute, None if on_error is OnError.RAISE else tell)
 
 
-def _steadier(temporal: Temporal | str | Callable[[Prediction], Prediction]) -> Callable[[Prediction], Prediction]:
+def _label(source: FrameSource, frame: Frame) -> str:
+    """How a frame is named."""
+    return f"{source.info.label}, frame {frame.index} at {frame.time:.3f} s"
+
+
+def _steadier(
+    temporal: Temporal | str | Callable[[Prediction], Prediction], mode: VideoMode
+) -> Callable[[Prediction], Prediction]:
     if callable(temporal):
         return temporal
     kind = Temporal(temporal)
     if kind is Temporal.EMA:
         return SteadyDepth()
-    if kind is Temporal.WINDOW:
-        raise UnsupportedError("temporal='window' needs whole windows of frames; take 'ema'")
+    if kind is Temporal.WINDOW and mode is VideoMode.LIVE:
+        raise UnsupportedError("temporal='window' waits for frames to come, which live depth cannot; choose 'ema'")
     return lambda prediction: prediction

@@ -16,6 +16,7 @@ from depth_anything_3.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
     from depth_anything_3.live_stream import LiveStream
+    from depth_anything_3.utils.io.failure import ImageFailure
     from depth_anything_3.utils.io.video import FrameSource
 
 __all__ = ["webcam"]
@@ -49,7 +50,7 @@ def webcam(
     """Watch live depth: camera left, depth right; always of the newest frame. Ctrl-C ends it."""
     from depth_anything_3.api import choose_device
     from depth_anything_3.batch_run import check_options
-    from depth_anything_3.live_stream import live_depth
+    from depth_anything_3.live_stream import LiveStream
     from depth_anything_3.temporal import Temporal
     from depth_anything_3.viewer import why_no_window
     from depth_anything_3.viewer.web import parse_address
@@ -72,7 +73,11 @@ def webcam(
         frames = stack.enter_context(_open(source, reconnect, strategy, device))
         model = load_model(model_dir, device, dtype, compiled=compiled)
         with stderr.status("warming up"):
-            stream = stack.enter_context(live_depth(model, frames, temporal=temporal, on_failure=_tell, **options))
+            stream = model.stream_video(
+                frames, mode="live", temporal=temporal, on_error="skip", on_failure=_tell, **options
+            )
+        assert isinstance(stream, LiveStream)
+        stack.enter_context(stream)
         title = f"{frames.info.label}, {model.model_name}"
         shows = [stack.enter_context(_recorder(record))] if record is not None else []
         if address is not None:
@@ -90,18 +95,16 @@ def webcam(
 def _open(source: str, reconnect: float, strategy: str, device: str) -> FrameSource:
     from depth_anything_3.api import choose_device
     from depth_anything_3.utils.io.video import open_source
-    from depth_anything_3.utils.io.video.paced import PacedSource
     from depth_anything_3.utils.io.video.reconnect import ReconnectingSource
 
     def opened() -> FrameSource:
         return open_source(source, on_error="skip", strategy=strategy, device=choose_device(device))
 
-    frames = ReconnectingSource(opened, reconnect) if "://" in source else opened()
-    return frames if frames.info.live else PacedSource(frames)
+    return ReconnectingSource(opened, reconnect) if "://" in source else opened()
 
 
-def _tell(frame: Any, error: Exception) -> None:  # Any: a Frame, which is not loaded for --help
-    stderr.print(f"[yellow]frame {frame.index}[/] {error}", markup=True)
+def _tell(failure: ImageFailure) -> None:
+    stderr.print(f"{failure.label}: {failure.error}", markup=False)
 
 
 @contextmanager
