@@ -51,6 +51,7 @@ def stream_video(
     every: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    after: float | None = None,
     raw: str | None = None,
     window: int = 16,
     batch_size: int | str = "auto",
@@ -68,7 +69,7 @@ def stream_video(
 
     Args:
         model: the network.
-        source, fps, every, start, end, raw: what to read and which of its frames; see
+        source, fps, every, start, end, after, raw: what to read and which of its frames; see
             `depth_anything_3.utils.io.video.open_source`. Closed at the end.
         mode: "throughput": every frame, in order, computed in batches, decoded ahead. "live": the newest frame, with
             the least delay; a `LiveStream` is returned, whose `stats` tell latencies and what was dropped. A file then
@@ -99,6 +100,7 @@ def stream_video(
         every=every,
         start=start,
         end=end,
+        after=after,
         raw=raw,
         on_error=failing,
         strategy=strategy,

@@ -27,6 +27,7 @@ from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.flags import in_flags
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.scenes import colmap, export
+from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
 from depth_anything_3.errors import DA3Error, InvalidInputError
 
@@ -47,6 +48,7 @@ app.command("images", short_help="Depth of many images: folders, files, patterns
 app.command("image", short_help="Depth of one image.")(images)
 app.command("colmap", short_help="Depth of a COLMAP workspace, by its cameras.")(colmap)
 app.command("export", short_help="Results in other formats, without the network.")(export)
+app.command("video", short_help="Depth of a video, as a video or a file for each frame.")(video)
 app.command("webcam", short_help="Live depth of a camera, stream or file, in a window or a browser.")(webcam)
 app.command("demo", short_help="From pictures to depth, with what is in the package alone.")(demo)
 app.command("doctor", short_help="What this machine has, which way each input takes, and whether it works.")(doctor)

@@ -21,7 +21,7 @@ from depth_anything_3.errors import ExportError, UnsupportedError
 from depth_anything_3.export.mp4 import NEEDS_AV
 from depth_anything_3.files import whole_file
 
-__all__ = ["VideoWriter", "join_parts", "part_files"]
+__all__ = ["VideoWriter", "frames_in", "join_parts", "part_files"]
 
 _CLOCK = 90_000  # ticks a second; of H.264 in MPEG-TS, and a multiple of all usual frame rates
 
@@ -133,6 +133,15 @@ def part_files(target: Path) -> list[Path]:
     while (part := target.with_suffix(f".part{len(found) + 1:03d}{target.suffix}")).exists():
         found.append(part)
     return found
+
+
+def frames_in(part: Path) -> int:
+    """How many frames of a part can be read; 0 of one that was killed before its first was written."""
+    try:
+        with _open_part(_import_av(), part) as container:
+            return sum(1 for _ in _packets(container))
+    except ExportError:
+        return 0
 
 
 def join_parts(target: Path) -> None:

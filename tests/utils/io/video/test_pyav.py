@@ -117,6 +117,16 @@ def test_a_start_after_the_end_gives_nothing(tmp_path):
     assert list(open_source(write_clip(tmp_path / "a.mp4"), start=60)) == []
 
 
+@pytest.mark.parametrize("options", [{}, {"fps": 7}, {"every": 4}, {"start": 1.1, "fps": 12}])
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_going_on_behind_a_frame_gives_what_would_have_followed(tmp_path, name, options):
+    path = write_clip(tmp_path / name, 90, options=B_FRAMES)
+    times = [frame.time for frame in open_source(path, **options)]
+    for stopped in (0, len(times) // 2, len(times) - 1):
+        rest = open_source(path, after=times[stopped], **options)
+        assert [frame.time for frame in rest] == times[stopped + 1 :]
+
+
 def test_fps_chooses_by_time(tmp_path):
     path = write_clip(tmp_path / "a.mkv", 60)
     assert [round(frame.time * 30) for frame in open_source(path, fps=10)] == list(range(0, 60, 3))

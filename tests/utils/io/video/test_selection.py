@@ -18,7 +18,7 @@ RATES = st.sampled_from(
 
 
 def taken(times, **options):
-    selector = FrameSelection(**options).begin()
+    selector = FrameSelection(**options).begin(times[0])
     return [place for place, seconds in enumerate(times) if selector.takes(seconds)]
 
 
@@ -59,6 +59,13 @@ def test_every_counts_from_the_first_frame_after_the_start(every, start, length)
     times = [place / 30 for place in range(400)]
     between = [place for place, seconds in enumerate(times) if start <= seconds < start + length]
     assert taken(times, every=every, start=start, end=start + length) == between[::every]
+
+
+@given(RATES, st.integers(0, 299), st.sampled_from([{}, {"fps": 7.0}, {"every": 3}, {"start": 2.0, "fps": 2.5}]))
+def test_going_on_behind_a_frame_gives_what_would_have_followed(rate, stopped, options):
+    times = in_milliseconds(rate, 300)
+    whole = taken(times, **options)
+    assert taken(times, after=times[stopped], **options) == [place for place in whole if place > stopped]
 
 
 @pytest.mark.parametrize(

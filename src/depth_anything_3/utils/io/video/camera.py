@@ -50,7 +50,7 @@ class CameraSource(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises VideoReadError when the camera gives no more frames."""
-        selector, first, index = self._selection.begin(), None, 0
+        selector, first, index = self._selection.begin(0.0), None, 0
         while not self._stopped.is_set():
             with self._lock:
                 there, image = self._capture.read() if not self._stopped.is_set() else (False, None)

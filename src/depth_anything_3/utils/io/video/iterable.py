@@ -70,15 +70,15 @@ class IterableSource(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises ImageTypeError and its like for what is no frame."""
-        selector, first = self._selection.begin(), None
+        selector = None
         for index, one in enumerate(self._frames):
             if self._closed.is_set():
                 return
             frame = self._as_frame(one, index)
-            first = frame.time if first is None else first
-            if selector.is_past(frame.time - first):
+            selector = selector or self._selection.begin(frame.time)
+            if selector.is_past(frame.time):
                 return
-            if selector.takes(frame.time - first):
+            if selector.takes(frame.time):
                 yield frame
 
     def close(self) -> None:

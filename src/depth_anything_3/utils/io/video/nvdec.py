@@ -87,22 +87,22 @@ class NvdecSource(FrameSource):
         """Raises VideoDecodeError where the video is damaged, unless that is skipped."""
         metadata = self._decoder.metadata
         origin, finish = float(metadata.begin_stream_seconds), float(metadata.end_stream_seconds)
-        selector, index = self._selection.begin(), 0
-        last = position = origin + (self._selection.start or 0.0)
-        last -= 1.0
+        selector, index = self._selection.begin(origin), 0
+        position = self._selection.sought(origin)
+        last = position - 1.0
         step = _AT_A_TIME / (self.info.fps or _USUAL_FPS)
-        while position < finish and not self._stopped.is_set() and not selector.is_past(position - origin):
+        while position < finish and not self._stopped.is_set() and not selector.is_past(position):
             window = position, min(position + step, finish)
             try:
                 batch = self._decoder.get_frames_played_in_range(*window)
             except RuntimeError:  # damaged here, or out of the decoder's depth: PyAV tells which
-                yield from self._by_pyav(last, origin, index)
+                yield from self._by_pyav(last, index)
                 return
             for image, seconds in zip(batch.data, batch.pts_seconds.tolist(), strict=True):
                 if seconds <= last:  # still shown when the window begins
                     continue
                 last = seconds
-                if selector.takes(seconds - origin):
+                if selector.takes(seconds):
                     yield Frame(image, seconds, index, time.monotonic())
                 index += 1
                 if self._stopped.is_set():
@@ -113,12 +113,11 @@ class NvdecSource(FrameSource):
         """End an iteration under way, at its next frame."""
         self._stopped.set()
 
-    def _by_pyav(self, last: float, origin: float, index: int) -> Iterator[Frame]:
-        selection = replace(self._selection, start=max(last - origin, 0.0))
+    def _by_pyav(self, last: float, index: int) -> Iterator[Frame]:
+        selection = replace(self._selection, after=max(last, self._selection.after or last))
         with PyAVSource(f"file:{self._path}", self._path, selection, on_error=self._on_error) as rest:
             for frame in rest:
                 if self._stopped.is_set():
                     return
-                if frame.time > last:
-                    yield replace(frame, index=index)
-                    index += 1
+                yield replace(frame, index=index)
+                index += 1

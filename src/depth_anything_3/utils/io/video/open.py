@@ -46,6 +46,7 @@ def open_source(
     every: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    after: float | None = None,
     raw: str | None = None,
     on_error: OnError | str = OnError.RAISE,
     strategy: Strategy | str = Strategy.AUTO,
@@ -67,6 +68,7 @@ def open_source(
             rate that it has; 24 if not given.
         every: each n-th frame only.
         start, end: seconds from the first frame; `end` is left out.
+        after: a `Frame.time`: go on behind it, with the frames that would follow.
         raw: what frames without a container are that come from a file object or "-": "640x480:rgb24@30", that is
             width, height, pixel format (rgb24, bgr24, gray, yuv420p) and rate.
         on_error: "raise" where a video is damaged, when the frames before were given; "skip" what is damaged.
@@ -81,9 +83,9 @@ def open_source(
         return source
     failing = OnError(on_error)
     if _has_no_clock(source, raw):
-        selection = FrameSelection(None, every, start, end)
+        selection = FrameSelection(None, every, start, end, after)
     else:
-        selection = FrameSelection(fps, every, start, end)
+        selection = FrameSelection(fps, every, start, end, after)
     if raw is not None:
         file = sys.stdin.buffer if source == "-" else source
         if not hasattr(file, "read"):

@@ -108,13 +108,13 @@ class PyAVSource(FrameSource):
         """Raises VideoDecodeError where the video is damaged, unless that is skipped."""
         assert self._first is not None
         origin = self._seconds(self._first, 0)
-        index, selector, pending = 0, self._selection.begin(), self._sought(origin)
+        index, selector, pending = 0, self._selection.begin(origin), self._sought(origin)
         while pending is not None:
             picture, pending = pending, None
             seconds = self._seconds(picture, index)
-            if selector.is_past(seconds - origin):
+            if selector.is_past(seconds):
                 break
-            if selector.takes(seconds - origin):
+            if selector.takes(seconds):
                 image = self._convert(picture)
                 del picture  # its memory goes back to the decoder while the receiver is at work
                 yield Frame(image, seconds, index, time.monotonic())
@@ -172,12 +172,12 @@ class PyAVSource(FrameSource):
 
     def _sought(self, origin: float) -> Any:
         """The first frame from where reading begins: at or before the wished start."""
-        start = self._selection.start
-        if not start or self._stopped.is_set():
+        start = self._selection.sought(origin)
+        if start <= origin or self._stopped.is_set():
             return self._first
         found = None
         for earlier in _EARLIER:
-            target = max(origin + start - earlier, origin - 1.0)  # where clocks begin at 0, that is before the file
+            target = max(start - earlier, origin - 1.0)  # where clocks begin at 0, that is before the file
             try:
                 with self._lock:
                     self._container.seek(round(target / self._stream.time_base), stream=self._stream)
@@ -185,7 +185,7 @@ class PyAVSource(FrameSource):
                 return self._first
             self._decoded = self._decode()
             found = self._next()
-            if found is not None and self._seconds(found, 0) <= origin + start:
+            if found is not None and self._seconds(found, 0) <= start:
                 return found
         return found
 

@@ -91,7 +91,7 @@ class RawSource(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises VideoDecodeError if the last frame is cut off."""
-        size, index, selector = int(self._width * self._height * self._format.samples), 0, self._selection.begin()
+        size, index, selector = int(self._width * self._height * self._format.samples), 0, self._selection.begin(0.0)
         while not self._stopped.is_set():
             data = np.empty(size, np.uint8)
             got = self._fill(data)

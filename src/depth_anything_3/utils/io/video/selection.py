@@ -26,6 +26,7 @@ class FrameSelection:
             doubled nor moved in time, so a slower video stays as it is.
         every: each n-th frame between `start` and `end`, from the first.
         start, end: seconds from the source's first frame; `end` itself is left out.
+        after: a `Frame.time`. Frames up to it count as taken, but are not given: an earlier run had them.
 
     Raises:
         InvalidInputError: a value is not accepted, or both `fps` and `every` are given.
@@ -35,6 +36,7 @@ class FrameSelection:
     every: int | None = None
     start: float | None = None
     end: float | None = None
+    after: float | None = None
 
     def __post_init__(self) -> None:
         if self.fps is not None and self.every is not None:
@@ -51,40 +53,50 @@ class FrameSelection:
         if self.end is not None and self.end <= (self.start or 0.0):
             raise InvalidInputError(f"end={self.end:g} is not after start={self.start or 0.0:g}")
 
-    def begin(self) -> FrameSelector:
-        """What decides for the frames of one source."""
-        return FrameSelector(self)
+    def begin(self, origin: float) -> FrameSelector:
+        """What decides for the frames of a source whose first one has the time `origin`."""
+        return FrameSelector(self, origin)
+
+    def sought(self, origin: float) -> float:
+        """The time from which frames must be looked at, of the source's clock."""
+        begin = origin + (self.start or 0.0)
+        if self.after is None or self.every is not None:  # every n-th is counted from the start
+            return begin
+        return max(begin, self.after)
 
 
 class FrameSelector:
     """Decides for one frame after the other, in the order of their times."""
 
-    def __init__(self, selection: FrameSelection) -> None:
+    def __init__(self, selection: FrameSelection, origin: float) -> None:
         self._selection = selection
+        self._origin = origin
         self._start = selection.start or 0.0
         self._seen = 0  # between start and end
         self._interval = -1
 
-    def takes(self, seconds: float) -> bool:
-        """Whether to take the frame `seconds` after the source's first one."""
-        if seconds < self._start or self.is_past(seconds):
+    def takes(self, time: float) -> bool:
+        """Whether to take the frame of this time."""
+        seconds = time - self._origin
+        if seconds < self._start or self.is_past(time):
             return False
+        new = self._selection.after is None or time > self._selection.after
         self._seen += 1
         if self._selection.every is not None:
-            return (self._seen - 1) % self._selection.every == 0
+            return new and (self._seen - 1) % self._selection.every == 0
         fps = self._selection.fps
         if fps is None:
-            return True
+            return new
         # From the clock, not by adding intervals up, so that nothing drifts over hours.
         interval = math.floor((seconds - self._start) * fps + min(0.25, _EARLY * fps))
         if interval <= self._interval:
             return False
         self._interval = interval
-        return True
+        return new
 
-    def is_past(self, seconds: float) -> bool:
+    def is_past(self, time: float) -> bool:
         """Whether this frame and all after it come too late."""
-        return self._selection.end is not None and seconds >= self._selection.end
+        return self._selection.end is not None and time - self._origin >= self._selection.end
 
 
 def parse_time(text: str) -> float:
