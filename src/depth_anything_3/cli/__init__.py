@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
@@ -72,6 +73,7 @@ def main() -> None:
     # What libraries print about damaged files says less than our errors.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     # Decoding shares the cores with the network: threads that spin while they wait for a core that is busy made the
     # network 2 to 6 times slower on two cores, sleeping ones cost under 10 % where nothing else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

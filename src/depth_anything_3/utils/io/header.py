@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
-from depth_anything_3.utils.io.open_image import Buffer, open_image
+from depth_anything_3.utils.io.open_image import JPEG_START, Buffer, open_image
 from depth_anything_3.utils.io.reading import MAX_PIXELS
 
 __all__ = ["Buffer", "ImageHeader", "JpegCoding", "JpegProcess", "probe"]
@@ -84,10 +84,8 @@ def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader
         ImageDecodeError: not a picture of a known format, or its header is damaged.
         ImageSizeError: it claims no pixels, or too many.
     """
-    if bytes(data[:3]) == b"\xff\xd8\xff":
-        header = _probe_jpeg(memoryview(data), label)
-    else:
-        header = _probe_with_pillow(data, label)
+    is_jpeg = bytes(data[:3]) == JPEG_START
+    header = _probe_jpeg(memoryview(data), label) if is_jpeg else _probe_with_pillow(data, label)
     height, width = header.stored_hw
     if height * width > max_pixels:
         raise ImageSizeError(
@@ -176,6 +174,8 @@ def _frame(segment: memoryview, label: str) -> tuple[tuple[int, int], int, list[
     bits, height, width, count = struct.unpack(">BHHB", segment[:6])
     if not (height and width and count):
         raise ImageDecodeError(f"{label}: damaged JPEG: its header says {width}x{height} with {count} components")
+    if bits != 8:
+        raise ImageDecodeError(f"{label}: a JPEG of {bits} bits a sample, where 8 are read; convert it first")
     components = [segment[6 + 3 * index : 9 + 3 * index] for index in range(count)]
     return (height, width), bits, [(one[0], (one[1] >> 4, one[1] & 15)) for one in components]
 

@@ -8,9 +8,11 @@ from PIL import Image, UnidentifiedImageError
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
 
-__all__ = ["FORMATS", "Buffer", "open_image"]
+__all__ = ["FORMATS", "JPEG_START", "Buffer", "open_image"]
 
 Buffer = bytes | bytearray | memoryview
+
+JPEG_START = b"\xff\xd8\xff"
 
 FORMATS = (
     "JPEG",
@@ -54,9 +56,9 @@ def open_image(data: Buffer, label: str) -> Image.Image:
             f"{label}: claims more pixels than Pillow opens; if it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from None
     except UnidentifiedImageError:
-        raise ImageDecodeError(
-            f"{label}: not an image of a known format (it starts with {bytes(data[:12])!r})"
-        ) from None
+        start = bytes(data[:12])
+        what = "damaged JPEG header" if start.startswith(JPEG_START) else "not an image of a known format"
+        raise ImageDecodeError(f"{label}: {what} (it starts with {start!r})") from None
     except (DA3Error, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise almost anything on a damaged header

@@ -14,7 +14,9 @@ from PIL import Image, ImageFile
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
 from depth_anything_3.utils.io.open_image import Buffer, open_image
 
-__all__ = ["decode", "pixels_of", "truncated_allowed"]
+__all__ = ["CURE", "decode", "pixels_of", "truncated_allowed"]
+
+CURE = "Copy it again, decode what there is with allow_truncated=True, or pass on_error='skip' to go on without it."
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,4 @@ def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
     except Exception as error:  # Pillow's readers raise almost anything on damaged data
         what = "truncated" if "truncated" in str(error).lower() else "damaged"
         kind = image.format or "image"
-        raise ImageDecodeError(
-            f"{label}: {what} {kind} ({error}). Copy it again, decode what there is with allow_truncated=True, or pass "
-            "on_error='skip' to go on without it."
-        ) from error
+        raise ImageDecodeError(f"{label}: {what} {kind} ({error}). {CURE}") from error

@@ -1,0 +1,209 @@
+"""Every file of the corpus comes out as it should: from a path, from bytes, and by every strategy."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pretended_gpu import Opener, gpu_with
+
+from corpus import Case, corpus
+from corpus_outcome import PAGE, decoded, mistakes, resampled, table
+from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError
+from depth_anything_3.utils.io.batch_processor import BatchProcessor, ProcessedBatch
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.prepare import ImagePreparer
+from depth_anything_3.utils.io.source import read_file
+from pictures import jpeg, write
+
+# Pillow tells of damage in TIFFs by warnings, too; the command does not show them.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+GROUPS = list(dict.fromkeys(case.group for case in corpus()))
+ROUNDING = 1  # level, between strategies
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_file_is_decoded_right_or_refused_right_from_a_path_and_from_bytes(tmp_path, group):
+    wrong = []
+    for number, case in enumerate(case for case in corpus() if case.group == group):
+        for image in (case.data, write(tmp_path / f"{number}{case.suffix}", case.data)):
+            try:
+                found: np.ndarray | Exception = decoded(image)
+            except Exception as error:
+                found = error
+                assert f"{number}{case.suffix}: " in str(error) or isinstance(image, bytes)
+            mistake = mistakes(case, found, case.pixels, case.levels)
+            if mistake:
+                wrong.append(f"{case}: {mistake}")
+    assert wrong == []
+
+
+def some(cases: tuple[Case, ...]) -> list[Case]:
+    """All that are made with care, and some of the many that are broken at random places."""
+    return [case for at, case in enumerate(cases) if case.group not in ("cut", "flipped bytes") or at % 5 == 0]
+
+
+@pytest.fixture(scope="module")
+def wanted() -> dict[str, np.ndarray | None]:
+    """What is to reach the network, by case."""
+    return {str(case): None if case.pixels is None else resampled(case) for case in some(corpus())}
+
+
+def outcomes(processor: BatchProcessor, cases: list[Case], strategy: str) -> Iterator[tuple[Case, object]]:
+    options = {"process_res": 56, "num_workers": 2, "strategy": strategy}
+    for result in processor.batches([case.data for case in cases], **options):
+        if isinstance(result, ProcessedBatch):
+            yield from zip((cases[one.index] for one in result.images), result.pixels.numpy(), strict=True)
+            yield from ((cases[one.index], one.error) for one in result.failures)
+        else:
+            yield cases[result.index], result.error
+
+
+@pytest.mark.parametrize(
+    ("strategy", "decoder"),
+    [("cpu", None), ("hybrid", "exact"), ("full_gpu", "exact"), ("gpu_decode", "exact"), ("gpu_decode", "picky"),
+     ("auto", "failing")],
+)  # fmt: skip
+def test_every_strategy_gives_the_same_of_every_file(wanted, strategy, decoder):
+    cases = some(corpus())
+    if decoder is None:
+        processor: BatchProcessor = InputProcessor()
+    else:
+        processor = GPUInputProcessor("cpu", capabilities=gpu_with(decoder), open_decoder=Opener())
+    with processor:
+        found = list(outcomes(processor, cases, strategy))
+    assert len(found) == len(cases)
+    told = ((case, mistakes(case, one, wanted[str(case)], case.levels + ROUNDING)) for case, one in found)
+    assert [f"{case}: {mistake}" for case, mistake in told if mistake] == []
+
+
+def test_the_table_in_the_docs_is_what_comes_out():
+    assert table(corpus()) in PAGE.read_text(encoding="utf-8"), "python tests/corpus_outcome.py writes it anew"
+
+
+# Memory
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux to measure")
+def test_a_bomb_is_refused_before_memory_is_taken():
+    bombs = [case for case in corpus() if case.group == "bombs" and case.pixels is None]
+    preparer = ImagePreparer()
+
+    def peak() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
+
+    for case in bombs:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        before = peak()
+        with pytest.raises(DA3Error):
+            preparer(0, case.data)
+        assert peak() - before < 16_000, f"{case}: {peak() - before:,} kB"
+
+
+# What is no regular file
+
+
+def fifo(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe.jpg")
+    return folder / "pipe.jpg"
+
+
+def bound_socket(folder: Path) -> Path:
+    with socket.socket(socket.AF_UNIX) as one, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # such names may not be long
+        one.bind("s.jpg")
+    return folder / "s.jpg"
+
+
+def loop(folder: Path) -> Path:
+    (folder / "a.jpg").symlink_to("b.jpg")
+    (folder / "b.jpg").symlink_to("a.jpg")
+    return folder / "a.jpg"
+
+
+def link(folder: Path, target: str) -> Path:
+    (folder / "link.jpg").symlink_to(target)
+    return folder / "link.jpg"
+
+
+def sparse(folder: Path) -> Path:
+    with (folder / "8 GB.jpg").open("wb") as file:
+        file.write(jpeg())
+        file.truncate(8 << 30)
+    return folder / "8 GB.jpg"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "told"),
+    [
+        pytest.param(lambda folder: folder, ImageReadError, "is a folder", id="folder"),
+        pytest.param(lambda folder: link(folder, "."), ImageReadError, "is a folder", id="link to a folder"),
+        pytest.param(lambda folder: folder / "none.jpg", ImageReadError, "no such file", id="nothing"),
+        pytest.param(lambda folder: link(folder, "none"), ImageReadError, "no such file", id="link to nothing"),
+        pytest.param(loop, ImageReadError, "cannot be read .*symbolic links", id="links in a circle"),
+        pytest.param(fifo, ImageReadError, "not a regular file", id="pipe"),
+        pytest.param(bound_socket, ImageReadError, "not a regular file", id="socket"),
+        pytest.param(lambda folder: link(folder, "/dev/zero"), ImageReadError, "not a regular file", id="device"),
+        pytest.param(lambda folder: Path("/proc/self/mem"), ImageReadError, "empty|cannot be read", id="proc"),
+        pytest.param(lambda folder: write(folder / "a.jpg", b""), ImageReadError, "the file is empty", id="empty"),
+        pytest.param(lambda folder: folder / "x.jpg" / "y", ImageReadError, "no such file", id="below a file"),
+        pytest.param(lambda folder: folder / ("x" * 300), ImageReadError, "cannot be read", id="name too long"),
+        pytest.param(sparse, ImageSizeError, "8,589,934,592 bytes.*raise max_bytes", id="sparse file of 8 GB"),
+    ],
+)
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, make, error, told):
+    path = make(tmp_path)
+    with pytest.raises(error, match=told) as caught:
+        ImagePreparer()(0, path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_pipe_that_takes_a_files_place_while_it_is_opened_is_not_waited_for(tmp_path, monkeypatch):
+    path = fifo(tmp_path)
+    regular = os.stat(write(tmp_path / "a.jpg", jpeg()))
+    monkeypatch.setattr(os, "stat", lambda _: regular)
+    with pytest.raises(ImageReadError, match="not a regular file"):
+        read_file(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has other permissions")
+def test_a_file_without_permission_is_named(tmp_path):
+    path = write(tmp_path / "mine.jpg", jpeg())
+    path.chmod(0)
+    was_root = os.geteuid() == 0
+    if was_root:  # who may read everything
+        os.seteuid(65_534)
+    try:
+        with pytest.raises(ImageReadError, match=r"mine\.jpg: cannot be read \(Permission denied\)"):
+            ImagePreparer()(0, path)
+    finally:
+        if was_root:
+            os.seteuid(0)
+
+
+def test_a_pipe_among_the_files_costs_only_itself(tmp_path):
+    images = [jpeg(), fifo(tmp_path), jpeg()]
+    done = []
+    worker = threading.Thread(target=lambda: done.append(InputProcessor()(images, process_res=56, on_error="skip")))
+    worker.start()
+    worker.join(60)
+    assert [len(one.images) for one in done] == [2]
+
+
+NAMES = [b"new\nline.jpg", b"\xff\xfe not UTF-8.jpg", b" .jpg", "日本 é.jpg".encode(),
+                                    b"-.jpg", b"\x1b[31mred.jpg", b"a" * 251 + b".jpg"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_file_is_read_whatever_its_name(tmp_path, name):
+    path = os.path.join(os.fsencode(tmp_path), name)
+    Path(os.fsdecode(path)).write_bytes(jpeg())
+    assert ImagePreparer(56)(0, os.fsdecode(path)).pixels.shape == (3, 42, 56)
