@@ -63,6 +63,14 @@ def bombs() -> Iterator[Case]:
     for name, data in files.items():
         yield Case("bombs", name, data, error=ImageSizeError, told="claims")
     yield Case("bombs", "AVIF of 60000x60000", bytes(avif))
+    whole = hand_made_png(picture(), RGB, 8)
+    greedy = whole[:-12] + struct.pack(">I", 0x7FFF0000) + b"tEXt" + whole[-12:]
+    yield Case("bombs", "PNG with a chunk of 2 GB behind its pixels", greedy, told=" PNG ")
+    wild = zlib.compress(bytes([99, *[7] * (3 * WIDTH)]) * HEIGHT)  # a filter that is none; it ends OpenCV's process
+    animated = whole[:33] + chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"IDAT", wild)
+    animated += chunk(b"fcTL", struct.pack(">5I2H2B", 0, WIDTH, HEIGHT, 0, 0, 1, 1, 0, 0))
+    animated += chunk(b"fdAT", b"\0\0\0\1" + zlib.compress(b"\0" * (3 * WIDTH + 1) * HEIGHT)) + whole[-12:]
+    yield Case("bombs", "animated PNG of damaged pixels", animated)
     packed = zlib.compress(b"\0" * 20_000_000, 9)
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, RGB, 0, 0, 0)
     data = claiming(1, 1)[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pretended_gpu import Opener, gpu_with
 
-from corpus import Case, corpus
-from corpus_outcome import PAGE, decoded, mistakes, resampled, table
+from corpus import corpus
+from corpus_outcome import PAGE, all_mistakes, decoded, mistakes, table
 from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError
-from depth_anything_3.utils.io.batch_processor import BatchProcessor, ProcessedBatch
+from depth_anything_3.utils.io.batch_processor import BatchProcessor
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.prepare import ImagePreparer
@@ -45,47 +44,30 @@ def test_every_file_is_decoded_right_or_refused_right_from_a_path_and_from_bytes
     assert wrong == []
 
 
-def some(cases: tuple[Case, ...]) -> list[Case]:
-    """All that are made with care, and some of the many that are broken at random places."""
-    return [case for at, case in enumerate(cases) if case.group not in ("cut", "flipped bytes") or at % 5 == 0]
-
-
-@pytest.fixture(scope="module")
-def wanted() -> dict[str, np.ndarray | None]:
-    """What is to reach the network, by case."""
-    return {str(case): None if case.pixels is None else resampled(case) for case in some(corpus())}
-
-
-def outcomes(processor: BatchProcessor, cases: list[Case], strategy: str) -> Iterator[tuple[Case, object]]:
-    options = {"process_res": 56, "num_workers": 2, "strategy": strategy}
-    for result in processor.batches([case.data for case in cases], **options):
-        if isinstance(result, ProcessedBatch):
-            yield from zip((cases[one.index] for one in result.images), result.pixels.numpy(), strict=True)
-            yield from ((cases[one.index], one.error) for one in result.failures)
-        else:
-            yield cases[result.index], result.error
-
-
 @pytest.mark.parametrize(
     ("strategy", "decoder"),
     [("cpu", None), ("hybrid", "exact"), ("full_gpu", "exact"), ("gpu_decode", "exact"), ("gpu_decode", "picky"),
      ("auto", "failing")],
 )  # fmt: skip
-def test_every_strategy_gives_the_same_of_every_file(wanted, strategy, decoder):
-    cases = some(corpus())
+def test_every_strategy_gives_the_same_of_every_file(strategy, decoder):
     if decoder is None:
         processor: BatchProcessor = InputProcessor()
     else:
         processor = GPUInputProcessor("cpu", capabilities=gpu_with(decoder), open_decoder=Opener())
     with processor:
-        found = list(outcomes(processor, cases, strategy))
-    assert len(found) == len(cases)
-    told = ((case, mistakes(case, one, wanted[str(case)], case.levels + ROUNDING)) for case, one in found)
-    assert [f"{case}: {mistake}" for case, mistake in told if mistake] == []
+        assert all_mistakes(processor, strategy, ROUNDING) == []
 
 
-def test_the_table_in_the_docs_is_what_comes_out():
-    assert table(corpus()) in PAGE.read_text(encoding="utf-8"), "python tests/corpus_outcome.py writes it anew"
+def test_the_table_in_the_docs_has_every_file_and_none_came_out_wrong():
+    """How many of the cut and flipped are right and how many refused is also a matter of Pillow's version."""
+
+    def tried_and_wrong(text: str) -> list[tuple[str, str, str]]:
+        rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.endswith(" |")]
+        return [(row[0], row[1], row[4]) for row in rows if len(row) == 5]
+
+    now = tried_and_wrong(table(corpus()))
+    assert {wrong for _, _, wrong in now[1:]} == {"0"}
+    assert tried_and_wrong(PAGE.read_text(encoding="utf-8")) == now, "python tests/corpus_outcome.py writes it anew"
 
 
 # Memory

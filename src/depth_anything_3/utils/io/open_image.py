@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+from contextlib import suppress
 
 from PIL import Image, UnidentifiedImageError
 
@@ -45,15 +47,13 @@ def open_image(data: Buffer, label: str) -> Image.Image:
 
     Raises:
         ImageDecodeError: of another format, of one whose library is not installed, or its header is damaged.
-        ImageSizeError: it claims more pixels than Pillow opens.
+        ImageSizeError: of a format whose reader takes memory as it opens, with more pixels than Pillow allows then.
     """
     try:
-        if _is_heif(data):
-            return _open_heif(data, label)
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return _open_heif(data, label) if _is_heif(data) else _open(data)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageSizeError(
-            f"{label}: claims more pixels than Pillow opens; if it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"{label}: claims too many pixels ({error}); if it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from None
     except UnidentifiedImageError:
         start = bytes(data[:12])
@@ -63,6 +63,19 @@ def open_image(data: Buffer, label: str) -> Image.Image:
         raise
     except Exception as error:  # Pillow's readers raise almost anything on a damaged header
         raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
+
+
+def _open(data: Buffer) -> Image.Image:
+    """As `Image.open`, but for its bound on pixels, which is one for the whole process."""
+    Image.init()
+    prefix = bytes(data[:16])
+    for name in FORMATS:
+        factory, accepts = Image.OPEN[name]
+        accepted = accepts is None or accepts(prefix)
+        if accepted and not isinstance(accepted, str):  # words tell of a library that Pillow was built without
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # it is not theirs
+                return factory(io.BytesIO(data), "")
+    raise UnidentifiedImageError
 
 
 def _is_heif(data: Buffer) -> bool:

@@ -37,11 +37,16 @@ def decode(
     Raises:
         ImageDecodeError: truncated, damaged, or of a kind that no backend reads.
     """
-    pixels = opencv.decode(data, header, reduced_by) if opencv.reads(header) else None
+    by_opencv = opencv.reads(header, data)
+    pixels = opencv.decode(data, header, reduced_by) if by_opencv else None
     if pixels is None:  # Pillow reads more kinds, and says what is wrong with a damaged one
         pixels = pillow.decode(data, label, allow_truncated=allow_truncated)
-        if header.format == "PNG" and not allow_truncated:  # Pillow leaves missing rows black, without a word
-            raise ImageDecodeError(f"{label}: damaged PNG (a checksum is wrong, or rows are missing). {pillow.CURE}")
+        if (
+            by_opencv and header.format == "PNG" and not allow_truncated
+        ):  # Pillow leaves missing rows black, without a word
+            raise ImageDecodeError(
+                f"{label}: damaged PNG (a checksum is wrong, or something is missing). {pillow.CURE}"
+            )
     height, width = header.stored_hw
     if pixels.shape[:2] not in (header.stored_hw, (-(-height // reduced_by), -(-width // reduced_by))):
         raise ImageDecodeError(

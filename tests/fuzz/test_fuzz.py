@@ -1,0 +1,59 @@
+"""Damaged files by the hundred: pixels or an error of ours, nothing else. `campaign.py` takes them by the million."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from examine import Examiner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mutations import mutated, seeds
+
+from depth_anything_3.errors import DA3Error
+from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, ProcessResMethod, plan_resize
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::Warning:PIL")
+
+examine = Examiner()
+
+
+@pytest.mark.parametrize("place", range(len(seeds())))
+def test_what_is_damaged_was_whole(place):
+    assert examine(seeds()[place])
+
+
+@settings(max_examples=1500)
+@given(st.integers(0, 2**64))
+def test_of_a_damaged_file_come_pixels_or_an_error_of_ours(number):
+    examine(mutated(random.Random(number)))
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(seeds()), st.data())
+def test_of_a_file_with_any_bytes_changed_come_pixels_or_an_error_of_ours(data, draw):
+    changed = bytearray(data[: draw.draw(st.integers(1, len(data)))])
+    for place, value in draw.draw(
+        st.dictionaries(st.integers(0, len(changed) - 1), st.integers(0, 255), max_size=6)
+    ).items():
+        changed[place] = value
+    examine(bytes(changed))
+
+
+@settings(max_examples=300)
+@given(
+    st.tuples(st.integers(1, 70_000), st.integers(1, 70_000)),
+    st.integers(PATCH_SIZE, 4000),
+    st.sampled_from(ProcessResMethod),
+    st.integers(1, 8),
+)
+def test_a_plan_has_whole_patches_and_keeps_within_what_was_asked_or_is_refused(stored_hw, process_res, method, turn):
+    try:
+        plan = plan_resize(stored_hw, process_res, method, exif_orientation=turn)
+    except DA3Error:
+        return
+    height, width = plan.result_hw
+    assert height % PATCH_SIZE == width % PATCH_SIZE == 0
+    assert min(height, width) >= PATCH_SIZE
+    if method.value.startswith("upper_bound"):
+        assert max(height, width) <= process_res + PATCH_SIZE // 2

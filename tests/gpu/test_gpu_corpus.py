@@ -1,0 +1,30 @@
+"""The corpus of tricky files by every way to a real GPU's memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from corpus_outcome import all_mistakes
+from depth_anything_3.self_check import EXACT_DECODER_LEVELS
+from depth_anything_3.utils.io.capabilities import find_capabilities
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+
+@pytest.mark.parametrize("strategy", ["hybrid", "full_gpu", "cpu", "auto"])
+def test_every_file_comes_out_right(cuda, strategy):
+    with GPUInputProcessor(cuda) as processor:
+        assert all_mistakes(processor, strategy, 1 if strategy != "auto" else EXACT_DECODER_LEVELS) == []
+
+
+@pytest.mark.parametrize("resampler", ["triton", "torch"])
+def test_every_file_comes_out_right_where_the_gpu_decodes(cuda, resampler):
+    known = find_capabilities(cuda)
+    exact = tuple(one for one in known.decoders if one.exact)
+    if not exact or resampler not in known.resamplers:
+        pytest.skip("no decoder that gives libjpeg's pixels, or no such resampler")
+    with GPUInputProcessor(cuda, resampler=resampler, capabilities=replace(known, decoders=exact)) as processor:
+        assert all_mistakes(processor, "gpu_decode", EXACT_DECODER_LEVELS) == []
