@@ -37,8 +37,7 @@ def decode(
     Raises:
         ImageDecodeError: truncated, damaged, or of a kind that no backend reads.
     """
-    by_opencv = opencv.reads(header, data)
-    pixels = opencv.decode(data, header, reduced_by) if by_opencv else None
+    pixels = opencv.decode(data, header, reduced_by) if opencv.reads(header) else None
     if pixels is None:  # Pillow reads more kinds, and says what is wrong with a damaged one
         pixels = pillow.decode(data, label, allow_truncated=allow_truncated)
         if (

@@ -20,18 +20,18 @@ _REDUCED = {
 }
 
 
-def reads(header: ImageHeader, data: Buffer) -> bool:
+_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+
+
+def reads(header: ImageHeader) -> bool:
     """Whether OpenCV gives the same pixels as Pillow for this kind of file.
 
     Not for CMYK JPEGs and 5-6-5 BMPs (a level off), nor for TIFF and GIF (orientation and frames are handled
-    differently); 16-bit PNGs it scales where Pillow would clip. Nor for animated PNGs: some that are damaged end the
-    process (OpenCV 5.0).
+    differently); 16-bit PNGs it scales where Pillow would clip.
     """
     if header.jpeg:
         return header.jpeg.components in (1, 3)
-    if header.format == "PNG":
-        return b"acTL" not in (_chunk_kinds(data) or ())
-    return header.format == "WEBP"
+    return header.format in ("PNG", "WEBP")
 
 
 def decode(data: Buffer, header: ImageHeader, reduced_by: int = 1) -> npt.NDArray[np.uint8] | None:
@@ -39,22 +39,29 @@ def decode(data: Buffer, header: ImageHeader, reduced_by: int = 1) -> npt.NDArra
 
     A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (rounded up), straight from its blocks.
     """
-    if header.format == "PNG" and _chunk_kinds(data) is None:  # OpenCV takes as much memory as a chunk claims
-        return None
+    file = _still_png(memoryview(data)) if header.format == "PNG" else data
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS | _REDUCED[reduced_by])
+        pixels = None if file is None else cv2.imdecode(np.frombuffer(file, np.uint8), _FLAGS | _REDUCED[reduced_by])
     except cv2.error:
         return None
     return pixels if pixels is None else np.asarray(pixels, np.uint8)
 
 
-def _chunk_kinds(data: Buffer) -> set[bytes] | None:
-    """The kinds of a PNG's chunks, or None if they do not lie within the file, or do not end."""
-    view, kinds, at = memoryview(data), set(), 8
-    while at + 12 <= len(view):
-        size, kind = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8])
-        kinds.add(kind)
-        at += 12 + size
-        if kind == b"IEND" and at <= len(view):
-            return kinds
+def _still_png(data: memoryview) -> Buffer | None:
+    """A PNG without its animation, or None if its chunks do not lie within the file, or do not end.
+
+    OpenCV takes as much memory as a chunk claims, and some damaged animations end the process (5.0).
+    """
+    kept, animated, at = [data[:8]], False, 8
+    while at + 12 <= len(data):
+        end, kind = at + 12 + int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
+        if end > len(data):
+            return None
+        if kind in _ANIMATION:
+            animated = True
+        else:
+            kept.append(data[at:end])
+        if kind == b"IEND":
+            return b"".join(kept) if animated else data
+        at = end
     return None
