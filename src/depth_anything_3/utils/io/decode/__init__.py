@@ -40,9 +40,7 @@ def decode(
     pixels = opencv.decode(data, header, reduced_by) if opencv.reads(header) else None
     if pixels is None:  # Pillow reads more kinds, and says what is wrong with a damaged one
         pixels = pillow.decode(data, label, allow_truncated=allow_truncated)
-        if (
-            by_opencv and header.format == "PNG" and not allow_truncated
-        ):  # Pillow leaves missing rows black, without a word
+        if header.format == "PNG" and not allow_truncated:  # Pillow leaves missing rows black, without a word
             raise ImageDecodeError(
                 f"{label}: damaged PNG (a checksum is wrong, or something is missing). {pillow.CURE}"
             )
