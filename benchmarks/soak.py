@@ -138,7 +138,7 @@ def _round(model: DepthAnything3, soak: Soak, pictures: Path, out: Path, number:
         strategy="cpu",
         **common,
     )
-    scene = run_scene(model, paths[:3], out / "scene", "npz-glb", **common)
+    scene = run_scene(model, paths[:3], out / "scene", "npz-depth_vis", **common)
     for one in (report, scene):
         soak.images += one.images
         soak.failures += len(one.failures)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from depth_anything_3.batch_limit import BatchLimit, parse_batch_size
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import DeviceMemoryError, InvalidInputError
 from depth_anything_3.synthetic import photo
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -83,13 +83,34 @@ def test_a_batch_that_memory_does_not_hold_is_halved_and_nothing_is_lost(
         np.testing.assert_allclose(one.depth, alone.depth, rtol=1e-4)
 
 
-def test_one_picture_that_memory_does_not_hold_is_an_error(seeded_small, photos, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["CUDA", "CPU", "numpy"],
+)
+def test_one_picture_that_memory_does_not_hold_costs_only_itself(seeded_small, photos, monkeypatch, error):
+    forward = seeded_small.model.forward
+
     def full(x, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        if x.shape[-1] > 56:
+            raise error
+        return forward(x, **options)
 
     monkeypatch.setattr(seeded_small.model, "forward", full)
-    with pytest.raises(torch.OutOfMemoryError):
-        list(seeded_small.stream(photos[:1], **SMALL))
+    images = [photos[0], photo(98, 42, 1), photos[1]]
+    options = {"process_res": 42, "process_res_method": "lower_bound_resize", "num_workers": 2}
+    with pytest.raises(DeviceMemoryError, match=r"^image 1 .*the memory of cpu does not hold it at 98x42.*process_res"):
+        list(seeded_small.stream(images, **options))
+    failures = []
+    found = list(seeded_small.stream(images, on_error="skip", on_failure=failures.append, **options))
+    assert [one.sources[0] for one in found] == ["image 0 (array 42x56x3)", "image 2 (array 42x56x3)"]
+    assert [one.index for one in failures] == [1]
+    with pytest.raises(DeviceMemoryError, match=r"^cpu: memory ran out .*fewer views"):
+        seeded_small.inference([images[1]], **options)
 
 
 def test_batch_inference_is_a_stream_as_a_list_and_tells_how_far_it_is(seeded_small, photos):

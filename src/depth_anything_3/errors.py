@@ -13,6 +13,8 @@
     ├── CheckpointError                     weights cannot be had
     │   ├── CheckpointNotFoundError (FileNotFoundError)   no such folder, repository or network
     │   └── CheckpointFormatError (ValueError)            the files are damaged or of another model
+    ├── DeviceError (RuntimeError)          the GPU failed, or is gone
+    │   └── DeviceMemoryError (MemoryError) memory ran out
     └── ExportError (OSError)               a result could not be written
 
 Each is also the built-in error that a caller would expect to catch.
@@ -25,6 +27,8 @@ __all__ = [
     "CheckpointFormatError",
     "CheckpointNotFoundError",
     "DA3Error",
+    "DeviceError",
+    "DeviceMemoryError",
     "ExportError",
     "ImageDecodeError",
     "ImageReadError",
@@ -88,6 +92,14 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 class CheckpointFormatError(CheckpointError, ValueError):
     """The checkpoint's files are damaged, or belong to another model."""
+
+
+class DeviceError(DA3Error, RuntimeError):
+    """A GPU failed or is gone; the process can use it no longer."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """The device's memory does not hold what is to be computed, however little of it at a time."""
 
 
 class ExportError(DA3Error, OSError):

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from depth_anything_3.batch_limit import BatchLimit
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.device_failure import out_of_memory, told
+from depth_anything_3.errors import DeviceMemoryError, UnsupportedError
 from depth_anything_3.model_cards import DepthKind, ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.batch_processor import ProcessedBatch
@@ -76,7 +77,7 @@ class NetworkRunner:
 
     def scene(self, batch: ProcessedBatch, **options: Any) -> Prediction:  # Any: of the network's forward
         """One prediction of a batch whose images are the views of one scene."""
-        with self._callers_stream():
+        with self._callers_stream(), told(self._device):
             return self._finish(self._launch(batch, [batch.images], 0, options))[0]
 
     def stream(
@@ -101,7 +102,7 @@ class NetworkRunner:
         computed = self._compute(batches, limit, options, self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
             computed = in_background(computed, ahead=1)
-        with closing(computed):  # an error must not leave its thread at work
+        with told(self._device), closing(computed):  # an error must not leave its thread at work
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]
                 if isinstance(item, ImageFailure):
@@ -134,16 +135,17 @@ class NetworkRunner:
 
     def _within_memory(
         self, batch: ProcessedBatch, limit: BatchLimit, options: Mapping[str, Any]
-    ) -> Iterator[_Computed]:
+    ) -> Iterator[_Computed | ImageFailure]:
         """One result for a batch of independent images; several for its halves if memory runs out."""
         count, size = len(batch.images), (batch.tensor.shape[2], batch.tensor.shape[3])
-        computed = None
+        computed, reason = None, ""
         try:
             with limit.measured(size, count):
                 computed = self._launch(batch, [(one,) for one in batch.images], 1, options)
-        except torch.OutOfMemoryError:
-            if count == 1:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
                 raise
+            reason = str(error).strip().partition("\n")[0]
         if computed is not None:
             yield computed
             return
@@ -151,6 +153,10 @@ class NetworkRunner:
         limit.fail(size, count)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        if count == 1:
+            (image,) = batch.images
+            yield ImageFailure(image.index, image.label, _too_large(image, size, self._device, reason))
+            return
         for half in (batch.part(0, count // 2), batch.part(count // 2, count)):
             yield from self._within_memory(half, limit, options)
 
@@ -234,6 +240,13 @@ class NetworkRunner:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, dtype=self._dtype)
+
+
+def _too_large(image: PlannedImage, size: tuple[int, int], device: torch.device, reason: str) -> DeviceMemoryError:
+    return DeviceMemoryError(
+        f"{image.label}: the memory of {device} does not hold it at {size[1]}x{size[0]} ({reason}); take a smaller "
+        "process_res or model, or end what else uses its memory"
+    )
 
 
 def _on_host(outputs: Outputs) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     python tests/fuzz/campaign.py --inputs 1000000 --seed 1 --out fuzz.json
 
 Input N of a seed is always the same, so what is found can be had again: `--only N`. A process ends where its memory
-is over the limit; one that has not moved on for ten seconds is stopped.
+is over the limit; one that has not moved on for a minute is stopped. Slow is what takes two seconds of the processor.
+Ctrl-C ends it with a report of what was done.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from examine import Examiner
 from mutations import mutated
 
 _MEMORY = 4 << 30  # bytes of address space; libraries that are only loaded take half of it
-_STUCK = 10.0  # seconds
+_STUCK = 60.0  # seconds
 
 
 def _run(seed: int, first: int, last: int, at: Synchronized, decoded: Synchronized, found: Path) -> None:
@@ -51,6 +52,17 @@ def _run(seed: int, first: int, last: int, at: Synchronized, decoded: Synchroniz
         file.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
 
 
+def _watch(process: multiprocessing.Process, at: Synchronized, first: int) -> None:
+    """Wait for its end; stop it if it does not move on."""
+    seen, since = -1, time.monotonic()
+    while process.is_alive():
+        process.join(1.0)
+        if at.value != seen:
+            seen, since = at.value, time.monotonic()
+        elif time.monotonic() - since > _STUCK + 300 * (seen == first):  # it takes a while to start
+            process.kill()
+
+
 def campaign(seed: int, inputs: int, out: Path) -> dict[str, object]:
     """Examine so many inputs, in a process that is started again if it dies."""
     context = multiprocessing.get_context("spawn")
@@ -60,13 +72,12 @@ def campaign(seed: int, inputs: int, out: Path) -> dict[str, object]:
         at.value = first
         process = context.Process(target=_run, args=(seed, first, inputs, at, decoded, out))
         process.start()
-        seen, since = -1, time.monotonic()
-        while process.is_alive():
-            process.join(1.0)
-            if at.value != seen:
-                seen, since = at.value, time.monotonic()
-            elif time.monotonic() - since > _STUCK + 300 * (seen == first):  # it takes a while to start
-                process.kill()
+        try:
+            _watch(process, at, first)
+        except KeyboardInterrupt:  # the rest is left
+            process.kill()
+            inputs = at.value
+            break
         if process.exitcode == 0:
             break
         deaths.append({"input": at.value, "exit": process.exitcode})
