@@ -22,12 +22,18 @@ class FakeHub:
     Attributes:
         folder: what is served.
         refuses: file -> (status, the hub's error code) to answer with in its place.
+        cuts: file -> after how many bytes of an answer the connection ends, the next times it is asked for; a negative
+            number stalls instead, after as many bytes.
         requests: method, path and token of each request, in order.
+        ranges: where in its file each download began.
     """
 
     folder: Path
     refuses: dict[str, tuple[int, str]] = field(default_factory=dict)
+    cuts: dict[str, list[int]] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    ranges: list[int] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> FakeHub:
         hub = self
@@ -50,6 +56,7 @@ class FakeHub:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.ended.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -69,7 +76,8 @@ class FakeHub:
             status, code = 404, "EntryNotFound"
         if status == HANG_UP:
             return
-        request.send_response(status)
+        start = int((request.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        request.send_response(206 if status == 200 and start else status)
         request.send_header("X-Repo-Commit", COMMIT)
         if status != 200:
             request.send_header("X-Error-Code", code)
@@ -78,7 +86,15 @@ class FakeHub:
             return
         content = (self.folder / name).read_bytes()
         request.send_header("ETag", f'"{hashlib.sha256(name.encode()).hexdigest()}"')
-        request.send_header("Content-Length", str(len(content)))
+        request.send_header("Content-Length", str(len(content) - start))
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         request.end_headers()
         if request.command == "GET":
-            request.wfile.write(content)
+            self.ranges.append(start)
+            cut = self.cuts[name].pop(0) if self.cuts.get(name) else len(content)
+            request.wfile.write(content[start : start + abs(cut)])
+            request.close_connection = True
+            if cut < 0:
+                request.wfile.flush()
+                self.ended.wait(60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -123,3 +124,46 @@ def test_a_commit_in_the_cache_is_taken_without_the_hub(hub, hub_address, tmp_pa
     load(REPOSITORY, tmp_path)
     hub_address("http://127.0.0.1:9")
     assert load(REPOSITORY, tmp_path, revision=COMMIT).model_name == "da3-small"
+
+
+# Downloads that break off
+
+ALWAYS = 50  # more often than the hub's client tries again
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, seeded_small, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 250_000)  # what the hub's client writes at a time
+    hub.cuts[WEIGHTS] = [1_000_000, 2_000_000]
+    model = load(REPOSITORY, tmp_path)
+    assert hub.ranges[1:] == [0, 1_000_000, 3_000_000]
+    assert all(torch.equal(value, seeded_small.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_download_that_breaks_off_for_good_is_told_and_leaves_nothing_in_the_cache(hub, tmp_path):
+    hub.cuts[WEIGHTS] = [1_000_000] * ALWAYS
+    with pytest.raises(CheckpointNotFoundError, match=r"the download of model\.safetensors failed .*run it again"):
+        load(REPOSITORY, tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1000
+    hub.cuts.clear()
+    assert load(REPOSITORY, tmp_path).model_name == "da3-small"
+
+
+def test_a_hub_that_falls_silent_is_not_waited_for_for_ever(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)  # seconds; 10 unless HF_HUB_DOWNLOAD_TIMEOUT is set
+    hub.cuts[WEIGHTS] = [-1_000_000] * ALWAYS
+    with pytest.raises(CheckpointNotFoundError, match=r"the download of model\.safetensors failed .*run it again"):
+        load(REPOSITORY, tmp_path)
+
+
+def test_weights_damaged_in_the_cache_are_named_and_can_be_had_anew(hub, tmp_path):
+    load(REPOSITORY, tmp_path)
+    (cached,) = tmp_path.rglob(WEIGHTS)
+    blob = cached.resolve()
+    os.truncate(blob, 1_000_000)
+    with pytest.raises(
+        CheckpointFormatError, match=rf"{cached}: truncated or damaged .*Remove .* run it again"
+    ) as told:
+        load(REPOSITORY, tmp_path)
+    assert str(blob) in str(told.value)
+    blob.unlink()
+    assert load(REPOSITORY, tmp_path).model_name == "da3-small"

@@ -125,9 +125,7 @@ def _download(fetch: Callable[[str, str], str], name: str, file: str, asked: str
             f"{name}: the repository has no {file}; it is not a checkpoint of this kind"
         ) from None
     except Exception as error:  # the hub's transports (requests, httpx, xet) have no base class of errors in common
-        raise CheckpointNotFoundError(
-            f"{name}: the download of {file} failed ({error}); run it again to resume"
-        ) from error
+        raise CheckpointNotFoundError(f"{name}: the download of {file} failed ({error}); run it again") from error
 
 
 def _read_preset(config: Path, name: str) -> str:
@@ -161,9 +159,10 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device
             _check_names(expected, shapes, checkpoint)
             state = {name: file.get_tensor(stored[name]).to(torch.float32) for name in expected}
     except (SafetensorError, OSError) as error:
-        size = checkpoint.weights.stat().st_size
+        size, cached = checkpoint.weights.stat().st_size, checkpoint.weights.is_symlink()  # as the hub's cache has them
+        cure = f"Remove {checkpoint.weights.resolve()} and run it again" if cached else "Download or copy it again"
         raise CheckpointFormatError(
-            f"{checkpoint.weights}: truncated or damaged ({error}; {size:,} bytes). Download or copy it again"
+            f"{checkpoint.weights}: truncated or damaged ({error}; {size:,} bytes). {cure}"
         ) from error
     module.load_state_dict(state, assign=True)
 

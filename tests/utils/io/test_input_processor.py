@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ from depth_anything_3.synthetic import photo
 from depth_anything_3.utils.io.failure import ImageFailure
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.normalize import MEAN, STD
+from depth_anything_3.utils.io.prepare import PreparedImage
 from depth_anything_3.utils.io.resample import resample_stepwise
 from depth_anything_3.utils.io.resize_plan import plan_resize
 from pictures import encoded, exif_block, jpeg, largest_difference, write
@@ -311,3 +313,18 @@ def test_options_of_a_wrong_type_are_refused_as_such(processor, options):
 def test_a_closed_processor_starts_again_when_it_is_used(processor):
     processor.close()
     assert processor([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)
+
+
+@pytest.mark.slow  # starts five processes
+def test_a_worker_that_is_killed_costs_nothing_and_a_picture_that_kills_costs_only_itself(tmp_path):
+    images = [jpeg(60, 40, seed) for seed in range(12)]
+    with InputProcessor(executor="process") as processor:
+        results = processor.iterate(images, process_res=56, num_workers=2, on_error="skip")
+        found = [next(results)]
+        for worker in psutil.Process().children(recursive=True):
+            if "spawn_main" in " ".join(worker.cmdline()):
+                worker.kill()
+        found += results
+        assert [one.index for one in found] == list(range(12))
+        assert all(isinstance(one, PreparedImage) for one in found)
+        assert len(processor(images[:2], process_res=56).images) == 2

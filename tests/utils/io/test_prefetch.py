@@ -3,7 +3,8 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from hypothesis import given
@@ -148,3 +149,44 @@ def test_what_is_taken_is_not_kept_in_the_background():
     assert list(items)
     gc.collect()
     assert [one() for one in alive] == [None, None]
+
+
+class Mortal:
+    """An executor that dies of some items, and then takes none; the items that it was given."""
+
+    def __init__(self, deadly, given):
+        self.deadly, self.given, self.dead = deadly, given, False
+
+    def submit(self, work, index, item):
+        if self.dead:
+            raise BrokenProcessPool
+        self.given.append(item)
+        future = Future()
+        if item in self.deadly:
+            self.dead = True
+            self.deadly[item] -= 1
+            if self.deadly[item] == 0:
+                del self.deadly[item]
+            future.set_exception(BrokenProcessPool())
+        else:
+            future.set_result(work(index, item))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("deadly", "lost"),
+    [({}, set()), ({3: 1}, set()), ({3: 2}, {3}), ({0: 9, 4: 9, 5: 9, 9: 9}, {0, 4, 5, 9}), ({5: 1, 6: 1}, set())],
+    ids=["none", "killed once", "kills", "several kill", "killed one after the other"],
+)
+def test_a_killed_worker_costs_only_the_item_that_kills_it_again(deadly, lost):
+    given = []
+    new = lambda: Mortal(deadly, given)  # noqa: E731
+    results = ordered_map(
+        new(), lambda index, item: (index, item), range(10), ahead=4, renew=new, lost=lambda index, item: None
+    )
+    assert list(results) == [None if item in lost else (item, item) for item in range(10)]
+
+
+def test_without_another_executor_a_killed_worker_is_told():
+    with pytest.raises(BrokenProcessPool):
+        list(ordered_map(Mortal({1: 1}, []), lambda index, item: item, range(3), ahead=2))

@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
+from depth_anything_3.errors import ImageDecodeError, InvalidInputError, ShapeMismatchError
 from depth_anything_3.option import Option
 from depth_anything_3.utils.io.batching import same_size_batches
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
@@ -27,7 +27,7 @@ from depth_anything_3.utils.io.prefetch import in_background, ordered_map
 from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PlannedImage, attempt
 from depth_anything_3.utils.io.reading import Reading, ReadingOptions
 from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, Crop, ProcessResMethod
-from depth_anything_3.utils.io.source import ImageInput, check_several
+from depth_anything_3.utils.io.source import ImageInput, as_source, check_several
 from depth_anything_3.utils.io.strategy import Fidelity, Request, Strategy
 
 if TYPE_CHECKING:
@@ -286,8 +286,19 @@ class BatchProcessor(ABC, Generic[Image]):
         work = self._worker(preparer, request)
         if self._kind is ExecutorKind.PROCESS:
             images = (bytes(image) if isinstance(image, memoryview) else image for image in images)
-        task = work if on_error is OnError.RAISE else partial(attempt, work)
-        return ordered_map(self._workers(num_workers), task, images, ahead=2 * num_workers)
+        raising = on_error is OnError.RAISE
+        return ordered_map(
+            self._workers(num_workers),
+            work if raising else partial(attempt, work),
+            images,
+            ahead=2 * num_workers,
+            renew=partial(self._new_workers, num_workers) if self._kind is ExecutorKind.PROCESS else None,
+            lost=partial(attempt, _killed) if not raising else _killed,
+        )
+
+    def _new_workers(self, count: int) -> Executor:
+        self._pool = None
+        return self._workers(count)
 
     def warm_up(self) -> None:
         """Load the compiled kernels now, not with the first picture; compiling takes seconds, once on a machine."""
@@ -330,6 +341,13 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _killed(index: int, image: ImageInput) -> NoReturn:
+    raise ImageDecodeError(
+        f"{as_source(image, index).label}: the process that decodes it was killed, twice: it takes too much memory, or "
+        "breaks the decoder; leave it out"
+    )
 
 
 def _cameras(matrices: Any, name: str, shape: tuple[int, int], count: int) -> FloatArray | None:

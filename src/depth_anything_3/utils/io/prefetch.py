@@ -6,7 +6,7 @@ import atexit
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from itertools import islice
 from typing import TypeVar
 
@@ -17,20 +17,37 @@ Result = TypeVar("Result")
 
 
 def ordered_map(
-    executor: Executor, work: Callable[[int, Item], Result], items: Iterable[Item], *, ahead: int
+    executor: Executor,
+    work: Callable[[int, Item], Result],
+    items: Iterable[Item],
+    *,
+    ahead: int,
+    renew: Callable[[], Executor] | None = None,
+    lost: Callable[[int, Item], Result] | None = None,
 ) -> Iterator[Result]:
     """Yield `work(index, item)` for each item, in order, with at most `ahead` of them begun or waiting to be fetched.
 
     Unlike `Executor.map` it draws from `items` only as results are taken, so a generator of a million paths costs
     nothing. Closing the iterator early cancels what has not begun.
 
+    Where a worker was killed, `renew` gives another executor and what was under way begins again, the first item of it
+    alone; `lost` then stands in for `work` for an item whose worker is killed once more.
+
     Raises:
         Exception: whatever `work` raised, at that item's place in the order; whatever `items` raised, after the results
             of those it had given.
     """
     numbered = enumerate(items)
-    pending: deque[Future[Result]] = deque()
+    pending: deque[tuple[int, Item, Future[Result]]] = deque()
     ended: Exception | None = None
+
+    def begin(index: int, item: Item) -> tuple[int, Item, Future[Result]]:
+        try:
+            return index, item, executor.submit(work, index, item)
+        except BrokenExecutor as error:  # a worker was killed just now; told when it is this item's turn
+            broken: Future[Result] = Future()
+            broken.set_exception(error)
+            return index, item, broken
 
     def refill() -> None:
         nonlocal ended
@@ -38,21 +55,43 @@ def ordered_map(
             return
         try:
             for index, item in islice(numbered, ahead - len(pending)):
-                pending.append(executor.submit(work, index, item))
+                pending.append(begin(index, item))
         except Exception as error:  # the caller's generator may raise anything
             ended = error
 
     try:
         refill()
         while pending:
-            result = pending.popleft().result()
+            index, item, future = pending.popleft()
+            try:
+                result = future.result()
+            except BrokenExecutor:
+                if renew is None or lost is None:
+                    raise
+                result, executor = _once_more(renew, work, lost, index, item)
+                pending = deque(begin(index, item) for index, item, _ in pending)
             refill()
             yield result
         if ended is not None:
             raise ended
     finally:
-        for future in pending:
+        for *_, future in pending:
             future.cancel()
+
+
+def _once_more(
+    renew: Callable[[], Executor],
+    work: Callable[[int, Item], Result],
+    lost: Callable[[int, Item], Result],
+    index: int,
+    item: Item,
+) -> tuple[Result, Executor]:
+    """The result of an item whose worker was killed, and the executor to go on with."""
+    executor = renew()
+    try:
+        return executor.submit(work, index, item).result(), executor
+    except BrokenExecutor:
+        return lost(index, item), renew()
 
 
 def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
