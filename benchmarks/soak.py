@@ -41,7 +41,7 @@ _LEEWAY_MB = 50.0
 _FILES = 60  # a round
 _SAMPLE_SECONDS = 2.0
 _KINDS = ("jpg", "jpg", "jpg", "png", "webp", "bmp", "tif", "gif")
-_SIZES = range(40, 1600)
+_SIZES = range(40, 1200)
 
 
 @dataclass
@@ -129,7 +129,7 @@ def run(model: DepthAnything3, seconds: float, folder: Path) -> Soak:
 def _round(model: DepthAnything3, soak: Soak, pictures: Path, out: Path, number: int, rng: random.Random) -> None:
     pictures.mkdir()
     paths = [_file(pictures, place, rng) for place in range(_FILES)]
-    common = {"process_res": rng.choice((56, 98, 140)), "num_workers": rng.randint(1, 4), "on_error": "skip"}
+    common = {"process_res": rng.choice((28, 56, 98)), "num_workers": rng.randint(1, 4), "on_error": "skip"}
     common["allow_truncated"] = number % 5 == 0
     report = run_images(
         *(model, paths, out, rng.choice(("npz", "depth_vis-depth_png", "mini_npz-tiff"))),

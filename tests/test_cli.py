@@ -325,6 +325,22 @@ def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
     assert da3("images", folder / "[/gone]", "--on-error", "raise").err == f"error {folder / '[/gone]'}: no such file\n"
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe.png", b"new\nline.png", b"\x1b]0;title\x07.png"], ids=ascii)
+def test_a_name_that_is_no_text_or_would_move_the_terminal_is_told_escaped(da3, photos, tmp_path, name):
+    folder = os.path.join(os.fsencode(tmp_path), b"photos \xff")
+    os.mkdir(folder)
+    shutil.copy(photos / "a.png", os.path.join(folder, b"good " + name))
+    shutil.copy(photos / "b.png", os.path.join(folder, b"bad " + name))
+    run = da3("images", os.fsdecode(folder), "--process-res", 56, "--export-dir", os.fsdecode(folder + b"/out"))
+    assert run.code == FAILURES
+    (line,) = run.err.splitlines()
+    assert line.isprintable()
+    assert line.startswith(f"failed {tmp_path}/photos \\udcff/bad {repr(os.fsdecode(name))[1:-1]}: truncated PNG")
+    assert len(os.listdir(folder + b"/out/npz")) == 1
+    report = json.loads(da3("images", os.fsdecode(folder), "--process-res", 56, "--json", "--export-dir", tmp_path).out)
+    assert report["failures"][0]["image"] == os.fsdecode(os.path.join(folder, b"bad " + name))
+
+
 @pytest.mark.parametrize("words", [["--debug", "images", "{}"], ["images", "{}", "--debug"]], ids=["before", "after"])
 def test_debug_lets_the_traceback_through_wherever_it_stands(photos, monkeypatch, words):
     line = [word.format(photos) for word in words]

@@ -164,6 +164,7 @@ def export_names(paths: Sequence[Path]) -> list[str]:
             wish = "_".join(part for part in _below_here(path).parts if part not in (os.sep, ".."))
             if len(os.fsencode(wish)) > _LONGEST:
                 wish = os.fsencode(wish)[-_LONGEST:].decode(errors="ignore")  # a cut letter goes
+        wish = wish if wish.strip(".") else f"_{wish}"  # as the name of a folder, dots would lead out of it
         numbered = (f"{wish}_{number}" for number in count(2))
         name = next(one for one in chain([wish], numbered) if one.casefold() not in taken)
         taken.add(name.casefold())

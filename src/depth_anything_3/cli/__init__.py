@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
 
 from depth_anything_3.cli.about import doctor, models
 from depth_anything_3.cli.console import (
@@ -23,9 +23,9 @@ from depth_anything_3.cli.console import (
     LogHandler,
     stderr,
     stdout,
+    told,
 )
 from depth_anything_3.cli.demo import demo
-from depth_anything_3.cli.flags import in_flags
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.scenes import colmap, export
 from depth_anything_3.cli.video import video
@@ -77,6 +77,8 @@ def main() -> None:
     # Decoding shares the cores with the network: threads that spin while they wait for a core that is busy made the
     # network 2 to 6 times slower on two cores, sleeping ones cost under 10 % where nothing else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be bytes that no encoding has
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING))
     words, debug = _without_debug(sys.argv[1:])
     try:
@@ -85,7 +87,7 @@ def main() -> None:
     except DA3Error as error:
         if debug:
             raise
-        stderr.print(f"[red]error[/] {escape(in_flags(str(error)))}")
+        stderr.print(f"[red]error[/] {told(str(error))}")
         sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
     except SystemExit as left:
         if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):

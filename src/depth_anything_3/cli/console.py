@@ -29,6 +29,7 @@ __all__ = [
     "progress",
     "stderr",
     "stdout",
+    "told",
 ]
 
 EXIT_FAILURES = 1
@@ -38,6 +39,12 @@ EXIT_TERMINATED = 143
 
 stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 stdout = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+def told(message: str) -> str:
+    """A message in one line for `Console.print`: it names options, and no file's name can do anything to a terminal."""
+    plain = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
+    return escape(in_flags(plain))
 
 
 def load_model(model_dir: str, device: str, dtype: str, *, compiled: bool = False) -> DepthAnything3:
@@ -67,7 +74,7 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
 def finish(report: RunReport, as_json: bool) -> None:
     """Print how it went; leave with exit code 1 if any image failed."""
     for failure in report.failures:
-        stderr.print(f"[red]failed[/] {escape(in_flags(failure['error']))}")
+        stderr.print(f"[red]failed[/] {told(failure['error'])}")
     if as_json:
         stdout.print_json(json.dumps(report.as_dict()))
     else:
@@ -97,4 +104,4 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape(in_flags(record.getMessage()))}")
+        stderr.print(f"[yellow]{record.levelname.lower()}[/] {told(record.getMessage())}")

@@ -35,6 +35,8 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
         InvalidInputError: the file cannot be read, is no such file, lacks depth, or its arrays do not fit together.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InvalidInputError(f"{path}: not a regular file; {_CURE}")  # a pipe would be waited for
     try:
         with path.open("rb") as stream:  # which numpy would leave open, where it is no archive
             file = np.load(stream, allow_pickle=False)
