@@ -362,14 +362,45 @@ def test_a_run_killed_at_random_moments_ends_whole_with_nothing_lost_or_doubled(
     assert report["skipped"] == len(whole_pictures(before)) == len(whole_pictures(kept))
 
 
-def test_ctrl_c_ends_the_command_with_one_line_whole_files_and_a_report(start, tmp_path):
+STOPS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+
+
+@pytest.mark.parametrize(("number", "code", "told"), STOPS, ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_ends_the_command_with_one_line_whole_files_and_a_report(start, tmp_path, number, code, told):
     out, process = tmp_path / "out", start()
     wait_until(lambda: results_in(out) or process.poll() is not None)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     printed, errors = process.communicate()
-    assert (process.returncode, printed, errors) == (130, "", "stopped; what was written is whole\n")
+    assert (process.returncode, printed, errors) == (code, "", "stopped; what was written is whole\n")
     report, results = json.loads((out / "report.json").read_text()), results_in(out)
-    assert report["stopped_by"] == "Ctrl-C"
+    assert report["stopped_by"] == told
     assert 0 < report["images"] == len(whole_pictures(results)) < PICTURES
     assert files_in(out).keys() == {*results, "report.json"}
     assert len(results) == 4 * report["images"]
+
+
+@pytest.mark.slow
+def test_signals_at_random_moments_leave_whole_files_and_true_reports(start, tmp_path):
+    out, moments = tmp_path / "out", random.Random(3)
+    for turn in range(8):
+        number, code, told = STOPS[turn % 2]
+        before, process = len(whole_pictures(results_in(out))), start()
+        time.sleep(moments.uniform(1.0, 8.0))  # from within its imports to the middle of the run
+        process.send_signal(number)
+        printed, errors = process.communicate()
+        results = results_in(out)
+        assert "Traceback" not in errors
+        assert files_in(out).keys() <= {*results, "report.json"} if out.exists() else True
+        assert 4 * len(whole_pictures(results)) == len(results)
+        if printed:  # it was quicker, if not with ending
+            assert len(whole_pictures(results)) == PICTURES
+        else:
+            assert process.returncode in (code, -number)  # before it has begun, the system ends it
+        if (out / "report.json").exists() and len(whole_pictures(results)) > before:
+            report = json.loads((out / "report.json").read_text())
+            assert report["images"] + report["skipped"] == len(whole_pictures(results))
+            assert report["stopped_by"] in (None, told)
+    process = start()
+    process.communicate()
+    assert process.returncode == 0
+    assert len(whole_pictures(results_in(out))) == PICTURES
