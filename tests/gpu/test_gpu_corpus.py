@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+pytest.importorskip("pillow_heif", reason="the corpus has HEIC pictures")
+pytest.importorskip("tifffile", reason="the corpus has TIFFs of many kinds")
+
 from corpus_outcome import all_mistakes
 from depth_anything_3.self_check import EXACT_DECODER_LEVELS
 from depth_anything_3.utils.io.capabilities import find_capabilities

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import zlib
 
 import cv2
+import numba
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -15,7 +17,7 @@ from preprocess_golden import case_id, expected, full_cases, picture, pixel_case
 from depth_anything_3.errors import ImageSizeError
 from depth_anything_3.synthetic import photo
 from depth_anything_3.utils.io.banded_operator import BandedOperator, resample_passes
-from depth_anything_3.utils.io.resample import compile_passes, resample, resample_stepwise
+from depth_anything_3.utils.io.resample import _jit, compile_passes, resample, resample_stepwise
 from depth_anything_3.utils.io.resize_plan import Interpolation, ProcessResMethod, ResizePlan, plan_resize
 from pictures import largest_difference, psnr
 
@@ -163,3 +165,27 @@ def test_exact_halving_rounds_ties_up_as_opencv_does():
     rgb = rng.integers(0, 256, (56, 56, 3), dtype=np.uint8)
     plan = plan_resize((56, 56), 28)
     np.testing.assert_array_equal(run(rgb, plan), cv2.resize(rgb, (28, 28), interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"], ids=["index", "code"])
+def test_machine_code_that_was_damaged_on_disk_is_compiled_again(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    source = tmp_path / "module.py"
+    source.write_text("def twice(a):\n    a[0] *= 2\n")
+
+    def loaded():
+        spec = importlib.util.spec_from_file_location("module", source)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return _jit(module.twice)
+
+    for damage in (None, b"", b"\x15 no pickle", b"\x80\x04K"):
+        for file in (tmp_path / "cache").rglob(f"*.{kind}") if damage is not None else ():
+            file.write_bytes(damage)
+        compiled, value = loaded(), np.ones(1)
+        compiled(value)
+        assert value[0] == 2
+        assert sum(compiled.stats.cache_hits.values()) == 0
+        again = loaded()
+        again(value)
+        assert sum(again.stats.cache_hits.values()) == 1

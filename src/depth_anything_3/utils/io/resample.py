@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import cv2
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core.caching import FunctionCache
 
 from depth_anything_3.utils.io.banded_operator import BandedOperator, ResamplePass
 from depth_anything_3.utils.io.resize_plan import Interpolation, ResizePlan
@@ -118,14 +120,27 @@ def resample_stepwise(pixels: UInt8Array, plan: ResizePlan) -> UInt8Array:
     return np.ascontiguousarray(pixels)
 
 
+class _MendingCache(FunctionCache):
+    """Numba's machine code on disk; what a full disk or a power cut damaged there is compiled again."""
+
+    def load_overload(self, signature: object, target_context: object) -> object:
+        try:
+            return super().load_overload(signature, target_context)  # type: ignore[no-untyped-call]
+        except Exception:  # of a damaged file, pickle may raise anything
+            with suppress(OSError):
+                self.flush()  # type: ignore[no-untyped-call]
+            return None
+
+
 def _jit(function: Callable[..., None]) -> Callable[..., None]:
     """Compile on first use, outside the interpreter lock; keep the machine code on disk where that is possible."""
     # Contraction and reassociation let the compiler fuse and vectorise; both stay far below the 8-bit rounding.
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
-    try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # no writable folder for the cache, as in a locked-down container
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    compiled = numba.njit(**options)(function)
+    # As `cache=True` does it. There may be no writable folder for it, as in a locked-down container.
+    with suppress(RuntimeError):
+        compiled._cache = _MendingCache(function)  # type: ignore[no-untyped-call]
+    return compiled  # type: ignore[no-any-return]
 
 
 @_jit
