@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from depth_anything_3.colmap import Pairing, given_cameras
 from depth_anything_3.errors import ImageDecodeError, ImageReadError, ImageSizeError, InvalidInputError
+from depth_anything_3.utils.io.reading import Reading
 
 K = np.array([[100.0, 0, 60], [0, 110, 40], [0, 0, 1]])
 
@@ -49,10 +51,15 @@ def test_files_whose_turn_keeps_their_size_are_taken_unturned_as_colmap_does(tmp
     assert given_cameras(pairing([path], [size_hw]))[0] == "ignore"
 
 
-def test_a_picture_of_too_many_pixels_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ImageSizeError, match=r"a\.jpg: too many pixels"):
-        given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]))
+def test_a_picture_of_too_many_pixels_is_named(tmp_path):
+    with pytest.raises(ImageSizeError, match=r"a\.jpg: claims 120x80 pixels, more than the 100 that"):
+        given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]), Reading(max_pixels=100))
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageReadError, match=r"a\.jpg: not a regular file"):
+        given_cameras(pairing([tmp_path / "a.jpg"], [(80, 120)]))
 
 
 def test_other_pictures_are_refused_by_name(tmp_path):

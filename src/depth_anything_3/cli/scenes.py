@@ -11,7 +11,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, stderr, stdout
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.utils.io.reading import MAX_BYTES, MAX_PIXELS
+from depth_anything_3.utils.io.reading import MAX_BYTES, MAX_PIXELS, Reading
 
 __all__ = ["colmap", "export"]
 
@@ -88,7 +88,7 @@ def colmap(
         if left:
             named = ", ".join(str(one) for one in left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
             logger.warning("%d %s are left out: %s", len(left), kind, named)
-    exif, intrinsics = given_cameras(pairing)
+    exif, intrinsics = given_cameras(pairing, Reading(max_pixels, max_bytes, allow_truncated))
     options = o.export_options(conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps)
     model = load_model(model_dir, device, dtype, compiled=compiled)
     with stderr.status(f"depth of {len(pairing.paths)} view(s)"):

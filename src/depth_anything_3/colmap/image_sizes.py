@@ -6,31 +6,36 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from depth_anything_3.colmap.find import Pairing
-from depth_anything_3.errors import ImageDecodeError, ImageReadError, ImageSizeError, InvalidInputError
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.utils.io.header import probe
+from depth_anything_3.utils.io.reading import Reading
+from depth_anything_3.utils.io.source import read_file
 
 __all__ = ["given_cameras"]
 
 Size = tuple[int, int]
 
-_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # orientations that exchange height and width
 _ASPECTS_DIFFER = 0.02  # more than rounding of a smaller copy does
 
 
-def given_cameras(pairing: Pairing) -> tuple[str, npt.NDArray[np.float64]]:
+def given_cameras(pairing: Pairing, reading: Reading | None = None) -> tuple[str, npt.NDArray[np.float64]]:
     """How Exif orientations are to be taken ("apply" or "ignore"), and the intrinsics in pixels of pictures so taken.
+
+    Args:
+        pairing: images and their poses.
+        reading: what is accepted of the images.
 
     Returns:
         The word, and (N, 3, 3).
 
     Raises:
         InvalidInputError: an image has other proportions than the model says, or images disagree about orientation.
-        ImageReadError, ImageDecodeError: an image cannot be read.
+        ImageReadError, ImageDecodeError, ImageSizeError: an image cannot be read, or is beyond the limits.
     """
-    found = [_sizes(path) for path in pairing.paths]
+    found = [_sizes(path, reading or Reading()) for path in pairing.paths]
     fits: dict[str, list[bool]] = {}
     for place, word in enumerate(("apply", "ignore")):
         fits[word] = [_same_shape(both[place], size) for both, size in zip(found, pairing.sizes, strict=True)]
@@ -50,20 +55,11 @@ def given_cameras(pairing: Pairing) -> tuple[str, npt.NDArray[np.float64]]:
     return exif, intrinsics
 
 
-def _sizes(path: Path) -> tuple[Size, Size]:
+def _sizes(path: Path, reading: Reading) -> tuple[Size, Size]:
     """(height, width) upright and as stored, from the header."""
-    try:
-        with Image.open(path) as image:
-            stored = image.height, image.width
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _TURNED
-    except OSError as error:
-        kind = ImageReadError if error.errno else ImageDecodeError
-        raise kind(f"{path}: cannot be read ({error.strerror or 'not a picture of a known format'})") from error
-    except Image.DecompressionBombError as error:
-        raise ImageSizeError(f"{path}: too many pixels ({error}); give smaller copies of all pictures") from error
-    except Exception as error:  # Pillow's readers raise almost anything on a damaged header
-        raise ImageDecodeError(f"{path}: damaged image header ({error})") from error
-    return (stored[::-1] if turned else stored), stored
+    header = probe(read_file(path, reading.max_bytes), str(path), reading.max_pixels)
+    stored = header.stored_hw
+    return (stored[::-1] if header.exif_orientation in _TURNED else stored), stored
 
 
 def _same_shape(one: Size, other: Size) -> bool:
