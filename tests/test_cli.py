@@ -17,12 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from huggingface_hub import constants
 from PIL import Image
 
 from depth_anything_3 import __version__, cli
-from depth_anything_3.cli import flags
 from depth_anything_3.cli.flags import in_flags
 from depth_anything_3.errors import InvalidInputError
 from seeded import seeded_images_uint8
@@ -405,30 +403,6 @@ def test_images_come_from_folders_below_patterns_and_lists(da3, photos, tmp_path
     run = da3("images", ".", *options, "out", "--recursive", "--resume")
     assert run.out.startswith("0 image(s) in ")
     assert "2 there already" in run.out
-
-
-# Python's names in messages
-
-
-@pytest.mark.parametrize(
-    ("message", "told"),
-    [
-        ("infer_gs=True with x; pass on_error='skip'", "--infer-gs with x; pass --on-error skip"),
-        ("raise max_pixels, or process_res.", "raise --max-pixels, or --process-res."),
-        ("on_error='' or on_error='a b' is unknown", "--on-error='' or --on-error='a b' is unknown"),
-        ("strategy='a' or the best strategy", "--strategy a or the best strategy"),
-        ("dtype=torch.float64 is not accepted", "--dtype torch.float64 is not accepted"),
-        ("/my/batch_size.jpg: bad; x/max_pixels/y and my_process_res", None),
-    ],
-)
-def test_a_message_speaks_of_options(message, told):
-    assert in_flags(message) == (told or message)
-
-
-def test_every_option_that_messages_speak_of_is_one():
-    commands = typer.main.get_command(cli.app).commands.values()
-    options = {one for command in commands for parameter in command.params for one in parameter.opts}
-    assert set(flags._FLAGS.values()) <= options
 
 
 # Help

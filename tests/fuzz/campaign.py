@@ -1,6 +1,6 @@
 """A million damaged files, in processes whose death is survived and told: by hand, not with the tests.
 
-    python tests/fuzz/campaign.py --inputs 1000000 --seed 1 --out fuzz.json
+    python tests/fuzz/campaign.py --inputs 1000000 --seed 1 --out fuzz.jsonl
 
 Input N of a seed is always the same, so what is found can be had again: `--only N`. A process ends where its memory
 is over the limit; one that has not moved on for a minute is stopped. Slow is what takes two seconds of the processor.

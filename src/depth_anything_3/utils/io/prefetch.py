@@ -30,8 +30,8 @@ def ordered_map(
     Unlike `Executor.map` it draws from `items` only as results are taken, so a generator of a million paths costs
     nothing. Closing the iterator early cancels what has not begun.
 
-    Where a worker was killed, `renew` gives another executor and what was under way begins again, the first item of it
-    alone; `lost` then stands in for `work` for an item whose worker is killed once more.
+    Where a worker was killed, `renew` gives another executor and what was under way begins again, its first item alone;
+    `lost` then stands in for `work` for an item whose worker is killed once more.
 
     Raises:
         Exception: whatever `work` raised, at that item's place in the order; whatever `items` raised, after the results
@@ -54,8 +54,7 @@ def ordered_map(
         if ended is not None:
             return
         try:
-            for index, item in islice(numbered, ahead - len(pending)):
-                pending.append(begin(index, item))
+            pending.extend(begin(*one) for one in islice(numbered, ahead - len(pending)))
         except Exception as error:  # the caller's generator may raise anything
             ended = error
 
