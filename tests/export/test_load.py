@@ -75,7 +75,7 @@ def save_array(path):
             "image is float32",
             id="image",
         ),
-        pytest.param(lambda path: path.mkdir(), "cannot be read", id="folder"),
+        pytest.param(lambda path: path.mkdir(), "not a regular file", id="folder"),
         pytest.param(lambda path: None, "no such file", id="missing"),
     ],
 )

@@ -374,7 +374,7 @@ def test_gpu_decoding_that_cannot_be_exact_says_so():
 
 def test_the_error_names_the_environment_where_that_asked(cpu, monkeypatch):
     monkeypatch.setenv("DA3_STRATEGY", "hybrid")
-    with pytest.raises(UnsupportedError, match="environment variable DA3_STRATEGY: strategy='hybrid' needs a GPU"):
+    with pytest.raises(UnsupportedError, match="environment variable DA3_STRATEGY='hybrid' needs a GPU"):
         cpu([photo(60, 60, 0)], process_res=56)
     monkeypatch.setenv("DA3_STRATEGY", "")
     assert strategies(cpu([photo(60, 60, 0)], process_res=56)) == [CPU]

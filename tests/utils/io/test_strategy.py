@@ -196,7 +196,7 @@ def test_the_environment_stands_in_for_auto_only(monkeypatch):
     assert Request.of("auto", "exact").strategy is MIXED
     assert Request.of("cpu", "exact").strategy is CPU
     monkeypatch.setenv("DA3_STRATEGY", "warp")
-    with pytest.raises(InvalidInputError, match=r"variable DA3_STRATEGY: strategy=.warp. is unknown"):
+    with pytest.raises(InvalidInputError, match=r"variable DA3_STRATEGY='warp' is unknown"):
         Request.of("auto", "exact")
 
 

@@ -150,7 +150,8 @@ class Request:
         try:
             asked = Strategy(variable)
         except InvalidInputError as error:
-            raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}: {error}") from None
+            told = str(error).removeprefix("strategy=")
+            raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}={told}") from None
         return cls(asked, Fidelity(fidelity), from_environment=True, **how)
 
 
@@ -175,9 +176,8 @@ def check_strategy(capabilities: Capabilities, request: Request) -> None:
     strategy = request.strategy
     if strategy in (Strategy.AUTO, Strategy.CPU):
         return
-    asked = f"strategy='{strategy.value}'"
-    if request.from_environment:
-        asked = f"environment variable {STRATEGY_VARIABLE}: {asked}"
+    asked = f"environment variable {STRATEGY_VARIABLE}" if request.from_environment else "strategy"
+    asked = f"{asked}='{strategy.value}'"
     if capabilities.device_type == "cpu":
         raise UnsupportedError(f"{asked} needs a GPU, and the network is on the CPU; use 'auto' or 'cpu'")
     if strategy is not Strategy.GPU_DECODE:
