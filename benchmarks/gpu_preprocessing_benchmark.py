@@ -5,8 +5,9 @@
 Each way starts from the same files (held in memory as bytes, so that the disk takes no part; decoding counts for every
 way) or from the same pixels in memory, and ends in the same thing: a normalised tensor on the device that the network
 uses. Beside batches it times single pictures, and batches while a network-like load keeps the GPU busy. Pictures are
-photo-like JPEGs of quality 95, 4:2:0. PSNR and the largest difference are those of the 8-bit results against the CPU
-reference: Pillow decodes, OpenCV resizes twice. Without a GPU it times what a CPU can do and says what is missing.
+photo-like JPEGs, 4:2:0, of quality 95 unless told otherwise. PSNR and the largest difference are those of the 8-bit
+results against the CPU reference: Pillow decodes, OpenCV resizes twice. Without a GPU it times what a CPU can do and
+says what is missing.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ from ways import make_ways
 
 __all__ = ["SIZES", "make_files", "make_pictures", "measure"]
 
-SIZES = {"VGA": (640, 480), "HD": (1280, 720), "FHD": (1920, 1080), "4K": (3840, 2160)}
-"""Name to (width, height)."""
+SIZES = {"VGA": (640, 480), "HD": (1280, 720), "FHD": (1920, 1080), "4K": (3840, 2160), "12MP": (4032, 3024)}
+"""Name to (width, height); 12MP is the usual picture of a phone."""
 
 LEAST_ROUNDS = 20
 _QUICK_ROUNDS = 5
+_USUAL_SIZES = ("VGA", "HD", "FHD", "4K")
 _QUICK_SIZES = ("VGA", "FHD")
 _FOREVER = 1e9  # seconds
 
@@ -52,12 +54,12 @@ def make_pictures(size: str, count: int) -> list[npt.NDArray[np.uint8]]:
         return list(pool.map(lambda seed: photo(*SIZES[size], seed), range(count)))
 
 
-def make_files(pictures: Sequence[npt.NDArray[np.uint8]]) -> list[bytes]:
-    """The same as JPEG files of quality 95, 4:2:0."""
+def make_files(pictures: Sequence[npt.NDArray[np.uint8]], quality: int = 95) -> list[bytes]:
+    """The same as JPEG files, 4:2:0."""
     files = []
     for picture in pictures:
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling="4:2:0")
+        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
         files.append(buffer.getvalue())
     return files
 
@@ -68,6 +70,7 @@ def measure(
     size: str,
     *,
     batch: int = 4,
+    quality: int = 95,
     rounds: int,
     seconds: float = _FOREVER,
     load: NetworkLoad | None = None,
@@ -80,13 +83,14 @@ def measure(
         setting: where they run.
         size: one of `SIZES`.
         batch: pictures.
+        quality: of the JPEG files.
         rounds: timed turns a case.
         seconds: about how long it may take; then there are fewer turns.
         load: for the rows beside a network; without it there are none.
         single: whether a single picture is timed too.
     """
     pictures = make_pictures(size, batch)
-    files = make_files(pictures)
+    files = make_files(pictures, quality)
     cases = [Case(size, FILES, "alone", files), Case(size, MEMORY, "alone", pictures)]
     if single and batch > 1:
         cases += [Case(size, FILES, "single picture", files[:1]), Case(size, MEMORY, "single picture", pictures[:1])]
@@ -106,8 +110,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", help="where the network is; the best there is if not given")
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS + 1, help=f"timed turns, {LEAST_ROUNDS} or more")
     parser.add_argument("--batch", type=int, default=4, help="pictures at a time")
+    parser.add_argument("--quality", type=int, default=95, help="of the JPEG files")
     parser.add_argument("--workers", type=int, default=8, help="CPU threads of each way")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="all of them if not given")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="VGA to 4K if not given")
     parser.add_argument("--quick", action="store_true", help=f"{' and '.join(_QUICK_SIZES)} only, fewer turns")
     parser.add_argument("--json", action="store_true", help="print JSON, with every single time")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -125,7 +130,7 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, str], list[Row], dict[s
     """Machine, rows, and why each missing way is missing."""
     device = choose_device(options.device)
     setting = Setting.of(device, options.workers)
-    sizes = options.sizes or (_QUICK_SIZES if options.quick else SIZES)
+    sizes = options.sizes or (_QUICK_SIZES if options.quick else _USUAL_SIZES)
     rounds = min(options.rounds, _QUICK_ROUNDS) if options.quick else options.rounds
     ways, missing = make_ways(setting)
     load = NetworkLoad(device) if setting.has_gpu else None
@@ -135,7 +140,7 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, str], list[Row], dict[s
     try:
         for size in sizes:
             print(f"{size} ...", file=sys.stderr)
-            rows += measure(ways, setting, size, batch=options.batch, rounds=rounds, load=load)
+            rows += measure(ways, setting, size, batch=options.batch, quality=options.quality, rounds=rounds, load=load)
     finally:
         for way in ways:
             way.close()
@@ -144,7 +149,7 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, str], list[Row], dict[s
     machine = describe_machine(device)
     machine["task"] = (
         f"to {str(setting.dtype).removeprefix('torch.')} at 504 pixels on {device.type}; {options.workers} workers, "
-        f"{rounds} turns; files are in memory, 4:2:0, quality 95"
+        f"{rounds} turns; files are in memory, 4:2:0, quality {options.quality}"
     )
     return machine, rows, missing
 

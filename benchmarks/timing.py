@@ -58,7 +58,8 @@ class Row:
         runs: how many times it was timed.
         median_ms, p90_ms: of them.
         speed_up: against the CPU reference, median of the turns.
-        psnr_db, max_levels: of the 8-bit result against the CPU reference; no PSNR where they are equal.
+        psnr_db, max_levels: of the 8-bit result against the CPU reference; no PSNR where they are equal, neither where
+            there is no such result.
         peak_mb: most GPU memory beyond what was there before the call: torch's, and what libraries took of the driver.
         network_lost_ms: how much later the network beside it was done than alone.
         times_ms: all of them.
@@ -104,7 +105,7 @@ class _Run:
         plain = Row(case.size, case.start, case.condition, len(case.pictures), self.way.name, self.way.group)
         if self.failed or self.result is None or reference.result is None or not self.times:
             return Row(**{**plain.as_dict(), "missing": self.failed or "not reached in time"})
-        psnr_db, max_levels = fidelity(self.result, reference.result)
+        psnr_db, max_levels = fidelity(self.result, reference.result) if self.way.complete else (None, None)
         ratios = [a / b for a, b in zip(reference.times, self.times, strict=False)]
         measured = {
             "took": self.way.took,

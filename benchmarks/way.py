@@ -88,6 +88,7 @@ class Way(ABC):
         group: "usual", "ours" or "peer".
         starts: what it can start from, `FILES` and `MEMORY`.
         needs: "gpu", packages and decoders without which it cannot run.
+        complete: whether it ends in the network's tensor; a floor, below which none can be, does not.
         took: what the pictures of the last call went through, where the way chooses.
         library_bytes: GPU memory that its libraries took of the driver, filled in by who measures.
     """
@@ -96,6 +97,7 @@ class Way(ABC):
     group: str = USUAL
     starts: tuple[str, ...] = (FILES, MEMORY)
     needs: tuple[str, ...] = ()
+    complete: bool = True
     took: str = ""
     library_bytes: int = 0
 

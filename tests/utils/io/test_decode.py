@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from depth_anything_3.errors import ImageDecodeError
 from depth_anything_3.synthetic import photo
 from depth_anything_3.utils.io.decode import decode
 from depth_anything_3.utils.io.header import probe
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.prepare import ImagePreparer, KeptMemory
 from pictures import encoded, exif_block, jpeg, largest_difference
 
 RGB = photo(61, 47, 3)
@@ -106,3 +109,49 @@ def test_a_twelve_bit_jpeg_is_refused():
 def test_the_format_is_told_by_content_and_never_by_name():
     png = cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()
     np.testing.assert_array_equal(decoded(png, "really_a_png.jpg"), RGB)
+
+
+# Memory that is kept
+
+
+@pytest.mark.parametrize("reduced_by", [1, 2, 4, 8])
+def test_a_jpeg_is_decoded_into_the_memory_given(reduced_by):
+    data = jpeg(211, 133, 3)
+    memory = np.empty(4 * 133 * 211, np.uint8)
+    given = decode(data, probe(data, "a.jpg"), "a.jpg", reduced_by=reduced_by, memory=memory)
+    own = decode(data, probe(data, "a.jpg"), "a.jpg", reduced_by=reduced_by)
+    assert given.shape == own.shape == (-(-133 // reduced_by), -(-211 // reduced_by), 3)
+    assert np.shares_memory(given, memory)
+    assert not np.shares_memory(own, memory)
+    np.testing.assert_array_equal(given, own)
+
+
+def test_memory_that_is_too_small_is_left_alone():
+    data, memory = jpeg(64, 48, 4), np.zeros(3 * 64 * 48 - 1, np.uint8)
+    pixels = decode(data, probe(data, "a.jpg"), "a.jpg", memory=memory)
+    assert pixels.shape == (48, 64, 3)
+    assert not memory.any()
+
+
+def test_kept_memory_grows_is_a_threads_own_and_has_a_bound():
+    kept = KeptMemory()
+    small, large = kept(100), kept(1000)
+    assert kept(500) is large
+    assert len(small) >= 100
+    assert kept(10**9) is None
+    with ThreadPoolExecutor(1) as other:
+        assert not np.shares_memory(other.submit(kept, 1000).result(), large)
+
+
+def test_a_prepared_picture_outlives_the_memory_it_was_decoded_into():
+    files = [jpeg(320, 240, seed) for seed in range(4)]
+    with InputProcessor() as processor:
+        kept = list(processor.iterate(files, 112, num_workers=1))
+    for index, file in enumerate(files):
+        np.testing.assert_array_equal(kept[index].pixels, ImagePreparer(112)(0, file).pixels)
+
+
+def test_pixels_that_leave_the_preparer_are_the_callers():
+    preparer = ImagePreparer(112, kept=KeptMemory())
+    one, other = (preparer.decode(preparer.open(0, jpeg(320, 240, seed))).data for seed in (1, 2))
+    assert not np.shares_memory(one, other)

@@ -24,7 +24,7 @@ from depth_anything_3.utils.io.batching import same_size_batches
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
 from depth_anything_3.utils.io.mixed_sizes import MixedSizes, carry_intrinsics, unify
 from depth_anything_3.utils.io.prefetch import in_background, ordered_map
-from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PlannedImage, attempt
+from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, KeptMemory, PlannedImage, attempt
 from depth_anything_3.utils.io.reading import Reading, ReadingOptions
 from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, Crop, ProcessResMethod
 from depth_anything_3.utils.io.source import ImageInput, as_source, check_several
@@ -41,7 +41,6 @@ _PREPARERS_KEPT = 8
 _FAILURES_TOLD = 10
 _BATCHES_LOOKED_AHEAD = 4
 _LEAST_DETERMINANT = 1e-6  # of a rotation it is 1, of intrinsics the product of the focal lengths
-_LARGE_BLOCK = 31 << 20  # bytes; glibc learns nothing from blocks above 32 MiB
 
 FloatArray = npt.NDArray[np.floating]
 Image = TypeVar("Image", bound=PlannedImage)
@@ -105,10 +104,7 @@ class BatchProcessor(ABC, Generic[Image]):
         self._kind = executor
         self._pool: Executor | None = None
         self._pool_size = 0
-        self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(ImagePreparer)
-        # Once a block of this size was freed, glibc's malloc keeps the memory of smaller ones for the next picture.
-        # Before that it may return a bitmap's pages after each picture: 30 % of the time of Full HD files.
-        np.empty(_LARGE_BLOCK, np.uint8)
+        self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(partial(ImagePreparer, kept=KeptMemory()))
 
     @abstractmethod
     def _worker(self, preparer: ImagePreparer, request: Request) -> Callable[[int, ImageInput], Image]:

@@ -35,10 +35,11 @@ from depth_anything_3.utils.io.strategy import Choice, Fidelity, Strategy
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Exif", "ImagePreparer", "OpenedImage", "PlannedImage", "PreparedImage", "attempt"]
+__all__ = ["Exif", "ImagePreparer", "KeptMemory", "OpenedImage", "PlannedImage", "PreparedImage", "attempt"]
 
 _PLANS_KEPT = 64
 _LOCKS = 64
+_MOST_KEPT = 150_000_000  # bytes: a picture of 50 megapixels
 _ON_CPU = Choice(Strategy.CPU, "the network is on the CPU")
 
 Prepared = TypeVar("Prepared")
@@ -98,6 +99,26 @@ class PreparedImage(PlannedImage):
     pixels: UInt8Array
 
 
+class KeptMemory(threading.local):
+    """Memory for one decoded picture in each thread that prepares them, kept from picture to picture.
+
+    New pages from the system are zeroed one by one, when they are first written: for a picture of 12 megapixels that
+    takes longer than decoding does beyond entropy decoding. malloc would keep none of that size.
+    """
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, np.uint8)
+
+    def __call__(self, size: int) -> UInt8Array | None:
+        """At least `size` bytes, overwritten by the thread's next picture; None for a picture too large to be kept."""
+        if size > _MOST_KEPT:
+            return None
+        if self._kept.size < size:
+            self._kept = np.empty(0, np.uint8)  # the smaller one is gone before the larger one is there
+            self._kept = np.empty(size, np.uint8)
+        return self._kept
+
+
 class ImagePreparer:
     """Turns sources into pictures of the network's size; keeps the operators of the sizes it met.
 
@@ -109,6 +130,7 @@ class ImagePreparer:
         exif: see `Exif`.
         fidelity: below `EXACT`, JPEGs may be decoded at a part of their size.
         reading: what is accepted of encoded images.
+        kept: memory to decode into; without it, new memory for each picture.
 
     Raises:
         InvalidInputError: an option is not accepted.
@@ -121,18 +143,20 @@ class ImagePreparer:
         exif: Exif | str = Exif.APPLY,
         fidelity: Fidelity = Fidelity.EXACT,
         reading: Reading | None = None,
+        kept: KeptMemory | None = None,
     ) -> None:
         self.process_res = process_res
         self.method = ProcessResMethod(process_res_method)
         self.exif = Exif(exif)
         self.fidelity = fidelity
         self.reading = reading or Reading()
+        self._kept = kept
         plan_resize((process_res, process_res), process_res, self.method)  # refuse a bad process_res at the door
         # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; the cache stays behind
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; caches stay behind
         return ImagePreparer, (self.process_res, self.method, self.exif, self.fidelity, self.reading)
 
     def __call__(self, index: int, image: ImageInput) -> PreparedImage:
@@ -184,8 +208,12 @@ class ImagePreparer:
             allow_truncated=self.reading.allow_truncated,
         )
 
-    def decode(self, opened: OpenedImage) -> OpenedImage:
+    def decode(self, opened: OpenedImage, kept: KeptMemory | None = None) -> OpenedImage:
         """The same picture with its pixels, if it was an encoded file: at full size, or what the fidelity allows.
+
+        Args:
+            opened: the picture.
+            kept: where the pixels may lie until this thread decodes the next one; otherwise they are the caller's.
 
         Raises:
             ImageDecodeError: it is not a whole, readable picture.
@@ -195,9 +223,15 @@ class ImagePreparer:
             return opened
         began = time.perf_counter()
         factor = choose_reduction(opened.header, opened.plan, self.fidelity)
+        rows, columns = (-(-side // factor) for side in opened.header.stored_hw)
         try:
             pixels = decode(
-                opened.data, opened.header, opened.label, reduced_by=factor, allow_truncated=opened.allow_truncated
+                opened.data,
+                opened.header,
+                opened.label,
+                reduced_by=factor,
+                allow_truncated=opened.allow_truncated,
+                memory=None if kept is None or opened.header.jpeg is None else kept(3 * rows * columns),
             )
         except MemoryError:  # its cause holds what was taken so far
             height, width = opened.header.stored_hw
@@ -221,7 +255,7 @@ class ImagePreparer:
         Raises:
             ImageDecodeError: it is not a whole, readable picture.
         """
-        decoded = self.decode(opened)
+        decoded = self.decode(opened, self._kept)
         began = time.perf_counter()
         passes = self._passes(decoded.plan)
         if isinstance(decoded.data, np.ndarray):

@@ -1,4 +1,4 @@
-"""OpenCV's decoders: the fastest of the default install, and free of the interpreter lock while they work."""
+"""OpenCV's decoders: for PNG, WebP, and JPEGs that simplejpeg does not take."""
 
 from __future__ import annotations
 

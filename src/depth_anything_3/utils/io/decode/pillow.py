@@ -1,4 +1,4 @@
-"""Pillow's decoders: the reference's own, for everything that OpenCV does not read the same way."""
+"""Pillow's decoders: the reference's own, for everything that the others do not read the same way."""
 
 from __future__ import annotations
 
