@@ -1,10 +1,10 @@
 """Time of whole-file JPEG decoding on the CPU, by each library that can be installed as a wheel.
 
-    uv run python benchmarks/decoders.py [--quick] [--json] [--markdown] [--sizes FHD 4K] [--qualities 75 95]
+    uv run python benchmarks/decoders.py [--quick] [--json] [--markdown] [--sizes FHD 4K 12MP] [--qualities 75 95]
 
 What is timed: from the bytes of a file in memory to its RGB pixels, as uint8 in memory that the library allocates
-afresh, so that everyone pays for new pages alike. Once one file on one thread, once four files on all cores that may be
-used, one call a file on a thread pool; libraries may not start threads of their own. Those that offer it also decode at
+afresh, so that everyone pays for new pages alike; once also into memory that is kept, as this package does it. Once one
+file on one thread, once four files on all cores that may be used, one call a file on a thread pool; libraries may not start threads of their own. Those that offer it also decode at
 1/2, 1/4 and 1/8 of the size, on one thread: what is left at 1/8 is nearly all entropy decoding, the floor for every
 decoder built on libjpeg-turbo. The ways take turns, in another order each round. "Times faster" is OpenCV's time at
 full size over the way's, median of the rounds; "CPU ms" is the processor time of all threads, which a busy machine
@@ -12,7 +12,7 @@ disturbs less; "max levels" is the largest difference from Pillow's pixels at th
 
 The full table needs, beside this package's development dependencies (for libturbojpeg 3 without the "<2"):
 
-    uv pip install simplejpeg kornia-rs "PyTurboJPEG<2" && apt-get install libturbojpeg0
+    uv pip install kornia-rs "PyTurboJPEG<2" && apt-get install libturbojpeg0
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ LEAST_ROUNDS = 15
 _WARM_UP = 2
 _SCALES = (1, 2, 4, 8)
 _RAISED = (ImportError, RuntimeError, OSError, ValueError, TypeError, AttributeError, cv2.error)  # by these libraries
-_OPTIONAL = ("simplejpeg", "PyTurboJPEG", "kornia-rs")
+_OPTIONAL = ("PyTurboJPEG", "kornia-rs")
 _COLUMNS = ("way", "scale", "median ms", "p90 ms", "CPU ms", "times faster", "max levels")
 
 
@@ -123,6 +123,21 @@ def _simplejpeg(scale: int) -> Decode:
     return decode
 
 
+def _simplejpeg_kept(_scale: int) -> Decode:
+    import simplejpeg
+
+    own = threading.local()
+
+    def decode(data: bytes) -> Pixels:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if getattr(own, "memory", np.empty(0)).size != 3 * height * width:
+            own.memory = np.empty(3 * height * width, np.uint8)
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=own.memory)
+        return pixels
+
+    return decode
+
+
 def _turbojpeg(scale: int) -> Decode:
     import turbojpeg
 
@@ -171,6 +186,7 @@ _DECODERS: dict[str, tuple[Callable[[int], Decode], Sequence[int]]] = {
     "OpenCV": (_opencv, _SCALES),  # the first is what the others are compared with
     "Pillow": (_pillow, _SCALES),
     "simplejpeg": (_simplejpeg, _SCALES),
+    "simplejpeg, kept memory": (_simplejpeg_kept, (1,)),
     "PyTurboJPEG": (_turbojpeg, _SCALES),
     "torchvision": (_torchvision, (1,)),
     "torchcodec": (_torchcodec, (1,)),
@@ -260,7 +276,7 @@ def _show(facts: dict[str, str], rows: Sequence[Row], missing: dict[str, str], *
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help=f"timed rounds, {LEAST_ROUNDS} or more")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["FHD", "4K"])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["FHD", "4K", "12MP"])
     parser.add_argument("--qualities", nargs="+", type=int, default=[75, 95])
     parser.add_argument("--quick", action="store_true", help="FHD at quality 95 only, fewer rounds")
     parser.add_argument("--json", action="store_true", help="print JSON, with every single time")

@@ -17,8 +17,8 @@ from depth_anything_3.utils.io.decode.jpeg_engine import jpeg_engines
 __all__ = ["describe_gpu", "describe_machine"]
 
 _PACKAGES = (
-    "torch", "numpy", "numba", "opencv-python-headless", "pillow", "triton", "torchvision", "torchcodec", "kornia",
-    "nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12", "nvidia-nvjpeg", "nvidia-nvjpeg-cu12",
+    "torch", "numpy", "numba", "opencv-python-headless", "pillow", "simplejpeg", "triton", "torchvision", "torchcodec",
+    "kornia", "nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12", "nvidia-nvjpeg", "nvidia-nvjpeg-cu12",
 )  # fmt: skip
 
 
