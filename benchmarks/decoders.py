@@ -3,12 +3,13 @@
     uv run python benchmarks/decoders.py [--quick] [--json] [--markdown] [--sizes FHD 4K 12MP] [--qualities 75 95]
 
 What is timed: from the bytes of a file in memory to its RGB pixels, as uint8 in memory that the library allocates
-afresh, so that everyone pays for new pages alike; once also into memory that is kept, as this package does it. Once one
-file on one thread, once four files on all cores that may be used, one call a file on a thread pool; libraries may not start threads of their own. Those that offer it also decode at
-1/2, 1/4 and 1/8 of the size, on one thread: what is left at 1/8 is nearly all entropy decoding, the floor for every
-decoder built on libjpeg-turbo. The ways take turns, in another order each round. "Times faster" is OpenCV's time at
-full size over the way's, median of the rounds; "CPU ms" is the processor time of all threads, which a busy machine
-disturbs less; "max levels" is the largest difference from Pillow's pixels at the same scale.
+afresh, so that everyone pays for new pages alike; once also into memory that is kept, as this package does it. Once
+one file on one thread, once four files on all cores that may be used, one call a file on a thread pool; libraries may
+not start threads of their own. Those that offer it also decode at 1/2, 1/4 and 1/8 of the size, on one thread: what
+is left at 1/8 is nearly all entropy decoding, the floor for every decoder built on libjpeg-turbo. The ways take
+turns, in another order each round. "Times faster" is OpenCV's time at full size over the way's, median of the rounds;
+"CPU ms" is the processor time of all threads, which a busy machine disturbs less; "max levels" is the largest
+difference from Pillow's pixels at the same scale.
 
 The full table needs, beside this package's development dependencies (for libturbojpeg 3 without the "<2"):
 
