@@ -16,7 +16,7 @@ from preprocess_golden import case_id, expected, full_cases, picture, pixel_case
 
 from depth_anything_3.errors import ImageSizeError
 from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.banded_operator import BandedOperator, resample_passes
+from depth_anything_3.utils.io.banded_operator import BandedOperator, ResamplePass, resample_passes
 from depth_anything_3.utils.io.resample import _jit, compile_passes, resample, resample_stepwise
 from depth_anything_3.utils.io.resize_plan import Interpolation, ProcessResMethod, ResizePlan, plan_resize
 from pictures import largest_difference, psnr
@@ -105,15 +105,27 @@ def test_operators_are_within_one_level_of_opencv(width, height, process_res, me
         assert (difference > 1).mean() < 1e-5
 
 
+def dense(operator: BandedOperator) -> np.ndarray:
+    matrix = np.zeros((len(operator.start), operator.source_size))
+    for row, (start, count) in enumerate(zip(operator.start, operator.count, strict=True)):
+        matrix[row, start : start + count] = operator.weights[row, :count]
+    return matrix
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("times", [1, 2.3, 5, 6, 8, 8.4, 13, 17.5, 25])
+def test_the_kernel_computes_the_product_of_matrices(times, channels):
+    """Whichever of its loops carries it out: rows of one weight are added up, eight columns are taken at once."""
+    rows, columns = (BandedOperator.area(round(n * times), n) for n in (11, 23))
+    pixels = np.random.default_rng(6).integers(0, 256, (rows.source_size, columns.source_size, channels), np.uint8)
+    found = resample(pixels if channels > 1 else pixels[..., 0], compile_passes([ResamplePass(rows, columns)]))
+    product = np.einsum("yh,hwc,xw->cyx", dense(rows), pixels[..., :3], dense(columns))
+    assert np.abs(found - product).max() < 0.5 + 1e-3
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90), st.booleans(), st.booleans())
 def test_composed_and_reversed_operators_are_products_of_matrices(first, second, third, up_first, up_second):
-    def dense(operator: BandedOperator) -> np.ndarray:
-        matrix = np.zeros((len(operator.start), operator.source_size))
-        for row, (start, count) in enumerate(zip(operator.start, operator.count, strict=True)):
-            matrix[row, start : start + count] = operator.weights[row, :count]
-        return matrix
-
     def make(source: int, result: int, cubic: bool) -> BandedOperator:
         return (BandedOperator.cubic if cubic or result > source else BandedOperator.area)(source, result)
 
