@@ -58,18 +58,9 @@ def megabytes(cell):
 @pytest.mark.slow
 def test_the_page_tells_the_memory_that_the_benchmark_counts(monkeypatch):
     monkeypatch.syspath_prepend(PAGE.parents[1] / "benchmarks")
-    import network_benchmark
+    from network_benchmark import _LiveTensors, memory
 
-    found = network_benchmark.memory("da3-nano", (336, 504), torch.device("cpu"))
-    told = megabytes(table("What they take")["da3-nano"]["memory at 504x336, computed"])
-    assert told == round(1e3 * (found["weights_gb"] + found["tensors_gb"]))
-
-
-def test_live_tensors_are_counted_once_and_no_longer_than_they_live(monkeypatch):
-    monkeypatch.syspath_prepend(PAGE.parents[1] / "benchmarks")
-    import network_benchmark
-
-    with torch.inference_mode(), network_benchmark._LiveTensors() as live:
+    with torch.inference_mode(), _LiveTensors() as live:
         first = torch.zeros(1000)
         second = first + 1
         del first
@@ -78,3 +69,6 @@ def test_live_tensors_are_counted_once_and_no_longer_than_they_live(monkeypatch)
         del second, third, fourth
         torch.zeros(500)
     assert live.peak == 3 * 4000
+    found = memory("da3-nano", (336, 504), torch.device("cpu"))
+    told = megabytes(table("What they take")["da3-nano"]["memory at 504x336, computed"])
+    assert told == round(1e3 * (found["weights_gb"] + found["tensors_gb"]))
