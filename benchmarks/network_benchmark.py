@@ -1,8 +1,9 @@
-"""What the network takes: against the authors' arithmetic, by memory layout and precision, and on a GPU by preset.
+"""What the network takes: against the authors' arithmetic, by layout and precision, in memory, and on a GPU.
 
     uv run python benchmarks/network_benchmark.py reference --presets da3-small da3-base --views 1 4
     uv run python benchmarks/network_benchmark.py layout --presets da3-small da3-large
     uv run python benchmarks/network_benchmark.py precision --presets da3-small da3mono-large
+    uv run python benchmarks/network_benchmark.py memory --presets da3-small da3-giant --size 504x336
     uv run python benchmarks/network_benchmark.py throughput --views 1 8 32      # on CUDA, every preset that fits
 
 Weights are seeded random ones and inputs photo-like pictures, normalised; neither reading nor resizing them is timed.
@@ -31,6 +32,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, b
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from depth_anything_3.devices import choose_device, usual_dtype
 from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
@@ -221,6 +225,47 @@ def precision(preset: str, size_hw: tuple[int, int], device: torch.device) -> Fo
     return {**_case(preset, 1, size_hw, torch.bfloat16), "difference": _relative(depths[1], depths[0])}
 
 
+# Memory
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Within the block, how many bytes the tensors that operations made take at most at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # Any: torch's own
+        out = func(*args, **(kwargs or {}))
+        self._live = {key: one for key, one in self._live.items() if not one[0].expired()}
+        known = {x.untyped_storage()._cdata for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        for tensor in tree_leaves(out):
+            storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None
+            if storage is not None and storage._cdata not in known:  # else a view, or written in place
+                self._live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.peak = max(self.peak, sum(size for _, size in self._live.values()))
+        return out
+
+
+def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found:
+    """Bytes of the float32 weights, and at most of the tensors of one picture with the backbone in bfloat16.
+
+    Counted, so it is the same on every machine. What operations need inside, such as a convolution's workspace, is not
+    in it, nor what a CUDA context and the allocator's rounding take.
+    """
+    with torch.device("meta"):
+        net = build_network(preset).eval().requires_grad_(False)
+    net.to_empty(device=device)
+    for parameter in net.parameters():
+        parameter.zero_()
+    x, live = network_inputs(1, size_hw, device), _LiveTensors()
+    with torch.inference_mode(), autocast(device, torch.bfloat16), live:
+        net(x)
+    weights = sum(one.nbytes for one in net.parameters())
+    return {**_case(preset, 1, size_hw, torch.bfloat16), "weights_gb": weights / 1e9, "tensors_gb": live.peak / 1e9}
+
+
 # Throughput
 
 
@@ -284,8 +329,10 @@ def _relative(depth: Tensor, reference: Tensor) -> dict[str, float]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("reference", "layout", "precision", "throughput"))
-    parser.add_argument("--presets", nargs="+", choices=MODEL_CARDS, help="throughput: all; else da3-small, da3-base")
+    parser.add_argument("what", choices=("reference", "layout", "precision", "memory", "throughput"))
+    parser.add_argument(
+        "--presets", nargs="+", choices=MODEL_CARDS, help="memory, throughput: all; else da3-small, da3-base"
+    )
     parser.add_argument("--views", nargs="+", type=int, default=[1])
     parser.add_argument("--size", default="504x280", help="WIDTHxHEIGHT, multiples of 14")
     parser.add_argument("--device", default="auto")
@@ -302,11 +349,14 @@ def main() -> None:
     machine = describe_machine(device)
     print(json.dumps(machine, indent=1))
     rows: list[Found] = []
-    for preset in options.presets or (MODEL_CARDS if options.what == "throughput" else ("da3-small", "da3-base")):
+    usual = MODEL_CARDS if options.what in ("memory", "throughput") else ("da3-small", "da3-base")
+    for preset in options.presets or usual:
         if options.what == "throughput":
             new = throughput(preset, options.views, (height, width), device, options)
         elif options.what == "precision":
             new = [precision(preset, (height, width), device)]
+        elif options.what == "memory":
+            new = [memory(preset, (height, width), device)]
         elif options.what == "layout":
             net = seeded_network(preset).to(device)
             new = [layouts(net, views, (height, width), device, options) for views in options.views]

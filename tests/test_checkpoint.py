@@ -177,6 +177,7 @@ def test_a_model_can_be_saved_over_the_file_it_was_loaded_from(tmp_path):
         pytest.param("/nowhere/da3", "no such folder", id="no-such-folder"),
         pytest.param("~nobody-here/da3", "no such folder", id="no-such-home"),
         pytest.param("a/b/c", "no hub id either", id="too-many-slashes"),
+        pytest.param("da3-large", "depth-anything/DA3-LARGE-1.1 or depth-anything/DA3-LARGE$", id="preset"),
         pytest.param("not a hub id", "those look like depth-anything/DA3-BASE", id="spaces"),
         pytest.param("nul\0byte", "no such folder", id="nul-byte"),
         pytest.param("x" * 5000, "no such folder", id="too-long"),

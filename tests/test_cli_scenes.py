@@ -105,6 +105,24 @@ def test_metres_are_asked_for_in_one_way(tmp_path):
         run("images", tmp_path, "--metric", "--focal", 500, "--fov", 60)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--ref-view-strategy", "best", "choose 'first'"),
+        ("--mixed-sizes", "squash", "choose 'crop'"),
+        ("--conf-thresh-percentile", 400, "give 0 to 100"),
+    ],
+)
+def test_an_option_is_checked_also_where_it_has_nothing_to_say(tmp_path, option, value, told):
+    with pytest.raises(InvalidInputError, match=told):
+        run("images", tmp_path, "--model-dir", tmp_path / "never loaded", option, value)
+
+
+def test_a_workspace_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"nowhere: no such folder$"):
+        run("colmap", tmp_path / "nowhere")
+
+
 def test_models_lists_every_checkpoint_and_its_licence():
     shown = run("models").output
     listed = json.loads(run("models", "--json").output)

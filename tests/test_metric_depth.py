@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plyfile import PlyData
 from torch import nn
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.batch_run import Metres, run_images, run_scene
+from depth_anything_3.batch_run import run_images, run_scene
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import load_prediction
 from depth_anything_3.focal_length import exif_focal_length
+from depth_anything_3.metres import Metres
 from depth_anything_3.prediction import Prediction
 
 CANONICAL = 2.0  # the depth that the stand-in sees everywhere
@@ -98,6 +100,18 @@ def test_exif_tells_it_by_the_sensor(metric, tmp_path):
     assert length.pixels[0] == pytest.approx(6.0 * 25 / 2 / 2)
 
 
+def test_an_absurd_35_mm_equivalent_leaves_the_word_to_the_sensor(metric):
+    lens = {"FOCAL_35MM": 65000, "FOCAL_LENGTH": 6.0, "PLANE_RESOLUTION": 250.0, "PLANE_UNIT": 3}
+    (prediction,) = metric.depth([jpeg(**lens)], **SMALL)
+    assert prediction.focal_length().origins == ("Exif, focal length and sensor resolution",)
+
+
+def test_a_prediction_put_together_by_hand_has_no_exif(metric):
+    depth = np.ones((1, 56, 84), np.float32)
+    with pytest.raises(InvalidInputError, match="the prediction: no focal length"):
+        Prediction(depth=depth, source_hw=((112, 168),)).focal_length()
+
+
 @pytest.mark.parametrize(
     "lens",
     [
@@ -131,6 +145,15 @@ def test_given_intrinsics_come_before_exif(metric):
     np.testing.assert_allclose(prediction.intrinsics[0], [[300, 0, 42], [0, 300, 28], [0, 0, 1]])
 
 
+def test_the_cameras_that_an_any_view_model_predicts_serve_too(metric, seeded_small):
+    images = [jpeg(), jpeg()]
+    prediction = metric.inference(images, **SMALL)
+    prediction.intrinsics = seeded_small.inference(images, **SMALL).intrinsics
+    assert prediction.focal_length().origins == ("intrinsics", "intrinsics")
+    wanted = CANONICAL * prediction.intrinsics[:, [0, 1], [0, 1]].mean(axis=1) / 300
+    np.testing.assert_allclose(prediction.metric_depth().max(axis=(1, 2)), wanted, rtol=1e-6)
+
+
 def test_each_view_has_its_own(metric):
     prediction = metric.inference([jpeg(), jpeg()], **SMALL)
     depth = prediction.metric_depth(focal=[600.0, 300.0])
@@ -161,6 +184,12 @@ def test_relative_depth_is_refused_with_the_models_that_can(seeded_small):
     (prediction,) = seeded_small.depth([jpeg(FOCAL_35MM=28)], **SMALL)
     with pytest.raises(UnsupportedError, match=r"da3-small.*da3metric-large or da3nested-giant-large"):
         prediction.metric_depth(focal=600)
+
+
+def test_a_nested_scene_that_has_no_metres_says_why():
+    depth = np.ones((1, 4, 5), np.float32)
+    with pytest.raises(UnsupportedError, match=r"of da3nested-giant-large is not in metres: .* sky"):
+        Prediction(depth=depth, model_name="da3nested-giant-large").metric_depth()
 
 
 def test_what_is_in_metres_stays():
@@ -216,6 +245,25 @@ def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_
 def test_metres_by_what_is_no_lens_are_refused_before_a_picture_is_read(lens):
     with pytest.raises(InvalidInputError, match=r"focal|fov"):
         Metres(**lens)
+
+
+def test_a_known_focal_length_makes_points_of_a_picture(metric, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg(width=170))  # squeezed to 84x56
+    run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "ply", metres=Metres(fov=90.0), **SMALL)
+    vertices = PlyData.read(tmp_path / "out" / "ply" / "a.ply")["vertex"]
+    assert len(vertices) == 84 * 56
+    columns, rows = np.arange(84 * 56) % 84, np.arange(84 * 56) // 84
+    np.testing.assert_allclose(vertices["x"] / vertices["z"], (columns - 42) / 42, atol=1e-5)
+    np.testing.assert_allclose(vertices["y"] / vertices["z"], (rows - 28) / (85 * 56 / 112), atol=1e-5)
+    with pytest.raises(UnsupportedError, match=r"focal length, .* or da3metric-large with --metric"):
+        run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "ply", **SMALL)
+
+
+def test_files_of_depth_that_is_not_in_metres_yet_say_so(metric, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    run_images(metric, [tmp_path / "a.jpg"], tmp_path, "depth_png", **SMALL)
+    with Image.open(tmp_path / "depth_png" / "a.png") as image:
+        assert image.text["depth_unit"] == "canonical"
 
 
 def test_results_in_metres_stay_in_metres_when_read_back(metric, tmp_path):

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from clips import SIZE_HW, picture, read_clip, write_clip
-from depth_anything_3.batch_run import Metres
 from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError, VideoReadError
 from depth_anything_3.export.depth_vis import colorize_depth, nearness_range
 from depth_anything_3.export.video_writer import part_files
 from depth_anything_3.frame_log import RunState
+from depth_anything_3.metres import Metres
 from depth_anything_3.utils.io.video import IterableSource
 from depth_anything_3.video_results import VideoResults
 from depth_anything_3.video_run import extract_frames, run_video

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -21,7 +21,7 @@ from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError,
 from depth_anything_3.export import Contents, ExportOptions, check_formats, export, result_files
 from depth_anything_3.export.background import BackgroundWriter
 from depth_anything_3.files import whole_file
-from depth_anything_3.focal_length import check_lens
+from depth_anything_3.metres import Metres
 from depth_anything_3.model_cards import DepthKind, models_that
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.capabilities import find_capabilities
@@ -35,38 +35,12 @@ if TYPE_CHECKING:
 
     from depth_anything_3.api import DepthAnything3
 
-__all__ = ["Metres", "RunReport", "check_options", "export_names", "run_images", "run_scene"]
+__all__ = ["RunReport", "check_options", "export_names", "run_images", "run_scene"]
 
 logger = logging.getLogger(__name__)
 
 _LONGEST = 200  # bytes of a joined path; most file systems take 255 with number and suffix
 _ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # what `whole_file` writes to before a file has its name
-
-
-@dataclass(frozen=True)
-class Metres:
-    """Depth is wanted in metres, by a focal length in pixels of the source pictures, a horizontal field of view in
-    degrees, or if neither is given what the pictures say; see `Prediction.metric_depth`.
-
-    Raises:
-        InvalidInputError: both are given, or one is out of range.
-    """
-
-    focal: float | None = None
-    fov: float | None = None
-
-    def __post_init__(self) -> None:
-        check_lens(self.focal, self.fov)
-
-    def of(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
-        """The prediction in metres, and where each view's focal length came from; nowhere if it was in metres.
-
-        Raises:
-            InvalidInputError: a focal length is not known, or the depth has no unit to be turned into metres.
-        """
-        depth = prediction.metric_depth(self.focal, fov=self.fov)
-        origins = () if prediction.is_metric else prediction.focal_length(self.focal, fov=self.fov).origins
-        return replace(prediction, depth=depth, is_metric=1, depth_kind=DepthKind.METRIC), origins
 
 
 @dataclass
@@ -320,7 +294,7 @@ def _check_wishes(
     contents = Contents(
         views=views,
         poses=model.card.has_poses,
-        intrinsics=model.card.has_poses or options.get("intrinsics") is not None,
+        intrinsics=model.card.has_poses or metres is not None or options.get("intrinsics") is not None,
         gaussians=bool(options.get("infer_gs")),
         features=bool(options.get("export_feat_layers")),
         cropped=ProcessResMethod(options.get("process_res_method", ProcessResMethod.UPPER_BOUND_RESIZE)).crops,

@@ -87,6 +87,9 @@ def find_checkpoint(
         return Checkpoint(name, _read_preset(folder / CONFIG_FILE, name), folder / WEIGHTS_FILE)
     if os.path.exists(local):
         raise CheckpointNotFoundError(f"{name}: is a file; give the folder that holds it and its {CONFIG_FILE}")
+    if name in MODEL_CARDS:
+        hub_ids = " or ".join(MODEL_CARDS[name].hub_ids)
+        raise CheckpointNotFoundError(f"{name}: no such folder; the weights of this model are {hub_ids}")
     fetch = partial(
         hf_hub_download,
         local_files_only=local_files_only,

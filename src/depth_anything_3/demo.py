@@ -194,15 +194,12 @@ def _give_camera(prediction: Prediction) -> str:
         return "the model's"
     try:
         lens = prediction.focal_length()
-        pixels, origin = lens.pixels[0], lens.origins[0]
+        origin = lens.origins[0]
     except InvalidInputError:
         longer = max(prediction.source_hw[0])
-        pixels = prediction.focal_length(longer / 2 / math.tan(math.radians(_ASSUMED_VIEW) / 2)).pixels[0]
+        lens = prediction.focal_length(longer / 2 / math.tan(math.radians(_ASSUMED_VIEW) / 2))
         origin = f"assumed: {_ASSUMED_VIEW:g} degrees along the longer side"
-    height, width = prediction.depth.shape[1:]
-    rows, columns = np.array(prediction.source_scale[0]) / np.mean(prediction.source_scale[0])
-    camera = [[pixels * columns, 0.0, width / 2], [0.0, pixels * rows, height / 2], [0.0, 0.0, 1.0]]
-    prediction.intrinsics = np.array([camera], np.float32)
+    prediction.intrinsics = prediction.centred_intrinsics(lens)
     prediction.extrinsics = np.eye(4, dtype=np.float32)[None, :3]
     return origin
 

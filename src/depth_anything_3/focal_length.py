@@ -46,7 +46,7 @@ def check_lens(focal: float | Sequence[float] | FloatArray | None, fov: float | 
         InvalidInputError: both are given, or one is out of range.
     """
     if focal is not None and fov is not None:
-        raise InvalidInputError("focal and fov say the same thing: give one of them")
+        raise InvalidInputError(f"focal={focal!r} and fov={fov!r} say the same thing: give one of them")
     try:
         lengths = np.asarray(1.0 if focal is None else focal, np.float64)
     except (TypeError, ValueError):
@@ -78,7 +78,10 @@ def exif_focal_length(exif: bytes, source_hw: Size) -> tuple[float, str] | None:
         return None
     equivalent = _number(entries.get(_FOCAL_LENGTH_35MM))
     if equivalent is not None:
-        return _sensible(equivalent * math.hypot(*source_hw) / _FULL_FRAME_DIAGONAL, source_hw, "35 mm equivalent")
+        pixels = equivalent * math.hypot(*source_hw) / _FULL_FRAME_DIAGONAL
+        found = _sensible(pixels, source_hw, "35 mm equivalent")
+        if found is not None:
+            return found
     millimetres, resolution = _number(entries.get(_FOCAL_LENGTH)), _number(entries.get(_FOCAL_PLANE_X_RESOLUTION))
     unit = _MILLIMETRES.get(entries.get(_FOCAL_PLANE_UNIT, 2))
     if millimetres is None or resolution is None or unit is None:

@@ -8,7 +8,10 @@ from types import MappingProxyType
 
 from depth_anything_3.option import Option
 
-__all__ = ["MODEL_CARDS", "DepthKind", "ModelCard", "models_that"]
+__all__ = ["CANONICAL_FOCAL_PX", "MODEL_CARDS", "DepthKind", "ModelCard", "models_that"]
+
+CANONICAL_FOCAL_PX = 300.0
+"""The focal length, in pixels of the network's input, to which canonical depth belongs."""
 
 _APACHE = "Apache-2.0"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"

@@ -12,15 +12,13 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.focal_length import FocalLength, check_lens, exif_focal_length
 from depth_anything_3.gaussians import Gaussians
-from depth_anything_3.model_cards import DepthKind, models_that
+from depth_anything_3.model_cards import CANONICAL_FOCAL_PX, MODEL_CARDS, DepthKind, models_that
 from depth_anything_3.utils.io.failure import ImageFailure
 from depth_anything_3.utils.io.strategy import Choice
 
 __all__ = ["Prediction"]
 
 FloatArray = npt.NDArray[np.floating]
-
-_CANONICAL_FOCAL = 300.0  # pixels of the network's input, to which the metric model's depth belongs
 
 
 @dataclass(repr=False, eq=False)
@@ -97,12 +95,8 @@ class Prediction:
         if self.is_metric:
             return self.depth
         if self.depth_kind is not DepthKind.CANONICAL:
-            model = f"depth of {self.model_name}" if self.model_name else "this depth"
-            raise UnsupportedError(
-                f"{model} has a unit of its own for each scene, or that of given poses; for metres "
-                f"take {models_that(lambda card: card.depth_kind is not DepthKind.RELATIVE)}"
-            )
-        factors = self.focal_length(focal, fov=fov).pixels / _CANONICAL_FOCAL
+            raise UnsupportedError(self._why_no_metres())
+        factors = self.focal_length(focal, fov=fov).pixels / CANONICAL_FOCAL_PX
         return np.asarray(self.depth * factors.astype(np.float32)[:, None, None], np.float32)
 
     def focal_length(
@@ -131,16 +125,40 @@ class Prediction:
         if self.intrinsics is not None:
             pixels = self.intrinsics[:, [0, 1], [0, 1]].astype(np.float64).mean(axis=1)
             return FocalLength(pixels, ("intrinsics",) * count)
-        known = [exif_focal_length(*one) for one in zip(self.exif, self.source_hw, strict=True)]
-        unknown = [source for source, one in zip(self.sources, known, strict=True) if one is None]
-        if unknown or not known:
-            raise InvalidInputError(
-                f"{unknown[0] if unknown else 'the prediction'}: no focal length in its Exif block; give focal (pixels "
-                "of the source picture) or fov (degrees, horizontal): --focal or --fov"
-            )
+        known = [exif_focal_length(*one) for one in zip(self.exif, self.source_hw, strict=False)]
         found = [one for one in known if one is not None]
+        if len(found) < count:
+            name = self.sources[known.index(None)] if None in known and self.sources else "the prediction"
+            raise InvalidInputError(
+                f"{name}: no focal length in its Exif block; give focal (pixels of the source picture) or fov "
+                "(degrees, horizontal): --focal or --fov"
+            )
         lengths = np.array([pixels for pixels, _ in found], np.float64)
         return FocalLength(self._of_source(lengths, "").pixels, tuple(origin for _, origin in found))
+
+    def centred_intrinsics(self, lens: FocalLength) -> npt.NDArray[np.float32]:
+        """(N, 3, 3) intrinsics in pixels of (H, W) of cameras that look through the middle of their pictures.
+
+        Args:
+            lens: what `focal_length` told.
+        """
+        height, width = self.depth.shape[1:]
+        matrices = np.tile(np.array([[0, 0, width / 2], [0, 0, height / 2], [0, 0, 1]]), (len(self.depth), 1, 1))
+        # A picture may have been squeezed a little, to multiples of a patch.
+        scale = np.array(self.source_scale or ((1.0, 1.0),) * len(self.depth))
+        matrices[:, [1, 0], [1, 0]] = lens.pixels[:, None] * scale / scale.mean(axis=1, keepdims=True)
+        return matrices.astype(np.float32)
+
+    def _why_no_metres(self) -> str:
+        card = MODEL_CARDS.get(self.model_name)
+        if card is not None and card.depth_kind is DepthKind.METRIC:
+            return (
+                f"this depth of {self.model_name} is not in metres: its scene shows hardly anything but sky, or it is "
+                "in the unit of the given poses"
+            )
+        model = f"depth of {self.model_name}" if self.model_name else "this depth"
+        wanted = models_that(lambda card: card.depth_kind is not DepthKind.RELATIVE)
+        return f"{model} has a unit of its own for each scene, or that of given poses; for metres take {wanted}"
 
     def _of_source(self, lengths: npt.NDArray[np.float64], origin: str) -> FocalLength:
         """Lengths in pixels of the source pictures to those in pixels of (H, W)."""

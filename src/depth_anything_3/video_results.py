@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.batch_run import Metres, RunReport
+from depth_anything_3.batch_run import RunReport
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import Contents, check_formats, export
 from depth_anything_3.export.depth_video import coloured_picture, depth_levels
@@ -20,6 +20,7 @@ from depth_anything_3.export.depth_vis import nearness_range
 from depth_anything_3.export.video_writer import VideoWriter, join_parts, part_files
 from depth_anything_3.export.view_names import depth_unit
 from depth_anything_3.frame_log import FrameLog, RunState
+from depth_anything_3.metres import Metres
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.video import Frame
 

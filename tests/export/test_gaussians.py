@@ -222,14 +222,6 @@ def test_given_cameras_are_rendered_from(fly):
     np.testing.assert_allclose(stand_in.intrinsics, intrinsics[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("extrinsics", "intrinsics"), [((2, 4, 4), (3, 3, 3)), ((2, 2, 4), (2, 3, 3)), ((4, 4), (3, 3))]
-)
-def test_given_cameras_of_other_shapes_are_refused(fly, extrinsics, intrinsics):
-    with pytest.raises(InvalidInputError, match="render_exts"):
-        fly(extrinsics=np.ones(extrinsics), intrinsics=np.ones(intrinsics))
-
-
 def test_a_principal_point_off_the_middle_is_left_out_but_not_the_angle_of_view():
     middle = np.array([[[1.2, 0, 0.5], [0, 1.6, 0.5], [0, 0, 1]]])
     np.testing.assert_allclose(centred(middle, (30, 40)), [[[48, 0, 20], [0, 48, 15], [0, 0, 1]]], rtol=1e-12)

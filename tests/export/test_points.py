@@ -244,6 +244,18 @@ def test_an_independent_pictures_glb_is_one_file(plane_scene_of, tmp_path):
     assert export(plane_scene_of(1), tmp_path, "glb", "a") == [tmp_path / "glb" / "a.glb"]
 
 
+@pytest.mark.parametrize("unknown", ["depth", "cameras"])
+def test_nothing_to_show_is_an_empty_glb(plane_scene, tmp_path, unknown):
+    if unknown == "depth":
+        plane_scene.depth[:] = np.nan
+    else:
+        plane_scene.extrinsics[:] = np.nan
+    export(plane_scene, tmp_path, "glb", options=ExportOptions(show_cameras=unknown == "cameras"))
+    assert read_glb(tmp_path / "scene.glb") == {}
+    assert np.array(extras(tmp_path / "scene.glb")["hf_alignment"]).shape == (4, 4)
+    assert trimesh.load(tmp_path / "scene.glb", file_type="glb").is_empty
+
+
 def test_nothing_known_is_a_glb_of_cameras(plane_scene, tmp_path):
     plane_scene.depth[:] = np.nan
     export(plane_scene, tmp_path, "glb")

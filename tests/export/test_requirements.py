@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
@@ -120,17 +121,35 @@ def test_an_option_that_is_not_accepted_is_told_before_computing(given, told):
 
 
 @pytest.mark.parametrize(
-    "options",
+    "given",
+    [{"conf_thresh_percentile": -1}, {"num_max_points": 0}, {"feat_vis_fps": 0}],
+)
+def test_a_parameter_that_is_not_accepted_is_told_whatever_is_written(given):
+    (name,) = given
+    with pytest.raises(InvalidInputError, match=name):
+        ExportOptions(**given)
+
+
+POSES, MATRICES = np.ones((2, 4, 4)), np.ones((2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
     [
-        ExportOptions(conf_thresh_percentile=-1),
-        ExportOptions(num_max_points=0),
-        ExportOptions(feat_vis_fps=0),
-        ExportOptions(render_exts=[[1]]),
+        pytest.param({"render_exts": POSES}, "given together", id="alone"),
+        pytest.param({"render_exts": POSES, "render_ixts": MATRICES[:1]}, "render_exts", id="counts"),
+        pytest.param({"render_exts": POSES[:, :2], "render_ixts": MATRICES}, "render_exts", id="rows"),
+        pytest.param({"render_exts": POSES[0], "render_ixts": MATRICES[0]}, "render_exts", id="one"),
+        pytest.param({"render_exts": POSES[:0], "render_ixts": MATRICES[:0]}, "render_exts", id="none"),
+        pytest.param({"render_exts": [[1], [1, 2]], "render_ixts": MATRICES}, "render_exts", id="ragged"),
+        pytest.param({"render_hw": (0, 40)}, r"render_hw=\(0, 40\): give \(height, width\)", id="size"),
+        pytest.param({"render_hw": (30, 40, 3)}, "render_hw", id="sides"),
     ],
 )
-def test_a_parameter_that_is_not_accepted_is_told_before_computing(options):
-    with pytest.raises(InvalidInputError, match=r"conf_thresh_percentile|num_max_points|feat_vis_fps|render_exts"):
-        check_formats("-".join(one.value for one in ExportFormat), GIANT, options)
+def test_cameras_to_render_from_are_refused_before_computing(given, told):
+    with pytest.raises(InvalidInputError, match=told):
+        check_formats("gs_video", GIANT, ExportOptions(**given))
+    check_formats("npz", GIANT, ExportOptions(**given))  # which has no use for them
 
 
 def test_named_parameters_win_over_entries_as_upstreams_do(caplog):

@@ -65,6 +65,7 @@ def images(
     from depth_anything_3.batch_run import check_options, run_images, run_scene
     from depth_anything_3.export import ExportFormat, parse_formats
     from depth_anything_3.find_images import find_images
+    from depth_anything_3.model_cards import DepthKind
 
     options: dict[str, Any] = {
         "process_res": process_res,
@@ -89,6 +90,7 @@ def images(
         "export_options": o.export_options(conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps),
         "metres": o.metres(metric, focal, fov),
     }
+    of_a_scene = o.scene_options(mixed_sizes, ref_view_strategy)
     forward: dict[str, Any] = {"infer_gs": infer_gs, "export_feat_layers": o.layers(export_feat)}
     forward["use_ray_pose"] = use_ray_pose
     results = [export_dir / one.value for one in ExportFormat]  # which may lie inside the folder of images
@@ -99,11 +101,12 @@ def images(
     if resume and (scene or single):
         raise InvalidInputError("--resume is for independent images, with da3 images; a scene is computed as a whole")
     model = load_model(model_dir, device, dtype, compiled=compiled)
+    if model.card.depth_kind is DepthKind.CANONICAL and not metric:
+        stderr.print(f"depth of {model.model_name} is canonical, as at a focal length of 300 pixels; --metric: metres")
     options |= exports | forward
     if scene or single:
         with stderr.status(f"depth of {len(paths)} view(s)"):
-            options |= {"ref_view_strategy": ref_view_strategy, "mixed_sizes": mixed_sizes}
-            report = run_scene(model, paths, export_dir, export_format, **options)
+            report = run_scene(model, paths, export_dir, export_format, **options, **of_a_scene)
     else:
         options |= batches | {"batch_size": parse_batch_size(batch_size, len(paths))}
         report_file = export_dir / "report.json"

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from depth_anything_3.batch_run import Metres
     from depth_anything_3.export import ExportOptions
+    from depth_anything_3.metres import Metres
 
 EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
 """Which files of a folder are pictures, unless told otherwise."""
 
 ModelDir = Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")]
 ExportDir = Annotated[Path, typer.Option(help="Folder for the results; made if missing.")]
+ReExportFormat = Annotated[
+    str, typer.Option(help="Names joined with '-': mini_npz, npz, depth_png, depth_vis, tiff, exr, ply, glb.")
+]
 ExportFormat = Annotated[
     str,
     typer.Option(
@@ -104,13 +107,24 @@ def export_options(
     return ExportOptions(conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps)
 
 
+def scene_options(mixed_sizes: str, ref_view_strategy: str | None = None) -> dict[str, Any]:
+    """What is for the views of one scene, checked also where there is none."""
+    from depth_anything_3.model import RefViewStrategy
+    from depth_anything_3.utils.io.mixed_sizes import MixedSizes as Mixed
+
+    options: dict[str, Any] = {"mixed_sizes": Mixed(mixed_sizes)}
+    if ref_view_strategy is not None:
+        options["ref_view_strategy"] = RefViewStrategy(ref_view_strategy)
+    return options
+
+
 def metres(metric: bool, focal: float | None, fov: float | None) -> Metres | None:
     """What --metric, --focal and --fov ask for.
 
     Raises:
         InvalidInputError: a focal length without --metric, two, or one that is none.
     """
-    from depth_anything_3.batch_run import Metres
+    from depth_anything_3.metres import Metres
 
     if not metric and (focal is not None or fov is not None):
         raise InvalidInputError("--focal and --fov turn depth into metres: give --metric with them")

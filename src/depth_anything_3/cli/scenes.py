@@ -74,6 +74,7 @@ def colmap(
         "allow_truncated": allow_truncated,
     }
     check_options(choose_device(device), **pipeline)
+    pipeline |= o.scene_options(mixed_sizes)
     feature_layers = o.layers(export_feat)
     model_folder = find_sparse_model(folder, sparse_subdir or None)
     images = folder / images_subdir
@@ -102,7 +103,6 @@ def colmap(
             intrinsics=intrinsics,
             align_to_input_ext_scale=align_to_input_ext_scale,
             exif=exif,
-            mixed_sizes=mixed_sizes,
             use_ray_pose=use_ray_pose,
             infer_gs=infer_gs,
             export_feat_layers=feature_layers,
@@ -114,7 +114,7 @@ def colmap(
 def export(
     sources: Annotated[list[Path], typer.Argument(help="results.npz or NAME.npz of earlier runs.", metavar="NPZ")],
     export_dir: o.ExportDir = Path("debug"),
-    export_format: o.ExportFormat = "depth_vis",
+    export_format: o.ReExportFormat = "depth_vis",
     conf_thresh_percentile: o.ConfThresh = 40.0,
     num_max_points: o.MaxPoints = 1_000_000,
     show_cameras: o.ShowCameras = True,

@@ -50,6 +50,8 @@ def find_sparse_model(folder: str | os.PathLike[str], subdir: str | None = None)
         InvalidInputError: there is none; the message lists where one was looked for.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InvalidInputError(f"{folder}: no such folder")
     places = ["sparse/0", "sparse", "."] if subdir is None else [f"sparse/{subdir}", subdir]
     for place in places:
         for suffix in (".bin", ".txt"):

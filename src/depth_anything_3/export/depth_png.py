@@ -19,7 +19,7 @@ _LARGEST = 65535
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
     """One PNG a view: `depth = value * depth_scale`, where `depth_scale` is a text entry of the PNG; 0 is no depth.
 
-    Each view uses the whole range. Besides `depth_scale` there is `depth_unit`: "metre" or "relative".
+    Each view uses the whole range. Besides `depth_scale` there is `depth_unit`.
     """
     paths = []
     for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True):

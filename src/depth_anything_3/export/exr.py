@@ -15,7 +15,7 @@ __all__ = ["write"]
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """One EXR a view: float32 channel `Z`, losslessly compressed; the attribute `depth_unit` is "metre" or "relative".
+    """One EXR a view: float32 channel `Z`, losslessly compressed; the attribute is `depth_unit`.
 
     Raises:
         UnsupportedError: OpenEXR is not installed.

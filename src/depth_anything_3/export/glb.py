@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import json
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +154,10 @@ def _scene(
         from trimesh.path.entities import Line
     except ImportError as missing:
         raise UnsupportedError("glb needs trimesh: pip install trimesh") from missing
-    scene = trimesh.Scene(metadata={"hf_alignment": to_file.tolist()})
+    extras = {"hf_alignment": to_file.tolist()}
+    if not len(points) and not pyramids:
+        return _empty(extras)
+    scene = trimesh.Scene(metadata=extras)
     if len(points):
         scene.add_geometry(trimesh.PointCloud(vertices=points, colors=colors), geom_name="points")
     hues = camera_colors(views)
@@ -162,3 +167,10 @@ def _scene(
         scene.add_geometry(camera, geom_name=f"camera_{view:04d}")
     content: Any = scene.export(file_type="glb")  # Any: trimesh's export returns what the type asks for
     return bytes(content)
+
+
+def _empty(extras: dict[str, Any]) -> bytes:  # Any: plain JSON values
+    """A scene of nothing, which trimesh does not write: a header and one chunk of JSON."""
+    text = json.dumps({"asset": {"version": "2.0"}, "scene": 0, "scenes": [{"extras": extras}]}).encode()
+    text += b" " * (-len(text) % 4)
+    return struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text), len(text), b"JSON") + text

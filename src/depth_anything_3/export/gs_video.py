@@ -47,7 +47,7 @@ def write(
     """`gs_video/0000_MODE.mp4`, 24 frames a second: rendered colours, and depth in colour to their right.
 
     Raises:
-        InvalidInputError: the cameras to render from are not what is accepted.
+        InvalidInputError: not one camera to render from is known.
         UnsupportedError: gsplat, a CUDA GPU, or PyAV is not there.
         ExportError: the file cannot be written.
     """
@@ -85,15 +85,10 @@ def _views(prediction: Prediction, options: GsVideoOptions, size_hw: tuple[int, 
         if gaussians is not None and gaussians.extrinsics is not None:
             # Those of the prediction may be given ones, of another frame and unit.
             cameras, scale = gaussians, None
-        poses, intrinsics = _matrices(cameras.extrinsics, "extrinsics"), _matrices(cameras.intrinsics, "intrinsics")
+        poses, intrinsics = _matrices(cameras.extrinsics), _matrices(cameras.intrinsics)
         intrinsics = intrinsics / np.array([prediction.depth.shape[2], prediction.depth.shape[1], 1.0])[:, None]
     else:
-        poses, intrinsics = _matrices(options.extrinsics, "render_exts"), _matrices(options.intrinsics, "render_ixts")
-        if len(poses) != len(intrinsics) or poses.shape[1:] not in ((3, 4), (4, 4)) or intrinsics.shape[1:] != (3, 3):
-            raise InvalidInputError(
-                f"render_exts {list(poses.shape)} and render_ixts {list(intrinsics.shape)}: "
-                "give as many (4, 4) poses as (3, 3) intrinsics"
-            )
+        poses, intrinsics = _matrices(options.extrinsics), _matrices(options.intrinsics)
         intrinsics = intrinsics / np.array([width, height, 1.0])[:, None]
     views = homogeneous(poses)
     known = np.isfinite(views).all(axis=(1, 2)) & np.isfinite(intrinsics).all(axis=(1, 2))
@@ -105,13 +100,10 @@ def _views(prediction: Prediction, options: GsVideoOptions, size_hw: tuple[int, 
     return Trajectory(np.asarray(rigid_inverse(views), np.float64), intrinsics)
 
 
-def _matrices(values: Any, name: str) -> npt.NDArray[np.float64]:  # Any: an array or a tensor
+def _matrices(values: Any) -> npt.NDArray[np.float64]:  # Any: an array or a tensor
+    """One matrix a frame, without the leading axis of 1 that there may be."""
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, np.float64)
-    if array.ndim == 4 and len(array) == 1:
-        array = array[0]
-    if array.ndim != 3 or not len(array):
-        raise InvalidInputError(f"{name} has the shape {list(array.shape)}; give one matrix a frame")
-    return array
+    return array[0] if array.ndim == 4 else array
 
 
 def centred(intrinsics: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -38,10 +38,11 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
     if path.exists() and not path.is_file():
         raise InvalidInputError(f"{path}: not a regular file; {_CURE}")  # a pipe would be waited for
     try:
-        with path.open("rb") as stream:  # which numpy would leave open, where it is no archive
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):  # numpy would speak of pickles
+                raise InvalidInputError(f"{path}: not an .npz archive, or a cut one; {_CURE}")
+            stream.seek(0)
             file = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise InvalidInputError(f"{path}: a single array, not an .npz archive; {_CURE}")
             arrays = {name: file[name] for name in _AXES if name in file.files}
             names = file.files
             is_metric = "is_metric" in names and bool(np.all(file["is_metric"]))

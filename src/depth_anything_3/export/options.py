@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.formats import ExportFormat
 from depth_anything_3.option import Option
@@ -173,8 +175,9 @@ class GsVideoOptions(FormatOptions):
         object.__setattr__(self, "video_quality", VideoQuality(self.video_quality))
         object.__setattr__(self, "vis_depth", VisDepth("none" if self.vis_depth is None else self.vis_depth))
         _check_least("chunk_size", self.chunk_size, 1)
-        if (self.extrinsics is None) != (self.intrinsics is None):
-            raise InvalidInputError("render_exts and render_ixts are given together, or neither")
+        _check_cameras(self.extrinsics, self.intrinsics)
+        if self.out_image_hw is not None:
+            _check_size(self.out_image_hw)
 
 
 _OPTIONS: dict[ExportFormat, type[FormatOptions]] = {
@@ -214,6 +217,11 @@ class ExportOptions:
     render_hw: tuple[int, int] | None = None
     export_kwargs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Told of any format, also one that has no use for it.
+        PointOptions(self.conf_thresh_percentile, self.num_max_points)
+        FeatVisOptions(self.feat_vis_fps)
+
     def of(self, one: ExportFormat) -> FormatOptions:
         """The options of one format.
 
@@ -245,6 +253,29 @@ class ExportOptions:
                 if name not in known:
                     there = f"it has: {', '.join(known)}" if known else "it has none"
                     raise InvalidInputError(f"export_kwargs: {format_name} has no option {name!r}; {there}")
+
+
+def _check_cameras(extrinsics: Any, intrinsics: Any) -> None:  # Any: arrays, tensors, or None
+    """Refuse cameras to render from that are not one pose and one matrix a frame."""
+    if (extrinsics is None) != (intrinsics is None):
+        raise InvalidInputError("render_exts and render_ixts are given together, or neither")
+    if extrinsics is None:
+        return
+    try:
+        shapes = [tuple(np.shape(one)) for one in (extrinsics, intrinsics)]
+    except ValueError:  # rows of different lengths
+        shapes = [(), ()]
+    poses, matrices = (shape[1:] if len(shape) == 4 and shape[0] == 1 else shape for shape in shapes)
+    if poses[1:] not in ((3, 4), (4, 4)) or matrices != (poses[0], 3, 3) or not poses[0]:
+        raise InvalidInputError(
+            f"render_exts {list(shapes[0])} and render_ixts {list(shapes[1])}: "
+            "give as many (4, 4) poses as (3, 3) intrinsics"
+        )
+
+
+def _check_size(size_hw: tuple[int, int]) -> None:
+    if len(size_hw) != 2 or not all(isinstance(side, int) and side > 0 for side in size_hw):
+        raise InvalidInputError(f"render_hw={size_hw!r}: give (height, width) in pixels")
 
 
 def _check_percentile(name: str, value: float) -> None:

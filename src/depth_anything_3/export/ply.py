@@ -19,7 +19,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: P
     """Points in the world of the extrinsics (OpenCV axes), or of the camera where there are none; `scene.ply`.
 
     Confidence and sky, where the model gives them, say which pixels become points. A comment in the header tells the
-    unit: "metre" or "relative".
+    unit, see `depth_unit`.
     """
     threshold = 0.0
     if prediction.conf is not None:

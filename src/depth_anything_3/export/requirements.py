@@ -88,12 +88,13 @@ _CURES = {
     "images": "the pictures, but {model} has none (processed_images); a results.npz has them, a mini_npz has not",
     "poses": "camera poses, which {model} has not; take an any-view model (da3-small to da3-giant) or the nested one, "
     "or write depth alone: npz, depth_png, tiff, exr, or ply of a picture whose intrinsics are given",
-    "intrinsics": "the camera's focal length, which {model} has not; give intrinsics, "
-    "or take an any-view model (da3-small to da3-giant) or the nested one, which predict them",
-    "gaussians": "3D Gaussians, which {model} has not; pass infer_gs=True with da3-giant or the nested model, "
+    "intrinsics": "the camera's focal length, which {model} has not; give intrinsics, or take an any-view model "
+    "(da3-small to da3-giant) or the nested one, which predict them, or da3metric-large with --metric",
+    "gaussians": "3D Gaussians, which are predicted on request; pass infer_gs=True with da3-giant or the nested model, "
     "or write points: ply, glb",
     "features": "features of the backbone; pass export_feat_layers, such as [11]",
-    "paths": "images that are files, since it names them; pass paths, or write glb or ply",
+    "paths": "images that are files, since it names them; pass paths where depth is computed (results.npz keeps none), "
+    "or write glb or ply",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from depth_anything_3.model_cards import DepthKind
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["depth_unit", "view_names"]
@@ -16,5 +17,7 @@ def view_names(prediction: Prediction, name: str | None) -> list[str]:
 
 
 def depth_unit(prediction: Prediction) -> str:
-    """What files say of the unit of depth: "metre" or "relative"."""
-    return "metre" if prediction.is_metric else "relative"
+    """What files say of the unit of depth: "metre", "canonical" (of the metric model) or "relative"."""
+    if prediction.is_metric:
+        return "metre"
+    return "canonical" if prediction.depth_kind is DepthKind.CANONICAL else "relative"

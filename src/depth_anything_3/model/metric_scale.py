@@ -11,13 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from depth_anything_3.model_cards import CANONICAL_FOCAL_PX
+
 __all__ = ["MetricScenes", "align_to_metric", "canonical_to_metres", "fill_sky", "masked_percentile"]
 
 _SKY_BELOW = 0.3  # what is less is ground
 _TOO_FEW = 10  # pixels, to say something of them
 _FAR_PERCENTILE = 99
 _FARTHEST_SKY = 200.0  # metres
-_CANONICAL_FOCAL = 300.0  # pixels
 _MIN_METRIC_DEPTH = 1e-2
 _MIN_DEPTH = 1e-3
 
@@ -68,7 +69,7 @@ def canonical_to_metres(depth: Tensor, intrinsics: Tensor) -> Tensor:
         intrinsics: `(B, S, 3, 3)` in pixels of the network's input.
     """
     focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
-    return depth * (focal / _CANONICAL_FOCAL)[..., None, None]
+    return depth * (focal / CANONICAL_FOCAL_PX)[..., None, None]
 
 
 class MetricScenes(NamedTuple):
