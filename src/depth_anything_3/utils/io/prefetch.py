@@ -116,6 +116,7 @@ def in_background(
     stopped = finished = False
     failure: BaseException | None = None
     worker = 0
+    done: threading.Event | None = None
 
     def work() -> None:
         nonlocal finished, failure, worker
@@ -141,13 +142,13 @@ def in_background(
         with changed:
             stopped = True
             changed.notify_all()
-        if threading.get_ident() != worker:  # where garbage is collected, it may be
+        if done is not None and threading.get_ident() != worker:  # where garbage is collected, it may be
             done.wait()
 
-    done = (threads or KeptThreads()).start(work)
     # Python ends the threads that are left; one of them in the midst of a library's C++ aborts the process.
     atexit.register(stop)
     try:
+        done = (threads or KeptThreads()).start(work)
         while True:
             with changed:
                 changed.wait_for(lambda: waiting or finished)
