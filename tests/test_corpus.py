@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from pretended_gpu import Opener, gpu_with
 
 from corpus import corpus
 from corpus_outcome import PAGE, all_mistakes, decoded, mistakes, table
-from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError
+from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageReadError, ImageSizeError
 from depth_anything_3.utils.io.batch_processor import BatchProcessor
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.prepare import ImagePreparer
 from depth_anything_3.utils.io.source import read_file
-from pictures import jpeg, write
+from pictures import encoded, jpeg, write
+from png_by_hand import chunk
 
 # Pillow tells of damage in TIFFs by warnings, too; the command does not show them.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -88,6 +90,54 @@ def test_a_bomb_is_refused_before_memory_is_taken():
         with pytest.raises(DA3Error):
             preparer(0, case.data)
         assert peak() - before < 16_000, f"{case}: {peak() - before:,} kB"
+
+
+# Time
+
+
+def crumbs(kind: str) -> bytes:
+    """A picture with half a million pieces of nothing in it, which readers in Python go through one by one."""
+    many, rgb = 500_000, np.zeros((42, 56, 3), np.uint8)
+    data = encoded(rgb, kind.partition(" ")[0])
+    empty, text = chunk(b"teSt", b""), b"\x21\xfe\1a\0"
+    at, piece = {
+        "JPEG segments": (20, b"\xff\xe5\0\2"),
+        "JPEG markers": (20, b"\xff\x01"),
+        "PNG chunks": (33, empty),
+        "PNG chunks behind the pixels": (-12, empty),
+        "PNG pixels": (33, chunk(b"IDAT", b"")),
+        "GIF comments": (data.find(b"\x2c"), text),
+        "GIF comment": (data.find(b"\x2c"), text[2:4]),
+        "JPEG2000 boxes": (12, b"\0\0\0\x08teSt"),
+        "PPM spaces": (2, b" "),
+    }[kind]
+    begun, ended = (text[:2], b"\0") if kind == "GIF comment" else (b"", b"")
+    return data[:at] + begun + piece * many + ended + data[at:]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["JPEG segments", "JPEG markers", "PNG chunks", "PNG chunks behind the pixels", "PNG pixels", "GIF comments",
+     "GIF comment", "JPEG2000 boxes", "PPM spaces"],
+)  # fmt: skip
+def test_a_file_of_crumbs_is_refused_before_it_is_gone_through(kind):
+    with pytest.raises(ImageDecodeError, match=r"tiny pieces|segments before its pixels"):
+        ImagePreparer(56)(0, crumbs(kind))
+
+
+@pytest.mark.parametrize("kind", ["QOI", "BMP"])
+def test_a_picture_that_is_read_pixel_by_pixel_is_none_of_crumbs(kind):
+    noise = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
+    data = encoded(noise, kind) if kind == "QOI" else run_length_bmp(400, 700)
+    assert ImagePreparer(56)(0, data).pixels.shape[0] == 3
+
+
+def run_length_bmp(width: int, height: int) -> bytes:
+    """Of 8 bits, in runs of two pixels."""
+    pixels = (b"\2\7" * (width // 2) + b"\0\0") * height + b"\0\1"
+    sizes = (40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 256)
+    header = struct.pack("<IHHI", 1078 + len(pixels), 0, 0, 1078) + struct.pack("<IiiHHIIiiII", *sizes)
+    return b"BM" + header + bytes(1024) + pixels
 
 
 # What is no regular file

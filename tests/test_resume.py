@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +18,7 @@ from depth_anything_3.export import export, result_files
 from depth_anything_3.export.background import BackgroundWriter
 from depth_anything_3.files import whole_file
 from full_disk import full_disk
+from runs import files_in, wait_until
 from seeded import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
@@ -39,20 +33,6 @@ def paths(tmp_path) -> list[Path]:
     for path, picture in zip(found, seeded_images_uint8(4, 42, 56, seed=3), strict=True):
         Image.fromarray(picture).save(path)
     return found
-
-
-def files_in(folder: Path) -> dict[str, int]:
-    """Each file and when it was written."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in found}
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread or process will do."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "waited two minutes"
-        time.sleep(0.001)
 
 
 # Which pictures are skipped
@@ -281,126 +261,3 @@ def test_ctrl_c_writes_what_was_computed_and_reports(seeded_small, paths, tmp_pa
     assert files_in(tmp_path / "out").keys() == {"npz/a.npz", "npz/b.png.npz", "report.json"}
     report = json.loads(at.read_text())
     assert (report["images"], report["stopped_by"]) == (2, "Ctrl-C")
-
-
-# The command, stopped and killed
-
-PICTURES = 12
-
-
-@pytest.fixture
-def start(small_checkpoint, tmp_path):
-    """Starts `da3 images --resume` over twelve pictures in two folders, as a process of its own."""
-    for index, picture in enumerate(seeded_images_uint8(PICTURES, 42, 56, seed=3)):
-        path = tmp_path / "photos" / f"{index % 2}" / f"{index // 2}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
-    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
-    line = [command, "images", tmp_path / "photos", "--recursive", "--resume", "--json", "--device", "cpu"]
-    line += ["--model-dir", small_checkpoint, "--process-res", "98", "--export-format", FORMATS]
-    line += ["--export-dir", tmp_path / "out"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    started: list[subprocess.Popen[str]] = []
-
-    def begin() -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(list(map(str, line)), stdout=pipe, stderr=pipe, text=True, env=env))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def results_in(out: Path) -> dict[str, int]:
-    """The files that have their names, and when each was written."""
-    found = files_in(out) if out.is_dir() else {}
-    return {name: at for name, at in found.items() if "/." not in name and name != "report.json"}
-
-
-def whole_pictures(files: Collection[str]) -> set[str]:
-    """The pictures of which every file is there."""
-    of_kind = [{Path(name).stem for name in files if name.startswith(f"{kind}/")} for kind in FORMATS.split("-")]
-    return set.intersection(*of_kind)
-
-
-def read_to_the_end(path: Path) -> None:
-    if path.suffix == ".npz":
-        with np.load(path) as file:
-            assert all(np.isfinite(file[key]).all() for key in file)
-    else:
-        with Image.open(path) as picture:
-            picture.load()
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
-def test_a_run_killed_at_random_moments_ends_whole_with_nothing_lost_or_doubled(start, tmp_path, kills):
-    out, moments = tmp_path / "out", random.Random(kills)
-    for _ in range(kills):
-        process = start()
-        enough = len(results_in(out)) + moments.randint(1, 40 // kills)
-        wait_until(lambda: len(results_in(out)) >= enough or process.poll() is not None)  # noqa: B023
-        time.sleep(moments.uniform(0, 0.01))
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    before = results_in(out)
-    process = start()
-    printed, errors = process.communicate()
-    assert (process.returncode, errors) == (0, "")
-    report = json.loads(printed)
-    assert report["images"] + report["skipped"] == PICTURES
-    assert json.loads((out / "report.json").read_text()) == report
-    after = results_in(out)
-    assert files_in(out).keys() == {*after, "report.json"}  # nothing half written is left
-    assert (len(after), len(whole_pictures(after))) == (4 * PICTURES, PICTURES)
-    for name in after:
-        read_to_the_end(out / name)
-    kept = {name for name, at in before.items() if after[name] == at}
-    assert kept >= {name for name in before if Path(name).stem in whole_pictures(before)}
-    assert report["skipped"] == len(whole_pictures(before)) == len(whole_pictures(kept))
-
-
-STOPS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
-
-
-@pytest.mark.parametrize(("number", "code", "told"), STOPS, ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_ends_the_command_with_one_line_whole_files_and_a_report(start, tmp_path, number, code, told):
-    out, process = tmp_path / "out", start()
-    wait_until(lambda: results_in(out) or process.poll() is not None)
-    process.send_signal(number)
-    printed, errors = process.communicate()
-    assert (process.returncode, printed, errors) == (code, "", "stopped; what was written is whole\n")
-    report, results = json.loads((out / "report.json").read_text()), results_in(out)
-    assert report["stopped_by"] == told
-    assert 0 < report["images"] == len(whole_pictures(results)) < PICTURES
-    assert files_in(out).keys() == {*results, "report.json"}
-    assert len(results) == 4 * report["images"]
-
-
-@pytest.mark.slow
-def test_signals_at_random_moments_leave_whole_files_and_true_reports(start, tmp_path):
-    out, moments = tmp_path / "out", random.Random(3)
-    for turn in range(8):
-        number, code, told = STOPS[turn % 2]
-        before, process = len(whole_pictures(results_in(out))), start()
-        time.sleep(moments.uniform(1.0, 8.0))  # from within its imports to the middle of the run
-        process.send_signal(number)
-        printed, errors = process.communicate()
-        results = results_in(out)
-        assert "Traceback" not in errors
-        assert files_in(out).keys() <= {*results, "report.json"} if out.exists() else True
-        assert 4 * len(whole_pictures(results)) == len(results)
-        if printed:  # it was quicker, if not with ending
-            assert len(whole_pictures(results)) == PICTURES
-        else:
-            assert process.returncode in (code, -number)  # before it has begun, the system ends it
-        if (out / "report.json").exists() and len(whole_pictures(results)) > before:
-            report = json.loads((out / "report.json").read_text())
-            assert report["images"] + report["skipped"] == len(whole_pictures(results))
-            assert report["stopped_by"] in (None, told)
-    process = start()
-    process.communicate()
-    assert process.returncode == 0
-    assert len(whole_pictures(results_in(out))) == PICTURES

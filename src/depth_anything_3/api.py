@@ -25,6 +25,7 @@ from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.kept_threads import KeptThreads
 from depth_anything_3.utils.io.mixed_sizes import MixedSizes
 from depth_anything_3.utils.io.output_processor import OutputProcessor, blank_outside
 from depth_anything_3.utils.io.prepare import Exif
@@ -60,6 +61,7 @@ class DepthAnything3(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
         self.output_processor = OutputProcessor()
+        self._threads = KeptThreads()
         self.requires_grad_(False)
         self.eval()
 
@@ -386,7 +388,7 @@ class DepthAnything3(nn.Module):
         return predictions
 
     def _runner(self) -> NetworkRunner:
-        return NetworkRunner(self.model, self.output_processor, self.card, self.device, self._dtype())
+        return NetworkRunner(self.model, self.output_processor, self.card, self.device, self._dtype(), self._threads)
 
     def _dtype(self) -> torch.dtype:
         """What the backbone computes in."""

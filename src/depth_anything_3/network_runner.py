@@ -22,6 +22,7 @@ from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.batch_processor import ProcessedBatch
 from depth_anything_3.utils.io.batching import InOrder
 from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.utils.io.kept_threads import KeptThreads
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 from depth_anything_3.utils.io.prefetch import in_background
 from depth_anything_3.utils.io.prepare import PlannedImage
@@ -59,6 +60,7 @@ class NetworkRunner:
         card: what is known of its model.
         device: where the network is.
         dtype: what its backbone computes in.
+        threads: give the thread that it computes in, to be kept from one run to the next.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class NetworkRunner:
         card: ModelCard,
         device: torch.device,
         dtype: torch.dtype,
+        threads: KeptThreads,
     ) -> None:
         self._network = network
         self._card = card
         self._output_processor = output_processor
         self._device = device
         self._dtype = dtype
+        self._threads = threads
 
     def scene(self, batch: ProcessedBatch, **options: Any) -> Prediction:  # Any: of the network's forward
         """One prediction of a batch whose images are the views of one scene."""
@@ -101,7 +105,7 @@ class NetworkRunner:
         in_order: InOrder[Prediction | ImageFailure] = InOrder()
         computed = self._compute(batches, limit, options, self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
-            computed = in_background(computed, ahead=1)
+            computed = in_background(computed, ahead=1, threads=self._threads)
         with told(self._device), closing(computed):  # an error must not leave its thread at work
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]

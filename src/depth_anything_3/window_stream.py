@@ -68,7 +68,7 @@ def stream_windows(
 
     computed = _in_order(batches, infer, size)
     if model.device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
-        computed = in_background(computed, ahead=size)
+        computed = in_background(computed, ahead=size, threads=model._threads)
     return _told(computed, on_failure)
 
 

@@ -14,7 +14,7 @@ from jpeg_by_hand import hand_made
 from pictures import encoded, exif_block
 from png_by_hand import PALETTE, RGB, SIGNATURE, chunk, hand_made_png
 
-__all__ = ["mutated", "seeds"]
+__all__ = ["damaged", "mutated", "seeds"]
 
 _EDGES = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _HEADER = 64  # bytes in which damage does most
@@ -45,7 +45,12 @@ def seeds() -> tuple[bytes, ...]:
 
 def mutated(rng: random.Random) -> bytes:
     """One damaged file."""
-    data = bytearray(rng.choice(seeds()))
+    return damaged(rng.choice(seeds()), rng)
+
+
+def damaged(whole: bytes, rng: random.Random) -> bytes:
+    """A file with one piece of damage or some."""
+    data = bytearray(whole)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
         rng.choice(_MUTATIONS)(data, rng)
         if not data:

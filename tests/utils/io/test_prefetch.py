@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depth_anything_3.utils.io.kept_threads import KeptThreads
 from depth_anything_3.utils.io.prefetch import in_background, ordered_map
 
 
@@ -105,9 +106,9 @@ def test_leaving_early_cancels_what_has_not_begun():
 # A thread of its own
 
 
-def counted(drawn, closed, error=None):
+def counted(drawn, closed, error=None, limit=1000):
     try:
-        for item in range(1000):
+        for item in range(limit):
             if item == 5 and error is not None:
                 raise error
             drawn.append(threading.current_thread())
@@ -126,7 +127,31 @@ def test_a_background_thread_draws_in_order_and_not_too_far():
     assert threading.current_thread() not in drawn
     items.close()
     assert closed == drawn[:1]
+    closed[0].join(60)
     assert not closed[0].is_alive()
+
+
+def test_one_background_after_the_other_works_in_the_same_thread():
+    threads, drawn = KeptThreads(), []
+    for _ in range(3):
+        assert list(in_background(counted(drawn, [], limit=5), ahead=1, threads=threads)) == list(range(5))
+    assert len(set(drawn)) == 1
+    assert drawn[0].is_alive()
+
+
+def test_an_error_while_a_generator_is_closed_is_raised_and_its_thread_kept():
+    def broken(thread):
+        thread.append(threading.current_thread())
+        try:
+            yield 1
+        finally:
+            raise OSError("cannot be closed")
+
+    threads, seen = KeptThreads(), []
+    for _ in range(2):
+        with pytest.raises(OSError, match="cannot be closed"):
+            list(in_background(broken(seen), ahead=1, threads=threads))
+    assert seen[0] is seen[1]
 
 
 def test_an_error_in_the_background_comes_after_what_was_given():

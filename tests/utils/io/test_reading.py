@@ -115,6 +115,22 @@ def test_pillows_flag_is_as_it_was_for_other_threads_and_afterwards():
     assert seen == [False, True, False]
 
 
+def test_another_thread_that_comes_first_at_the_same_time_takes_nothing_away(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    with truncated_allowed():
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # the other one has read it before, and now sets its own
+
+        def other() -> None:
+            with truncated_allowed():
+                pass
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert bool(ImageFile.LOAD_TRUNCATED_IMAGES)
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
 def test_a_worker_process_is_told_the_limits_too():
     reading = Reading(max_pixels=7, max_bytes=8, allow_truncated=True)
     assert pickle.loads(pickle.dumps(ImagePreparer(reading=reading))).reading == reading

@@ -26,11 +26,23 @@ class AnyPath:
         (b"12345", "image 7 (5 bytes)"),
         (bytearray(5), "image 7 (5 bytes)"),
         (memoryview(b"12345"), "image 7 (5 bytes)"),
+        (memoryview(np.zeros(3, np.uint32)), "image 7 (12 bytes)"),
         (Image.new("L", (4, 3)), "image 7 (PIL L 4x3)"),
         (np.zeros((3, 4, 3), np.uint8), "image 7 (array 3x4x3)"),
         (torch.zeros(3, 4, 5, dtype=torch.uint8), "image 7 (tensor 3x4x5)"),
     ],
-    ids=["str", "Path", "PathLike", "bytes", "bytearray", "memoryview", "PIL", "array", "tensor"],
+    ids=[
+        "str",
+        "Path",
+        "PathLike",
+        "bytes",
+        "bytearray",
+        "memoryview",
+        "memoryview of numbers",
+        "PIL",
+        "array",
+        "tensor",
+    ],
 )
 def test_every_kind_of_image_is_taken_and_named(image, label):
     assert as_source(image, 7).label == label

@@ -22,6 +22,7 @@ from depth_anything_3.errors import ImageDecodeError, InvalidInputError, ShapeMi
 from depth_anything_3.option import Option
 from depth_anything_3.utils.io.batching import same_size_batches
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
+from depth_anything_3.utils.io.kept_threads import KeptThreads
 from depth_anything_3.utils.io.mixed_sizes import MixedSizes, carry_intrinsics, unify
 from depth_anything_3.utils.io.prefetch import in_background, ordered_map
 from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, KeptMemory, PlannedImage, attempt
@@ -104,6 +105,7 @@ class BatchProcessor(ABC, Generic[Image]):
         self._kind = executor
         self._pool: Executor | None = None
         self._pool_size = 0
+        self._threads = KeptThreads()
         self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(partial(ImagePreparer, kept=KeptMemory()))
 
     @abstractmethod
@@ -256,9 +258,9 @@ class BatchProcessor(ABC, Generic[Image]):
                     yield group if isinstance(group, ImageFailure) else self._assemble(group, True)
 
         if self._assembles_in_background:
-            made = in_background(assembled(grouped()), ahead=1)
+            made = in_background(assembled(grouped()), ahead=1, threads=self._threads)
         else:
-            made = assembled(in_background(grouped(), ahead=1))
+            made = assembled(in_background(grouped(), ahead=1, threads=self._threads))
         with closing(made):
             for item in made:
                 yield item if isinstance(item, ImageFailure) else self._received(item)
@@ -307,6 +309,7 @@ class BatchProcessor(ABC, Generic[Image]):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+        self._threads.close()
 
     def __enter__(self: Processor) -> Processor:
         return self

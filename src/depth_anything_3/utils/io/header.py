@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from enum import Enum
@@ -120,6 +121,9 @@ _END_OF_IMAGE = 0xD9
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _TAIL = 4096  # bytes; the end marker is nearly always the last two
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_MOST_SEGMENTS = 100_000  # hundreds of times what 16 MB of metadata take
+# Byte by byte, Python would take seconds for a file that was made long before it was filled.
+_MARKER_BYTE, _OTHER_BYTE = re.compile(b"\xff"), re.compile(b"[^\xff]")
 
 
 def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
@@ -127,14 +131,11 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
     frame: tuple[JpegProcess, memoryview] | None = None
     jfif, adobe_transform = False, None
     position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            position += 1  # decoders skip stray bytes between segments
-            continue
+    for _ in range(_MOST_SEGMENTS):
+        position = _next_marker(data, position)
+        if position + 4 > len(data):
+            break
         marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
         if marker in _STANDALONE or marker == 0:
             position += 2
             continue
@@ -152,6 +153,8 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
         elif marker in _FRAME_MARKERS and frame is None:
             frame = _FRAME_MARKERS[marker], segment
         position += 2 + max(length, 2)
+    else:
+        raise ImageDecodeError(f"{label}: damaged JPEG: more than {_MOST_SEGMENTS:,} segments before its pixels")
     if frame is None:
         raise ImageDecodeError(f"{label}: truncated or damaged JPEG: no frame header in its {len(data):,} bytes")
     process, segment = frame
@@ -165,6 +168,13 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
     )
     block = b"" if exif is None else bytes(exif)
     return ImageHeader("JPEG", stored_hw, read_orientation(block), coding, block)
+
+
+def _next_marker(data: memoryview, position: int) -> int:
+    """Where the next marker is, behind stray bytes and fill bytes, which decoders skip; the end if there is none."""
+    start = _MARKER_BYTE.search(data, position)
+    code = _OTHER_BYTE.search(data, start.start()) if start else None
+    return code.start() - 1 if code else len(data)
 
 
 def _frame(segment: memoryview, label: str) -> tuple[tuple[int, int], int, list[tuple[int, tuple[int, int]]]]:

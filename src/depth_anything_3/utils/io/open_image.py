@@ -16,6 +16,10 @@ Buffer = bytes | bytearray | memoryview
 
 JPEG_START = b"\xff\xd8\xff"
 
+_READS = 200_000
+_BYTES_A_READ = 1024
+_READ_BY_PIXEL = ("QOI", "BMP", "DIB", "ICO")  # Pillow decodes these, or kinds of them, in Python
+
 FORMATS = (
     "JPEG",
     "PNG",
@@ -38,6 +42,34 @@ _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _ANY_CODEC_BRANDS = frozenset({b"mif1", b"msf1"})
 
 
+class _File(io.BytesIO):
+    """The bytes of a file, for readers that go through it piece by piece in Python.
+
+    A file that is all tiny pieces would take them minutes, holding the interpreter lock; others are read in thousands
+    of bytes at a time.
+
+    Attributes:
+        unbounded: it may be read as often as they like.
+    """
+
+    def __init__(self, data: Buffer, label: str) -> None:
+        super().__init__(data)
+        self._label = label
+        self._left = _READS + len(data) // _BYTES_A_READ
+        self.unbounded = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file, but not for ever.
+
+        Raises:
+            ImageDecodeError: it was read too often.
+        """
+        self._left -= 1
+        if self._left < 0 and not self.unbounded:
+            raise ImageDecodeError(f"{self._label}: damaged image (it falls into too many tiny pieces)")
+        return super().read(size)
+
+
 def open_image(data: Buffer, label: str) -> Image.Image:
     """Read an image's header with Pillow, HEIC with pillow-heif.
 
@@ -50,7 +82,7 @@ def open_image(data: Buffer, label: str) -> Image.Image:
         ImageSizeError: of a format whose reader takes memory as it opens, with more pixels than Pillow allows then.
     """
     try:
-        return _open_heif(data, label) if _is_heif(data) else _open(data)
+        return _open_heif(data, label) if _is_heif(data) else _open(data, label)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageSizeError(
             f"{label}: claims too many pixels ({error}); if it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
@@ -65,7 +97,7 @@ def open_image(data: Buffer, label: str) -> Image.Image:
         raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
 
 
-def _open(data: Buffer) -> Image.Image:
+def _open(data: Buffer, label: str) -> Image.Image:
     """As `Image.open`, but for its bound on pixels, which is one for the whole process."""
     Image.init()
     prefix = bytes(data[:16])
@@ -74,7 +106,10 @@ def _open(data: Buffer) -> Image.Image:
         accepted = accepts is None or accepts(prefix)
         if accepted and not isinstance(accepted, str):  # words tell of a library that Pillow was built without
             with suppress(SyntaxError, IndexError, TypeError, struct.error):  # it is not theirs
-                return factory(io.BytesIO(data), "")
+                file = _File(data, label)
+                image = factory(file, "")
+                file.unbounded = image.format in _READ_BY_PIXEL
+                return image
     raise UnidentifiedImageError
 
 

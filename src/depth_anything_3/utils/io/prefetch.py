@@ -7,8 +7,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import closing
 from itertools import islice
 from typing import TypeVar
+
+from depth_anything_3.utils.io.kept_threads import KeptThreads
 
 __all__ = ["in_background", "ordered_map"]
 
@@ -93,10 +96,17 @@ def _once_more(
         return lost(index, item), renew()
 
 
-def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
+def in_background(
+    items: Generator[Item, None, None], *, ahead: int, threads: KeptThreads | None = None
+) -> Generator[Item, None, None]:
     """Draw from a generator in a thread of its own, at most `ahead` items before they are taken, in order.
 
     Closing it closes the generator, in its thread, when the item under way is done; so does the end of the process.
+
+    Args:
+        items: of which this is the only user.
+        ahead: 1 or more.
+        threads: give the thread; None: a new one, which ends with this.
 
     Raises:
         Exception: whatever `items` raised, after what it had given.
@@ -105,40 +115,40 @@ def in_background(items: Generator[Item, None, None], *, ahead: int) -> Generato
     changed = threading.Condition()
     stopped = finished = False
     failure: BaseException | None = None
+    worker = 0
+    done: threading.Event | None = None
 
     def work() -> None:
-        nonlocal finished, failure
+        nonlocal finished, failure, worker
+        worker = threading.get_ident()
         try:
-            for item in items:
-                with changed:
-                    waiting.append(item)
-                    changed.notify_all()
-                    changed.wait_for(lambda: stopped or len(waiting) < ahead)
-                    if stopped:
-                        break
+            with closing(items):
+                for item in items:
+                    with changed:
+                        waiting.append(item)
+                        changed.notify_all()
+                        changed.wait_for(lambda: stopped or len(waiting) < ahead)
+                        if stopped:
+                            break
         except BaseException as error:  # raised again where the items are taken
             failure = error
         finally:
-            try:
-                items.close()
-            finally:
-                with changed:
-                    finished = True
-                    changed.notify_all()
-
-    thread = threading.Thread(target=work, name="da3-prefetch", daemon=True)
+            with changed:
+                finished = True
+                changed.notify_all()
 
     def stop() -> None:
         nonlocal stopped
         with changed:
             stopped = True
             changed.notify_all()
-        thread.join()
+        if done is not None and threading.get_ident() != worker:  # where garbage is collected, it may be
+            done.wait()
 
     # Python ends the threads that are left; one of them in the midst of a library's C++ aborts the process.
     atexit.register(stop)
-    thread.start()
     try:
+        done = (threads or KeptThreads()).start(work)
         while True:
             with changed:
                 changed.wait_for(lambda: waiting or finished)

@@ -79,7 +79,9 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
         path = os.fsdecode(image)
         return ImageSource(path, Path(path))
     if isinstance(image, (bytes, bytearray, memoryview)):
-        data = image.tobytes() if isinstance(image, memoryview) and not image.contiguous else image
+        data = image
+        if isinstance(data, memoryview) and not (data.contiguous and data.format == "B" and data.ndim == 1):
+            data = data.tobytes()
         return ImageSource(f"image {index} ({len(data):,} bytes)", data)
     if isinstance(image, Image.Image):
         name = getattr(image, "filename", "")

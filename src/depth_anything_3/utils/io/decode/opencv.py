@@ -18,9 +18,8 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-
-
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+_MOST_CHUNKS = 200_000  # of 8 kB as libpng writes them, more than MAX_BYTES
 
 
 def reads(header: ImageHeader) -> bool:
@@ -48,12 +47,14 @@ def decode(data: Buffer, header: ImageHeader, reduced_by: int = 1) -> npt.NDArra
 
 
 def _still_png(data: memoryview) -> Buffer | None:
-    """A PNG without its animation, or None if its chunks do not lie within the file, or do not end.
+    """A PNG without its animation, or None if its chunks do not lie within the file, do not end, or are too many.
 
     OpenCV takes as much memory as a chunk claims, and some damaged animations end the process (5.0).
     """
     kept, animated, at = [data[:8]], False, 8
-    while at + 12 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 12 > len(data):
+            return None
         end, kind = at + 12 + int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
         if end > len(data):
             return None

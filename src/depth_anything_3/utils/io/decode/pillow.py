@@ -45,9 +45,10 @@ class _Truncated:
     Pillow has one flag for the whole process, so setting it would let pass what other threads want refused.
     """
 
+    asked = threading.local()  # one for all: two threads that come first at a time may each put theirs there
+
     def __init__(self, otherwise: object) -> None:
         self._otherwise = otherwise
-        self.asked = threading.local()
 
     def __bool__(self) -> bool:
         return getattr(self.asked, "now", False) or bool(self._otherwise)

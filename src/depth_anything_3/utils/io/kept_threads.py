@@ -1,0 +1,75 @@
+"""Pieces of work in, done in threads that stay for the next ones."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+
+__all__ = ["KeptThreads"]
+
+_Task = tuple[Callable[[], None], threading.Event]
+
+
+class KeptThreads:
+    """Starts a thread where none of its own is idle; idle ones end with `close()`, or when nobody holds this any more.
+
+    A thread that is started anew for each run gets another of malloc's arenas each time, and with it a new team of
+    OpenMP's threads. Each arena keeps what the network once took in it, so memory would grow for hours.
+    """
+
+    def __init__(self) -> None:
+        self._idle: deque[tuple[threading.Thread, SimpleQueue[_Task | None]]] = deque()
+        weakref.finalize(self, _end, self._idle)
+
+    def start(self, work: Callable[[], None]) -> threading.Event:
+        """Have `work`, which may not raise, done by a thread; the event is set when that is free again."""
+        done = threading.Event()
+        inbox = self._idle_inbox()
+        if inbox is None:
+            inbox = SimpleQueue()
+            threading.Thread(target=_serve, args=(inbox, weakref.ref(self)), name="da3-kept", daemon=True).start()
+        inbox.put((work, done))
+        return done
+
+    def close(self) -> None:
+        """End the idle threads; those at work go on, and are kept then."""
+        _end(self._idle)
+
+    def __reduce__(self) -> tuple[type[KeptThreads], tuple[()]]:
+        return KeptThreads, ()  # what pickle and copy take: threads stay behind
+
+    def _idle_inbox(self) -> SimpleQueue[_Task | None] | None:
+        while self._idle:
+            try:
+                thread, inbox = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if thread.is_alive():  # not in the child of a fork
+                return inbox
+        return None
+
+
+def _serve(inbox: SimpleQueue[_Task | None], owner: weakref.ref[KeptThreads]) -> None:
+    while (task := inbox.get()) is not None:
+        work, done = task
+        work()
+        del task, work  # or what it refers to would be held until the next piece
+        kept_by = owner()
+        if kept_by is not None:
+            kept_by._idle.append((threading.current_thread(), inbox))
+        done.set()
+        if kept_by is None:
+            return
+        del kept_by, done
+
+
+def _end(idle: deque[tuple[threading.Thread, SimpleQueue[_Task | None]]]) -> None:
+    while idle:
+        try:
+            _, inbox = idle.pop()
+        except IndexError:
+            break
+        inbox.put(None)

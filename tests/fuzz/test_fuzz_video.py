@@ -1,0 +1,46 @@
+"""Damaged videos by the hundred: frames or an error of ours, nothing else."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from mutations import damaged
+
+from clips import write_clip
+from depth_anything_3.errors import VideoReadError
+from depth_anything_3.utils.io.failure import OnError
+from depth_anything_3.utils.io.video import open_source
+
+_FRAMES = 6
+_FILES = 60  # of each kind
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            "mp4", marks=pytest.mark.xfail(raises=AttributeError, reason="a stream of no codec that is known")
+        ),
+        "mkv",
+        "avi",
+        "ts",
+    ],
+)
+def test_of_a_damaged_video_come_frames_or_an_error_of_ours(tmp_path, kind):
+    pytest.importorskip("av")
+    whole = write_clip(tmp_path / f"film.{kind}", frames=_FRAMES, options={"g": "3"}).read_bytes()
+    rng, outcomes = random.Random(kind), {"frames": 0, "refused": 0}
+    for number in range(_FILES):
+        try:
+            with open_source(damaged(whole, rng), on_error=rng.choice(list(OnError))) as source:
+                for frame in source:
+                    assert frame.image.dtype == np.uint8
+                    assert frame.image.shape[2] == 3
+                    assert np.isfinite(frame.time)
+            outcomes["frames"] += 1
+        except VideoReadError as error:
+            assert str(error).startswith("video ("), number
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 0
