@@ -88,6 +88,8 @@ class PyAVSource(FrameSource):
             # Frame threads decode fastest but hold a frame each back, which a live picture must not wait for.
             codec.thread_type = "SLICE" if live else "AUTO"
             codec.thread_count = min(usable_cores(), _MOST_THREADS)
+            if self._selection.keyframes:
+                codec.skip_frame = "NONKEY"
             self._decoded = self._decode()
             self._first = self._next()
             if self._first is None:
@@ -193,7 +195,7 @@ class PyAVSource(FrameSource):
         with self._lock:
             if not self._stopped.is_set():
                 return next(self._decoded, None)
-        self._container.close()  # `close` came while this thread was in it
+            self._container.close()  # `close` came while this thread was in it
         return None
 
     def _decode(self) -> Iterator[Any]:
