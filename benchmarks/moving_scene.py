@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from depth_anything_3.synthetic import photo
 
-__all__ = ["moving_scene", "write_video"]
+__all__ = ["moving_scene", "repeat_video", "write_video"]
 
 _STEP = (2, 1)  # pixels to the right and down from frame to frame, of a picture 1280 wide
 _NOISE = 2.0  # levels, new in every frame as a sensor's is
@@ -48,3 +48,20 @@ def write_video(path: Path, codec: str, width: int, height: int, frames: int, fp
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return 8e-6 * path.stat().st_size * fps / frames
+
+
+def repeat_video(path: Path, longer: Path, times: int) -> None:
+    """The same frames again and again as one long video; nothing is encoded again."""
+    with av.open(str(longer), "w") as container:
+        stream, length = None, 0
+        for number in range(times):
+            with av.open(str(path)) as once:
+                source = once.streams.video[0]
+                stream = stream or container.add_stream_from_template(source)
+                length = source.duration
+                for packet in once.demux(source):
+                    if packet.size:
+                        packet.pts += number * length
+                        packet.dts += number * length
+                        packet.stream = stream
+                        container.mux(packet)

@@ -218,7 +218,7 @@ def _samples(
     begin = selection.get("start") or 0.0
     length = min(selection.get("end") or math.inf, info.duration or 0.0) - begin
     if info.decoder.name != "images" and length * (info.fps or 0.0) <= _LOOKED_THROUGH:
-        passes = [{"start": begin, "end": begin + length, "fps": count / length}]
+        passes: list[dict[str, Any]] = [{"start": begin, "end": begin + length, "fps": count / length}]
         most = count
     else:  # the next keyframe: whatever lies between it and a wished time would have to be decoded first
         places = [begin + length * (place + 0.5) / count for place in range(count)]

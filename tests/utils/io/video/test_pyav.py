@@ -133,6 +133,19 @@ def test_fps_chooses_by_time(tmp_path):
     assert [round(frame.time * 30) for frame in open_source(path, every=7, start=1)] == [30, 37, 44, 51, 58]
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_keyframes_alone_are_the_same_frames(tmp_path, name):
+    path = write_clip(tmp_path / name, 60, options=B_FRAMES)
+    with av.open(str(path)) as container:
+        shown = [(frame.time, frame.key_frame) for frame in container.decode(video=0)]
+    times, images = read_clip(path)
+    frames = list(open_source(path, start=0.5, keyframes=True))
+    keys = [place for place, (time, key) in enumerate(shown) if key and time - times[0] >= 0.5]
+    assert len(keys) >= 3
+    assert [frame.time for frame in frames] == [times[place] for place in keys]
+    assert all(np.array_equal(frame.image, images[place]) for frame, place in zip(frames, keys, strict=True))
+
+
 # Objects
 
 

@@ -113,7 +113,7 @@ class RawSource(FrameSource):
 
     def _fill(self, data: UInt8Array) -> int:
         """Read until the buffer is full or the pipe at its end."""
-        got, room = 0, memoryview(data)
+        got, room = 0, memoryview(data)  # type: ignore[arg-type]  # arrays are buffers, which stubs know from Python 3.12 on
         into = getattr(self._file, "readinto", None)  # of most files; it saves a copy of each frame
         while got < len(data):
             if into is not None:
