@@ -235,6 +235,23 @@ def test_an_mp4_whose_index_is_cut_off_says_so(tmp_path):
         open_source(path)
 
 
+class Pipe(io.BytesIO):
+    """Cannot be gone back in."""
+
+    seek = tell = None
+
+    def seekable(self):
+        return False
+
+
+def test_a_pipe_is_read_if_its_index_comes_first_and_refused_with_the_cure_if_not(tmp_path):
+    first = write_clip(tmp_path / "first.mp4", 5, container_options={"movflags": "faststart"})
+    assert len(list(open_source(Pipe(first.read_bytes())))) == 5
+    last = write_clip(tmp_path / "last.mp4", 60, options={"crf": "1"})  # more than a buffer holds
+    with pytest.raises(VideoReadError, match=r"no going back in a pipe.*faststart"):
+        open_source(Pipe(last.read_bytes()))
+
+
 def test_sound_alone_is_refused(tmp_path):
     path = tmp_path / "a.wav"
     with av.open(str(path), "w") as container:

@@ -25,6 +25,7 @@ NEEDS_AV = "videos need PyAV: pip install 'depth-anything-3-fast[video]'"
 _MOST_THREADS = 16  # FFmpeg's own limit; each holds a frame
 _USUAL_FPS = 25.0  # of streams that tell neither times nor rate
 _EARLIER = (0.0, 10.0, math.inf)  # seconds before the wished start that a seek goes, until it lands before it
+_PIPE = "there is no going back in a pipe: give the file itself, or of an mp4 one made with -movflags faststart"
 _SHORT = 0.5  # seconds that the last frame may end before the length a file states
 
 
@@ -96,8 +97,10 @@ class PyAVSource(FrameSource):
                 raise VideoReadError(f"{label}: no frame of the video can be decoded; is the file whole?")
             self._convert = FrameConverter(self._first, label, self._stream.sample_aspect_ratio)
             self.info = self._info(live, DecoderChoice("pyav", "PyAV decodes on the CPU"))
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, VideoReadError) and error.__cause__ is not None and _is_pipe(source):
+                raise VideoReadError(f"{error}; {_PIPE}") from error
             raise
 
     @property
@@ -200,7 +203,7 @@ class PyAVSource(FrameSource):
 
     def _decode(self) -> Iterator[Any]:
         """Frames as they come; what is damaged raises, after the frames before it, or is counted and passed over."""
-        end = 0.0
+        end, packet = 0.0, None
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -275,6 +278,10 @@ class PyAVSource(FrameSource):
             return float(frame.time)
         rate = self._stream.average_rate or self._stream.guessed_rate
         return index / (float(rate) if rate else _USUAL_FPS)
+
+
+def _is_pipe(source: str | BinaryIO) -> bool:
+    return not isinstance(source, str) and not (hasattr(source, "seekable") and source.seekable())
 
 
 def _clock(text: str) -> float | None:
