@@ -33,12 +33,10 @@ class VideoTraits(NamedTuple):
     """What matters of a video when its decoder is chosen.
 
     Attributes:
-        codec: FFmpeg's name, such as "h264".
         pixel_format: FFmpeg's name, such as "yuv420p".
         plain: upright frames of square pixels, which need no turning.
     """
 
-    codec: str
     pixel_format: str
     plain: bool
 
@@ -106,8 +104,7 @@ class PyAVSource(FrameSource):
     @property
     def traits(self) -> VideoTraits:
         """What decides on the decoder."""
-        codec = self._stream.codec_context
-        return VideoTraits(codec.name, self._first.format.name, self._convert.plain)
+        return VideoTraits(self._first.format.name, self._convert.plain)
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises VideoDecodeError where the video is damaged, unless that is skipped."""
@@ -172,8 +169,7 @@ class PyAVSource(FrameSource):
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration = container.duration / 1e6
-        frames = stream.frames or (round(duration * fps) if duration and fps else None)
-        return SourceInfo(self._label, choice, self._convert.size_hw, fps, duration, frames, live)
+        return SourceInfo(self._label, choice, self._convert.size_hw, fps, duration, live)
 
     def _sought(self, origin: float) -> Any:
         """The first frame from where reading begins: at or before the wished start."""
