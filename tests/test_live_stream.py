@@ -29,7 +29,7 @@ class Camera(FrameSource):
         self._taken = threading.Semaphore(0)
         self.error = None
         self.closed = False
-        self.ended = threading.Event()
+        self.closed_in = []
         self.thread = None
 
     def __iter__(self):
@@ -55,6 +55,7 @@ class Camera(FrameSource):
         self._told.release()
 
     def close(self):
+        self.closed_in.append(threading.current_thread())
         self.closed = True
         self._told.release()
         self._told.release()
@@ -183,6 +184,7 @@ def test_closing_ends_both_threads_while_the_camera_and_the_network_are_at_work(
     stream.close()
     stream.close()
     assert_no_threads()
+    assert camera.thread in camera.closed_in  # a decoder at work can be closed only by the thread that it works in
     with pytest.raises(StopIteration):
         next(stream)
 

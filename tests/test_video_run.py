@@ -100,6 +100,17 @@ def test_colours_cover_one_range_all_through_the_video(seeded_small, clip, depth
         )  # 4:2:0; neighbours are unlike
 
 
+def test_the_range_of_a_long_video_is_that_of_its_keyframes(seeded_small, tmp_path, monkeypatch):
+    monkeypatch.setattr("depth_anything_3.video_run._LOOKED_THROUGH", 10)
+    path = write_clip(tmp_path / "a.mp4", 24, options={"g": "4", "keyint_min": "4", "sc_threshold": "0", "bf": "0"})
+    run_video(seeded_small, path, tmp_path, **SMALL)
+    images = read_clip(path)[1]
+    # Of four places (frames 3, 9, 15 and 21) the keyframes that come next; behind the last place there is none.
+    depths = [one.depth[0] for one in seeded_small.depth([images[place] for place in (4, 12, 16)], **SMALL)]
+    within = RunState.read(tmp_path / "a_frames.csv").nearness
+    assert within == pytest.approx(nearness_range(np.stack(depths)), rel=1e-3)
+
+
 def test_full_size_is_that_of_the_video(seeded_small, clip, tmp_path):
     run_video(seeded_small, clip, tmp_path, VideoResults("mp4", True, True), **SMALL)
     images = read_clip(tmp_path / "a_clip_depth.mp4")[1]

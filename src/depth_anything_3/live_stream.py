@@ -190,6 +190,8 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
             self._frames.end()
         except BaseException as error:  # raised again where results are taken
             self._frames.end(error)
+        finally:
+            self.source.close()  # here too: while this thread was in it, `close` could only tell it to stop
 
     def _infer(self) -> None:
         try:

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 _SAMPLES = 32  # frames that the range of colours is taken from; of short videos a tenth, but at least
 _FEWEST_SAMPLES = 4
+_LOOKED_THROUGH = 1000  # most frames of a video that is decoded once more for them; of longer ones keyframes are taken
 
 
 def run_video(
@@ -216,15 +217,22 @@ def _samples(
     count = min(expected, max(_FEWEST_SAMPLES, min(_SAMPLES, expected // 10)))
     begin = selection.get("start") or 0.0
     length = min(selection.get("end") or math.inf, info.duration or 0.0) - begin
+    if info.decoder.name != "images" and length * (info.fps or 0.0) <= _LOOKED_THROUGH:
+        passes: list[dict[str, Any]] = [{"start": begin, "end": begin + length, "fps": count / length}]
+        most = count
+    else:  # the next keyframe: whatever lies between it and a wished time would have to be decoded first
+        places = [begin + length * (place + 0.5) / count for place in range(count)]
+        passes = [{**selection, "start": place, "keyframes": True} for place in places]
+        most = 1
 
     def frames() -> Iterator[Frame]:
-        for place in range(count):
-            at = {**selection, "start": begin + length * (place + 0.5) / count}
-            try:
-                with open_source(source, **at) as one:
-                    yield from islice(one, 1)
-            except VideoReadError:  # the frames there are damaged; the run itself will tell
-                continue
+        reached: float | None = None
+        for one in passes:
+            with suppress(VideoReadError), open_source(source, **one) as opened:  # the run itself will tell of damage
+                for frame in islice(opened, most):
+                    if frame.time != reached:  # else there is no keyframe between the last place and this one
+                        yield frame
+                    reached = frame.time
 
     quiet = {**options, "temporal": "none", "on_error": OnError.SKIP, "on_failure": lambda failure: None}
     predictions = [prediction for _, prediction in model.stream_video(frames(), **quiet)]

@@ -193,7 +193,7 @@ def _live(
         return steady(prediction)
 
     def tell(frame: Frame, error: DA3Error) -> None:
-        on_failure(ImageFailure(frame.index, source.info.label, error))
+        on_failure(ImageFailure(frame.index, _label(source, frame), error))
 
     if source.info.size_hw is not None:  # what is done only once, like compiling, must not delay the first frame
         model.inference([np.zeros((*source.info.size_hw, 3), np.uint8)], **options)

@@ -159,8 +159,9 @@ def test_a_real_browser_shows_both_halves(viewer, tmp_path):
         subprocess.run(
             [
                 str(CHROMIUM), "--headless", *as_root, "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                f"--user-data-dir={tmp_path / 'profile'}", "--window-size=800,600", "--virtual-time-budget=3000",
-                f"--screenshot={shot}", viewer.url,
+                "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=800,600",
+                "--virtual-time-budget=3000", f"--screenshot={shot}", viewer.url,
             ],
             check=True, capture_output=True, timeout=60,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from depth_anything_3.utils.io.video import nvdec, open_source
 from depth_anything_3.utils.io.video.pyav import VideoTraits
 
 CUDA = torch.device("cuda")
-PLAIN = VideoTraits("h264", "yuv420p", plain=True)
+PLAIN = VideoTraits("yuv420p", plain=True)
 
 
 class PretendedDecoder:

@@ -107,6 +107,34 @@ def test_raw_frames_are_read_in_their_format(kind):
         assert np.abs(frame.image.astype(int) - expected).mean() < (4 if kind == "yuv420p" else 1e-9)
 
 
+def test_pipes_that_give_little_at_a_time_are_read_to_the_frames_end():
+    data = b"".join(picture(number).tobytes() for number in range(2))
+
+    class Pipe(io.RawIOBase):
+        """Gives at most 1,000 bytes."""
+
+        def readable(self):
+            return True
+
+        def readinto(self, room):
+            part = data[self.place : self.place + min(1000, len(room))]
+            room[: len(part)] = part
+            self.place += len(part)
+            return len(part)
+
+        place = 0
+
+    class Reader:
+        """No more than `read`."""
+
+        def __init__(self):
+            self.read = Pipe().read
+
+    for file in (Pipe(), Reader()):
+        frames = list(open_source(file, raw="96x72:rgb24@30"))
+        assert [np.array_equal(frame.image, picture(number)) for number, frame in enumerate(frames)] == [True, True]
+
+
 def test_a_raw_frame_that_is_cut_off_is_told_or_skipped(caplog):
     data = picture(0).tobytes() + b"123"
     frames = iter(open_source(io.BytesIO(data), raw="96x72:rgb24@30000/1001"))

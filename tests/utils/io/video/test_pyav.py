@@ -133,6 +133,19 @@ def test_fps_chooses_by_time(tmp_path):
     assert [round(frame.time * 30) for frame in open_source(path, every=7, start=1)] == [30, 37, 44, 51, 58]
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_keyframes_alone_are_the_same_frames(tmp_path, name):
+    path = write_clip(tmp_path / name, 60, options=B_FRAMES)
+    with av.open(str(path)) as container:
+        shown = [(frame.time, frame.key_frame) for frame in container.decode(video=0)]
+    times, images = read_clip(path)
+    frames = list(open_source(path, start=0.5, keyframes=True))
+    keys = [place for place, (time, key) in enumerate(shown) if key and time - times[0] >= 0.5]
+    assert len(keys) >= 3
+    assert [frame.time for frame in frames] == [times[place] for place in keys]
+    assert all(np.array_equal(frame.image, images[place]) for frame, place in zip(frames, keys, strict=True))
+
+
 # Objects
 
 
@@ -220,6 +233,23 @@ def test_an_mp4_whose_index_is_cut_off_says_so(tmp_path):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(VideoReadError, match="its end is missing"):
         open_source(path)
+
+
+class Pipe(io.BytesIO):
+    """Cannot be gone back in."""
+
+    seek = tell = None
+
+    def seekable(self):
+        return False
+
+
+def test_a_pipe_is_read_if_its_index_comes_first_and_refused_with_the_cure_if_not(tmp_path):
+    first = write_clip(tmp_path / "first.mp4", 5, container_options={"movflags": "faststart"})
+    assert len(list(open_source(Pipe(first.read_bytes())))) == 5
+    last = write_clip(tmp_path / "last.mp4", 60, options={"crf": "1"})  # more than a buffer holds
+    with pytest.raises(VideoReadError, match=r"no going back in a pipe.*faststart"):
+        open_source(Pipe(last.read_bytes()))
 
 
 def test_sound_alone_is_refused(tmp_path):

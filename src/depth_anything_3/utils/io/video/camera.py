@@ -55,7 +55,7 @@ class CameraSource(FrameSource):
             with self._lock:
                 there, image = self._capture.read() if not self._stopped.is_set() else (False, None)
             now = time.monotonic()
-            if self._stopped.is_set():
+            if self._stopped.is_set():  # `close` may have come while this thread was waiting
                 break
             if not there or image is None:
                 raise VideoReadError(f"{self._label}: gives no more frames; was it unplugged?")
@@ -65,7 +65,7 @@ class CameraSource(FrameSource):
             if selector.takes(now - first):
                 yield Frame(np.asarray(image, np.uint8)[..., ::-1], now - first, index, now)
             index += 1
-        self._capture.release()
+        self.close()
 
     def close(self) -> None:
         """Give the camera back; an iteration under way in another thread does it, after its next frame."""

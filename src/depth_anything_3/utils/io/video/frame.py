@@ -56,7 +56,6 @@ class SourceInfo:
         size_hw: (height, width) of the upright frames in pixels; None where the first frame will tell.
         fps: frames a second on average, before any are left out; None if not known.
         duration: seconds, as the file says; None if not known or without end.
-        frame_count: frames, as the file says or by its duration and rate, so it may be off; None if not known.
         live: frames come at their own rate and are lost if nobody takes them.
         decoder: what decodes it, and why.
     """
@@ -66,7 +65,6 @@ class SourceInfo:
     size_hw: tuple[int, int] | None = None
     fps: float | None = None
     duration: float | None = None
-    frame_count: int | None = None
     live: bool = False
 
 

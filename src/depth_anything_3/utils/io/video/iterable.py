@@ -65,7 +65,6 @@ class IterableSource(FrameSource):
             decoder=decoder or DecoderChoice("none", "frames in memory"),
             fps=self._rate,
             duration=None if count is None else count / self._rate,
-            frame_count=count,
         )
 
     def __iter__(self) -> Iterator[Frame]:

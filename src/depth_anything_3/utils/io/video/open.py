@@ -47,6 +47,7 @@ def open_source(
     start: float | None = None,
     end: float | None = None,
     after: float | None = None,
+    keyframes: bool = False,
     raw: str | None = None,
     on_error: OnError | str = OnError.RAISE,
     strategy: Strategy | str = Strategy.AUTO,
@@ -69,6 +70,7 @@ def open_source(
         every: each n-th frame only.
         start, end: seconds from the first frame; `end` is left out.
         after: a `Frame.time`: go on behind it, with the frames that would follow.
+        keyframes: of videos that PyAV decodes only keyframes, for a quick look through a long one.
         raw: what frames without a container are that come from a file object or "-": "640x480:rgb24@30", that is
             width, height, pixel format (rgb24, bgr24, gray, yuv420p) and rate.
         on_error: "raise" where a video is damaged, when the frames before were given; "skip" what is damaged.
@@ -82,10 +84,7 @@ def open_source(
     if isinstance(source, FrameSource):
         return source
     failing = OnError(on_error)
-    if _has_no_clock(source, raw):
-        selection = FrameSelection(None, every, start, end, after)
-    else:
-        selection = FrameSelection(fps, every, start, end, after)
+    selection = FrameSelection(None if _has_no_clock(source, raw) else fps, every, start, end, after, keyframes)
     if raw is not None:
         file = sys.stdin.buffer if source == "-" else source
         if not hasattr(file, "read"):

@@ -25,6 +25,7 @@ NEEDS_AV = "videos need PyAV: pip install 'depth-anything-3-fast[video]'"
 _MOST_THREADS = 16  # FFmpeg's own limit; each holds a frame
 _USUAL_FPS = 25.0  # of streams that tell neither times nor rate
 _EARLIER = (0.0, 10.0, math.inf)  # seconds before the wished start that a seek goes, until it lands before it
+_PIPE = "there is no going back in a pipe: give the file itself, or of an mp4 one made with -movflags faststart"
 _SHORT = 0.5  # seconds that the last frame may end before the length a file states
 
 
@@ -32,12 +33,10 @@ class VideoTraits(NamedTuple):
     """What matters of a video when its decoder is chosen.
 
     Attributes:
-        codec: FFmpeg's name, such as "h264".
         pixel_format: FFmpeg's name, such as "yuv420p".
         plain: upright frames of square pixels, which need no turning.
     """
 
-    codec: str
     pixel_format: str
     plain: bool
 
@@ -88,21 +87,24 @@ class PyAVSource(FrameSource):
             # Frame threads decode fastest but hold a frame each back, which a live picture must not wait for.
             codec.thread_type = "SLICE" if live else "AUTO"
             codec.thread_count = min(usable_cores(), _MOST_THREADS)
+            if self._selection.keyframes:
+                codec.skip_frame = "NONKEY"
             self._decoded = self._decode()
             self._first = self._next()
             if self._first is None:
                 raise VideoReadError(f"{label}: no frame of the video can be decoded; is the file whole?")
             self._convert = FrameConverter(self._first, label, self._stream.sample_aspect_ratio)
             self.info = self._info(live, DecoderChoice("pyav", "PyAV decodes on the CPU"))
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, VideoReadError) and error.__cause__ is not None and _is_pipe(source):
+                raise VideoReadError(f"{error}; {_PIPE}") from error
             raise
 
     @property
     def traits(self) -> VideoTraits:
         """What decides on the decoder."""
-        codec = self._stream.codec_context
-        return VideoTraits(codec.name, self._first.format.name, self._convert.plain)
+        return VideoTraits(self._first.format.name, self._convert.plain)
 
     def __iter__(self) -> Iterator[Frame]:
         """Raises VideoDecodeError where the video is damaged, unless that is skipped."""
@@ -167,8 +169,7 @@ class PyAVSource(FrameSource):
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration = container.duration / 1e6
-        frames = stream.frames or (round(duration * fps) if duration and fps else None)
-        return SourceInfo(self._label, choice, self._convert.size_hw, fps, duration, frames, live)
+        return SourceInfo(self._label, choice, self._convert.size_hw, fps, duration, live)
 
     def _sought(self, origin: float) -> Any:
         """The first frame from where reading begins: at or before the wished start."""
@@ -193,12 +194,12 @@ class PyAVSource(FrameSource):
         with self._lock:
             if not self._stopped.is_set():
                 return next(self._decoded, None)
-        self._container.close()  # `close` came while this thread was in it
+            self._container.close()  # `close` came while this thread was in it
         return None
 
     def _decode(self) -> Iterator[Any]:
         """Frames as they come; what is damaged raises, after the frames before it, or is counted and passed over."""
-        end = 0.0
+        end, packet = 0.0, None
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -273,6 +274,10 @@ class PyAVSource(FrameSource):
             return float(frame.time)
         rate = self._stream.average_rate or self._stream.guessed_rate
         return index / (float(rate) if rate else _USUAL_FPS)
+
+
+def _is_pipe(source: str | BinaryIO) -> bool:
+    return not isinstance(source, str) and not (hasattr(source, "seekable") and source.seekable())
 
 
 def _clock(text: str) -> float | None:

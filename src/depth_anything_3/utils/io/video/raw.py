@@ -113,11 +113,16 @@ class RawSource(FrameSource):
 
     def _fill(self, data: UInt8Array) -> int:
         """Read until the buffer is full or the pipe at its end."""
-        got = 0
+        got, room = 0, memoryview(data)  # type: ignore[arg-type]  # arrays are buffers, which stubs know from Python 3.12 on
+        into = getattr(self._file, "readinto", None)  # of most files; it saves a copy of each frame
         while got < len(data):
-            part = self._file.read(len(data) - got)
-            if not part:
+            if into is not None:
+                count = into(room[got:]) or 0
+            else:
+                part = self._file.read(len(data) - got)
+                count = len(part)
+                room[got : got + count] = part
+            if not count:
                 break
-            data[got : got + len(part)] = np.frombuffer(part, np.uint8)
-            got += len(part)
+            got += count
         return got

@@ -27,6 +27,7 @@ class FrameSelection:
         every: each n-th frame between `start` and `end`, from the first.
         start, end: seconds from the source's first frame; `end` itself is left out.
         after: a `Frame.time`. Frames up to it count as taken, but are not given: an earlier run had them.
+        keyframes: of encoded videos only those frames that need no other one, so that hardly anything is decoded.
 
     Raises:
         InvalidInputError: a value is not accepted, or both `fps` and `every` are given.
@@ -37,6 +38,7 @@ class FrameSelection:
     start: float | None = None
     end: float | None = None
     after: float | None = None
+    keyframes: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is not None and self.every is not None:
