@@ -29,6 +29,7 @@ class Camera(FrameSource):
         self._taken = threading.Semaphore(0)
         self.error = None
         self.closed = False
+        self.captures = []  # of the next frames; then the time it is
         self.closed_in = []
         self.thread = None
 
@@ -40,7 +41,8 @@ class Camera(FrameSource):
                 raise self.error
             if self.closed:
                 return
-            yield Frame(np.full((2, 2, 3), index % 256, np.uint8), index / 30, index, time.monotonic())
+            captured = self.captures.pop(0) if self.captures else time.monotonic()
+            yield Frame(np.full((2, 2, 3), index % 256, np.uint8), index / 30, index, captured)
             self._taken.release()  # the one before was put where the network takes it
 
     def shoot(self, frames=1):
@@ -105,6 +107,35 @@ def test_the_network_gets_the_newest_frame_and_never_more_than_one_waits(camera)
         assert network.seen == [0, 5]
         stats = stream.stats
     assert (stats.captured, stats.delivered, stats.dropped) == (6, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("age", "ends", "seen"),
+    [
+        pytest.param(80, False, [0, 2], id="an old frame makes room for the one that is due"),
+        pytest.param(80, True, [0, 1], id="an old frame that is the last one is computed"),
+        pytest.param(50, True, [0, 1], id="a fresh frame is not held up"),
+    ],
+)
+def test_a_frame_that_is_due_is_waited_for(camera, age, ends, seen):
+    network, now = Network(), time.monotonic()
+    camera.captures = [now - age - 100, now - age]  # one frame in 100 seconds
+    with LiveStream(camera, network) as stream:
+        camera.shoot()
+        assert network.begun.acquire(timeout=10)
+        camera.shoot()
+        network.let.release()
+        assert next(stream)[0].index == 0
+        network.let.release()
+        if ends:
+            if age == 50:
+                assert network.begun.acquire(timeout=10)
+            camera.close()
+        else:
+            camera.shoot()
+        assert next(stream)[0].index == seen[-1]
+    assert network.seen == seen
+    assert stream.stats.dropped == stream.stats.captured - stream.stats.delivered == 3 - len(seen) - ends
 
 
 def test_a_slow_taker_gets_the_newest_result(camera):

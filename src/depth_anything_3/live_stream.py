@@ -23,6 +23,8 @@ Item = TypeVar("Item")
 
 _RECENT = 1000  # results that percentiles are taken over
 _WAKE = 0.5  # seconds
+_SOON = 0.25  # of the time between two frames: when the next one is due within it, an old one is not worth computing
+_LATE = 0.1  # of it, that a frame may be late
 _PATIENCE = 5.0  # seconds for a source to notice that it was closed
 
 
@@ -75,6 +77,12 @@ class _Newest(Generic[Item]):
             self._changed.notify_all()
             return lost
 
+    def wait(self, seconds: float) -> Item | None:
+        """The newest item, if there is one within a time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended, seconds)
+            return self._items.pop() if self._items else None
+
     def end(self, error: BaseException | None = None) -> None:
         """Nothing comes after what is there; the first call counts."""
         with self._changed:
@@ -100,8 +108,9 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
     """Gives depth of the newest frame of a source, as it is computed; an iterator and a context manager.
 
     The source is read in one thread, the network runs in another, and the caller takes results in its own. Between
-    them there is room for one frame and one result; a newer one takes the place of one that was not taken. So a result
-    is late by at most one frame's time (the newest frame's age), the network's, and the caller's own.
+    them there is room for one frame and one result; a newer one takes the place of one that was not taken. Where the
+    newest frame is old when the network is free, and the next one is due, that one is waited for. So a result is late
+    by at most three quarters of the time between frames, the network's time, and the caller's own.
 
     What goes wrong is raised where it happens in the order: after the results of the frames before. Closing it, or the
     end of the process, ends both threads as soon as the frame under way is done.
@@ -124,6 +133,7 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         self._closed = False
         self._frames: _Newest[Frame] = _Newest()
         self._results: _Newest[tuple[Frame, Prediction]] = _Newest()
+        self._interval = 0.0  # seconds between the last two frames
         self._captured = self._dropped = self._lost = self._failed = self._delivered = 0
         self._latencies: deque[float] = deque(maxlen=_RECENT)
         self._deliveries: deque[float] = deque(maxlen=60)
@@ -180,11 +190,14 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         self.close()
 
     def _capture(self) -> None:
+        before: float | None = None
         try:
             for frame in self.source:
                 if self._closed:
                     break
                 self._captured += 1
+                self._interval = 0.0 if before is None else frame.captured - before
+                before = frame.captured
                 self._dropped += self._frames.put(frame)
                 del frame  # or its memory would be held until the next one is there
             self._frames.end()
@@ -193,10 +206,19 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         finally:
             self.source.close()  # here too: while this thread was in it, `close` could only tell it to stop
 
+    def _worth_waiting(self, frame: Frame) -> float:
+        """Seconds in which a newer frame than this one should come, if they are few."""
+        due = frame.captured + self._interval - time.monotonic()
+        return due + _LATE * self._interval if 0 < due <= _SOON * self._interval else 0.0
+
     def _infer(self) -> None:
         try:
             while True:
                 frame = self._frames.take()
+                if (newer := self._frames.wait(self._worth_waiting(frame))) is not None:
+                    self._lost += 1
+                    frame = newer
+                del newer
                 if self._closed:
                     return
                 try:
