@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -321,12 +323,25 @@ def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread
 
 
 def test_leaving_a_stream_early_leaves_nothing_running():
-    decoder = AwkwardDecoder()
+    decoder, drawn = AwkwardDecoder(), []
+
+    def images() -> Iterator[bytes]:
+        try:
+            for seed in range(10**6):
+                yield jpeg(120, 90, seed % 5)
+        finally:
+            drawn.append(seed)
+
     with gpu_processor(decoder) as processor:
-        batches = processor.batches((jpeg(120, 90, seed % 5) for seed in range(10**6)), 2, 56)
+        batches = processor.batches(images(), 2, 56)
         next(batches)
         batches.close()
-        assert not any(thread.is_alive() for thread in decoder.threads)
+        del batches
+        gc.collect()
+        assert len(drawn) == 1  # the caller's generator was ended
+    for thread in decoder.threads:  # kept for the next stream, until the processor is closed
+        thread.join(timeout=30)
+        assert not thread.is_alive()
 
 
 def test_coarse_decoders_are_used_only_where_fidelity_allows():
