@@ -21,6 +21,8 @@ from depth_anything_3.export import load_prediction
 from depth_anything_3.focal_length import exif_focal_length
 from depth_anything_3.metres import Metres
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.video_results import VideoResults
+from depth_anything_3.video_run import run_video
 
 CANONICAL = 2.0  # the depth that the stand-in sees everywhere
 FOCAL_LENGTH, FOCAL_35MM, PLANE_RESOLUTION, PLANE_UNIT, EXIF_WIDTH = 0x920A, 0xA405, 0xA20E, 0xA210, 0xA002
@@ -271,3 +273,11 @@ def test_results_in_metres_stay_in_metres_when_read_back(metric, tmp_path):
     run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz-mini_npz", metres=Metres(), **SMALL)
     for kind in ("npz", "mini_npz"):
         assert load_prediction(tmp_path / "out" / kind / "a.npz").is_metric == 1
+
+
+def test_frames_of_a_video_in_metres_have_points(metric, tmp_path):
+    frames = list(np.random.default_rng(7).integers(0, 256, (2, 112, 168, 3), np.uint8))
+    report = run_video(metric, frames, tmp_path, VideoResults(formats="ply", metres=Metres(focal=100)), **SMALL)
+    assert report.images == 2
+    headers = [path.read_bytes().partition(b"end_header")[0] for path in sorted((tmp_path / "ply").iterdir())]
+    assert [b"comment depth_unit metre" in header for header in headers] == [True, True]

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.batch_limit import BatchLimit
-from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError, InvalidInputError, UnsupportedError
+from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError, InvalidInputError
 from depth_anything_3.export import Contents, ExportOptions, check_formats, export, result_files
 from depth_anything_3.export.background import BackgroundWriter
 from depth_anything_3.files import whole_file
 from depth_anything_3.metres import Metres
-from depth_anything_3.model_cards import DepthKind, models_that
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.capabilities import find_capabilities
 from depth_anything_3.utils.io.failure import ImageFailure, OnError
@@ -301,9 +300,8 @@ def _check_wishes(
         model=model.model_name,
     )
     check_formats(export_format, contents, export_options)
-    if metres is not None and model.card.depth_kind is DepthKind.RELATIVE:
-        wanted = models_that(lambda card: card.depth_kind is not DepthKind.RELATIVE)
-        raise UnsupportedError(f"depth of {model.model_name} has no unit, so it cannot be in metres; take {wanted}")
+    if metres is not None:
+        metres.check(model.card)
 
 
 def _is_done(files: Sequence[Path]) -> bool:

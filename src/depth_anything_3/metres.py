@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.focal_length import check_lens
-from depth_anything_3.model_cards import DepthKind
+from depth_anything_3.model_cards import DepthKind, ModelCard, models_that
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["Metres"]
@@ -25,6 +26,17 @@ class Metres:
 
     def __post_init__(self) -> None:
         check_lens(self.focal, self.fov)
+
+    @staticmethod
+    def check(card: ModelCard) -> None:
+        """Refuse a model whose depth has no unit, before anything is computed.
+
+        Raises:
+            UnsupportedError: naming the models that can.
+        """
+        if card.depth_kind is DepthKind.RELATIVE:
+            wanted = models_that(lambda one: one.depth_kind is not DepthKind.RELATIVE)
+            raise UnsupportedError(f"depth of {card.name} has no unit, so it cannot be in metres; take {wanted}")
 
     def of(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
         """The prediction in metres, with intrinsics, and where each view's focal length came from.

@@ -22,6 +22,7 @@ from depth_anything_3.export.depth_video import pixels_of
 from depth_anything_3.export.picture_file import write_picture
 from depth_anything_3.export.video_writer import frames_in, part_files
 from depth_anything_3.frame_log import RunState
+from depth_anything_3.metres import Metres
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.failure import OnError
 from depth_anything_3.utils.io.video import Frame, FrameSource, SourceInfo, VideoInput, open_source
@@ -75,12 +76,15 @@ def run_video(
 
     Raises:
         InvalidInputError: an option is not accepted, or `resume` with other options than then.
+        UnsupportedError: the model does not predict what a format or metres need.
         VideoReadError: the video cannot be opened, or gives no frame at all.
         ExportError: a file cannot be written.
     """
     wanted = results or VideoResults()
+    if wanted.metres is not None:
+        wanted.metres.check(model.card)
     if wanted.each:
-        check_formats(wanted.each, _contents(model))
+        check_formats(wanted.each, _contents(model, wanted.metres))
     chosen = dict(selection or {})
     name, target, report = _name(source), Path(export_dir), RunReport.of(model, export_dir)
     files = {one: target / f"{name}_depth{VIDEO_SUFFIXES[one]}" for one in wanted.videos}
@@ -139,9 +143,10 @@ def _compute(model: DepthAnything3, opened: FrameSource, writing: ResultsWriter,
     writing.finish()
 
 
-def _contents(model: DepthAnything3) -> Contents:
-    card = model.card
-    return Contents(views=1, poses=card.has_poses, intrinsics=card.has_poses, paths=False, model=model.model_name)
+def _contents(model: DepthAnything3, metres: Metres | None) -> Contents:
+    cameras = model.card.has_poses
+    lenses = cameras or metres is not None
+    return Contents(views=1, poses=cameras, intrinsics=lenses, paths=False, model=model.model_name)
 
 
 def _name(source: VideoInput) -> str:
