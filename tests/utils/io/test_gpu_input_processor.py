@@ -320,13 +320,16 @@ def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread
             assert str(raised.value).partition(" (")[2] == failed[index].partition(" (")[2]
 
 
-def test_leaving_a_stream_early_leaves_nothing_running():
+def test_leaving_a_stream_early_leaves_nothing_at_work_and_closing_nothing_running():
     decoder = AwkwardDecoder()
     with gpu_processor(decoder) as processor:
         batches = processor.batches((jpeg(120, 90, seed % 5) for seed in range(10**6)), 2, 56)
         next(batches)
         batches.close()
-        assert not any(thread.is_alive() for thread in decoder.threads)
+        assert {thread.name for thread in decoder.threads} == {"da3-idle"}
+    for thread in decoder.threads:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_coarse_decoders_are_used_only_where_fidelity_allows():
