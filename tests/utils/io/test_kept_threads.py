@@ -102,6 +102,21 @@ def test_a_model_uses_the_same_threads_in_every_run(seeded_small):
     assert run() == run() == run()
 
 
+def test_a_processor_keeps_its_workers_when_another_number_of_them_is_asked_for(monkeypatch):
+    monkeypatch.setattr("depth_anything_3.utils.io.batch_processor.usable_cores", lambda: 3)
+    before = set(threading.enumerate())
+
+    def workers(processor: InputProcessor, count: int) -> set[threading.Thread]:
+        processor([jpeg()] * 6, process_res=28, num_workers=count)
+        return set(threading.enumerate()) - before
+
+    with InputProcessor() as processor:
+        first = workers(processor, 1)
+        all_of_them = workers(processor, 3)
+        assert first < all_of_them
+        assert workers(processor, 1) == all_of_them == workers(processor, 9)
+
+
 def test_closing_a_processor_ends_all_its_threads():
     before = set(threading.enumerate())
     with InputProcessor() as processor:

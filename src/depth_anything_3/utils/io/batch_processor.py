@@ -39,6 +39,7 @@ __all__ = ["BatchProcessor", "ExecutorKind", "MixedSizes", "ProcessedBatch", "us
 logger = logging.getLogger(__name__)
 
 _PREPARERS_KEPT = 8
+_POOLS_KEPT = 4
 _FAILURES_TOLD = 10
 _BATCHES_LOOKED_AHEAD = 4
 _LEAST_DETERMINANT = 1e-6  # of a rotation it is 1, of intrinsics the product of the focal lengths
@@ -103,8 +104,8 @@ class BatchProcessor(ABC, Generic[Image]):
 
     def __init__(self, executor: ExecutorKind = ExecutorKind.THREAD) -> None:
         self._kind = executor
-        self._pool: Executor | None = None
-        self._pool_size = 0
+        self._pools: dict[int, Executor] = {}  # by their number of workers, the one used last at the end
+        self._pool_size = 1  # of that one
         self._threads = KeptThreads()
         self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(partial(ImagePreparer, kept=KeptMemory()))
 
@@ -295,7 +296,7 @@ class BatchProcessor(ABC, Generic[Image]):
         )
 
     def _new_workers(self, count: int) -> Executor:
-        self._pool = None
+        self._pools.clear()
         return self._workers(count)
 
     def warm_up(self) -> None:
@@ -306,9 +307,8 @@ class BatchProcessor(ABC, Generic[Image]):
 
     def close(self) -> None:
         """End the workers; the next call starts new ones. An iteration under way ends with `CancelledError`."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        while self._pools:
+            self._pools.popitem()[1].shutdown(cancel_futures=True)
         self._threads.close()
 
     def __enter__(self: Processor) -> Processor:
@@ -324,15 +324,20 @@ class BatchProcessor(ABC, Generic[Image]):
             raise InvalidInputError(f"num_workers={count!r}: give a whole number, 1 or more")
         # One worker a core at most: more of them fight over the cores and hold a full-size bitmap each.
         count = min(count, usable_cores())
-        if self._pool is None or self._pool_size != count:
-            self._pool = None  # not closed: a stream may still draw from it; its workers end with the last of them
-            if self._kind is ExecutorKind.THREAD:
-                self._pool = ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
-            else:
-                # Spawned, because a fork of a process that runs torch's threads can hang.
-                self._pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
-            self._pool_size = count
-        return self._pool
+        pool = self._pools.pop(count, None) or self._new_pool(count)
+        self._pools[count] = pool
+        # Threads of other numbers wait for their next turn: new ones would take memory of their own. Pools that go are
+        # not closed: a stream may still draw from one; its workers end with the last of them.
+        for other in list(self._pools)[: -_POOLS_KEPT if self._kind is ExecutorKind.THREAD else -1]:
+            self._pools.pop(other, None)
+        self._pool_size = count
+        return pool
+
+    def _new_pool(self, count: int) -> Executor:
+        if self._kind is ExecutorKind.THREAD:
+            return ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
+        # Spawned, because a fork of a process that runs torch's threads can hang.
+        return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
 
 
 def usable_cores() -> int:

@@ -156,4 +156,4 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
             except DA3Error as error:
                 return ImageFailure(image.index, image.label, error)
 
-        return list(self._workers(self._pool_size or 1).map(finish, images, reasons))
+        return list(self._workers(self._pool_size).map(finish, images, reasons))

@@ -10,6 +10,8 @@ from queue import SimpleQueue
 
 __all__ = ["KeptThreads"]
 
+_AT_WORK, _IDLE = "da3-prefetch", "da3-idle"  # the threads' names
+
 _Task = tuple[Callable[[], None], threading.Event]
 
 
@@ -30,7 +32,7 @@ class KeptThreads:
         inbox = self._idle_inbox()
         if inbox is None:
             inbox = SimpleQueue()
-            threading.Thread(target=_serve, args=(inbox, weakref.ref(self)), name="da3-kept", daemon=True).start()
+            threading.Thread(target=_serve, args=(inbox, weakref.ref(self)), name=_IDLE, daemon=True).start()
         inbox.put((work, done))
         return done
 
@@ -53,13 +55,16 @@ class KeptThreads:
 
 
 def _serve(inbox: SimpleQueue[_Task | None], owner: weakref.ref[KeptThreads]) -> None:
+    thread = threading.current_thread()
     while (task := inbox.get()) is not None:
         work, done = task
+        thread.name = _AT_WORK
         work()
+        thread.name = _IDLE
         del task, work  # or what it refers to would be held until the next piece
         kept_by = owner()
         if kept_by is not None:
-            kept_by._idle.append((threading.current_thread(), inbox))
+            kept_by._idle.append((thread, inbox))
         done.set()
         if kept_by is None:
             return
