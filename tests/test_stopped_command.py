@@ -104,7 +104,7 @@ def stopped(start, out: Path, number: signal.Signals) -> tuple[int, str, str]:
     """Exit code and output of a run that got a signal at its first result; begun anew if it had ended before."""
     for _ in range(5):
         process = start(out)
-        wait_until(lambda: results_in(out) or process.poll() is not None)
+        wait_until(lambda ended=process.poll: results_in(out) or ended() is not None)
         process.send_signal(number)
         printed, errors = process.communicate()
         if process.returncode != 0:
