@@ -150,13 +150,16 @@ class PyAVSource(FrameSource):
             raise VideoReadError(f"{self._label}: cannot be opened ({error.strerror}){hint}") from error
 
     def _best_stream(self) -> Any:
-        """The video stream; pictures of a record's cover are none."""
+        """The video stream; pictures of a record's cover are none, and one of no codec that is known is of no use."""
         from av.stream import Disposition
 
         videos = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not videos:
             others = ", ".join(one.type for one in self._container.streams) or "nothing"
             raise VideoReadError(f"{self._label}: holds no video ({others} only)")
+        videos = [one for one in videos if one.codec_context is not None]
+        if not videos:
+            raise VideoReadError(f"{self._label}: FFmpeg knows no decoder for its video; convert it, to H.264 say")
         best = self._container.streams.best("video")
         return best if best in videos else videos[0]
 
