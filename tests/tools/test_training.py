@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from augment import Batch, coarse_truth, make_batch, normalise
+from depth_anything_3.api import DepthAnything3
 from depth_anything_3.scenes import Atlas, render
 from evaluate import UnseenScenes, evaluate, fit_ramp, network_size, ramp
 from losses import total_loss
-from network import NanoDepth, NetworkSize
+from network import NANO, NanoDepth, NetworkSize
+from package import TARGET
 from pool import ROUND, SHAPES, Drawn, Pool, decode_depth, encode_depth
 from train import Recipe, Trainer
 
@@ -71,6 +73,16 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(recipe: Recipe, drawn: 
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     for name, value in straight.averaged.state_dict().items():
         assert torch.equal(value, resumed.averaged.state_dict()[name]), name
+
+
+def test_training_goes_on_from_the_weights_in_the_package() -> None:
+    trainer = Trainer(Recipe(seed=1), NANO, CPU)
+    trainer.start_from(TARGET / "model.safetensors")
+    picture = torch.randn(1, 3, 56, 84, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = DepthAnything3.from_pretrained("da3-nano", "cpu").model(picture[None])["depth"][0]
+        for network in (trainer.network, trainer.averaged):
+            torch.testing.assert_close(network.predict(picture)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_training_lowers_the_loss(drawn: Drawn) -> None:

@@ -2,6 +2,7 @@
 
     python train.py FOLDER                       train, or go on where FOLDER's state left off
     python train.py FOLDER --minutes 9           stop in time, with everything saved
+    python train.py FOLDER --start model.safetensors --seed 1    train a checkpoint further, on other scenes
 
 A run follows from its options and its seed: each step draws its scenes, sizes and colours from (seed, step) alone. The
 folder receives `state.pt` (to go on), `model.safetensors` (the averaged weights, official names) and `log.jsonl`.
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from augment import coarse_truth, make_batch
@@ -160,6 +161,12 @@ class Trainer:
             optimiser.load_state_dict(saved)
         self.step = int(state["step"])
 
+    def start_from(self, weights: Path) -> None:
+        """Begin with the weights of a checkpoint in place of random ones."""
+        known = {name.removeprefix("model."): value for name, value in load_file(weights, str(self.device)).items()}
+        self.network.load_state_dict(known)  # half precision becomes float32
+        self.averaged.load_state_dict(known)
+
 
 def official_weights(network: nn.Module) -> dict[str, Tensor]:
     """The weights under the names of published checkpoints, contiguous, on the CPU."""
@@ -207,6 +214,8 @@ def run(options: argparse.Namespace, recipe: Recipe) -> None:
     trainer = Trainer(recipe, NANO, torch.device(options.device))
     if (folder / "state.pt").exists():
         trainer.load(folder)
+    elif options.start is not None:
+        trainer.start_from(options.start)
     slots = _WINDOW + _AHEAD
     pool = Pool(options.pool or folder / "pool", slots)
     workers = renderers(pool.folder, slots, recipe.seed * 100_000_000, options.renderers)
@@ -268,6 +277,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     for name, value in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    parser.add_argument("--start", type=Path, default=None, help="model.safetensors to begin with, and another --seed")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--check-minutes", type=float, default=4.0, help="time between evaluations, which also save")
     parser.add_argument("--scenes", type=int, default=160, help="unseen scenes to evaluate on")
