@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["files_in", "wait_until"]
 
 
 def files_in(folder: Path) -> dict[str, int]:
-    """Each file and when it was written."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in found}
+    """Each file and when it was written. A run that goes on meanwhile may give one its name, or remove it."""
+    found = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found[path.relative_to(folder).as_posix()] = status.st_mtime_ns
+    return found
 
 
 def wait_until(condition: Callable[[], object]) -> None:
