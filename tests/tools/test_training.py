@@ -56,15 +56,18 @@ def recipe() -> Recipe:
     return Recipe(steps=6, warm_up=2)
 
 
-def test_a_resumed_run_equals_one_that_was_never_stopped(recipe: Recipe, drawn: Drawn, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    recipe: Recipe, drawn: Drawn, tmp_path: Path, threads: int
+) -> None:
     pool = FixedPool(drawn)
-    straight, first = Trainer(recipe, TINY, CPU), Trainer(recipe, TINY, CPU)
+    straight, first = (Trainer(recipe, TINY, CPU, threads) for _ in range(2))
     for _ in range(4):
         straight.train_step(pool)
     for _ in range(2):
         first.train_step(pool)
     first.save(tmp_path)
-    resumed = Trainer(Recipe(seed=recipe.seed, steps=6, warm_up=2), TINY, CPU)
+    resumed = Trainer(Recipe(seed=recipe.seed, steps=6, warm_up=2), TINY, CPU, threads)
     resumed.load(tmp_path)
     assert resumed.step == 2
     for _ in range(2):
@@ -89,6 +92,24 @@ def test_training_lowers_the_loss(drawn: Drawn) -> None:
     trainer, pool = Trainer(Recipe(steps=60, warm_up=5, rate=2e-3), TINY, CPU), FixedPool(drawn)
     errors = [trainer.train_step(pool)["silog"] for _ in range(20)]
     assert np.mean(errors[-5:]) < 0.8 * np.mean(errors[:5])
+
+
+def test_a_step_on_two_threads_follows_the_mean_of_both_gradients(
+    recipe: Recipe, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def average(trainer: Trainer) -> None:
+        before = [[p.grad.clone() for p in network.parameters()] for network in trainer._copies]
+        gather(trainer)
+        seen["before"], seen["after"] = before, [p.grad.clone() for p in trainer.network.parameters()]
+
+    gather = Trainer._gather_gradients
+    monkeypatch.setattr(Trainer, "_gather_gradients", average)
+    Trainer(recipe, TINY, CPU, 2).train_step(FixedPool(drawn))
+    for first, second, mean in zip(*seen["before"], seen["after"], strict=True):
+        assert not torch.equal(first, second)  # each thread had pictures of its own
+        torch.testing.assert_close(mean, (first + second) / 2)
 
 
 def test_saved_weights_have_the_official_names_and_give_the_packages_network_the_same_depth(

@@ -15,6 +15,7 @@ __all__ = ["Batch", "coarse_truth", "make_batch", "normalise"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+_WHOLE_SHARE = 0.6  # of the pictures are not cropped: a crop's middle is not where the camera looked
 
 
 class Batch(NamedTuple):
@@ -31,15 +32,15 @@ def normalise(image: Tensor) -> Tensor:
 
 
 def make_batch(drawn: Drawn, size: tuple[int, int], rng: np.random.Generator) -> Batch:
-    """Crop and resize to `size` (height, width), flip half of the pictures, change their colours."""
+    """Resize to `size` (height, width), crop some of the pictures, flip half of them, change their colours."""
     n = len(drawn.image)
     log_depth, sky = decode_depth(drawn.depth)
     image = torch.from_numpy(drawn.image).float() / 255.0
-    zoom = torch.from_numpy(rng.uniform(0.6, 1.0, n).astype(np.float32) ** 0.7)
-    stretch = torch.from_numpy(rng.uniform(0.92, 1.0, (n, 2)).astype(np.float32))
+    whole = rng.random((n, 1)) < _WHOLE_SHARE
+    share = np.where(whole, 1.0, rng.uniform(0.6, 1.0, (n, 1)) ** 0.7 * rng.uniform(0.92, 1.0, (n, 2)))
     theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = zoom * stretch[:, 0] * torch.from_numpy(rng.choice((-1.0, 1.0), n).astype(np.float32))
-    theta[:, 1, 1] = zoom * stretch[:, 1]
+    theta[:, 0, 0] = torch.from_numpy(share[:, 0] * rng.choice((-1.0, 1.0), n))
+    theta[:, 1, 1] = torch.from_numpy(share[:, 1])
     shift = torch.from_numpy(rng.uniform(-1.0, 1.0, (n, 2)).astype(np.float32))
     theta[:, :, 2] = shift * (1.0 - torch.stack([theta[:, 0, 0].abs(), theta[:, 1, 1]], dim=1))
     grid = F.affine_grid(theta, [n, 3, *size], align_corners=False)

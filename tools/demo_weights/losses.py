@@ -12,7 +12,7 @@ __all__ = ["total_loss"]
 _SCALES = 4
 _GRADIENT_WEIGHT = 0.5
 _SKY_WEIGHT = 0.5
-_SCALE_INVARIANCE = 0.85
+_SCALE_INVARIANCE = 0.97
 _SKY_STEEPNESS = 8.0
 _SKY_MIDDLE = 0.4  # of the two thresholds of the output: ground below 0.3, sky from 0.5
 
