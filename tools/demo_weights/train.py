@@ -4,8 +4,9 @@
     python train.py FOLDER --minutes 9           stop in time, with everything saved
     python train.py FOLDER --start model.safetensors --seed 1    train a checkpoint further, on other scenes
 
-A run follows from its options and its seed: each step draws its scenes, sizes and colours from (seed, step) alone. The
-folder receives `state.pt` (to go on), `model.safetensors` (the averaged weights, official names) and `log.jsonl`.
+A run follows from its options and its seed: each step draws its scenes and sizes from (seed, step) alone, and each of
+its threads crops and colours its share. The folder receives `state.pt` (to go on), `model.safetensors` (the averaged
+weights, official names) and `log.jsonl`.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ class Recipe:
 class Trainer:
     """Network, optimiser and averaged weights, and how they are saved and found again.
 
-    A batch is shared out among `threads` copies of the network: on a CPU, two threads with half a batch each take three
-    quarters of the time of one network whose operators have two.
+    A batch is shared out among `threads` copies of the network: operators this small gain less from threads of their
+    own on a CPU.
     """
 
     def __init__(self, recipe: Recipe, size: NetworkSize, device: torch.device, threads: int = 1) -> None:
