@@ -40,8 +40,8 @@ __all__ = ["Recipe", "Trainer", "main"]
 _TOKENS_OF_A_BATCH = 2304  # 48 pictures of 84x112
 _PICTURES_OF_A_STEP = 40  # about, for the pace of new scenes
 _MUON_RATE = 2.0  # times AdamW's
-_LEVEL_SHARE = 0.4  # of the steps have the highest rate
-_SCALES = ((0.5, (0.5, 0.5, 0.5, 0.667)), (0.85, (0.667, 0.667, 1.0)), (1.0, (0.667, 1.0, 1.0)))
+_LEVEL_SHARE = 0.25  # of the steps have the highest rate
+_SCALES = ((0.4, (0.5, 0.5, 0.667, 0.667)), (0.8, (0.667, 0.667, 1.0)), (1.0, (0.667, 1.0, 1.0)))
 """Until which share of the steps pictures have which scales."""
 _WINDOW = 400  # rounds that a step may draw from
 _FIRST_ROUNDS = 40  # there before the first step
