@@ -38,7 +38,8 @@ def write_clip(
 ) -> Path:
     """Write moving `picture`s; `times` in seconds make it one of variable rate, `colour` is (matrix, range)."""
     with av.open(str(path), "w", options=dict(container_options or {})) as container:
-        stream = container.add_stream(codec, rate=Fraction(fps), options=dict(options or {}))
+        once = {"threads": "1"}  # of several, x264 makes other bytes each time
+        stream = container.add_stream(codec, rate=Fraction(fps), options={**once, **(options or {})})
         stream.height, stream.width = size_hw
         stream.pix_fmt = pixel_format
         if times is not None:

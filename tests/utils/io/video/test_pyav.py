@@ -204,6 +204,22 @@ def test_a_truncated_file_gives_all_before_the_cut_and_then_one_error(tmp_path, 
     assert any(name in record.getMessage() for record in caplog.records)
 
 
+def test_a_file_cut_between_two_packets_gives_no_frames_behind_a_gap(tmp_path):
+    whole = write_clip(tmp_path / "whole.mp4", 60, container_options={"movflags": "faststart"})
+    times = read_clip(whole)[0]
+    with av.open(str(whole)) as container:
+        starts = sorted(packet.pos for packet in container.demux(video=0) if packet.size)
+    cut = tmp_path / "cut.mp4"
+    for start in starts[20:32]:  # some are in front of pictures that are shown before others already there
+        cut.write_bytes(whole.read_bytes()[:start])
+        given = []
+        with pytest.raises(VideoDecodeError, match=r"cut\.mp4: ends after \d\.\d+ of 2\.00 s"):
+            take(given, open_source(cut))
+        assert [frame.time for frame in given] == times[: len(given)]
+        assert len(given) > 10
+        assert len(list(open_source(cut, on_error="skip"))) >= len(given)
+
+
 def take(given, source):
     for frame in source:
         given.append(frame)

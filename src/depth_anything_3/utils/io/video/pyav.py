@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from depth_anything_3.errors import UnsupportedError, VideoDecodeError, VideoReadError
@@ -218,13 +218,15 @@ class PyAVSource(FrameSource):
                 if packet is None or not isinstance(error, ValueError):  # not the data: a connection, a disk
                     yield from self._flushed(end)
                     raise VideoReadError(f"{self._label}: reading broke off ({damaged}) at {end:.2f} s") from error
+            if packet.size == 0 and self._on_error is OnError.RAISE and self._is_cut(frames, end):
+                frames = self._up_to_gap(frames, end)
             for frame in frames:
                 if frame.is_corrupt:
                     damaged = "a frame is damaged"
                     if self._on_error is OnError.RAISE:
                         break
                     continue
-                end = max(end, (frame.time or 0.0) + float((frame.duration or 0) * frame.time_base))
+                end = max(end, _span(frame)[1])
                 yield frame
             if damaged:
                 yield from self._damaged(damaged, end)
@@ -243,30 +245,44 @@ class PyAVSource(FrameSource):
         )
 
     def _flushed(self, end: float = math.inf) -> Iterator[Any]:
-        """What the decoder still holds, up to the first gap after `end`: behind it are frames after the damage."""
+        """What the decoder still holds, up to the first gap after `end`."""
         try:
-            for frame in self._stream.codec_context.decode(None):
-                frame.time_base = self._stream.time_base  # PyAV takes it from a packet, and there is none
-                length = float((frame.duration or 0) * frame.time_base)
-                if frame.is_corrupt or (frame.time or 0.0) > end + 0.5 * length:
-                    return
-                end = max(end, (frame.time or 0.0) + length)
-                yield frame
+            yield from self._up_to_gap(self._stream.codec_context.decode(None), end)
         except self._errors:
             return
 
-    def _check_length(self, end: float) -> None:
-        """Notice files that end at a packet's end before the length they state."""
-        if self._stopped.is_set():
-            return
+    def _up_to_gap(self, frames: Iterable[Any], end: float) -> Iterator[Any]:
+        """Those of the last frames that follow `end` without a gap: behind one are frames after the damage."""
+        for frame in frames:
+            frame.time_base = self._stream.time_base  # PyAV takes it from a packet, which the last frames lack
+            begin, stop = _span(frame)
+            if frame.is_corrupt or begin > end + 0.5 * (stop - begin):
+                return
+            end = max(end, stop)
+            yield frame
+
+    def _is_cut(self, last: Iterable[Any], end: float) -> bool:
+        """Whether the video ends, with the last frames of the decoder, before the length it states."""
+        return self._stated_end() - max([end, *(_span(frame)[1] for frame in last)]) > _SHORT
+
+    def _stated_end(self) -> float:
+        """When the video ends by its header, in seconds; -inf if that tells nothing."""
         stream = self._stream
         stated = _clock(stream.metadata.get("DURATION", ""))
         if stated is None and stream.duration is not None and stream.frames:
             stated = float(stream.duration * stream.time_base)
-        begin = float((stream.start_time or 0) * stream.time_base)
-        if stated is None or begin + stated - end <= _SHORT:
+        return -math.inf if stated is None else self._begin + stated
+
+    @property
+    def _begin(self) -> float:
+        return float((self._stream.start_time or 0) * self._stream.time_base)
+
+    def _check_length(self, end: float) -> None:
+        """Notice files that end at a packet's end before the length they state."""
+        if self._stopped.is_set() or not self._is_cut((), end):
             return
-        text = f"{self._label}: ends after {end - begin:.2f} of {stated:.2f} s, so its end is missing"
+        stated, begin = self._stated_end(), self._begin
+        text = f"{self._label}: ends after {end - begin:.2f} of {stated - begin:.2f} s, so its end is missing"
         if self._on_error is OnError.RAISE:
             raise VideoDecodeError(f"{text}; what is there was delivered. Copy it again, or pass on_error='skip'")
         logger.warning("%s", text)
@@ -277,6 +293,12 @@ class PyAVSource(FrameSource):
             return float(frame.time)
         rate = self._stream.average_rate or self._stream.guessed_rate
         return index / (float(rate) if rate else _USUAL_FPS)
+
+
+def _span(frame: Any) -> tuple[float, float]:
+    """When a frame begins and ends, in seconds."""
+    begin = frame.time or 0.0
+    return begin, begin + float((frame.duration or 0) * frame.time_base)
 
 
 def _is_pipe(source: str | BinaryIO) -> bool:
