@@ -38,8 +38,8 @@ def write_clip(
 ) -> Path:
     """Write moving `picture`s; `times` in seconds make it one of variable rate, `colour` is (matrix, range)."""
     with av.open(str(path), "w", options=dict(container_options or {})) as container:
-        once = {"threads": "1"}  # of several, x264 makes other bytes each time
-        stream = container.add_stream(codec, rate=Fraction(fps), options={**once, **(options or {})})
+        options = {"threads": "1", **(options or {})}  # with more, x264 makes other bytes each time
+        stream = container.add_stream(codec, rate=Fraction(fps), options=options)
         stream.height, stream.width = size_hw
         stream.pix_fmt = pixel_format
         if times is not None:
