@@ -46,8 +46,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gpu_preprocessing_benchmark import SIZES, make_pictures
-from machine import describe_machine
-from timing import first_line
+from harness.machine import describe_machine
+from harness.timing import first_line
 
 __all__ = ["Row", "Way", "make_ways", "time_ways"]
 

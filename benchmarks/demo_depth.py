@@ -29,12 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.demo import abs_rel
-from depth_anything_3.export.picture_file import write_jpeg
-from depth_anything_3.files import whole_file
+from depth_anything_3.export.image_file import write_jpeg
+from depth_anything_3.jobs.demo import abs_rel
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.atomic_file import whole_file
 from depth_anything_3.scenes import make_atlas, render_large
-from machine import describe_machine
+from harness.machine import describe_machine
 
 __all__ = ["Row", "draw", "measure"]
 

@@ -25,11 +25,11 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.api import DepthAnything3, choose_device
+from depth_anything_3.inference.video.smoothing import SteadyDepth
+from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.scenes import Clip, make_atlas, render_clip
-from depth_anything_3.temporal import SteadyDepth
-from depth_anything_3.temporal_windows import aligned_windows
-from machine import describe_machine
+from harness.machine import describe_machine
 
 FIRST_SEED = 1_000_000_000  # of scenes that no training has seen
 _SAME = 0.01  # relative difference of depth at which a pixel of two frames shows the same point

@@ -28,13 +28,13 @@ from PIL import Image
 from rich.console import Console
 
 from depth_anything_3.api import choose_device
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.network_load import NetworkLoad
-from machine import describe_machine
-from report import draw_chart, markdown, print_rows
-from timing import Case, Row, time_ways
-from way import FILES, MEMORY, Setting, Way
-from ways import make_ways
+from depth_anything_3.diagnostics.network_load import NetworkLoad
+from depth_anything_3.diagnostics.synthetic import photo
+from harness.machine import describe_machine
+from harness.method import FILES, MEMORY, Setting, Way
+from harness.methods import make_ways
+from harness.report import draw_chart, markdown, print_rows
+from harness.timing import Case, Row, time_ways
 
 __all__ = ["SIZES", "make_files", "make_pictures", "measure"]
 

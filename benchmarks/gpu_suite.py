@@ -114,7 +114,7 @@ def _run_section(options: argparse.Namespace) -> None:
     import torch
 
     from gpu_checks.outcome import Report
-    from way import Setting
+    from harness.method import Setting
 
     report = Report(options.part, options.seconds - (time.monotonic() - _STARTED))  # importing counts
     device = torch.device("cuda" if torch.cuda.is_available() and not options.rehearse else "cpu")

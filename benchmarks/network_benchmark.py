@@ -36,18 +36,18 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from depth_anything_3.devices import choose_device, usual_dtype
+from depth_anything_3.diagnostics.network_load import synchronize
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.resample.normalize import MEAN, STD
 from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
+from depth_anything_3.model.catalog import MODEL_CARDS
 from depth_anything_3.model.dpt import DptTrunk, FusionBlock, resize_map
 from depth_anything_3.model.dual_dpt import DualDptHead
 from depth_anything_3.model.position_table import interpolate_position_table
 from depth_anything_3.model.rope import RotaryTable, in_view_positions, rotary_table
 from depth_anything_3.model.table_cache import TableCache
-from depth_anything_3.model_cards import MODEL_CARDS
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.network_load import synchronize
-from depth_anything_3.utils.io.normalize import MEAN, STD
-from machine import describe_machine
+from depth_anything_3.runtime.devices import choose_device, usual_dtype
+from harness.machine import describe_machine
 
 __all__ = ["as_the_reference", "layouts", "network_inputs", "seed_weights", "throughput"]
 

@@ -36,9 +36,9 @@ import psutil
 from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.batch_run import run_images, run_scene
-from depth_anything_3.synthetic import photo
-from machine import describe_machine
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.jobs.images import run_images, run_scene
+from harness.machine import describe_machine
 
 _LEEWAY_MB = 50.0
 _FILES = 60  # a round

@@ -36,9 +36,9 @@ from rich.console import Console
 from torch import nn
 
 from depth_anything_3.api import DepthAnything3, choose_device
-from depth_anything_3.batch_run import run_images
-from depth_anything_3.synthetic import photo_jpeg
-from machine import describe_machine
+from depth_anything_3.diagnostics.synthetic import photo_jpeg
+from depth_anything_3.jobs.images import run_images
+from harness.machine import describe_machine
 
 DIFFERENT = 8
 MIXED = ((640, 480), (1280, 720), (1920, 1080), (1080, 1920), (3024, 4032), (3840, 2160), (800, 800), (505, 379))

@@ -42,15 +42,15 @@ from rich.console import Console
 from rich.table import Table
 
 from depth_anything_3.api import DepthAnything3, choose_device
+from depth_anything_3.diagnostics.network_load import synchronize
 from depth_anything_3.errors import DA3Error
-from depth_anything_3.live_stream import LiveStream
-from depth_anything_3.utils.io.network_load import synchronize
-from depth_anything_3.utils.io.normalize import MEAN, STD
-from depth_anything_3.utils.io.prefetch import in_background
-from depth_anything_3.utils.io.video import Frame, open_source
-from depth_anything_3.video_run import run_video
-from machine import describe_machine
-from moving_scene import moving_scene, repeat_video, write_video
+from depth_anything_3.inference.video.live import LiveStream
+from depth_anything_3.inputs.resample.normalize import MEAN, STD
+from depth_anything_3.inputs.video import Frame, open_source
+from depth_anything_3.jobs.video.job import run_video
+from depth_anything_3.runtime.prefetch import in_background
+from harness.machine import describe_machine
+from harness.moving_scene import moving_scene, repeat_video, write_video
 from throughput import LIMIT_MB, Watch, load
 
 SIZES = {"720p": (1280, 720, 120), "1080p": (1920, 1080, 90), "4K": (3840, 2160, 45)}

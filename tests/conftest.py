@@ -17,7 +17,7 @@ import torch
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.scenes import Atlas, make_atlas
-from seeded import seeded_array
+from support.seeded_values import seeded_array
 
 # Time is not what these tests are about, and the machine may be busy.
 hypothesis.settings.register_profile("no-deadline", deadline=None)

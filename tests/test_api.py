@@ -12,7 +12,7 @@ from PIL import Image
 
 from depth_anything_3.api import DepthAnything3, choose_device
 from depth_anything_3.errors import ImageReadError, InvalidInputError, ShapeMismatchError, UnsupportedError
-from seeded import seeded_cameras, seeded_images_uint8
+from support.seeded_values import seeded_cameras, seeded_images_uint8
 
 SIZE = (56, 84)
 SMALL = {"process_res": 84, "num_workers": 2}

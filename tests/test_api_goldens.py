@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from depth_anything_3.api import DepthAnything3
-from seeded import probe_indices, seeded_array, seeded_cameras, seeded_images_uint8
+from support.seeded_values import probe_indices, seeded_array, seeded_cameras, seeded_images_uint8
 
 # Scaled errors. The authors' implementation differs from itself in float64 by up to 1.5e-5 here; poses from rays
 # amplify errors of the rays.

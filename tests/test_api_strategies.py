@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from awkward_decoder import EXACT, AwkwardDecoder
 
 from depth_anything_3 import DepthAnything3
+from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.synthetic import photo
+from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.strategy import Capabilities, Strategy
-from pictures import jpeg
+from support.faulty_decoder import EXACT, AwkwardDecoder
+from support.images import jpeg
 
 SMALL = {"process_res": 56}
 

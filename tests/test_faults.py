@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depth_anything_3.batch_run import export_names, run_images
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import load_prediction
-from depth_anything_3.files import whole_file
-from seeded import seeded_images_uint8
+from depth_anything_3.jobs.images import export_names, run_images
+from depth_anything_3.runtime.atomic_file import whole_file
+from support.seeded_values import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
 SOURCES = sorted((Path(__file__).parents[1] / "src").rglob("*.py"))

@@ -40,8 +40,8 @@ def test_every_listed_name_is_there(name):
         ("Prediction", "depth_anything_3.prediction"),
         ("InputProcessor", "depth_anything_3.utils.io.input_processor"),
         ("GPUInputProcessor", "depth_anything_3.utils.io.gpu_input_processor"),
-        ("Strategy", "depth_anything_3.utils.io.strategy"),
-        ("Fidelity", "depth_anything_3.utils.io.strategy"),
+        ("Strategy", "depth_anything_3.inputs.routing.strategy"),
+        ("Fidelity", "depth_anything_3.inputs.routing.strategy"),
         ("DA3Error", "depth_anything_3.errors"),
     ],
 )

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.decode import decode
-from depth_anything_3.utils.io.decode.device import DecoderTraits
-from depth_anything_3.utils.io.decode.device_decoders import open_decoder
-from depth_anything_3.utils.io.device_resample import available_resamplers
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.decode.cpu.decode import decode
+from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.registry import open_decoder
+from depth_anything_3.inputs.header import probe
+from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod, plan_resize
+from depth_anything_3.inputs.resample.gpu import available_resamplers
+from depth_anything_3.inputs.routing.strategy import Fidelity, ImageTraits, Request, Strategy, choose_strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from depth_anything_3.utils.io.header import probe
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.resize_plan import ProcessResMethod, plan_resize
-from depth_anything_3.utils.io.strategy import Fidelity, ImageTraits, Request, Strategy, choose_strategy
 from gpu_checks.operators import compare, worst
 from gpu_checks.outcome import Report
 from gpu_checks.samples import Result, broken_files, difference, encode, mixed_files, results_of
-from way import DECODERS, Setting, decoder_refusal
+from harness.method import DECODERS, Setting, decoder_refusal
 
 __all__ = ["run"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.decode.device_decoders import open_decoder
-from depth_anything_3.utils.io.header import probe
-from depth_anything_3.utils.io.resize_plan import plan_resize
-from depth_anything_3.utils.io.strategy import ImageTraits, Request, choose_strategy
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.decode.gpu.registry import open_decoder
+from depth_anything_3.inputs.header import probe
+from depth_anything_3.inputs.plan.resize_plan import plan_resize
+from depth_anything_3.inputs.routing.strategy import ImageTraits, Request, choose_strategy
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode
-from machine import describe_machine
-from way import DECODERS, Setting, decoder_refusal
+from harness.machine import describe_machine
+from harness.method import DECODERS, Setting, decoder_refusal
 
 __all__ = ["run"]
 

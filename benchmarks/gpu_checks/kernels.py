@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import torch
 
-from depth_anything_3.utils.io.device_resample import DeviceResampler, available_resamplers, open_resampler
-from depth_anything_3.utils.io.network_load import synchronize
-from depth_anything_3.utils.io.resize_plan import plan_resize
+from depth_anything_3.diagnostics.network_load import synchronize
+from depth_anything_3.inputs.plan.resize_plan import plan_resize
+from depth_anything_3.inputs.resample.gpu import DeviceResampler, available_resamplers, open_resampler
 from gpu_checks.outcome import Report
-from way import Setting
+from harness.method import Setting
 
 __all__ = ["run"]
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 import psutil
 import torch
 
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.diagnostics.network_load import synchronize
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from depth_anything_3.utils.io.network_load import synchronize
-from depth_anything_3.utils.io.strategy import Fidelity, Strategy
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode
-from way import DECODERS, Setting, decoder_refusal
+from harness.method import DECODERS, Setting, decoder_refusal
 
 __all__ = ["run"]
 

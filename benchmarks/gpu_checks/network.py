@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.routing.strategy import Strategy
 from depth_anything_3.model import DepthAnything3Net
-from depth_anything_3.model_cards import MODEL_CARDS
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.strategy import Strategy
+from depth_anything_3.model.catalog import MODEL_CARDS
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode
+from harness.method import Setting
 from network_benchmark import layouts, seed_weights, throughput
-from way import Setting
 
 __all__ = ["run"]
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depth_anything_3.utils.io.device_resample import available_resamplers
+from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
+from depth_anything_3.inputs.resample.gpu import available_resamplers
+from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
+from depth_anything_3.inputs.routing.strategy import Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.normalize import normalize, normalized_levels
-from depth_anything_3.utils.io.resize_plan import ProcessResMethod
-from depth_anything_3.utils.io.strategy import Strategy
 from gpu_checks.outcome import Report
 from gpu_checks.samples import Difference, Result, broken_files, difference, mixed_files, results_of
-from way import Setting
+from harness.method import Setting
 
 __all__ = ["compare", "run", "worst"]
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.batch_processor import BatchProcessor
-from depth_anything_3.utils.io.failure import ImageFailure
-from depth_anything_3.utils.io.strategy import Choice
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.batch.processor import BatchProcessor
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.routing.strategy import Choice
 
 __all__ = ["Difference", "Result", "broken_files", "difference", "encode", "mixed_files", "results_of"]
 

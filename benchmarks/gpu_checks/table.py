@@ -7,15 +7,15 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from depth_anything_3.utils.io.calibrate import calibrate
-from depth_anything_3.utils.io.network_load import NetworkLoad
-from depth_anything_3.utils.io.strategy import Strategy
+from depth_anything_3.diagnostics.calibrate import calibrate
+from depth_anything_3.diagnostics.network_load import NetworkLoad
+from depth_anything_3.inputs.routing.strategy import Strategy
 from gpu_checks.outcome import Report
 from gpu_preprocessing_benchmark import measure
-from machine import describe_machine
-from timing import Row, first_line
-from way import FILES, OURS, PEERS, REFERENCE, Setting, Way
-from ways import OursOnGPU, UsualGPUDecode, make_ways
+from harness.machine import describe_machine
+from harness.method import FILES, OURS, PEERS, REFERENCE, Setting, Way
+from harness.methods import OursOnGPU, UsualGPUDecode, make_ways
+from harness.timing import Row, first_line
 
 __all__ = ["run"]
 

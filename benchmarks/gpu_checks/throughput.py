@@ -6,10 +6,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from depth_anything_3.utils.io.strategy import Strategy
+from depth_anything_3.inputs.routing.strategy import Strategy
 from gpu_checks.outcome import Report
+from harness.method import Setting
 from throughput import Run, disk_to_disk
-from way import Setting
 
 __all__ = ["run"]
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.errors import DA3Error
+    from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
     from depth_anything_3.prediction import Prediction
     from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
     from depth_anything_3.utils.io.input_processor import InputProcessor
-    from depth_anything_3.utils.io.strategy import Fidelity, Strategy
 
 __all__ = [
     "DA3Error",
@@ -37,11 +37,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "DA3Error": "errors",
     "DepthAnything3": "api",
-    "Fidelity": "utils.io.strategy",
+    "Fidelity": "inputs.routing.strategy",
     "GPUInputProcessor": "utils.io.gpu_input_processor",
     "InputProcessor": "utils.io.input_processor",
     "Prediction": "prediction",
-    "Strategy": "utils.io.strategy",
+    "Strategy": "inputs.routing.strategy",
 }
 
 

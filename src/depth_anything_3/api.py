@@ -12,29 +12,29 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from depth_anything_3.batch_limit import BatchLimit
-from depth_anything_3.checkpoint import find_checkpoint, load_weights, save_checkpoint
-from depth_anything_3.devices import choose_device, parse_dtype, usual_dtype
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import Contents, ExportOptions, check_formats, export
+from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inference.runner import NetworkRunner
+from depth_anything_3.inference.video.stream import stream_video
+from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes
+from depth_anything_3.inputs.batch.preparer import Exif
+from depth_anything_3.inputs.failure import ImageFailure, OnError, log_failure, raise_failure
+from depth_anything_3.inputs.limits import ReadingOptions
+from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
+from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
+from depth_anything_3.inputs.source import ImageInput, check_several
+from depth_anything_3.inputs.video import Frame, VideoInput
 from depth_anything_3.model import build_network
-from depth_anything_3.model_cards import MODEL_CARDS, DepthKind, ModelCard
-from depth_anything_3.network_runner import NetworkRunner
-from depth_anything_3.pose_alignment import align_poses, normalize_extrinsics
+from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind, ModelCard
+from depth_anything_3.model.checkpoint import find_checkpoint, load_weights, save_checkpoint
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.utils.io.failure import ImageFailure, OnError, log_failure, raise_failure
+from depth_anything_3.prediction.pose_alignment import align_poses, normalize_extrinsics
+from depth_anything_3.runtime.devices import choose_device, parse_dtype, usual_dtype
+from depth_anything_3.runtime.threads import KeptThreads
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.kept_threads import KeptThreads
-from depth_anything_3.utils.io.mixed_sizes import MixedSizes
 from depth_anything_3.utils.io.output_processor import OutputProcessor, blank_outside
-from depth_anything_3.utils.io.prepare import Exif
-from depth_anything_3.utils.io.reading import ReadingOptions
-from depth_anything_3.utils.io.resize_plan import ProcessResMethod
-from depth_anything_3.utils.io.source import ImageInput, check_several
-from depth_anything_3.utils.io.strategy import Fidelity, Strategy
-from depth_anything_3.utils.io.video import Frame, VideoInput
-from depth_anything_3.video_stream import stream_video
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -207,7 +207,7 @@ class DepthAnything3(nn.Module):
             strategy: the way from an image to the network's memory: "gpu_decode", "hybrid", "full_gpu", "cpu", or
                 "auto", which takes DA3_STRATEGY from the environment, else what suits machine and image.
             fidelity: "exact": pixels within one level of 255 of upstream's; "high", "fast": faster decoders may serve.
-            reading: max_pixels, max_bytes, allow_truncated; see `depth_anything_3.utils.io.reading.Reading`.
+            reading: max_pixels, max_bytes, allow_truncated; see `depth_anything_3.inputs.limits.Reading`.
 
         Raises:
             InvalidInputError: an argument is not accepted (see its subclasses for images). What the model or a format

@@ -13,9 +13,9 @@ from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import export, parse_formats
-from depth_anything_3.export.depth_vis import colorize_depth
+from depth_anything_3.export.formats.depth_vis import colorize_depth
 from depth_anything_3.prediction import Prediction
-from full_disk import full_disk
+from support.full_disk import full_disk
 
 VIEWS, HEIGHT, WIDTH = 2, 28, 42
 

@@ -13,9 +13,9 @@ import sys
 import warnings
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "utils" / "io")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mutations import seeds
+from support.mutations import seeds
 
 
 def main() -> None:
@@ -29,10 +29,10 @@ def main() -> None:
 
     logging.disable()
     warnings.simplefilter("ignore")
-    import depth_anything_3.utils.io.resample  # noqa: F401  # before: what numba compiles may not be instrumented
+    import depth_anything_3.inputs.resample.cpu  # noqa: F401  # before: what numba compiles may not be instrumented
 
     with atheris.instrument_imports(include=["depth_anything_3.utils.io", "PIL"]):
-        from examine import Examiner
+        from support.fuzz_target import Examiner
     examine = Examiner()
 
     def target(data: bytes) -> None:

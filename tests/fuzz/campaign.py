@@ -24,10 +24,10 @@ import warnings
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "utils" / "io")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from examine import Examiner
-from mutations import mutated
+from support.fuzz_target import Examiner
+from support.mutations import mutated
 
 _MEMORY = 4 << 30  # bytes of address space; libraries that are only loaded take half of it
 _STUCK = 60.0  # seconds

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from examine import Examiner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mutations import mutated, seeds
 
 from depth_anything_3.errors import DA3Error
-from depth_anything_3.utils.io.resize_plan import PATCH_SIZE, ProcessResMethod, plan_resize
+from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE, ProcessResMethod, plan_resize
+from support.fuzz_target import Examiner
+from support.mutations import mutated, seeds
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::Warning:PIL")
 

@@ -6,12 +6,12 @@ import random
 
 import numpy as np
 import pytest
-from mutations import damaged
 
-from clips import write_clip
 from depth_anything_3.errors import VideoReadError
-from depth_anything_3.utils.io.failure import OnError
-from depth_anything_3.utils.io.video import open_source
+from depth_anything_3.inputs.failure import OnError
+from depth_anything_3.inputs.video import open_source
+from support.clips import write_clip
+from support.mutations import damaged
 
 _FRAMES = 6
 _FILES = 60  # of each kind

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from depth_anything_3.viewer import WebViewer
+from depth_anything_3.jobs.live import WebViewer
 
 _GOOD = b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _BAD = (

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from model_golden import FULL_GOLDENS, Network, compact_case, full_case, seeded_network
-from tiny_networks import TINY, TINY_METRIC, seeded
 
 from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net
+from support.model_golden import FULL_GOLDENS, Network, compact_case, full_case, seeded_network
+from support.tiny_networks import TINY, TINY_METRIC, seeded
 
 SOURCES = {"compact": compact_case, "full": full_case}
 

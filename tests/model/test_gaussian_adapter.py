@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_golden import UNIT_TOLERANCE, scaled_error
 
 from depth_anything_3.model.gaussian_adapter import camera_scale, place_gaussians
 from depth_anything_3.model.gaussian_head import RawGaussians
 from depth_anything_3.model.geometry import quaternion_product, quaternion_to_matrix
 from depth_anything_3.model.spherical_harmonics import harmonics_rotation
+from support.model_golden import UNIT_TOLERANCE, scaled_error
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_golden import UNIT_TOLERANCE, scaled_error
 
 from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metres, fill_sky, masked_percentile
+from support.model_golden import UNIT_TOLERANCE, scaled_error
 
 
 def close(actual, golden):

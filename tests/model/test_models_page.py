@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_presets import PARAMETER_COUNTS
 
-from depth_anything_3.model_cards import MODEL_CARDS, DepthKind
+from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind
+from support.preset_facts import PARAMETER_COUNTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 UNITS = {

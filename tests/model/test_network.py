@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from model_golden import scaled_error
-from tiny_networks import assert_same, cameras, images, pick, run
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from support.model_golden import scaled_error
+from support.tiny_networks import assert_same, cameras, images, pick, run
 
 
 def test_outputs_have_the_documented_shapes_and_types(tiny):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from model_golden import FULL_GOLDENS, case_meta, compact_case, errors_of_case, full_case
+
+from support.model_golden import FULL_GOLDENS, case_meta, compact_case, errors_of_case, full_case
 
 FULL_CASES = (
     "small_v1",

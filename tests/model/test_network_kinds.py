@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
-from model_golden import scaled_error
-from tiny_networks import cameras, images, run
 
 from depth_anything_3.errors import UnsupportedError
+from support.model_golden import scaled_error
+from support.tiny_networks import cameras, images, run
 
 
 def test_a_network_without_cameras_gives_depth_and_sky_and_its_views_do_not_see_each_other(tiny_metric):

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tiny_networks import assert_same, images, run
 
 from depth_anything_3.model.position_table import PositionTables, interpolate_position_table
+from support.tiny_networks import assert_same, images, run
 
 
 def test_tables_follow_the_weights(tiny):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from model_golden import UNIT_TOLERANCE, scaled_error
 
 from depth_anything_3.model import RefViewStrategy
 from depth_anything_3.model.camera import decode_pose, encode_pose
@@ -15,6 +14,7 @@ from depth_anything_3.model.ray_pose import draw_samples, fit_homography, pose_f
 from depth_anything_3.model.reference_view import order_from_reference, select_reference_view, take_views
 from depth_anything_3.model.rope import apply_rotary, rotary_table
 from depth_anything_3.model.uv_embedding import sinusoids, uv_axes
+from support.model_golden import UNIT_TOLERANCE, scaled_error
 
 
 def children(arrays, parent):

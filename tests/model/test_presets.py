@@ -7,22 +7,12 @@ import re
 
 import pytest
 import torch
-from model_golden import PARAMETER_LISTS
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.model import DepthAnything3Net, build_network
-from depth_anything_3.model_cards import MODEL_CARDS, DepthKind
-
-PARAMETER_COUNTS = {
-    "da3-small": (437, 34_299_463),
-    "da3-base": (437, 135_366_599),
-    "da3-large": (637, 410_941_767),
-    "da3-giant": (971, 1_355_674_125),
-    "da3mono-large": (406, 334_171_394),
-    "da3metric-large": (406, 334_171_394),
-    "da3nested-giant-large": (1377, 1_689_845_519),
-    "da3-nano": (182, 4_609_986),
-}
+from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind
+from support.model_golden import PARAMETER_LISTS
+from support.preset_facts import PARAMETER_COUNTS
 
 
 def on_meta(preset):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from depth_anything_3.model import DepthAnything3Net
-from seeded import (
+from support.seeded_values import (
     fingerprint,
     probe_indices,
     seeded_array,

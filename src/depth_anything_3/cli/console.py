@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from depth_anything_3.cli.flags import in_flags
+from depth_anything_3.cli.messages import in_flags
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
-    from depth_anything_3.batch_run import RunReport
+    from depth_anything_3.jobs.images import RunReport
 
 __all__ = [
     "EXIT_FAILURES",

@@ -12,7 +12,7 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr, stdout
 
 if TYPE_CHECKING:
-    from depth_anything_3.demo import DemoReport
+    from depth_anything_3.jobs.demo import DemoReport
 
 __all__ = ["demo"]
 
@@ -37,10 +37,10 @@ def demo(
     Without photos of yours, three scenes that the model has not seen are drawn in 4K, with their true depth.
     """
     began = time.perf_counter()
-    from depth_anything_3 import demo as parts
     from depth_anything_3.api import choose_device
-    from depth_anything_3.batch_run import check_options
-    from depth_anything_3.find_images import find_images
+    from depth_anything_3.inputs.discover import find_images
+    from depth_anything_3.jobs import demo as parts
+    from depth_anything_3.jobs.images import check_options
 
     options: dict[str, Any] = {"strategy": strategy, "fidelity": fidelity}
     if process_res is not None:

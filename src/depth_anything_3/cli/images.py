@@ -10,7 +10,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.utils.io.reading import MAX_BYTES, MAX_PIXELS
+from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS
 
 __all__ = ["images"]
 
@@ -61,11 +61,11 @@ def images(
 ) -> None:
     """Write depth for images, each on its own, or with --scene for all as views of one scene."""
     from depth_anything_3.api import choose_device
-    from depth_anything_3.batch_limit import parse_batch_size
-    from depth_anything_3.batch_run import check_options, run_images, run_scene
     from depth_anything_3.export import ExportFormat, parse_formats
-    from depth_anything_3.find_images import find_images
-    from depth_anything_3.model_cards import DepthKind
+    from depth_anything_3.inference.batch_limit import parse_batch_size
+    from depth_anything_3.inputs.discover import find_images
+    from depth_anything_3.jobs.images import check_options, run_images, run_scene
+    from depth_anything_3.model.catalog import DepthKind
 
     options: dict[str, Any] = {
         "process_res": process_res,

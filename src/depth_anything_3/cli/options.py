@@ -11,7 +11,7 @@ from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
-    from depth_anything_3.metres import Metres
+    from depth_anything_3.prediction.metric import Metres
 
 EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
 """Which files of a folder are pictures, unless told otherwise."""
@@ -109,8 +109,8 @@ def export_options(
 
 def scene_options(mixed_sizes: str, ref_view_strategy: str | None = None) -> dict[str, Any]:
     """What is for the views of one scene, checked also where there is none."""
+    from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes as Mixed
     from depth_anything_3.model import RefViewStrategy
-    from depth_anything_3.utils.io.mixed_sizes import MixedSizes as Mixed
 
     options: dict[str, Any] = {"mixed_sizes": Mixed(mixed_sizes)}
     if ref_view_strategy is not None:
@@ -124,7 +124,7 @@ def metres(metric: bool, focal: float | None, fov: float | None) -> Metres | Non
     Raises:
         InvalidInputError: a focal length without --metric, two, or one that is none.
     """
-    from depth_anything_3.metres import Metres
+    from depth_anything_3.prediction.metric import Metres
 
     if not metric and (focal is not None or fov is not None):
         raise InvalidInputError("--focal and --fov turn depth into metres: give --metric with them")

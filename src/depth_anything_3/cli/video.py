@@ -15,7 +15,7 @@ from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from depth_anything_3.utils.io.video import SourceInfo
+    from depth_anything_3.inputs.video import SourceInfo
 
 __all__ = ["video"]
 
@@ -80,13 +80,13 @@ def video(
 ) -> None:
     """Write the depth of each frame of a video, or with --scene of some frames as views of one scene."""
     from depth_anything_3.api import choose_device
-    from depth_anything_3.batch_limit import parse_batch_size
-    from depth_anything_3.batch_run import check_options, run_scene
     from depth_anything_3.export import parse_formats
-    from depth_anything_3.temporal import Temporal
-    from depth_anything_3.utils.io.video import parse_time
-    from depth_anything_3.video_results import VideoResults
-    from depth_anything_3.video_run import extract_frames, run_video
+    from depth_anything_3.inference.batch_limit import parse_batch_size
+    from depth_anything_3.inference.video.smoothing import Temporal
+    from depth_anything_3.inputs.video import parse_time
+    from depth_anything_3.jobs.images import check_options, run_scene
+    from depth_anything_3.jobs.video.job import extract_frames, run_video
+    from depth_anything_3.jobs.video.results import VideoResults
 
     options: dict[str, Any] = {
         "process_res": process_res,

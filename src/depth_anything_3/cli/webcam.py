@@ -15,9 +15,9 @@ from depth_anything_3.cli.console import load_model, stderr, stdout
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from depth_anything_3.live_stream import LiveStream
-    from depth_anything_3.utils.io.failure import ImageFailure
-    from depth_anything_3.utils.io.video import FrameSource
+    from depth_anything_3.inference.video.live import LiveStream
+    from depth_anything_3.inputs.failure import ImageFailure
+    from depth_anything_3.inputs.video import FrameSource
 
 __all__ = ["webcam"]
 
@@ -49,11 +49,11 @@ def webcam(
 ) -> None:
     """Watch live depth: camera left, depth right; always of the newest frame. Ctrl-C ends it."""
     from depth_anything_3.api import choose_device
-    from depth_anything_3.batch_run import check_options
-    from depth_anything_3.live_stream import LiveStream
-    from depth_anything_3.temporal import Temporal
-    from depth_anything_3.viewer import why_no_window
-    from depth_anything_3.viewer.web import parse_address
+    from depth_anything_3.inference.video.live import LiveStream
+    from depth_anything_3.inference.video.smoothing import Temporal
+    from depth_anything_3.jobs.images import check_options
+    from depth_anything_3.jobs.live import why_no_window
+    from depth_anything_3.jobs.live.web import parse_address
 
     if Temporal(temporal) is Temporal.WINDOW:
         raise UnsupportedError("--temporal window waits for frames to come, which live depth cannot; choose ema")
@@ -94,8 +94,8 @@ def webcam(
 
 def _open(source: str, reconnect: float, strategy: str, device: str) -> FrameSource:
     from depth_anything_3.api import choose_device
-    from depth_anything_3.utils.io.video import open_source
-    from depth_anything_3.utils.io.video.reconnect import ReconnectingSource
+    from depth_anything_3.inputs.video import open_source
+    from depth_anything_3.inputs.video.reconnect import ReconnectingSource
 
     def opened() -> FrameSource:
         return open_source(source, on_error="skip", strategy=strategy, device=choose_device(device))
@@ -109,7 +109,7 @@ def _tell(failure: ImageFailure) -> None:
 
 @contextmanager
 def _window(title: str) -> Iterator[Show]:
-    from depth_anything_3.viewer import WindowViewer
+    from depth_anything_3.jobs.live import WindowViewer
 
     window = WindowViewer(f"{title}: camera | depth")
     try:
@@ -120,7 +120,7 @@ def _window(title: str) -> Iterator[Show]:
 
 @contextmanager
 def _page(stream: LiveStream, address: tuple[str, int], title: str) -> Iterator[Show]:
-    from depth_anything_3.viewer import WebViewer
+    from depth_anything_3.jobs.live import WebViewer
 
     web = WebViewer(*address, title, lambda: _numbers(stream))
     stdout.print(f"watch at {web.url}", markup=False)
@@ -142,7 +142,7 @@ def _recorder(target: Path) -> Iterator[Show]:
     """Writes what is shown; the file is whole when the block ends, however it does."""
     import cv2
 
-    from depth_anything_3.export.video_writer import VideoWriter, join_parts
+    from depth_anything_3.export.video_file import VideoWriter, join_parts
 
     writer, size = VideoWriter(target), None
 
@@ -164,7 +164,7 @@ def _recorder(target: Path) -> Iterator[Show]:
 
 def _check_recording(target: Path) -> None:
     from depth_anything_3.export.mp4 import NEEDS_AV, can_write_mp4
-    from depth_anything_3.export.video_writer import part_files
+    from depth_anything_3.export.video_file import part_files
 
     if target.suffix != ".mp4":
         raise InvalidInputError(f"--record {target}: recordings are .mp4 files")
@@ -188,7 +188,7 @@ def _numbers(stream: LiveStream) -> Mapping[str, str]:
 
 def _watch(stream: LiveStream, shows: Sequence[Show]) -> None:
     """Draw each result and give it to all that show it, until one of them was closed or the source ends."""
-    from depth_anything_3.viewer import LivePicture
+    from depth_anything_3.jobs.live import LivePicture
 
     draw, told, text, began = LivePicture(), 0.0, "", None
     with stderr.status("waiting for the first frame") as status:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from depth_anything_3.export import (
+from depth_anything_3.export.checks import Contents, check_formats
+from depth_anything_3.export.formats import (
     colmap,
     depth_png,
     depth_vis,
@@ -18,10 +19,9 @@ from depth_anything_3.export import (
     ply,
     tiff,
 )
-from depth_anything_3.export.formats import ExportFormat, parse_formats
 from depth_anything_3.export.load import load_prediction
 from depth_anything_3.export.options import ColmapOptions, ExportOptions, FormatOptions
-from depth_anything_3.export.requirements import Contents, check_formats
+from depth_anything_3.export.registry import ExportFormat, parse_formats
 from depth_anything_3.prediction import Prediction
 
 __all__ = [

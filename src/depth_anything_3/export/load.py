@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.model_cards import DepthKind
+from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["load_prediction"]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.files import whole_file
+from depth_anything_3.runtime.atomic_file import whole_file
 
 __all__ = ["NEEDS_AV", "can_write_mp4", "write_mp4"]
 

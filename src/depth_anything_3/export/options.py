@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export.formats import ExportFormat
-from depth_anything_3.option import Option
+from depth_anything_3.export.registry import ExportFormat
+from depth_anything_3.runtime.choice import Option
 
 __all__ = [
     "ColmapOptions",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.files import whole_file
+from depth_anything_3.runtime.atomic_file import whole_file
 
 __all__ = ["write_vertices"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depth_anything_3.model_cards import DepthKind
+from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["depth_unit", "view_names"]

@@ -1,9 +1,15 @@
-"""The Depth Anything 3 networks: normalised images in, depth, and confidence, cameras or sky out."""
+"""The Depth Anything 3 networks. Importing it is cheap: torch is loaded when a network is first used."""
 
-from depth_anything_3.model.nested import NestedDepthAnything3Net, build_network
-from depth_anything_3.model.network import DepthAnything3Net
-from depth_anything_3.model.presets import PRESETS, Preset
-from depth_anything_3.model.reference_view import RefViewStrategy
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from depth_anything_3.model.nested import NestedDepthAnything3Net, build_network
+    from depth_anything_3.model.network import DepthAnything3Net
+    from depth_anything_3.model.presets import PRESETS, Preset
+    from depth_anything_3.model.reference_view import RefViewStrategy
 
 __all__ = [
     "PRESETS",
@@ -13,3 +19,18 @@ __all__ = [
     "RefViewStrategy",
     "build_network",
 ]
+
+_HOMES = {
+    "PRESETS": "presets",
+    "DepthAnything3Net": "network",
+    "NestedDepthAnything3Net": "nested",
+    "Preset": "presets",
+    "RefViewStrategy": "reference_view",
+    "build_network": "nested",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depth_anything_3.gaussians import Gaussians
 from depth_anything_3.model.gaussian_head import RawGaussians
+from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.model.geometry import matrix_to_quaternion, quaternion_product, rigid_inverse
 from depth_anything_3.model.spherical_harmonics import COEFFICIENTS, harmonics_rotation
 

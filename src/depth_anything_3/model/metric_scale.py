@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from depth_anything_3.model_cards import CANONICAL_FOCAL_PX
+from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX
 
 __all__ = ["MetricScenes", "align_to_metric", "canonical_to_metres", "fill_sky", "masked_percentile"]
 

@@ -100,7 +100,7 @@ def build_network(name: str) -> DepthAnything3Net | NestedDepthAnything3Net:
     """Build the network of a published model, with random weights.
 
     Args:
-        name: One of the names in :data:`~depth_anything_3.model_cards.MODEL_CARDS`.
+        name: One of the names in :data:`~depth_anything_3.model.catalog.MODEL_CARDS`.
 
     Raises:
         InvalidInputError: No model has this name.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.model.backbone import Backbone, BackboneOutput
 from depth_anything_3.model.camera import CameraDecoder, CameraEncoder, decode_pose
+from depth_anything_3.model.catalog import models_that
 from depth_anything_3.model.dual_dpt import DenseMaps, DualDptHead
 from depth_anything_3.model.gaussian_adapter import place_gaussians
 from depth_anything_3.model.gaussian_head import GaussianHead
@@ -20,7 +21,6 @@ from depth_anything_3.model.presets import PATCH_SIZE, Preset, find_preset
 from depth_anything_3.model.ray_pose import cameras_from_rays
 from depth_anything_3.model.reference_view import RefViewStrategy
 from depth_anything_3.model.sky_dpt import SkyDptHead, SkyMaps
-from depth_anything_3.model_cards import models_that
 
 __all__ = ["DepthAnything3Net"]
 
@@ -97,7 +97,7 @@ class DepthAnything3Net(nn.Module):
               and predicted `intrinsics` `(B, S, 3, 3)` in pixels of `x`;
             - mono and metric presets: `sky` `(B, S, H, W)`, 0.3 and more being sky. There `depth` is the 99th
               percentile of the scene's ground depth;
-            - `gaussians`, a :class:`~depth_anything_3.gaussians.Gaussians`, where asked for;
+            - `gaussians`, a :class:`~depth_anything_3.model.gaussians.Gaussians`, where asked for;
             - `aux`, a dictionary with `feat_layer_{i}` `(B, S, H/14, W/14, C)` per exported layer, views in the order
               of `x`. (In the authors' implementation the reference view comes first from block `alt_start - 1` on.)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from depth_anything_3.option import Option
+from depth_anything_3.runtime.choice import Option
 
 __all__ = [
     "RefViewStrategy",

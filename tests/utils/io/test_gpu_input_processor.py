@@ -10,17 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from awkward_decoder import EXACT, NEAREST, AwkwardDecoder
 from PIL import Image
 
+from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, ImageDecodeError, InvalidInputError, UnsupportedError
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io import device_batch
-from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.inputs.batch import gpu_assembler as device_batch
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.strategy import Capabilities, Strategy
-from pictures import encoded, exif_block, jpeg, largest_difference, psnr, write
+from support.faulty_decoder import EXACT, NEAREST, AwkwardDecoder
+from support.images import encoded, exif_block, jpeg, largest_difference, psnr, write
 
 GPU, MIXED, FULL, CPU = Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.FULL_GPU, Strategy.CPU
 CUDA = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from preprocess_golden import batches
 
+from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import (
     ImageDecodeError,
     ImageReadError,
@@ -24,14 +24,14 @@ from depth_anything_3.errors import (
     InvalidInputError,
     ShapeMismatchError,
 )
-from depth_anything_3.synthetic import photo
-from depth_anything_3.utils.io.failure import ImageFailure
+from depth_anything_3.inputs.batch.preparer import PreparedImage
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.plan.resize_plan import plan_resize
+from depth_anything_3.inputs.resample.cpu import resample_stepwise
+from depth_anything_3.inputs.resample.normalize import MEAN, STD
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.normalize import MEAN, STD
-from depth_anything_3.utils.io.prepare import PreparedImage
-from depth_anything_3.utils.io.resample import resample_stepwise
-from depth_anything_3.utils.io.resize_plan import plan_resize
-from pictures import encoded, exif_block, jpeg, largest_difference, write
+from support.images import encoded, exif_block, jpeg, largest_difference, write
+from support.preprocess_golden import batches
 
 K = np.array([[300.0, 0, 60], [0, 310.0, 40], [0, 0, 1]], np.float32)
 

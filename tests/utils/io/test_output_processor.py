@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from depth_anything_3.gaussians import Gaussians
+from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 
 

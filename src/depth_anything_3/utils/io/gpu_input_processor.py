@@ -13,19 +13,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depth_anything_3.devices import choose_device
 from depth_anything_3.errors import DA3Error, InvalidInputError
-from depth_anything_3.utils.io.batch_processor import BatchProcessor, ProcessedBatch
-from depth_anything_3.utils.io.capabilities import find_capabilities
-from depth_anything_3.utils.io.decode.device import DeviceDecoder
-from depth_anything_3.utils.io.decode.device_decoders import open_decoder
-from depth_anything_3.utils.io.device_batch import Arrival, DeviceAssembler
-from depth_anything_3.utils.io.device_resample import open_resampler
-from depth_anything_3.utils.io.failure import ImageFailure
-from depth_anything_3.utils.io.prepare import ImagePreparer, OpenedImage, PreparedImage
-from depth_anything_3.utils.io.resize_plan import PATCH_SIZE
-from depth_anything_3.utils.io.source import ImageInput
-from depth_anything_3.utils.io.strategy import (
+from depth_anything_3.inputs.batch.gpu_assembler import Arrival, DeviceAssembler
+from depth_anything_3.inputs.batch.preparer import ImagePreparer, OpenedImage, PreparedImage
+from depth_anything_3.inputs.batch.processor import BatchProcessor, ProcessedBatch
+from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
+from depth_anything_3.inputs.decode.gpu.registry import open_decoder
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE
+from depth_anything_3.inputs.resample.gpu import open_resampler
+from depth_anything_3.inputs.routing.capabilities import find_capabilities
+from depth_anything_3.inputs.routing.strategy import (
     Capabilities,
     Choice,
     ImageTraits,
@@ -35,6 +33,8 @@ from depth_anything_3.utils.io.strategy import (
     choose_strategy,
     least_source_hw,
 )
+from depth_anything_3.inputs.source import ImageInput
+from depth_anything_3.runtime.devices import choose_device
 
 __all__ = ["GPUInputProcessor"]
 

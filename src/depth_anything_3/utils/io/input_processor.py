@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from depth_anything_3.utils.io.batch_processor import BatchProcessor, ExecutorKind, MixedSizes, ProcessedBatch
-from depth_anything_3.utils.io.failure import ImageFailure, OnError
-from depth_anything_3.utils.io.normalize import normalize, normalized_levels
-from depth_anything_3.utils.io.prepare import Exif, ImagePreparer, PreparedImage
-from depth_anything_3.utils.io.reading import Reading, ReadingOptions
-from depth_anything_3.utils.io.resize_plan import ProcessResMethod
-from depth_anything_3.utils.io.source import ImageInput
-from depth_anything_3.utils.io.strategy import Capabilities, Request, check_strategy
+from depth_anything_3.inputs.batch.preparer import Exif, ImagePreparer, PreparedImage
+from depth_anything_3.inputs.batch.processor import BatchProcessor, ExecutorKind, MixedSizes, ProcessedBatch
+from depth_anything_3.inputs.failure import ImageFailure, OnError
+from depth_anything_3.inputs.limits import Reading, ReadingOptions
+from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
+from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
+from depth_anything_3.inputs.routing.strategy import Capabilities, Request, check_strategy
+from depth_anything_3.inputs.source import ImageInput
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

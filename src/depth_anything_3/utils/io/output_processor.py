@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from depth_anything_3.gaussians import Gaussians
+from depth_anything_3.inputs.plan.resize_plan import Crop
+from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.utils.io.resize_plan import Crop
 
 __all__ = ["OutputProcessor", "blank_outside"]
 

@@ -1,0 +1,1 @@
+"""What every benchmark shares: methods, timing, machine facts and reports."""

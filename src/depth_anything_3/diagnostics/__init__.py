@@ -1,0 +1,1 @@
+"""Check and measure this machine: doctor, self-check, calibration."""

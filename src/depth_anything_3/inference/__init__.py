@@ -1,0 +1,1 @@
+"""Run the network on prepared batches, views of a scene, and videos."""

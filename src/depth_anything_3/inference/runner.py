@@ -1,0 +1,288 @@
+"""Batches in, predictions out: the network computes while the results before are made arrays of, and used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from depth_anything_3.errors import DeviceMemoryError, UnsupportedError
+from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inputs.batch.grouping import InOrder
+from depth_anything_3.inputs.batch.preparer import PlannedImage
+from depth_anything_3.inputs.batch.processor import ProcessedBatch
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.plan.resize_plan import ResizePlan
+from depth_anything_3.model.catalog import DepthKind, ModelCard
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.device_errors import out_of_memory, told
+from depth_anything_3.runtime.prefetch import in_background
+from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.utils.io.output_processor import OutputProcessor
+
+__all__ = ["NetworkRunner"]
+
+Outputs = Mapping[str, Any]  # Any: tensors, and mappings of tensors
+
+
+@dataclass(frozen=True, eq=False)
+class _Computed:
+    """What the network made of a batch; on CUDA it may still be on its way to the host.
+
+    Attributes:
+        images: of each scene.
+        outputs, pixels: of the network, and (N, 3, H, W) uint8; both in the host's memory when `finished` has passed.
+        finished: None where nothing is to be waited for.
+        seconds: what it took; asked when `finished` has passed.
+    """
+
+    images: list[tuple[PlannedImage, ...]]
+    outputs: Outputs
+    pixels: torch.Tensor
+    finished: torch.cuda.Event | None
+    seconds: Callable[[], float]
+
+
+class NetworkRunner:
+    """Gives batches to a network and makes predictions of what comes out.
+
+    Args:
+        network: takes (B, S, 3, H, W) and returns what `OutputProcessor` takes.
+        output_processor: makes predictions of it.
+        card: what is known of its model.
+        device: where the network is.
+        dtype: what its backbone computes in.
+        threads: give the thread that it computes in, to be kept from one run to the next.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        output_processor: OutputProcessor,
+        card: ModelCard,
+        device: torch.device,
+        dtype: torch.dtype,
+        threads: KeptThreads,
+    ) -> None:
+        self._network = network
+        self._card = card
+        self._output_processor = output_processor
+        self._device = device
+        self._dtype = dtype
+        self._threads = threads
+
+    def scene(self, batch: ProcessedBatch, **options: Any) -> Prediction:  # Any: of the network's forward
+        """One prediction of a batch whose images are the views of one scene."""
+        with self._callers_stream(), told(self._device):
+            return self._finish(self._launch(batch, [batch.images], 0, options))[0]
+
+    def stream(
+        self,
+        batches: Generator[ProcessedBatch | ImageFailure, None, None],
+        limit: BatchLimit,
+        on_failure: Callable[[ImageFailure], None],
+        options: Mapping[str, Any],
+    ) -> Iterator[Prediction]:
+        """A prediction for each image of batches of independent images, in the images' order.
+
+        The network runs in a thread of its own, at most two batches ahead of what was taken.
+
+        Args:
+            batches: of which this is the only user; closed at the end.
+            limit: told what fits into memory.
+            on_failure: called for images that cannot be used, at their place in the order.
+            options: of the network's forward.
+        """
+        # Failures take their place in the order, so that photos held back for a batch still come before them.
+        in_order: InOrder[Prediction | ImageFailure] = InOrder()
+        computed = self._compute(batches, limit, options, self._callers_stream())
+        if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
+            computed = in_background(computed, ahead=1, threads=self._threads)
+        with told(self._device), closing(computed):  # an error must not leave its thread at work
+            for item in computed:
+                results: list[tuple[int, Prediction | ImageFailure]]
+                if isinstance(item, ImageFailure):
+                    results = [(item.index, item)]
+                else:
+                    places = [images[0].index for images in item.images]
+                    results = list(zip(places, self._finish(item), strict=True))
+                for index, result in results:
+                    for ready in in_order.put(index, result):
+                        if isinstance(ready, ImageFailure):
+                            on_failure(ready)
+                        else:
+                            yield ready
+
+    def _compute(
+        self,
+        batches: Generator[ProcessedBatch | ImageFailure, None, None],
+        limit: BatchLimit,
+        options: Mapping[str, Any],
+        stream: AbstractContextManager[Any],
+    ) -> Generator[_Computed | ImageFailure, None, None]:
+        with closing(batches), stream:
+            for batch in batches:
+                if isinstance(batch, ImageFailure):
+                    yield batch
+                    continue
+                yield from batch.failures
+                if batch.images:
+                    yield from self._within_memory(batch, limit, options)
+
+    def _within_memory(
+        self, batch: ProcessedBatch, limit: BatchLimit, options: Mapping[str, Any]
+    ) -> Iterator[_Computed | ImageFailure]:
+        """One result for a batch of independent images; several for its halves if memory runs out."""
+        count, size = len(batch.images), (batch.tensor.shape[2], batch.tensor.shape[3])
+        computed, reason = None, ""
+        try:
+            with limit.measured(size, count):
+                computed = self._launch(batch, [(one,) for one in batch.images], 1, options)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+        if computed is not None:
+            yield computed
+            return
+        # Not where the error was caught: it holds what the network had in memory.
+        limit.fail(size, count)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if count == 1:
+            (image,) = batch.images
+            yield ImageFailure(image.index, image.label, _too_large(image, size, self._device, reason))
+            return
+        for half in (batch.part(0, count // 2), batch.part(count // 2, count)):
+            yield from self._within_memory(half, limit, options)
+
+    @torch.inference_mode()
+    def _launch(
+        self,
+        batch: ProcessedBatch,
+        images: list[tuple[PlannedImage, ...]],
+        axis: int,
+        options: Mapping[str, Any],
+    ) -> _Computed:
+        """Run the network, on CUDA without waiting for it. `axis` is where (B, S) gets the one that is missing."""
+        moved = {
+            name: value.to(self._device) if isinstance(value, torch.Tensor) else value
+            for name, value in options.items()
+        }
+        x = batch.tensor.unsqueeze(axis)
+        if self._device.type != "cuda":
+            began = time.perf_counter()
+            outputs = _on_host(self._call(x, moved))
+            seconds = time.perf_counter() - began
+            return _Computed(images, outputs, batch.pixels.cpu(), None, lambda: seconds)
+        start, end, finished = (torch.cuda.Event(enable_timing=timed) for timed in (True, True, False))
+        start.record()
+        computed = self._call(x, moved)
+        end.record()
+        outputs, pixels = _on_host(computed), _pinned(batch.pixels)
+        finished.record()
+        return _Computed(images, outputs, pixels, finished, lambda: 1e-3 * start.elapsed_time(end))
+
+    def _call(self, x: torch.Tensor, options: Mapping[str, Any]) -> Outputs:
+        try:
+            with self._autocast():
+                outputs: Outputs = self._network(x, **options)
+        except Exception as error:
+            if type(error).__module__.split(".")[:2] not in (["torch", "_dynamo"], ["torch", "_inductor"]):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise UnsupportedError(
+                f"torch.compile cannot compile the network here ({reason}); it runs without compiling it"
+            ) from error
+        return outputs
+
+    def _finish(self, computed: _Computed) -> list[Prediction]:
+        """A prediction for each scene, when the device is done."""
+        outputs, pixels = computed.outputs, computed.pixels
+        if computed.finished is not None:
+            computed.finished.synchronize()
+            outputs, pixels = _pageable(outputs), pixels.clone()
+        predictions = self._output_processor(outputs)
+        seconds = computed.seconds() / len(predictions)
+        seen = iter(pixels.numpy())
+        for prediction, images in zip(predictions, computed.images, strict=True):
+            prediction.processed_images = np.stack([_interleaved(next(seen)) for _ in images])
+            prediction.sources = tuple(one.label for one in images)
+            prediction.source_hw = tuple(one.plan.source_hw for one in images)
+            prediction.source_scale = tuple(_scale(one.plan) for one in images)
+            prediction.exif = tuple(one.exif for one in images)
+            prediction.model_name = self._card.name
+            if prediction.is_metric or self._card.depth_kind is not DepthKind.METRIC:
+                prediction.depth_kind = self._card.depth_kind
+            prediction.choices = tuple(one.choice for one in images)
+            prediction.seconds = {
+                "decode": sum(one.decode_seconds for one in images),
+                "resample": sum(one.resample_seconds for one in images),
+                "network": seconds,
+            }
+        return predictions
+
+    def _callers_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
+        """What makes any thread use the caller's CUDA stream, also if another GPU is the caller's current one.
+
+        Events are recorded where nothing else is said: on the current GPU, whichever the network is on.
+        """
+        if self._device.type != "cuda":
+            return nullcontext()
+        return torch.cuda.stream(torch.cuda.current_stream(self._device))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Low precision for the backbone alone; the network switches it off around everything else."""
+        if self._dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=self._dtype)
+
+
+def _too_large(image: PlannedImage, size: tuple[int, int], device: torch.device, reason: str) -> DeviceMemoryError:
+    return DeviceMemoryError(
+        f"{image.label}: the memory of {device} does not hold it at {size[1]}x{size[0]} ({reason}); take a smaller "
+        "process_res or model, or end what else uses its memory"
+    )
+
+
+def _on_host(outputs: Outputs) -> dict[str, Any]:
+    """Tensors of images and their cameras in the host's memory, or on their way there; what else there is stays."""
+    return _mapped(outputs, lambda tensor: _pinned(tensor) if tensor.is_cuda else tensor.cpu())
+
+
+def _pageable(outputs: Outputs) -> dict[str, Any]:
+    """Copies in plain memory: page-locked memory is scarce, and a caller may keep a million predictions."""
+    return _mapped(outputs, torch.Tensor.clone)
+
+
+def _mapped(outputs: Outputs, work: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+    def one(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _mapped(value, work)
+        return work(value) if isinstance(value, torch.Tensor) else value
+
+    return {name: one(value) for name, value in outputs.items()}
+
+
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in page-locked memory, queued on the current stream: the only kind that does not make the caller wait."""
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _scale(plan: ResizePlan) -> tuple[float, float]:
+    """(rows, columns) how many pixels of the result one of the upright source picture becomes."""
+    matrix = plan.transform_intrinsics(np.eye(3))
+    return float(matrix[1, 1]), float(matrix[0, 0])
+
+
+def _interleaved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(3, H, W) to (H, W, 3); OpenCV does it thirty times faster than a transposed copy."""
+    return np.asarray(cv2.merge(list(planes)), np.uint8)

@@ -1,0 +1,1 @@
+"""Depth of videos: whole, live, and in overlapping windows."""

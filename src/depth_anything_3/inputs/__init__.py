@@ -1,0 +1,1 @@
+"""Find, probe, plan, decode and resample images and video frames."""

@@ -1,0 +1,1 @@
+"""Prepare images in parallel and assemble batches of one size."""

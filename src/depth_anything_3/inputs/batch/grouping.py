@@ -1,0 +1,61 @@
+"""Independent pictures in, batches of one size out, and their results back in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from depth_anything_3.inputs.batch.preparer import PlannedImage
+from depth_anything_3.inputs.failure import ImageFailure
+
+__all__ = ["InOrder", "same_size_batches"]
+
+Image = TypeVar("Image", bound=PlannedImage)
+Result = TypeVar("Result")
+
+
+def same_size_batches(
+    images: Iterable[Image | ImageFailure], batch_size: Callable[[tuple[int, int]], int], ahead: int
+) -> Iterator[list[Image] | ImageFailure]:
+    """Group pictures of one size, looking at most `ahead` batches ahead.
+
+    Nothing is cropped: a picture whose size stays alone makes a batch of its own. Failures pass through as they come.
+
+    Args:
+        images: pictures with their plans, in order.
+        batch_size: most pictures in a batch of a size (height, width); it may change on the way.
+        ahead: how far beyond the oldest picture held back one may look, in batches of its size; then its batch goes as
+            it is.
+    """
+    groups: dict[tuple[int, int], list[Image]] = {}  # oldest group first
+    for image in images:
+        if isinstance(image, ImageFailure):
+            yield image
+        else:
+            size = image.plan.result_hw
+            groups.setdefault(size, []).append(image)
+            if len(groups[size]) >= batch_size(size):
+                yield groups.pop(size)
+        # By place, not by number held: batches that fill up behind a lone picture must not put it off for ever.
+        while groups:
+            size, oldest = next(iter(groups.items()))
+            if image.index - oldest[0].index < ahead * batch_size(size) - 1:
+                break
+            yield groups.pop(size)
+    yield from groups.values()
+
+
+@dataclass
+class InOrder(Generic[Result]):
+    """Takes results as they come, gives them back in the order of their indices (0, 1, 2, ...)."""
+
+    _waiting: dict[int, Result] = field(default_factory=dict)
+    _next: int = 0
+
+    def put(self, index: int, result: Result) -> Iterator[Result]:
+        """Take one result; yield those whose turn has come."""
+        self._waiting[index] = result
+        while self._next in self._waiting:
+            yield self._waiting.pop(self._next)
+            self._next += 1

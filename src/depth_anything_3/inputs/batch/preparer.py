@@ -1,0 +1,315 @@
+"""An image as the caller gave it in; opened (read, probed, planned), and prepared (decoded, resampled on the CPU) out.
+
+Free of torch, so that a worker process starts quickly.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depth_anything_3.errors import DA3Error, ImageSizeError
+from depth_anything_3.inputs.decode.cpu.decode import decode
+from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, truncated_allowed
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.header import Buffer, ImageHeader, probe, read_orientation
+from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.inputs.plan.banded_operator import resample_passes
+from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod, ResizePlan, plan_resize
+from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
+from depth_anything_3.inputs.routing.reduction import choose_reduction
+from depth_anything_3.inputs.routing.strategy import Choice, Fidelity, Strategy
+from depth_anything_3.inputs.source import ImageInput, as_source, check_bytes, read_file
+from depth_anything_3.runtime.choice import Option
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Exif", "ImagePreparer", "KeptMemory", "OpenedImage", "PlannedImage", "PreparedImage", "attempt"]
+
+_PLANS_KEPT = 64
+_LOCKS = 64
+_MOST_KEPT = 150_000_000  # bytes: a picture of 50 megapixels
+_ON_CPU = Choice(Strategy.CPU, "the network is on the CPU")
+
+Prepared = TypeVar("Prepared")
+UInt8Array = npt.NDArray[np.uint8]
+
+
+class Exif(Option):
+    """Whether a picture's EXIF orientation is honoured (`APPLY`) or left alone, as upstream does (`IGNORE`)."""
+
+    APPLY = "apply"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlannedImage:
+    """What is known of a picture on its way into a batch.
+
+    Attributes:
+        index: its place in the caller's list.
+        label: how it is named in messages and reports.
+        plan: the geometry that leads to its result.
+        choice: the way it takes and why.
+        decode_seconds, resample_seconds: time spent on each; decoding includes reading the file.
+        exif: its Exif block, which tells of the lens; empty where there is none.
+    """
+
+    index: int
+    label: str
+    plan: ResizePlan
+    choice: Choice = _ON_CPU
+    decode_seconds: float = 0.0
+    resample_seconds: float = 0.0
+    exif: bytes = b""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OpenedImage(PlannedImage):
+    """A picture before anything was done to its pixels.
+
+    Attributes:
+        data: an encoded file, or full-size pixels: an array of HxWx3, HxWx4 or HxW, or a tensor of 3xHxW on any device.
+        header: of an encoded file; None for pixels.
+        least_hw: the least (height, width), as stored, that it may be decoded at; None: full size.
+        allow_truncated: decode it as far as it goes.
+    """
+
+    data: Buffer | UInt8Array | torch.Tensor
+    header: ImageHeader | None = None
+    least_hw: tuple[int, int] | None = None
+    allow_truncated: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedImage(PlannedImage):
+    """A picture ready for a batch: `pixels` (3, height, width) uint8 RGB, upright, in the CPU's memory."""
+
+    pixels: UInt8Array
+
+
+class KeptMemory(threading.local):
+    """Memory for one decoded picture in each thread that prepares them, kept from picture to picture.
+
+    New pages from the system are zeroed one by one, when they are first written: 9 % of decoding pictures of 12
+    megapixels on two threads. glibc's malloc would keep no block of that size.
+    """
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, np.uint8)
+
+    def __call__(self, size: int) -> UInt8Array | None:
+        """At least `size` bytes, overwritten by the thread's next picture; None for a picture too large to be kept."""
+        if size > _MOST_KEPT:
+            return None
+        if self._kept.size < size:
+            self._kept = np.empty(0, np.uint8)  # the smaller one is gone before the larger one is there
+            self._kept = np.empty(size, np.uint8)
+        return self._kept
+
+
+class ImagePreparer:
+    """Turns sources into pictures of the network's size; keeps the operators of the sizes it met.
+
+    Sent to a worker process, it starts there without them.
+
+    Args:
+        process_res: length in pixels of the bounded side.
+        process_res_method: see `ProcessResMethod`.
+        exif: see `Exif`.
+        fidelity: below `EXACT`, JPEGs may be decoded at a part of their size.
+        reading: what is accepted of encoded images.
+        kept: memory to decode into; without it, new memory for each picture.
+
+    Raises:
+        InvalidInputError: an option is not accepted.
+    """
+
+    def __init__(
+        self,
+        process_res: int = 504,
+        process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
+        exif: Exif | str = Exif.APPLY,
+        fidelity: Fidelity = Fidelity.EXACT,
+        reading: Reading | None = None,
+        kept: KeptMemory | None = None,
+    ) -> None:
+        self.process_res = process_res
+        self.method = ProcessResMethod(process_res_method)
+        self.exif = Exif(exif)
+        self.fidelity = fidelity
+        self.reading = reading or Reading()
+        self._kept = kept
+        plan_resize((process_res, process_res), process_res, self.method)  # refuse a bad process_res at the door
+        # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; caches stay behind
+        return ImagePreparer, (self.process_res, self.method, self.exif, self.fidelity, self.reading)
+
+    def __call__(self, index: int, image: ImageInput) -> PreparedImage:
+        """Open one image and finish it on the CPU; raises what these raise."""
+        return self.finish(self.open(index, image))
+
+    def open(self, index: int, image: ImageInput) -> OpenedImage:
+        """Tell what an image is and plan its way; `index` is its place in the caller's list.
+
+        Files are read but not decoded, so a picture that cannot be used costs next to nothing.
+
+        Raises:
+            ImageTypeError: not an image.
+            ImageReadError: the file cannot be opened.
+            ImageDecodeError: it is not a picture of a known format, or its header is damaged.
+            ImageSizeError: empty, too large, or too thin for a usable result.
+        """
+        began = time.perf_counter()
+        source = as_source(image, index)
+        data, header, orientation, exif = source.data, None, 1, b""
+        if isinstance(data, Image.Image):
+            block = data.info.get("exif")
+            exif = block if isinstance(block, bytes) else b""
+            allowed = truncated_allowed() if self.reading.allow_truncated else nullcontext()
+            with self._locks[(id(data) >> 4) % len(self._locks)], allowed:
+                pixels = pixels_of(data, source.label)
+            if data.format != "TIFF":  # those Pillow turns by itself
+                orientation = read_orientation(exif)
+            data, stored_hw = pixels, (pixels.shape[0], pixels.shape[1])
+        elif isinstance(data, np.ndarray):
+            stored_hw = data.shape[0], data.shape[1]
+        elif isinstance(data, (Path, bytes, bytearray, memoryview)):
+            data = read_file(data, self.reading.max_bytes) if isinstance(data, Path) else data
+            check_bytes(len(data), source.label, self.reading.max_bytes)
+            header = probe(data, source.label, self.reading.max_pixels)
+            stored_hw, orientation, exif = header.stored_hw, header.exif_orientation, header.exif
+        else:
+            stored_hw = data.shape[1], data.shape[2]
+        plan = self._plan(stored_hw, orientation, source.label)
+        seconds = time.perf_counter() - began
+        return OpenedImage(
+            index=index,
+            label=source.label,
+            plan=plan,
+            data=data,
+            header=header,
+            decode_seconds=seconds,
+            exif=exif,
+            allow_truncated=self.reading.allow_truncated,
+        )
+
+    def decode(self, opened: OpenedImage, kept: KeptMemory | None = None) -> OpenedImage:
+        """The same picture with its pixels, if it was an encoded file: at full size, or what the fidelity allows.
+
+        Args:
+            opened: the picture.
+            kept: where the pixels may lie until this thread decodes the next one; otherwise they are the caller's.
+
+        Raises:
+            ImageDecodeError: it is not a whole, readable picture.
+            ImageSizeError: it does not fit into memory.
+        """
+        if opened.header is None or not isinstance(opened.data, (bytes, bytearray, memoryview)):
+            return opened
+        began = time.perf_counter()
+        factor = choose_reduction(opened.header, opened.plan, self.fidelity)
+        rows, columns = (-(-side // factor) for side in opened.header.stored_hw)
+        try:
+            pixels = decode(
+                opened.data,
+                opened.header,
+                opened.label,
+                reduced_by=factor,
+                allow_truncated=opened.allow_truncated,
+                memory=None if kept is None or opened.header.jpeg is None else kept(3 * rows * columns),
+            )
+        except MemoryError:  # its cause holds what was taken so far
+            height, width = opened.header.stored_hw
+            raise ImageSizeError(
+                f"{opened.label}: no memory left to decode its {width}x{height} pixels; prepare fewer images at a time "
+                "(num_workers), or lower max_pixels to leave such out"
+            ) from None
+        if pixels.shape[:2] == opened.plan.stored_hw:
+            factor = 1
+        return replace(
+            opened,
+            data=pixels,
+            header=None,
+            plan=replace(opened.plan, reduced_by=factor),
+            decode_seconds=_since(began, opened.decode_seconds),
+        )
+
+    def finish(self, opened: OpenedImage, choice: Choice = _ON_CPU) -> PreparedImage:
+        """Decode, if it is a file, and resample on the CPU.
+
+        Raises:
+            ImageDecodeError: it is not a whole, readable picture.
+        """
+        decoded = self.decode(opened, self._kept)
+        began = time.perf_counter()
+        passes = self._passes(decoded.plan)
+        if isinstance(decoded.data, np.ndarray):
+            result = resample(decoded.data, passes)
+        else:
+            assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
+            result = resample(_on_cpu(decoded.data), passes, planar=True)
+        return PreparedImage(
+            index=decoded.index,
+            label=decoded.label,
+            plan=decoded.plan,
+            choice=choice,
+            decode_seconds=decoded.decode_seconds,
+            resample_seconds=_since(began),
+            exif=decoded.exif,
+            pixels=result,
+        )
+
+    def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:
+        if self.exif is Exif.IGNORE:
+            orientation = 1
+        try:
+            return plan_resize(stored_hw, self.process_res, self.method, exif_orientation=orientation)
+        except ImageSizeError as error:
+            raise ImageSizeError(f"{label}: {error}") from None
+
+
+def attempt(work: Callable[[int, ImageInput], Prepared], index: int, image: ImageInput) -> Prepared | ImageFailure:
+    """`work(index, image)`, but an image that cannot be used is returned as an `ImageFailure`."""
+    try:
+        return work(index, image)
+    except DA3Error as error:
+        return ImageFailure(index, _label(image, index), error)
+
+
+def _label(image: ImageInput, index: int) -> str:
+    try:
+        return as_source(image, index).label
+    except DA3Error:
+        return f"image {index}"
+
+
+def _on_cpu(tensor: torch.Tensor) -> UInt8Array:
+    if tensor.is_cuda:
+        import torch
+
+        # The caller may have queued what writes it on any stream, and this is another thread.
+        torch.cuda.synchronize(tensor.device)
+    return np.asarray(tensor.cpu().numpy(), np.uint8)
+
+
+def _since(began: float, before: float = 0.0) -> float:
+    return before + time.perf_counter() - began
+
+
+def _compiled_passes(plan: ResizePlan) -> tuple[CompiledPass, ...]:
+    return compile_passes(resample_passes(plan))

@@ -1,0 +1,1 @@
+"""Image decoders for the CPU and for GPUs."""

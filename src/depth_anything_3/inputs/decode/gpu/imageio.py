@@ -1,0 +1,161 @@
+"""JPEG files in, RGB pixels in an Apple GPU's memory out, through macOS's ImageIO and one upload each.
+
+ImageIO makes a smaller picture for less work where one does. Written from Apple's documentation and tested against a
+stand-in; it has not been run on a Mac.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.header import Buffer, ImageHeader, JpegProcess
+from depth_anything_3.runtime.packages import package_version
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["NAME", "ImageIODecoder", "find"]
+
+NAME = "imageio"
+_MOST_THREADS = 8  # each holds a whole picture
+
+
+def find(device_type: str) -> DecoderTraits:
+    """What is installed, without importing it.
+
+    Raises:
+        UnsupportedError: it is not there.
+    """
+    version = package_version("Quartz", extra="macos", distributions=("pyobjc-framework-Quartz",))
+    processes = frozenset({JpegProcess.BASELINE, JpegProcess.PROGRESSIVE})
+    return DecoderTraits(NAME, version, exact=False, processes=processes)
+
+
+class ImageIODecoder:
+    """A `DeviceDecoder` on ImageIO, which decodes several files at a time outside the interpreter lock.
+
+    Args:
+        device: where the pixels are to go, such as "mps".
+
+    Raises:
+        UnsupportedError: PyObjC's Quartz is missing.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._traits = find(device.type)
+        self._device = device
+        try:
+            import objc
+            import Quartz
+        except ImportError as error:
+            raise UnsupportedError(f"Quartz cannot be loaded: {error}") from error
+        self._quartz, self._objc = Quartz, objc
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS), thread_name_prefix="da3-imageio")
+
+    @property
+    def traits(self) -> DecoderTraits:
+        """What it is."""
+        return self._traits
+
+    def decode(
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+    ) -> list[torch.Tensor | str]:
+        """Decode a batch, smaller than stored where `least_hw` lets it. See `DeviceDecoder.decode`."""
+        import torch
+
+        decoded = self._pool.map(self._decode_one, files, headers, least_hw)
+        return [
+            # Grey is repeated and padding dropped as views, after the upload.
+            one if isinstance(one, str) else torch.from_numpy(one).to(self._device)[..., :3].expand(-1, -1, 3)
+            for one in decoded
+        ]
+
+    def close(self) -> None:
+        """End its threads."""
+        self._pool.shutdown()
+
+    def _decode_one(
+        self, data: Buffer, header: ImageHeader, least_hw: tuple[int, int] | None
+    ) -> npt.NDArray[np.uint8] | str:
+        try:
+            return self._pixels(data, header.stored_hw, least_hw)
+        except (TypeError, ValueError, self._objc.error) as error:  # how PyObjC says that a call failed
+            return f"{NAME}: {error}"
+
+    def _pixels(
+        self, data: Buffer, stored_hw: tuple[int, int], least_hw: tuple[int, int] | None
+    ) -> npt.NDArray[np.uint8] | str:
+        """(H, W, 4) pixels of which the last is padding, or (H, W, 1) of a grey picture."""
+        with self._objc.autorelease_pool():  # a thread of ours has none, and what ImageIO puts there would stay
+            source = self._quartz.CGImageSourceCreateWithData(bytes(data), None)
+            if source is None:
+                return f"{NAME} cannot read it"
+            length = _thumbnail_length(stored_hw, least_hw)
+            if length is None:
+                image = self._quartz.CGImageSourceCreateImageAtIndex(source, 0, None)
+            else:
+                image = self._thumbnail(source, length)
+            if image is None:
+                return f"{NAME} cannot decode it"
+            pixels = self._draw(image)
+        if pixels is None:
+            return f"{NAME} cannot draw it into memory"
+        height, width = pixels.shape[:2]
+        least = stored_hw if length is None or least_hw is None else least_hw
+        fits = all(low <= side <= whole for low, side, whole in zip(least, (height, width), stored_hw, strict=True))
+        # A picture of another shape would be resampled as if it showed the same.
+        same_shape = abs(height * stored_hw[1] - width * stored_hw[0]) <= max(stored_hw)
+        if not (fits and same_shape):
+            return f"{NAME} gave {width}x{height} pixels where {least[1]}x{least[0]} are needed"
+        return pixels
+
+    def _thumbnail(self, source: Any, length: int) -> Any:
+        """The picture with its longer side reduced to `length`, not turned; None if ImageIO makes none."""
+        quartz = self._quartz
+        options = {
+            quartz.kCGImageSourceCreateThumbnailFromImageAlways: True,  # never the preview that the camera stored
+            quartz.kCGImageSourceCreateThumbnailWithTransform: False,
+            quartz.kCGImageSourceThumbnailMaxPixelSize: length,
+        }
+        return quartz.CGImageSourceCreateThumbnailAtIndex(source, 0, options)
+
+    def _draw(self, image: Any) -> npt.NDArray[np.uint8] | None:
+        """An image's samples.
+
+        They are drawn into a bitmap of the image's own colour space: into any other, Core Graphics would convert the
+        colours, and every other decoder of this package leaves them as they are.
+        """
+        quartz = self._quartz
+        height, width = quartz.CGImageGetHeight(image), quartz.CGImageGetWidth(image)
+        space = quartz.CGImageGetColorSpace(image)
+        model = None if space is None else quartz.CGColorSpaceGetModel(space)
+        if model == quartz.kCGColorSpaceModelMonochrome:
+            channels, layout = 1, quartz.kCGImageAlphaNone
+        else:
+            channels, layout = 4, quartz.kCGImageAlphaNoneSkipLast | quartz.kCGBitmapByteOrder32Big
+            if model != quartz.kCGColorSpaceModelRGB:
+                space = quartz.CGColorSpaceCreateDeviceRGB()
+        memory = np.empty(height * width * channels, np.uint8)
+        context = quartz.CGBitmapContextCreate(memory, width, height, 8, width * channels, space, layout)
+        if context is None:  # some profiles are for reading only
+            return None
+        quartz.CGContextDrawImage(context, quartz.CGRectMake(0, 0, width, height), image)
+        return memory.reshape(height, width, channels)
+
+
+def _thumbnail_length(stored_hw: tuple[int, int], least_hw: tuple[int, int] | None) -> int | None:
+    """Longer side of the smallest reduced picture whose two sides both reach `least_hw`; None if none is smaller."""
+    if least_hw is None:
+        return None
+    (short, least_short), (long, least_long) = sorted(zip(stored_hw, least_hw, strict=True))
+    # Rounded up, so that the shorter side reaches its length even if ImageIO rounds it down.
+    length = max(least_long, -(-least_short * long // short))
+    return length if length < long else None

@@ -1,0 +1,79 @@
+"""JPEG files in, RGB pixels in a GPU's memory out, through torchvision.
+
+It repeats the nearest chroma sample instead of interpolating, so it is not exact. Its decoders are deprecated since
+0.29 in favour of torchcodec's; they are here for those who have torchvision and no more.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, reason_of
+from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.header import Buffer, ImageHeader
+from depth_anything_3.runtime.packages import check_cuda_build, package_version
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["NAME", "TorchvisionDecoder", "find"]
+
+NAME = "torchvision"
+_DEPRECATION = "The image decoding and encoding capabilities of TorchVision are deprecated"
+
+
+def find(device_type: str) -> DecoderTraits:
+    """What is installed, without importing it.
+
+    Raises:
+        UnsupportedError: it is not there, or was built without CUDA.
+    """
+    version = package_version(NAME, extra="torchvision")
+    check_cuda_build(NAME, version, device_type)
+    return DecoderTraits(NAME, version, exact=False)
+
+
+class TorchvisionDecoder:
+    """A `DeviceDecoder` on torchvision.
+
+    Creating one silences torchvision's notice that its decoders are deprecated, for the whole process: filters set
+    around each call would not be safe in threads.
+
+    Args:
+        device: a CUDA device, or "cpu".
+
+    Raises:
+        UnsupportedError: the library is missing or cannot be loaded.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._traits = find(device.type)
+        self._device = device
+        try:
+            from torchvision.io import ImageReadMode, decode_jpeg
+        except (ImportError, OSError, RuntimeError) as error:  # it loads native libraries, made for one torch
+            raise UnsupportedError(f"{NAME} cannot be loaded: {reason_of(error, NAME)}") from error
+        warnings.filterwarnings("ignore", message=_DEPRECATION, category=DeprecationWarning)
+        self._decode_jpeg, self._mode = decode_jpeg, ImageReadMode.RGB
+
+    @property
+    def traits(self) -> DecoderTraits:
+        """What it is."""
+        return self._traits
+
+    def decode(
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+    ) -> list[torch.Tensor | str]:
+        """Decode a batch at full size, on the device's current stream. See `DeviceDecoder.decode`."""
+        return decode_each(
+            lambda batch: self._decode_jpeg(batch, mode=self._mode, device=self._device),
+            [encoded_tensor(data) for data in files],
+            headers,
+            NAME,
+        )
+
+    def close(self) -> None:
+        """Nothing to give back: the library keeps its decoder for the whole process."""

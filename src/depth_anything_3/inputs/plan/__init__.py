@@ -1,0 +1,1 @@
+"""Plan the resize of an image: pure geometry, no pixels."""

@@ -1,0 +1,1 @@
+"""Apply a resize plan to pixels on the CPU or a GPU."""

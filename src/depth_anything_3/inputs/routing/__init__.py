@@ -1,0 +1,1 @@
+"""Choose how an image reaches the network's memory."""

@@ -1,0 +1,45 @@
+"""A device in, what the input pipeline can use there out: asked of drivers and libraries, never guessed from a name."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+
+import torch
+
+from depth_anything_3.inputs.batch.processor import usable_cores
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines
+from depth_anything_3.inputs.decode.gpu.registry import find_decoders
+from depth_anything_3.inputs.resample.gpu import available_resamplers
+from depth_anything_3.inputs.routing.cost_store import load_costs
+from depth_anything_3.inputs.routing.strategy import Capabilities
+
+__all__ = ["find_capabilities"]
+
+
+def find_capabilities(device: torch.device) -> Capabilities:
+    """What this machine has for that device, and what was measured here if `da3 doctor --calibrate` was run."""
+    found = find_decoders(device.type)
+    capabilities = Capabilities(
+        device_type=device.type,
+        device_name=_name(device),
+        decoders=found.decoders,
+        jpeg_engines=_engines(device),
+        resamplers=available_resamplers(device),
+        cores=usable_cores(),
+        missing=found.missing,
+    )
+    return replace(capabilities, costs=load_costs(capabilities))
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def _engines(device: torch.device) -> int | None:
+    if device.type != "cuda":
+        return None
+    with torch.cuda.device(device):
+        return jpeg_engines(torch.cuda.current_device())

@@ -1,0 +1,215 @@
+"""A machine's capabilities in, the costs that were measured on it out, if they still hold; and measured costs, stored.
+
+One small JSON file in the user's cache folder for each machine. It holds what the times depend on: they say nothing
+about another GPU or another version of a decoder, and are ignored once any of it has changed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import logging
+import math
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NoReturn
+
+import cv2
+import platformdirs
+
+from depth_anything_3 import __version__
+from depth_anything_3.errors import ExportError, UnsupportedError
+from depth_anything_3.inputs.routing.costs import Costs
+from depth_anything_3.inputs.routing.strategy import Capabilities
+from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.packages import package_version
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Calibration",
+    "calibration_path",
+    "load_costs",
+    "processor_name",
+    "read_calibration",
+    "save_costs",
+]
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+"""Of the stored file; another one is not read."""
+
+_LONGEST = 2**20  # bytes; a file has 10 to 40 thousand
+_CURE = "run `da3 doctor --calibrate` again"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is stored for a machine.
+
+    Attributes:
+        path: where it is stored, or would be.
+        costs: what was measured, if it holds here and now.
+        date: when, if it is known.
+        ignored: why a file that is there does not count, and what to do; None where there is none, or it counts.
+    """
+
+    path: Path
+    costs: Costs | None = None
+    date: str | None = None
+    ignored: str | None = None
+
+
+def load_costs(capabilities: Capabilities) -> Costs | None:
+    """What was measured on this machine; None, with a warning if a file is there, where nothing holds."""
+    calibration = read_calibration(capabilities)
+    if calibration.ignored:
+        logger.warning("%s", calibration.ignored)
+    return calibration.costs
+
+
+def read_calibration(capabilities: Capabilities) -> Calibration:
+    """What is stored for this machine and whether it holds. Never fails: a file that cannot be used is ignored."""
+    path = calibration_path(capabilities)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LONGEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return Calibration(path)
+    except OSError as error:
+        return Calibration(path, ignored=f"{path}: the calibration cannot be read ({error.strerror or error}); {_CURE}")
+    try:
+        costs, date, changed = _parse(data, capabilities)
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
+        return Calibration(path, ignored=f"{path}: the calibration is damaged ({error}), so it is ignored; {_CURE}")
+    if changed:
+        return Calibration(path, None, date, f"{path}: the calibration is ignored ({changed}); {_CURE}")
+    return Calibration(path, costs, date)
+
+
+def save_costs(capabilities: Capabilities, costs: Costs) -> Path:
+    """Store what was measured on this machine, in place of what was; the file appears whole or not at all.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        ExportError: the cache folder cannot be written.
+    """
+    path = calibration_path(capabilities)
+    content = {
+        "version": FORMAT_VERSION,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "fingerprint": _fingerprint(capabilities),
+        "rows": [asdict(cost) for cost in costs.table],
+    }
+    try:
+        with whole_file(path) as aside:
+            aside.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    except ExportError as error:
+        cure = "; XDG_CACHE_HOME names another cache folder" if sys.platform == "linux" else ""
+        raise ExportError(f"{error}, so the calibration is not kept{cure}") from error
+    return path
+
+
+def calibration_path(capabilities: Capabilities) -> Path:
+    """Where this machine's calibration is stored.
+
+    Machines may share a home, so the name holds a hash of what makes a machine another one. Versions are not in it:
+    after an update the file is still found, told to be out of date, and overwritten by the next calibration.
+    """
+    machine = json.dumps(_hardware(capabilities), sort_keys=True).encode()
+    name = f"calibration-{hashlib.sha256(machine).hexdigest()[:12]}.json"
+    return platformdirs.user_cache_path("depth-anything-3-fast", appauthor=False) / name
+
+
+def processor_name() -> str:
+    """The CPU's name; the standard library knows none on Linux."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _parse(data: bytes, capabilities: Capabilities) -> tuple[Costs | None, str | None, str]:
+    """Costs, date, and what has changed since; raises for a file that is damaged."""
+    if len(data) > _LONGEST:
+        raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+    content = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    date = str(content["date"])
+    if content["version"] != FORMAT_VERSION:
+        return None, date, f"its format is {content['version']!r}, not {FORMAT_VERSION}"
+    stored, present = content["fingerprint"], _fingerprint(capabilities)
+    if not isinstance(stored, dict):
+        raise ValueError("its fingerprint is no JSON object")
+    for key in [*present, *stored]:
+        if stored.get(key) != present.get(key):
+            return None, date, f"{key} was {_told(stored.get(key))}, is {_told(present.get(key))}"
+    costs = Costs.from_rows(content["rows"])
+    if not costs.table:
+        raise ValueError("it has no measurements")
+    for cost in costs.table:
+        if not (math.isfinite(cost.alone_ms) and math.isfinite(cost.loaded_ms)):
+            raise ValueError(f"not a measurement: {cost}")
+    return costs, date, ""
+
+
+def _fingerprint(capabilities: Capabilities) -> dict[str, Any]:  # Any: plain JSON values
+    """Everything the measured times depend on, as far as it can be asked cheaply."""
+    return {
+        **_hardware(capabilities),
+        "driver": _cuda_driver() if capabilities.device_type == "cuda" else None,
+        "JPEG engines": capabilities.jpeg_engines,
+        "decoders": {one.name: one.version for one in capabilities.decoders},
+        "resamplers": list(capabilities.resamplers),
+        "torch": _version("torch"),
+        "OpenCV": cv2.__version__,
+        "numba": _version("numba"),
+        "depth-anything-3-fast": __version__,
+    }
+
+
+def _hardware(capabilities: Capabilities) -> dict[str, Any]:  # Any: plain JSON values
+    return {
+        "device": f"{capabilities.device_type} {capabilities.device_name}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor_name(),
+        "cores": capabilities.cores,
+    }
+
+
+def _cuda_driver() -> int | None:
+    """The newest CUDA that the driver runs, such as 13000; None if there is no driver."""
+    try:
+        library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        number = ctypes.c_int()
+        return number.value if library.cuDriverGetVersion(ctypes.byref(number)) == 0 else None
+    except (OSError, AttributeError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    """With its build tag, and without importing it."""
+    try:
+        return package_version(package, extra="")
+    except UnsupportedError:
+        return None
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "unknown" if value is None else str(value)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no measurement")

@@ -1,0 +1,171 @@
+"""What the caller gave, in; an `ImageSource` out: told apart, named for messages, not decoded yet."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+from depth_anything_3.inputs.limits import MAX_BYTES
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ImageInput", "ImageSource", "as_source", "check_bytes", "check_several", "read_file"]
+
+ImageInput = Union[
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
+]
+"""Everything that is accepted as one image."""
+
+UInt8Array = npt.NDArray[np.uint8]
+
+# Windows has no such pipes, but takes a file for text unless told otherwise.
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_ACCEPTED = (
+    "a path, the bytes of an image file, a PIL image, a uint8 array of HxWx3, HxWx4 or HxW, "
+    "or a uint8 torch tensor of 3xHxW"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """One input image, not decoded yet.
+
+    Attributes:
+        label: how messages and reports name it: its path, or its place and kind.
+        data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array of HxWx3, HxWx4 or HxW, or a
+            tensor of 3xHxW on any device.
+    """
+
+    label: str
+    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor
+
+
+def check_several(images: Iterable[ImageInput]) -> None:
+    """Refuse a single image in place of several: a path would be taken letter by letter, an array row by row.
+
+    Raises:
+        InvalidInputError: it is one image, or nothing to go through.
+    """
+    single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)) or hasattr(
+        images, "dtype"
+    )
+    if single or not isinstance(images, Iterable):
+        raise InvalidInputError("give a list of images, or another iterable; for one image, a list of one")
+
+
+def as_source(image: ImageInput, index: int = 0) -> ImageSource:
+    """Tell what one input is, checking type, dtype and shape but reading nothing.
+
+    Args:
+        image: see `ImageInput`. Arrays and tensors are RGB, 0 to 255; an OpenCV frame (BGR) is passed as
+            `frame[..., ::-1]`, which costs nothing. A fourth channel (alpha) is dropped, not blended.
+        index: the image's place in its list, for messages.
+
+    Raises:
+        ImageTypeError: wrong type, dtype or number of channels.
+        ImageSizeError: an array without pixels.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        path = os.fsdecode(image)
+        return ImageSource(path, Path(path))
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        data = image
+        if isinstance(data, memoryview) and not (data.contiguous and data.format == "B" and data.ndim == 1):
+            data = data.tobytes()
+        return ImageSource(f"image {index} ({len(data):,} bytes)", data)
+    if isinstance(image, Image.Image):
+        name = getattr(image, "filename", "")
+        label = str(name) if name else f"image {index} (PIL {image.mode} {image.width}x{image.height})"
+        return ImageSource(label, image)
+    if isinstance(image, np.ndarray):
+        return _from_array(image, index)
+    if _is_torch_tensor(image):
+        return _from_tensor(image, index)
+    raise ImageTypeError(f"image {index} is a {type(image).__name__}; accepted: {_ACCEPTED}")
+
+
+def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the dtype is what is being checked
+    label = f"image {index} (array {'x'.join(map(str, array.shape))})"
+    if array.dtype != np.uint8:
+        cure = "multiply by 255 and round, if it is 0 to 1" if array.dtype.kind == "f" else "scale it to 0 to 255"
+        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is needed; {cure}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ImageTypeError(f"{label}: the shape must be HxWx3, HxWx4 or HxW, with RGB channels last")
+    if array.size == 0:
+        raise ImageSizeError(f"{label}: no pixels")
+    return ImageSource(label, array)
+
+
+def _from_tensor(tensor: torch.Tensor, index: int) -> ImageSource:
+    label = f"image {index} (tensor {'x'.join(map(str, tensor.shape))})"
+    if str(tensor.dtype) != "torch.uint8":
+        raise ImageTypeError(f"{label}: dtype {tensor.dtype}, but torch.uint8 (0 to 255) is needed")
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ImageTypeError(f"{label}: the shape must be 3xHxW, with RGB channels first")
+    if tensor.device.type == "meta":
+        raise ImageTypeError(f"{label}: a meta tensor has no pixels")
+    if tensor.numel() == 0:
+        raise ImageSizeError(f"{label}: no pixels")
+    return ImageSource(label, tensor.detach())
+
+
+def _is_torch_tensor(value: object) -> bool:
+    # By name: a caller without tensors should not pay for importing torch.
+    return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
+
+
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        ImageReadError: missing, a folder, a pipe or device (which could block for ever), empty, or unreadable.
+        ImageSizeError: larger than `max_bytes`.
+    """
+    try:
+        _check_regular(path, os.stat(path))  # devices are not opened at all: opening can have effects
+        # What lies there may be another thing by now; without O_NONBLOCK a pipe would wait for its writer.
+        with open(os.open(path, os.O_RDONLY | _NO_WAITING), "rb") as file:
+            status = os.fstat(file.fileno())
+            _check_regular(path, status)
+            check_bytes(status.st_size, str(path), max_bytes)
+            return file.read(status.st_size)
+    except FileNotFoundError:
+        raise ImageReadError(f"{path}: no such file") from None
+    except (ImageReadError, ImageSizeError):
+        raise
+    except ValueError:  # a null byte in the name
+        raise ImageReadError(f"{str(path)!r}: not a valid file name") from None
+    except OSError as error:
+        raise ImageReadError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def check_bytes(size: int, label: str, max_bytes: int) -> None:
+    """Refuse an encoded image for its size.
+
+    Raises:
+        ImageSizeError: it is larger than `max_bytes`.
+    """
+    if size > max_bytes:
+        raise ImageSizeError(
+            f"{label}: {size:,} bytes, more than the {max_bytes:,} that are read; if it is to be trusted, raise "
+            "max_bytes"
+        )
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageReadError(f"{path}: is a folder; `da3 images` takes folders, the Python API lists of files")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
+    if status.st_size == 0:
+        raise ImageReadError(f"{path}: the file is empty")

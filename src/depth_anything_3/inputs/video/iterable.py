@@ -1,0 +1,95 @@
+"""Any Python iterable of frames in, `Frame`s out: arrays, tensors, paths of image files, or `Frame`s themselves."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import replace
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depth_anything_3.errors import ImageTypeError, InvalidInputError
+from depth_anything_3.inputs.source import as_source
+from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
+from depth_anything_3.inputs.video.selection import FrameSelection
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DEFAULT_FPS", "FrameInput", "IterableSource"]
+
+DEFAULT_FPS = 24.0
+"""Of frames that carry no time."""
+
+FrameInput = Union["npt.NDArray[np.uint8]", "torch.Tensor", str, "os.PathLike[str]", Frame]
+"""What is taken for one frame."""
+
+
+class IterableSource(FrameSource):
+    """Frames of an iterable, in its order. A generator must yield a new array each time, not one that it fills again.
+
+    Args:
+        frames: what `FrameInput` lists. Arrays and tensors as for images; `Frame`s keep their times.
+        selection: which to take.
+        fps: frames a second of those that carry no time.
+        label: how messages name them.
+        decoder: what decodes them.
+
+    Raises:
+        InvalidInputError: `fps` is not accepted.
+    """
+
+    def __init__(
+        self,
+        frames: Iterable[FrameInput],
+        selection: FrameSelection | None = None,
+        *,
+        fps: float | None = None,
+        label: str = "frames",
+        decoder: DecoderChoice | None = None,
+    ) -> None:
+        self._rate = DEFAULT_FPS if fps is None else float(fps)
+        if not 0 < self._rate < float("inf"):
+            raise InvalidInputError(f"fps={fps!r}: give frames a second, more than 0")
+        self._frames = frames
+        self._selection = selection or FrameSelection()
+        self._closed = threading.Event()
+        count = len(frames) if isinstance(frames, Sized) else None
+        self.info = SourceInfo(
+            label=label,
+            decoder=decoder or DecoderChoice("none", "frames in memory"),
+            fps=self._rate,
+            duration=None if count is None else count / self._rate,
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises ImageTypeError and its like for what is no frame."""
+        selector = None
+        for index, one in enumerate(self._frames):
+            if self._closed.is_set():
+                return
+            frame = self._as_frame(one, index)
+            selector = selector or self._selection.begin(frame.time)
+            if selector.is_past(frame.time):
+                return
+            if selector.takes(frame.time):
+                yield frame
+
+    def close(self) -> None:
+        """End an iteration under way before its next frame; the iterable itself is the caller's."""
+        self._closed.set()
+
+    def _as_frame(self, one: FrameInput, index: int) -> Frame:
+        if isinstance(one, Frame):
+            return replace(one, index=index)
+        data = as_source(one, index).data
+        if isinstance(data, (bytes, bytearray, memoryview, Image.Image)):
+            raise ImageTypeError(f"frame {index} is a {type(one).__name__}; give uint8 arrays, tensors or paths")
+        if isinstance(data, np.ndarray):
+            data = np.stack([data] * 3, axis=-1) if data.ndim == 2 else data[..., :3]
+        return Frame(data, index / self._rate, index, time.monotonic())

@@ -1,0 +1,177 @@
+"""What a user names as a video in, the `FrameSource` that reads it out."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
+
+from depth_anything_3.errors import InvalidInputError, VideoReadError
+from depth_anything_3.inputs.discover import find_images
+from depth_anything_3.inputs.failure import OnError
+from depth_anything_3.inputs.routing.strategy import Request, Strategy
+from depth_anything_3.inputs.video.camera import CameraSource
+from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource
+from depth_anything_3.inputs.video.iterable import FrameInput, IterableSource
+from depth_anything_3.inputs.video.nvdec import NvdecSource, why_not_nvdec
+from depth_anything_3.inputs.video.pyav import PyAVSource
+from depth_anything_3.inputs.video.raw import RawSource
+from depth_anything_3.inputs.video.selection import FrameSelection
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["VideoInput", "open_source"]
+
+VideoInput = Union[str, int, "os.PathLike[str]", bytes, BinaryIO, Iterable[FrameInput], FrameSource]
+"""Everything that is accepted as a video."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
+_CAMERA = re.compile(r"\d+|/dev/video\d+")
+_NUMBERED = re.compile(r"%0?\d*d")
+_WILDCARDS = re.compile(r"[*?]")
+_IMAGES = "png,jpg,jpeg,webp,bmp,tif,tiff"
+
+
+def open_source(
+    source: VideoInput,
+    *,
+    fps: float | None = None,
+    every: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    after: float | None = None,
+    keyframes: bool = False,
+    raw: str | None = None,
+    on_error: OnError | str = OnError.RAISE,
+    strategy: Strategy | str = Strategy.AUTO,
+    device: torch.device | None = None,
+) -> FrameSource:
+    """Open a video of any kind.
+
+    Args:
+        source: one of these.
+
+            - A video file: a path, its bytes, or a binary file object; "-" is standard input.
+            - An image sequence: a folder, a pattern with `*` or `?`, or a name with a number in it
+              (`frame_%05d.png`), sorted; numbers that are missing leave a gap in time.
+            - A camera: its number, as an int or a string, or `/dev/video0`.
+            - An address: `rtsp://`, `http://`, `udp://` and whatever else FFmpeg opens.
+            - Any iterable of uint8 arrays, tensors, paths of images, or `Frame`s.
+            - A `FrameSource`, which is returned as it is.
+        fps: most frames a second, by their times. Of what carries no times (image sequences, arrays, raw frames), the
+            rate that it has; 24 if not given.
+        every: each n-th frame only.
+        start, end: seconds from the first frame; `end` is left out.
+        after: a `Frame.time`: go on behind it, with the frames that would follow.
+        keyframes: of videos that PyAV decodes only keyframes, for a quick look through a long one.
+        raw: what frames without a container are that come from a file object or "-": "640x480:rgb24@30", that is
+            width, height, pixel format (rgb24, bgr24, gray, yuv420p) and rate.
+        on_error: "raise" where a video is damaged, when the frames before were given; "skip" what is damaged.
+        strategy: "auto" and "gpu_decode" decode on a CUDA `device` where that can be done; the others on the CPU.
+        device: of the network.
+
+    Raises:
+        InvalidInputError: an argument is not accepted.
+        VideoReadError: there is no such file, camera or stream, or it has no frames.
+    """
+    if isinstance(source, FrameSource):
+        return source
+    failing = OnError(on_error)
+    selection = FrameSelection(None if _has_no_clock(source, raw) else fps, every, start, end, after, keyframes)
+    if raw is not None:
+        file = sys.stdin.buffer if source == "-" else source
+        if not hasattr(file, "read"):
+            raise InvalidInputError(f"raw={raw!r} is for standard input (-) or a binary file object")
+        return RawSource(file, raw, selection, rate=fps, on_error=failing)  # type: ignore[arg-type]
+    if isinstance(source, bytes):
+        return PyAVSource(io.BytesIO(source), f"video ({len(source):,} bytes)", selection, on_error=failing)
+    if isinstance(source, bool) or not isinstance(source, (str, int, os.PathLike)):
+        return _open_object(source, selection, fps, failing)
+    name = str(source) if isinstance(source, int) else os.fsdecode(source)
+    if name == "-":
+        return PyAVSource(sys.stdin.buffer, "standard input", selection, on_error=failing)
+    if _CAMERA.fullmatch(name) and not (isinstance(source, str) and os.path.isfile(name)):
+        return CameraSource(name, selection)
+    if _ADDRESS.match(name):
+        return PyAVSource(name, name, selection, on_error=failing, network=True)
+    if os.path.isdir(name) or _is_pattern(name):
+        return _sequence(name, selection, fps)
+    request = Request.of(strategy, "exact")
+    return _open_file(name, selection, failing, request.strategy, device)
+
+
+def _has_no_clock(source: VideoInput, raw: str | None) -> bool:
+    """Whether `fps` is the source's own rate and not a choice among its frames."""
+    if raw is not None:
+        return True
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fsdecode(source)
+        return os.path.isdir(name) or (_is_pattern(name) and not _ADDRESS.match(name))
+    return not isinstance(source, (int, bytes)) and not hasattr(source, "read")
+
+
+def _is_pattern(name: str) -> bool:
+    return bool(_NUMBERED.search(name) or _WILDCARDS.search(name)) and not os.path.lexists(name)
+
+
+def _open_object(source: Any, selection: FrameSelection, fps: float | None, on_error: OnError) -> FrameSource:
+    if hasattr(source, "read"):
+        return PyAVSource(source, str(getattr(source, "name", "video file object")), selection, on_error=on_error)
+    if isinstance(source, bool) or hasattr(source, "dtype") or not isinstance(source, Iterable):
+        raise InvalidInputError(
+            "give a video: a path, address, camera number, binary file, or an iterable of frames; "
+            "of one array of frames (N, H, W, 3), list(array)"
+        )
+    return IterableSource(source, selection, fps=fps)
+
+
+def _open_file(
+    name: str, selection: FrameSelection, on_error: OnError, strategy: Strategy, device: torch.device | None
+) -> FrameSource:
+    try:
+        mode = os.stat(name).st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a valid file name"
+        raise VideoReadError(f"{name}: cannot be opened ({reason})") from error
+    if stat.S_ISREG(mode) and os.path.getsize(name) == 0:
+        raise VideoReadError(f"{name}: the file is empty")
+    source = PyAVSource(f"file:{name}", name, selection, on_error=on_error)
+    asked = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
+    refusal = why_not_nvdec(source.traits, device) if asked else f"strategy '{strategy.value}' decodes on the CPU"
+    if refusal is None:
+        try:
+            decoded = NvdecSource(name, selection, source.info, device, on_error=on_error)
+        except VideoReadError as error:
+            refusal = f"torchcodec cannot decode it here ({error})"
+        else:
+            source.close()
+            return decoded
+    source.info = replace(source.info, decoder=DecoderChoice("pyav", refusal))
+    return source
+
+
+def _sequence(name: str, selection: FrameSelection, fps: float | None) -> IterableSource:
+    choice = DecoderChoice("images", "image files: each takes its best way through the input pipeline")
+    numbered = None if os.path.isdir(name) else _NUMBERED.search(Path(name).name)
+    if numbered is None:
+        paths = find_images([name], _IMAGES)
+        return IterableSource(paths, selection, fps=fps, label=name, decoder=choice)
+    folder, pattern = Path(name).parent, Path(name).name
+    before, after = pattern[: numbered.start()], pattern[numbered.end() :]
+    number = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    if not folder.is_dir():
+        raise VideoReadError(f"{name}: no such folder {folder}")
+    found = sorted((int(match[1]), match[0]) for one in os.listdir(folder) if (match := number.fullmatch(one)))
+    if not found:
+        raise VideoReadError(f"{name}: no files are named like this")
+    rate = IterableSource([], fps=fps).info.fps or 1.0
+    # Of the number, so that a frame that is missing leaves its time empty.
+    frames = [Frame(folder / file, (place - found[0][0]) / rate, 0, 0.0) for place, file in found]
+    return IterableSource(frames, selection, fps=fps, label=name, decoder=choice)

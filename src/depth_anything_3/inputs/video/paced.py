@@ -1,0 +1,40 @@
+"""A recorded source in, the same frames at the times they were recorded for out: a file plays as a camera would."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from depth_anything_3.inputs.video.frame import Frame, FrameSource
+
+__all__ = ["PacedSource"]
+
+
+class PacedSource(FrameSource):
+    """Gives each frame when its time has come, counted from the first; late ones at once.
+
+    Args:
+        source: closed with this.
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
+        self._closed = threading.Event()
+        self.info = replace(source.info, live=True)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises what the source raises."""
+        began: float | None = None
+        for frame in self._source:
+            if began is None:
+                began = time.monotonic() - frame.time
+            if self._closed.wait(max(0.0, began + frame.time - time.monotonic())):
+                return
+            yield replace(frame, captured=time.monotonic())
+
+    def close(self) -> None:
+        """End an iteration under way, also while it waits."""
+        self._closed.set()
+        self._source.close()

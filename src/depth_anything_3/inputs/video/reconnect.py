@@ -1,0 +1,96 @@
+"""A stream that may break off in, one that is opened again out: with growing pauses, for a limited time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from depth_anything_3.errors import InvalidInputError, VideoReadError
+from depth_anything_3.inputs.video.frame import Frame, FrameSource
+
+__all__ = ["ReconnectingSource"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.5  # seconds; doubled after each try
+_LONGEST_PAUSE = 10.0
+
+
+class ReconnectingSource(FrameSource):
+    """Goes on with a live stream when it breaks off or ends: opens it again, after half a second, one, two, up to ten.
+
+    Times and indices go on: the time that was lost lies between the frames before and after. What is told about it is
+    logged. A source that is not live, such as a file on a server, has an end, and is not begun again.
+
+    Args:
+        open_source: opens the stream; what it raises the first time is raised here.
+        seconds: how long to try after each loss; then the loss itself is raised.
+
+    Raises:
+        InvalidInputError: `seconds` is negative.
+    """
+
+    def __init__(self, open_source: Callable[[], FrameSource], seconds: float) -> None:
+        if not seconds >= 0:
+            raise InvalidInputError(f"reconnect={seconds!r}: give seconds, 0 or more")
+        self._open = open_source
+        self._patience = seconds
+        self._closed = threading.Event()
+        self._source = open_source()
+        self.info = self._source.info
+        self.reconnections = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises what the source raised last, when the time for trying is over."""
+        index, seconds, first = -1, 0.0, 0  # index and time of the last frame, index of the connection's first
+        offset: float | None = 0.0  # of the connection's own times
+        seen = time.monotonic()
+        while True:
+            loss: VideoReadError | None = None
+            try:
+                for frame in self._source:
+                    if offset is None:
+                        offset = seconds + frame.captured - seen - frame.time
+                    seconds, seen, index = frame.time + offset, frame.captured, first + frame.index
+                    yield replace(frame, time=seconds, index=index)
+            except VideoReadError as error:
+                loss = error
+            if self._closed.is_set():
+                return
+            if self._patience == 0 or not self.info.live:
+                if loss is not None:
+                    raise loss
+                return
+            self._reconnect(loss)
+            if self._closed.is_set():
+                return
+            offset, first = None, index + 1
+
+    def close(self) -> None:
+        """End an iteration under way, also while it waits for the stream to come back."""
+        self._closed.set()
+        self._source.close()
+
+    def _reconnect(self, loss: VideoReadError | None) -> None:
+        label = self.info.label
+        logger.warning("%s: lost (%s); trying again for %g s", label, loss or "it ended", self._patience)
+        self._source.close()
+        lost, pause = time.monotonic(), _FIRST_PAUSE
+        while not self._closed.wait(min(pause, max(0.0, lost + self._patience - time.monotonic()))):
+            try:
+                source = self._open()
+            except VideoReadError as error:
+                if time.monotonic() - lost >= self._patience:
+                    text = f"{label}: lost, and not there again within {self._patience:g} s ({error})"
+                    raise type(error)(text) from loss
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            self._source = source
+            if self._closed.is_set():  # `close` met the one before
+                source.close()
+            self.reconnections += 1
+            logger.warning("%s: there again after %.1f s", label, time.monotonic() - lost)
+            return

@@ -1,0 +1,1 @@
+"""Read inputs from disk, compute depth, and write results to disk."""

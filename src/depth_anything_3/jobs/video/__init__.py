@@ -1,0 +1,1 @@
+"""Write the depth of a video to disk."""

@@ -1,0 +1,182 @@
+"""Frames and their depth in, the files of a depth video out, as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export import Contents, check_formats, export
+from depth_anything_3.export.formats.depth_vis import nearness_range
+from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
+from depth_anything_3.export.view_names import depth_unit
+from depth_anything_3.inputs.video import Frame
+from depth_anything_3.jobs.images import RunReport
+from depth_anything_3.jobs.video.frames import coloured_picture, depth_levels
+from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.prediction.metric import Metres
+
+__all__ = ["VIDEO_SUFFIXES", "ResultsWriter", "VideoResults", "with_range"]
+
+VIDEO_SUFFIXES = {"mp4": ".mp4", "ffv1": ".mkv"}
+"""Of the formats that are one video."""
+
+_FIRST = 16  # of what cannot be looked through beforehand, the range of the first frames
+_LEVELS = 65535
+_HEADROOM = 2.0  # the 16-bit video reaches as many times as far as what was seen beforehand
+_ENOUGH = 100_000  # depths of a frame that percentiles are taken from
+
+
+@dataclass(frozen=True)
+class VideoResults:
+    """What is written of a video.
+
+    Attributes:
+        formats: joined with '-': "mp4" (depth in colours, H.264), "ffv1" (16 bits, lossless, Matroska), and formats of
+            `export` that take a picture each, such as "npz" or "depth_png".
+        side_by_side: of "mp4", the frame to the left of its depth.
+        full_size: of "mp4", as large as the video and not as the network's input.
+        metres: depth in metres.
+
+    Raises:
+        InvalidInputError: a format is unknown, or an option is for "mp4", which is not asked for.
+    """
+
+    formats: str = "mp4"
+    side_by_side: bool = False
+    full_size: bool = False
+    metres: Metres | None = None
+
+    def __post_init__(self) -> None:
+        if self.each:
+            check_formats(self.each, Contents(views=1, paths=False))
+        if (self.side_by_side or self.full_size) and "mp4" not in self.videos:
+            raise InvalidInputError("side_by_side and full_size are for format mp4; add it to export_format")
+
+    @property
+    def videos(self) -> list[str]:
+        """The formats that are one video."""
+        return [one for one in VIDEO_SUFFIXES if one in self.formats.split("-")]
+
+    @property
+    def each(self) -> str:
+        """The formats that are a file for each frame, joined with '-'."""
+        return "-".join(one for one in self.formats.split("-") if one not in VIDEO_SUFFIXES)
+
+
+@dataclass
+class ResultsWriter:
+    """Writes one frame after the other; in one thread at a time."""
+
+    results: VideoResults
+    export_dir: Path
+    name: str
+    files: Mapping[str, Path]
+    log_file: Path
+    state: RunState
+    report: RunReport
+    on_progress: Callable[[], None]
+    _held: list[tuple[Frame, Prediction]] = field(default_factory=list)
+    _writers: dict[str, VideoWriter] = field(default_factory=dict)
+    _log: FrameLog | None = None
+    _sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, frame: Frame, prediction: Prediction) -> None:
+        """Write a frame, or hold it until it is known what range the first ones have."""
+        if self.results.metres is not None:
+            prediction, origins = self.results.metres.of(prediction)
+            self.report.add_focal_lengths(origins)
+        if self.files and self.state.nearness is None:
+            self._held.append((frame, prediction))
+            if len(self._held) == _FIRST:
+                self.flush()
+            return
+        self._write(frame, prediction)
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._held:
+            self.state = with_range(self.state, [prediction for _, prediction in self._held])
+            for frame, prediction in self._held:
+                self._write(frame, prediction)
+            self._held.clear()
+
+    def close(self) -> None:
+        """End the parts, so that they play."""
+        for writer in self._writers.values():
+            writer.close()
+        if self._log is not None:
+            self._log.close()
+
+    def finish(self) -> None:
+        """Make whole videos of the parts."""
+        for writer in self._writers.values():
+            writer.close()
+        for file in self.files.values():
+            if part_files(file):
+                join_parts(file)
+        if self._log is None and self.state.times:
+            self._log = FrameLog(self.log_file, self.state)
+        if self._log is not None:
+            self._log.complete()
+            self._log.close()
+
+    def _write(self, frame: Frame, prediction: Prediction) -> None:
+        exporting = time.perf_counter()
+        if self._log is None:
+            self._begin(prediction)
+        assert self._log is not None
+        first = self.state.times[0] if self.state.times else frame.time
+        if not self.state.times:
+            self.state = replace(self.state, times=(frame.time,))
+        number = self.report.skipped + self.report.images
+        if self.results.each:
+            export(prediction, self.export_dir, self.results.each, f"{self.name}_{number:06d}")
+        for kind, writer in self._writers.items():
+            writer.write(self._picture(kind, frame, prediction), frame.time - first)
+        self._log.add(frame.time)
+        self.report.add_prediction(prediction, time.perf_counter() - exporting)
+        self.on_progress()
+
+    def _begin(self, prediction: Prediction) -> None:
+        scale = {"depth_scale": repr(self.state.depth_scale), "depth_unit": depth_unit(prediction)}
+        for kind, file in self.files.items():
+            self._writers[kind] = VideoWriter(file, scale if kind == "ffv1" else None)
+        self._log = FrameLog(self.log_file, self.state)
+
+    def _picture(self, kind: str, frame: Frame, prediction: Prediction) -> npt.NDArray[Any]:
+        """Of the size of the first one, whatever becomes of the video's."""
+        results = self.results
+        if kind == "ffv1":
+            assert self.state.depth_scale is not None
+            picture: npt.NDArray[Any] = depth_levels(prediction, self.state.depth_scale)
+        else:
+            picture = coloured_picture(
+                frame,
+                prediction,
+                self.state.nearness,
+                side_by_side=results.side_by_side,
+                full_size=results.full_size,
+            )
+        size = self._sizes.setdefault(kind, picture.shape[:2])
+        if picture.shape[:2] != size:
+            picture = cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+        return picture
+
+
+def with_range(state: RunState, predictions: list[Prediction]) -> RunState:
+    """The ranges of these frames, for all of the video."""
+    depths = [one.depth.ravel()[:: max(1, one.depth.size // _ENOUGH)] for one in predictions]
+    together = np.concatenate(depths) if depths else np.ones(1, np.float32)
+    known = together[np.isfinite(together) & (together > 0)]
+    farthest = float(known.max()) if known.size else 1.0
+    nearness = nearness_range(known) or (0.0, 1.0)
+    return replace(state, nearness=nearness, depth_scale=_HEADROOM * farthest / _LEVELS)

@@ -1,0 +1,55 @@
+"""`Metres`: the wish for depth in metres, and what fulfils it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.model.catalog import DepthKind, ModelCard, models_that
+from depth_anything_3.prediction.focal_length import check_lens
+from depth_anything_3.prediction.prediction import Prediction
+
+__all__ = ["Metres"]
+
+
+@dataclass(frozen=True)
+class Metres:
+    """Depth is wanted in metres, by a focal length in pixels of the source pictures, a horizontal field of view in
+    degrees, or if neither is given what the pictures say; see `Prediction.metric_depth`.
+
+    Raises:
+        InvalidInputError: both are given, or one is out of range.
+    """
+
+    focal: float | None = None
+    fov: float | None = None
+
+    def __post_init__(self) -> None:
+        check_lens(self.focal, self.fov)
+
+    @staticmethod
+    def check(card: ModelCard) -> None:
+        """Refuse a model whose depth has no unit, before anything is computed.
+
+        Raises:
+            UnsupportedError: naming the models that can.
+        """
+        if card.depth_kind is DepthKind.RELATIVE:
+            wanted = models_that(lambda one: one.depth_kind is not DepthKind.RELATIVE)
+            raise UnsupportedError(f"depth of {card.name} has no unit, so it cannot be in metres; take {wanted}")
+
+    def of(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
+        """The prediction in metres, with intrinsics, and where each view's focal length came from.
+
+        One that is in metres already stays as it is, and there is no such place.
+
+        Raises:
+            InvalidInputError: a focal length is not known, or the depth has no unit to be turned into metres.
+        """
+        depth = prediction.metric_depth(self.focal, fov=self.fov)
+        if prediction.is_metric:
+            return prediction, ()
+        lens, known = prediction.focal_length(self.focal, fov=self.fov), prediction.intrinsics
+        camera = prediction.centred_intrinsics(lens) if known is None else known
+        metric = replace(prediction, depth=depth, is_metric=1, depth_kind=DepthKind.METRIC, intrinsics=camera)
+        return metric, lens.origins

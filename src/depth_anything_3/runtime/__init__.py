@@ -1,0 +1,1 @@
+"""Threads, devices, installed packages and atomic writes."""

@@ -1,7 +1,0 @@
-"""Live depth in, pictures for people to watch out: in a browser or in a window."""
-
-from depth_anything_3.viewer.picture import LivePicture
-from depth_anything_3.viewer.web import WebViewer
-from depth_anything_3.viewer.window import WindowViewer, why_no_window
-
-__all__ = ["LivePicture", "WebViewer", "WindowViewer", "why_no_window"]

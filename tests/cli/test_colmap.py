@@ -1,0 +1,153 @@
+"""`da3 colmap`, `da3 export`, `da3 models`: the real commands, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from depth_anything_3.cli import app
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export.colmap import SparseModel, SparsePoints, write_sparse_model
+from depth_anything_3.model.catalog import MODEL_CARDS
+
+SIZE = (84, 112)  # of the pictures, which the network sees as they are
+
+
+def run(*arguments: object):
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """Four pictures, three of them with a camera, and a camera without a picture."""
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(2)
+    for number in range(4):
+        pixels = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+    extrinsics = np.stack([np.eye(4)] * 4)
+    extrinsics[:, :3, 3] = [[0, 0, 0], [5, 0, 1], [0, 5, 0], [1, 1, 1]]
+    matrix = np.array([[100.0, 0, 56], [0, 100, 42], [0, 0, 1]])
+    model = SparseModel(("0.png", "1.png", "2.png", "gone.png"), extrinsics, np.stack([matrix] * 4), (SIZE,) * 4)
+    (folder / "sparse" / "0").mkdir(parents=True)
+    none = SparsePoints(np.empty((0, 3)), np.empty((0, 3), np.uint8), np.empty((0, 2)), np.zeros(4, np.int64))
+    write_sparse_model(folder / "sparse" / "0", model, none)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def computed(workspace, small_checkpoint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    result = run(
+        "colmap", workspace, "--model-dir", small_checkpoint, "--export-dir", out, "--process-res", 112,
+        "--export-format", "npz-glb", "--device", "cpu",
+    )  # fmt: skip
+    return out, result
+
+
+def test_colmap_gives_depth_in_the_unit_of_the_given_cameras(computed):
+    out, _ = computed
+    with np.load(out / "exports" / "npz" / "results.npz") as file:
+        assert file["depth"].shape == (3, *SIZE)
+        np.testing.assert_allclose(file["extrinsics"][:, :, 3], [[0, 0, 0], [5, 0, 1], [0, 5, 0]], atol=1e-6)
+        np.testing.assert_allclose(file["intrinsics"][0], [[100, 0, 56], [0, 100, 42], [0, 0, 1]], atol=1e-4)
+    assert (out / "scene.glb").stat().st_size > 10_000
+    assert (out / "scene.jpg").is_file()
+
+
+def test_colmap_tells_what_is_left_out(workspace, small_checkpoint, tmp_path, caplog):
+    run(
+        "colmap", workspace, "--model-dir", small_checkpoint, "--export-dir", tmp_path, "--process-res", 56,
+        "--export-format", "mini_npz", "--device", "cpu",
+    )  # fmt: skip
+    assert "1 images without a pose are left out" in caplog.text
+    assert "3.png" in caplog.text
+    assert "1 poses without image are left out: gone.png" in caplog.text
+
+
+def test_results_leave_in_other_formats_without_the_network(computed, tmp_path):
+    source = computed[0] / "exports" / "npz" / "results.npz"
+    told = run("export", source, "--export-dir", tmp_path, "--export-format", "ply-tiff-depth_vis").output.split()
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert sorted(map(Path, told)) == files
+    assert {path.suffix for path in files} == {".ply", ".tiff", ".jpg"}
+
+
+def test_what_a_result_lacks_is_refused_by_name(computed, tmp_path):
+    source = computed[0] / "exports" / "npz" / "results.npz"
+    with pytest.raises(UnsupportedError, match=r"results\.npz: feat_vis needs features"):
+        run("export", source, "--export-dir", tmp_path, "--export-format", "feat_vis")
+    with pytest.raises(InvalidInputError, match=r"gone\.npz"):
+        run("export", tmp_path / "gone.npz", "--export-dir", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_format_that_needs_what_the_model_lacks_is_refused_before_a_picture_is_read(small_checkpoint, tmp_path):
+    (tmp_path / "a.jpg").write_text("never read")
+    for wish, told in (("gs_ply", "infer_gs=True with da3-giant"), ("feat_vis", "export_feat_layers")):
+        with pytest.raises(UnsupportedError, match=told):
+            run("images", tmp_path, "--model-dir", small_checkpoint, "--export-dir", tmp_path, "--export-format", wish)
+
+
+def test_metres_are_asked_for_in_one_way(tmp_path):
+    (tmp_path / "a.jpg").write_text("never read")
+    with pytest.raises(InvalidInputError, match="--metric"):
+        run("images", tmp_path, "--focal", 500)
+    with pytest.raises(InvalidInputError, match="one of them"):
+        run("images", tmp_path, "--metric", "--focal", 500, "--fov", 60)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--ref-view-strategy", "best", "choose 'first'"),
+        ("--mixed-sizes", "squash", "choose 'crop'"),
+        ("--conf-thresh-percentile", 400, "give 0 to 100"),
+    ],
+)
+def test_an_option_is_checked_also_where_it_has_nothing_to_say(tmp_path, option, value, told):
+    with pytest.raises(InvalidInputError, match=told):
+        run("images", tmp_path, "--model-dir", tmp_path / "never loaded", option, value)
+
+
+def test_a_workspace_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"nowhere: no such folder$"):
+        run("colmap", tmp_path / "nowhere")
+
+
+def test_models_lists_every_checkpoint_and_its_licence():
+    shown = run("models").output
+    listed = json.loads(run("models", "--json").output)
+    for card, row in zip(MODEL_CARDS.values(), listed, strict=True):
+        assert row["hub_ids"] == list(card.hub_ids)
+        assert all(name in shown for name in card.hub_ids)
+        assert card.licence in shown
+    assert "da3-nano comes with the package: a small demonstration, not for real work." in shown
+
+
+def test_colmap_takes_images_beside_the_model_by_their_folders(small_checkpoint, tmp_path):
+    """Two cameras whose pictures have the same names, and results of an earlier run within the workspace."""
+    names = ("left/0000.png", "right/0000.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / name)
+    matrix = np.array([[100.0, 0, 56], [0, 100, 42], [0, 0, 1]])
+    model = SparseModel(names, np.stack([np.eye(4)] * 2), np.stack([matrix] * 2), (SIZE,) * 2)
+    none = SparsePoints(np.empty((0, 3)), np.empty((0, 3), np.uint8), np.empty((0, 2)), np.zeros(2, np.int64))
+    write_sparse_model(tmp_path / "sparse", model, none)
+    for _ in range(2):
+        result = run(
+            "colmap", tmp_path, "--model-dir", small_checkpoint, "--export-dir", tmp_path / "out", "--process-res", 112,
+            "--export-format", "depth_vis", "--device", "cpu", "--json",
+        )  # fmt: skip
+        assert json.loads(result.stdout)["images"] == 2
+    with pytest.raises(InvalidInputError, match="typo: no such folder"):
+        run("colmap", tmp_path, "--images-subdir", "typo")

@@ -1,0 +1,167 @@
+"""`da3 images` as a process, stopped and killed, and the runs that go on with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support.run_state import files_in, wait_until
+from support.seeded_values import seeded_images_uint8
+
+FORMATS = "mini_npz-npz-depth_png-depth_vis"
+PICTURES = 12
+
+
+@pytest.fixture
+def start(small_checkpoint, tmp_path):
+    """Starts `da3 images --resume` over twelve pictures in two folders, as a process of its own."""
+    for index, picture in enumerate(seeded_images_uint8(PICTURES, 42, 56, seed=3)):
+        path = tmp_path / "photos" / f"{index % 2}" / f"{index // 2}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
+    line = [command, "images", tmp_path / "photos", "--recursive", "--resume", "--json", "--device", "cpu"]
+    line += ["--model-dir", small_checkpoint, "--process-res", "98", "--export-format", FORMATS, "--export-dir"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(out: Path) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen([*map(str, line), str(out)], stdout=pipe, stderr=pipe, text=True, env=env))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def results_in(out: Path) -> dict[str, int]:
+    """The files that have their names, and when each was written."""
+    found = files_in(out) if out.is_dir() else {}
+    return {name: at for name, at in found.items() if "/." not in name and name != "report.json"}
+
+
+def whole_pictures(files: Collection[str]) -> set[str]:
+    """The pictures of which every file is there."""
+    of_kind = [{Path(name).stem for name in files if name.startswith(f"{kind}/")} for kind in FORMATS.split("-")]
+    return set.intersection(*of_kind)
+
+
+def read_to_the_end(path: Path) -> None:
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            assert all(np.isfinite(file[key]).all() for key in file)
+    else:
+        with Image.open(path) as picture:
+            picture.load()
+
+
+def kill_at_random(process: subprocess.Popen[str], out: Path, moments: random.Random, *, within: int) -> None:
+    """SIGKILL when up to as many files more are there."""
+    enough = len(results_in(out)) + moments.randint(1, within)
+    wait_until(lambda: len(results_in(out)) >= enough or process.poll() is not None)
+    time.sleep(moments.uniform(0, 0.01))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def ends_whole(process: subprocess.Popen[str], out: Path, before: dict[str, int]) -> None:
+    """The last run, which `before` was there before, has lost, doubled and left half written nothing."""
+    printed, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    report = json.loads(printed)
+    assert report["images"] + report["skipped"] == PICTURES
+    assert json.loads((out / "report.json").read_text()) == report
+    after = results_in(out)
+    assert files_in(out).keys() == {*after, "report.json"}  # nothing half written is left
+    assert (len(after), len(whole_pictures(after))) == (4 * PICTURES, PICTURES)
+    for name in after:
+        read_to_the_end(out / name)
+    kept = {name for name, at in before.items() if after[name] == at}
+    assert kept >= {name for name in before if Path(name).stem in whole_pictures(before)}
+    assert report["skipped"] == len(whole_pictures(before)) == len(whole_pictures(kept))
+
+
+STOPS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+
+
+def stopped(start, out: Path, number: signal.Signals) -> tuple[int, str, str]:
+    """Exit code and output of a run that got a signal at its first result; begun anew if it had ended before."""
+    for _ in range(5):
+        process = start(out)
+        wait_until(lambda ended=process.poll: results_in(out) or ended() is not None)
+        process.send_signal(number)
+        printed, errors = process.communicate()
+        if process.returncode != 0:
+            break
+        shutil.rmtree(out)
+    return process.returncode, printed, errors
+
+
+def test_a_signal_ends_the_command_with_whole_files_and_a_report_and_it_goes_on_even_if_killed(start, tmp_path):
+    numbers, codes, told = zip(*STOPS, strict=True)
+    folders = [tmp_path / one for one in told]
+    with ThreadPoolExecutor() as side_by_side:
+        ends = list(side_by_side.map(lambda out, number: stopped(start, out, number), folders, numbers))
+    assert ends == [(code, "", "stopped; what was written is whole\n") for code in codes]
+    for out, by in zip(folders, told, strict=True):
+        report, results = json.loads((out / "report.json").read_text()), results_in(out)
+        assert report["stopped_by"] == by
+        assert 0 < report["images"] == len(whole_pictures(results)) < PICTURES
+        assert files_in(out).keys() == {*results, "report.json"}
+        assert len(results) == 4 * report["images"]
+    left = 4 * PICTURES - len(results_in(out))
+    kill_at_random(start(out), out, random.Random(1), within=max(1, left // 2))
+    before = results_in(out)
+    ends_whole(start(out), out, before)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_random_moments_ends_whole_with_nothing_lost_or_doubled(start, tmp_path):
+    out, moments = tmp_path / "out", random.Random(10)
+    for _ in range(10):
+        kill_at_random(start(out), out, moments, within=4)
+    before = results_in(out)
+    ends_whole(start(out), out, before)
+
+
+@pytest.mark.slow
+def test_signals_at_random_moments_leave_whole_files_and_true_reports(start, tmp_path):
+    out, moments = tmp_path / "out", random.Random(3)
+    for turn in range(8):
+        number, code, told = STOPS[turn % 2]
+        before, process = len(whole_pictures(results_in(out))), start(out)
+        time.sleep(moments.uniform(1.0, 8.0))  # from within its imports to the middle of the run
+        process.send_signal(number)
+        printed, errors = process.communicate()
+        results = results_in(out)
+        assert "Traceback" not in errors
+        assert files_in(out).keys() <= {*results, "report.json"} if out.exists() else True
+        assert 4 * len(whole_pictures(results)) == len(results)
+        if printed:  # it was quicker, if not with ending
+            assert len(whole_pictures(results)) == PICTURES
+        else:
+            assert process.returncode in (code, -number)  # before it has begun, the system ends it
+        if (out / "report.json").exists() and len(whole_pictures(results)) > before:
+            report = json.loads((out / "report.json").read_text())
+            assert report["images"] + report["skipped"] == len(whole_pictures(results))
+            assert report["stopped_by"] in (None, told)
+    process = start(out)
+    process.communicate()
+    assert process.returncode == 0
+    assert len(whole_pictures(results_in(out))) == PICTURES

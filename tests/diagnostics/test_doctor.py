@@ -1,0 +1,315 @@
+"""`da3 doctor`: what it finds, which ways it tells, and whether it notices what is broken."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from depth_anything_3 import __version__, cli
+from depth_anything_3.diagnostics import doctor
+from depth_anything_3.diagnostics import report as doctor_report
+from depth_anything_3.diagnostics.self_check import SelfCheck, self_check
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.routing import cost_store as calibration
+from depth_anything_3.inputs.routing.cost_store import Calibration
+from depth_anything_3.inputs.routing.costs import Cost, Costs
+from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
+from support.fake_gpu import Opener, gpu_with
+
+CPU = torch.device("cpu")
+DONE, FAILURES, MISUSE = 0, 1, 2
+COSTS = Costs(
+    (Cost("cpu", 307_200, 1, 4.0, 5.0), Cost("good", 307_200, 1, 1.0, 9.0), Cost("good", 921_600, 4, 2.0, 3.0))
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path) -> Path:
+    """A cache folder of the test's own, and no wish from the environment."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(calibration.platformdirs, "user_cache_path", lambda *_, **__: folder)
+    monkeypatch.delenv("DA3_STRATEGY", raising=False)
+    return folder
+
+
+@pytest.fixture
+def da3(monkeypatch, capsys):
+    """Runs the command in this process; gives its exit code and what it printed."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["da3", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(left.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def as_gpu(monkeypatch):
+    """Makes the doctor find a machine with stand-in decoders on the CPU's device."""
+
+    def pretend(capabilities: Capabilities) -> Opener:
+        opener = Opener()
+        monkeypatch.setattr(doctor, "find_capabilities", lambda _: capabilities)
+        monkeypatch.setitem(self_check.__kwdefaults__, "open_decoder", opener)
+        monkeypatch.setitem(doctor.calibrate.__kwdefaults__, "open_decoder", opener)
+        monkeypatch.setitem(doctor.calibrate.__kwdefaults__, "sizes", ((64, 48),))
+        monkeypatch.setattr("depth_anything_3.diagnostics.calibrate._MOST_RUNS", 1)
+        return opener
+
+    return pretend
+
+
+def printed(*parts: object) -> str:
+    """As a terminal of 80 columns shows it."""
+    console = Console(width=80, file=io.StringIO())
+    console.print(*parts)
+    return console.file.getvalue()
+
+
+# The command
+
+
+def test_doctor_as_a_process_finds_all_well_on_a_cpu(tmp_path):
+    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
+    env = {name: value for name, value in os.environ.items() if name != "DA3_STRATEGY"}
+    env |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([command, "doctor", "--device", "cpu"], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stderr) == (DONE, "")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for told in (__version__, torch.__version__, "OpenCV", "Pillow", "every kind", "the network is on the CPU"):
+        assert told in done.stdout
+    assert done.stdout.rstrip().endswith("ok")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_tells_everything(da3, cache):
+    code, out, err = da3("doctor", "--device", "cpu", "--json")
+    assert (code, err) == (DONE, "")
+    told = json.loads(out)
+    assert told["ok"] is True
+    assert (told["package"], told["device"], told["device_type"]) == (__version__, "cpu", "cpu")
+    assert told["calibration"] == {
+        "path": str(calibration.calibration_path(doctor.find_capabilities(CPU))),
+        "date": None,
+        "ignored": None,
+        "rows": [],
+    }
+    assert {(one["kind"], one["use"]) for one in told["routes"]} >= {
+        ("JPEG 1920x1080", "one image"),
+        ("PNG", "stream"),
+        ("NumPy array", "stream"),
+    }
+    assert {one["strategy"] for one in told["routes"]} == {"cpu"}
+    (check,) = told["checks"]
+    assert (check["strategy"], check["ok"], check["problem"]) == ("cpu", True, None)
+    assert check["max_difference"] <= 1
+    assert check["psnr_db"] > 50
+    assert check["milliseconds"] > 0
+    assert not cache.exists()
+
+
+def test_a_device_that_is_not_there_is_misuse(da3):
+    code, out, err = da3("doctor", "--device", "cuda:99")
+    assert (code, out) == (MISUSE, "")
+    assert err.startswith("error device 'cuda:99' cannot be used")
+
+
+def test_calibrating_without_a_gpu_says_that_there_is_no_choice(da3, cache):
+    code, out, err = da3("doctor", "--device", "cpu", "--calibrate")
+    assert code == DONE
+    assert err == "nothing to calibrate: the network is on the CPU, so every image takes the CPU's way\n"
+    assert "every kind" in out
+    assert not cache.exists()
+
+
+def test_a_wish_of_the_environment_that_the_machine_cannot_fulfil_is_a_failure(da3, monkeypatch):
+    monkeypatch.setenv("DA3_STRATEGY", "gpu_decode")
+    code, out, err = da3("doctor", "--device", "cpu")
+    assert (code, err) == (FAILURES, "")
+    assert "gpu_decode, from the environment" in out
+    assert "needs a GPU" in out
+    code, out, _ = da3("doctor", "--device", "cpu", "--json")
+    told = json.loads(out)
+    assert (code, told["ok"], told["asked_strategy"]) == (FAILURES, False, "gpu_decode")
+    assert {one["strategy"] for one in told["routes"]} == {None}
+
+
+def test_a_wish_of_the_environment_that_is_none_is_misuse(da3, monkeypatch):
+    monkeypatch.setenv("DA3_STRATEGY", "fastest")
+    code, out, err = da3("doctor", "--device", "cpu")
+    assert (code, out) == (MISUSE, "")
+    assert "DA3_STRATEGY" in err
+    assert "'fastest'" in err
+
+
+# With stand-ins for a GPU
+
+
+def test_calibrating_stores_what_later_runs_use(da3, as_gpu, cache):
+    machine = gpu_with("good")
+    as_gpu(machine)
+    code, out, err = da3("doctor", "--device", "cpu", "--calibrate")
+    assert (code, err) == (DONE, "")
+    assert "Measured: ms an image" in out
+    stored = calibration.load_costs(machine)
+    assert stored.ways == ("cpu", "good")
+    as_gpu(replace(machine, costs=stored))
+    _, out, _ = da3("doctor", "--device", "cpu", "--json")
+    told = json.loads(out)
+    assert len(told["calibration"]["rows"]) == 4
+    assert next(iter(told["routes"]))["reason"].startswith("measured here: ")
+
+
+def test_calibrating_with_decoders_that_do_not_run_stores_nothing(da3, as_gpu, cache):
+    as_gpu(gpu_with("broken"))
+    code, out, err = da3("doctor", "--device", "cpu", "--calibrate")
+    assert code == FAILURES  # the self-check tells of it as well
+    assert "broken does not run here" in " ".join(out.split())
+    assert "no GPU decoder could be measured" in err
+    assert not cache.exists()
+
+
+def test_a_cache_folder_that_cannot_be_written_is_told(da3, as_gpu, cache):
+    cache.write_text("a file")
+    as_gpu(gpu_with("good"))
+    code, out, err = da3("doctor", "--device", "cpu", "--calibrate")
+    assert (code, out) == (FAILURES, "")
+    assert str(cache) in err
+    assert "the calibration is not kept" in err
+
+
+def test_a_report_for_a_gpu_fits_80_columns_and_names_ways_and_reasons(as_gpu, monkeypatch):
+    as_gpu(gpu_with("good", "nearest", coarse="nearest"))
+    diagnosis = doctor.examine(CPU)
+    text = printed(doctor_report.report(diagnosis, []))
+    assert max(map(len, text.splitlines())) <= 80
+    flat = " ".join(text.split())
+    for told in (
+        "good 1.0 (exact), nearest 1.0 (nearest chroma)",
+        "JPEG engines 1",
+        "JPEG engine, through good",
+        "full_gpu already in the GPU's memory",
+        "PNG: GPU decoders take JPEG",
+        "da3 doctor --calibrate",
+    ):
+        assert told in flat
+
+
+def test_markup_in_names_is_printed_as_it_is(as_gpu):
+    as_gpu(replace(gpu_with("good"), device_name="[bold]GPU[/]", missing=("pip install 'x[cuda]'",)))
+    stored = Calibration(Path("[red]/x"), ignored="[red]/x: damaged")
+    diagnosis = replace(doctor.examine(CPU), calibration=stored)
+    text = printed(doctor_report.report(diagnosis, [SelfCheck(Strategy.CPU, "[a]", True, problem="[b] is [/]")]))
+    for told in ("[bold]GPU[/]", "pip install 'x[cuda]'", "[red]/x: damaged", "[a]", "[b] is [/]"):
+        assert told in text
+
+
+def test_measured_costs_are_shown_by_way_and_size():
+    lines = printed(doctor_report.cost_report(COSTS)).splitlines()
+    rows = [line.split() for line in lines if line.startswith(("cpu", "good"))]
+    assert rows == [
+        ["cpu", "1", "4", "/", "5", "-"],
+        ["good", "1", "1", "/", "9", "-"],
+        ["good", "4", "-", "2", "/", "3"],
+    ]
+
+
+def test_kinds_of_one_image_and_of_a_stream_may_differ():
+    routes = doctor.find_routes(replace(gpu_with("good"), costs=COSTS))
+    ways = {(one.kind, one.use): one.choice.strategy for one in routes}
+    assert ways["JPEG 640x480", "one image"] is Strategy.GPU_DECODE
+    assert ways["JPEG 640x480", "stream"] is Strategy.HYBRID
+    assert ways["progressive JPEG", "one image"] is Strategy.HYBRID
+    assert ways["tensor on the GPU", "stream"] is Strategy.FULL_GPU
+
+
+def test_a_wish_without_a_meaning_is_refused_where_routes_are_made(monkeypatch):
+    monkeypatch.setenv("DA3_STRATEGY", "x")
+    with pytest.raises(InvalidInputError, match="DA3_STRATEGY"):
+        doctor.find_routes(Capabilities())
+
+
+# What the driver says
+
+
+@pytest.fixture
+def no_driver(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_DRIVER_FILE", tmp_path / "version")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def tool(folder: Path, script: str) -> None:
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_without_a_driver_its_version_is_unknown(no_driver):
+    assert doctor.driver_version() is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the tool's stand-in is a shell script")
+def test_the_driver_is_what_its_tool_says(no_driver):
+    tool(no_driver, "echo 580.65.06; echo 580.65.06")
+    assert doctor.driver_version() == "580.65.06"
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023", "535.104.05"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs)", "580.65.06"),
+        ("NVRM version: unreadable", None),
+    ],
+)
+@pytest.mark.parametrize("script", [None, "exit 9", "true"], ids=["no tool", "tool fails", "tool says nothing"])
+def test_the_system_knows_the_driver_where_the_tool_does_not(no_driver, text, version, script):
+    if script:
+        tool(no_driver, script)
+    doctor._DRIVER_FILE.write_text(text)
+    assert doctor.driver_version() == version
+
+
+class _Nvjpeg:
+    """Says 13.0.2, or fails."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+
+    def nvjpegGetProperty(self, which, value):
+        value._obj.value = (13, 0, 2)[which]
+        return self.status
+
+
+@pytest.mark.parametrize(("library", "version"), [(None, None), (_Nvjpeg(), "13.0.2"), (_Nvjpeg(1), None)])
+def test_the_version_of_nvjpeg_is_what_it_says(library, version):
+    assert doctor.nvjpeg_version(lambda: library) == version
+
+
+def test_a_driver_that_torch_cannot_use_is_hinted_at(no_driver, monkeypatch):
+    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: False)
+    doctor._DRIVER_FILE.write_text("Module 580.65.06")
+    (hint,) = doctor.examine(CPU).hints
+    assert "580.65.06" in hint
+    assert "pytorch.org" in hint
+
+
+def test_jpeg_engines_that_cannot_be_asked_for_are_hinted_at(as_gpu):
+    as_gpu(replace(gpu_with("good"), jpeg_engines=None, missing=("better",)))
+    first, second = doctor.examine(CPU).hints
+    assert first == "better"
+    assert "depth-anything-3-fast[cuda]" in second

@@ -1,0 +1,241 @@
+"""Every way to the GPU's memory against the CPU's result: pixels, order, errors, streams, memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_anything_3.diagnostics.self_check import EXACT_DECODER_DB, EXACT_DECODER_LEVELS
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.errors import DA3Error, UnsupportedError
+from depth_anything_3.inputs.decode.gpu.registry import open_decoder
+from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
+from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
+from depth_anything_3.inputs.routing.capabilities import find_capabilities
+from depth_anything_3.inputs.routing.strategy import Strategy
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from support.images import encoded, exif_block, jpeg, largest_difference, psnr
+
+# Torchvision says so at each call, and pytest undoes the filter that its adapter has set.
+pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
+
+DECODERS = ("nvimgcodec", "torchcodec", "torchvision")
+STRATEGIES = ("hybrid", "full_gpu", "cpu", "auto")
+SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    with InputProcessor() as processor:
+        yield processor
+
+
+@pytest.fixture(scope="module", params=["triton", "torch"])
+def resampler(request, cuda):
+    if request.param not in find_capabilities(cuda).resamplers:
+        pytest.skip(f"resampler {request.param} does not run here")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def processor(cuda, resampler):
+    with GPUInputProcessor(cuda, resampler=resampler) as processor:
+        yield processor
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def decoding(request, cuda):
+    """A processor that has this decoder only."""
+    capabilities = find_capabilities(cuda)
+    decoders = tuple(one for one in capabilities.decoders if one.name == request.param)
+    if not decoders:
+        pytest.skip(f"{request.param} is not installed")
+    try:
+        open_decoder(request.param, cuda).close()
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    with GPUInputProcessor(cuda, capabilities=replace(capabilities, decoders=decoders, costs=None)) as processor:
+        yield processor
+
+
+def mixed_inputs(cuda):
+    landscape = [photo(400, 300, seed) for seed in range(8)]
+    return [
+        jpeg(400, 300, 0),
+        jpeg(400, 300, 1, progressive=True),
+        encoded(landscape[2], "PNG"),
+        Image.fromarray(landscape[3]),
+        landscape[4],
+        landscape[5][..., ::-1],
+        torch.from_numpy(landscape[6]).permute(2, 0, 1),
+        torch.from_numpy(landscape[7]).permute(2, 0, 1).to(cuda),
+        jpeg(300, 400, 8, exif=exif_block(6)),
+        encoded(Image.fromarray(photo(400, 300, 9)).convert("L")),
+        encoded(Image.fromarray(photo(400, 300, 10)).convert("CMYK")),
+    ]
+
+
+def on_cpu(inputs):
+    return [one.cpu() if isinstance(one, torch.Tensor) else one for one in inputs]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_mixed_inputs_give_the_cpus_pixels_in_order(cuda, cpu, processor, strategy):
+    inputs = mixed_inputs(cuda)
+    batch = processor(inputs, process_res=140, strategy=strategy)
+    expected = cpu(on_cpu(inputs), process_res=140)
+    assert batch.tensor.device == cuda
+    limit = 1 if strategy != "auto" else 2  # a GPU decoder's own rounding comes on top; measured below
+    assert largest_difference(batch.pixels.cpu().numpy(), expected.pixels.numpy()) <= limit
+    levels = normalized_levels()
+    normalised = np.stack([normalize(one, levels) for one in batch.pixels.cpu().numpy()])
+    np.testing.assert_allclose(batch.tensor.cpu().numpy(), normalised, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [one.value for one in ProcessResMethod])
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (1280, 720), (503, 377), (90, 70), (60, 300), (1008, 756)])
+def test_resampling_on_the_gpu_is_within_a_level(cpu, processor, method, width, height):
+    pictures = [photo(width, height, seed) for seed in range(3)]
+    batch = processor(pictures, None, None, 252, method, strategy="full_gpu")
+    expected = cpu(pictures, None, None, 252, method)
+    assert largest_difference(batch.pixels.cpu().numpy(), expected.pixels.numpy()) <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_honoured(cpu, decoding, orientation):
+    files = [jpeg(320, 240, seed, exif=exif_block(orientation)) for seed in range(3)]
+    batch = decoding(files, process_res=140, strategy="gpu_decode", fidelity="fast")
+    assert {one.choice.strategy for one in batch.images} == {Strategy.GPU_DECODE}
+    expected = cpu(files, process_res=140).pixels.numpy()
+    assert batch.pixels.shape == expected.shape
+    assert psnr(batch.pixels.cpu().numpy(), expected) > 40
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_decoders_are_as_exact_as_they_say(cpu, decoding, sampling):
+    files = [jpeg(1920, 1080, seed, subsampling=sampling, quality=95) for seed in range(3)]
+    batch = decoding(files, strategy="gpu_decode", fidelity="fast")
+    expected = cpu(files).pixels.numpy()
+    found = batch.pixels.cpu().numpy()
+    (decoder,) = decoding.capabilities.decoders
+    if decoder.exact:
+        assert largest_difference(found, expected) <= EXACT_DECODER_LEVELS
+        assert psnr(found, expected) >= EXACT_DECODER_DB
+    else:
+        assert psnr(found, expected) >= 44
+
+
+def test_what_an_engine_refuses_goes_the_cpu_way(cpu, decoding):
+    files = [jpeg(400, 300, 0), jpeg(400, 300, 1, progressive=True), jpeg(400, 300, 2)]
+    files += [encoded(Image.fromarray(photo(400, 300, 3)).convert("CMYK")), encoded(photo(400, 300, 4), "PNG")]
+    batch = decoding(files, process_res=140, fidelity="fast", strategy="gpu_decode")
+    ways = [one.choice.strategy for one in batch.images]
+    assert ways == [Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.HYBRID]
+    exact = cpu(files, process_res=140).pixels.numpy()
+    for place in (1, 3, 4):
+        assert np.array_equal(batch.pixels[place].cpu().numpy(), exact[place])
+
+
+def broken_files(tmp_path):
+    whole = jpeg(640, 480, 3)
+    return {
+        "cut": whole[: len(whole) // 2],
+        "cut, with an end marker": whole[: len(whole) // 2] + b"\xff\xd9",
+        "flipped": whole[:20000] + bytes(byte ^ 0x55 for byte in whole[20000:20040]) + whole[20040:],
+        "no tables": whole.replace(b"\xff\xdb", b"\xff\xef"),
+        "no pixels": whole[:200] + b"\xff\xd9",
+        "text": b"not a picture",
+        "missing": tmp_path / "missing.jpg",
+    }
+
+
+def test_broken_files_fail_as_on_the_cpu_and_cost_only_themselves(cpu, decoding, tmp_path):
+    good = [jpeg(640, 480, seed) for seed in range(4)]
+    for name, broken in broken_files(tmp_path).items():
+        inputs = [*good[:2], broken, *good[2:]]
+        outcomes = []
+        for one, strategy in ((cpu, "auto"), (decoding, "gpu_decode")):
+            options = {"process_res": 140, "fidelity": "fast", "strategy": strategy}
+            try:
+                told = one(inputs, **options).pixels.shape
+            except DA3Error as error:
+                told = type(error), str(error)
+            skipping = one(inputs, on_error="skip", **options)
+            outcomes.append((told, [image.index for image in skipping.images]))
+        assert outcomes[0] == outcomes[1], name
+        assert outcomes[0][1] in ([0, 1, 3, 4], [0, 1, 2, 3, 4]), name
+
+
+def test_a_batch_is_the_same_every_time_while_the_gpu_is_busy(cuda, decoding):
+    """Decoders that start before the stream's earlier work has ended give corrupt pictures now and then."""
+    files = [jpeg(1920, 1080, seed) for seed in range(4)]
+    first = decoding(files, fidelity="fast", strategy="gpu_decode").pixels.cpu()
+    load = torch.randn(4096, 4096, device=cuda, dtype=torch.bfloat16)
+    for _ in range(60):
+        for stream in (torch.cuda.current_stream(cuda), decoding._assembler._stream):
+            with torch.cuda.stream(stream):
+                for _ in range(8):
+                    load @ load
+        again = decoding(files, fidelity="fast", strategy="gpu_decode")
+        assert torch.equal(again.pixels.cpu(), first)
+
+
+def test_frames_that_are_still_being_written_are_waited_for(cuda, cpu, processor):
+    picture = photo(1920, 1080, 1)
+    planes = torch.from_numpy(picture).permute(2, 0, 1).to(cuda)
+    slow = torch.randn(4096, 4096, device=cuda)
+    expected = cpu([picture]).pixels.numpy()
+    for _ in range(5):
+        frame = torch.zeros_like(planes)
+        for _ in range(20):
+            slow @ slow
+        frame.copy_(planes)
+        assert largest_difference(processor([frame]).pixels.cpu().numpy(), expected) <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_the_rounded_float32(cuda, resampler, dtype):
+    files = [jpeg(640, 480, seed) for seed in range(3)]
+    with GPUInputProcessor(cuda, resampler=resampler) as full:
+        exact = full(files, process_res=140, strategy="full_gpu")
+    with GPUInputProcessor(cuda, dtype=dtype, resampler=resampler) as low:
+        batch = low(files, process_res=140, strategy="full_gpu")
+    assert torch.equal(batch.pixels, exact.pixels)
+    torch.testing.assert_close(batch.tensor.float(), exact.tensor, rtol=0, atol=0.017)
+
+
+def test_memory_stays_flat_over_many_batches(cuda, processor):
+    files = [jpeg(640, 480, seed) for seed in range(4)]
+
+    def used() -> int:
+        for _ in processor.batches(files * 25, 4, 140):
+            pass
+        torch.cuda.synchronize()
+        free, total = torch.cuda.mem_get_info(cuda)  # of the driver: decoders have memory of their own
+        return total - free
+
+    before = max(used() for _ in range(2))
+    assert max(used() for _ in range(6)) <= before + 32 * 2**20
+
+
+@pytest.mark.parametrize("way", ["call", "batches"])
+def test_frames_written_on_another_stream_are_waited_for(cuda, cpu, processor, way):
+    picture = photo(1920, 1080, 1)
+    planes = torch.from_numpy(picture).permute(2, 0, 1).to(cuda)
+    slow = torch.randn(4096, 4096, device=cuda)
+    side = torch.cuda.Stream(cuda)
+    side.wait_stream(torch.cuda.current_stream(cuda))
+    expected = cpu([picture]).pixels.numpy()
+    with torch.cuda.stream(side):
+        frame = torch.zeros_like(planes)
+        for _ in range(20):
+            slow @ slow
+        frame.copy_(planes)
+        batch = processor([frame]) if way == "call" else next(processor.batches([frame]))
+        found = batch.pixels.cpu()
+    assert largest_difference(found.numpy(), expected) <= 1

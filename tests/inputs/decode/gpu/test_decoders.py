@@ -1,0 +1,289 @@
+"""The decoders for GPUs, run on the CPU, which each of their libraries can do too."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import re
+import subprocess
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inputs.decode.gpu import nvimgcodec, torchcodec, torchvision
+from depth_anything_3.inputs.decode.gpu.batch_fallback import encoded_tensor
+from depth_anything_3.inputs.decode.gpu.registry import find_decoders, open_decoder
+from depth_anything_3.inputs.header import probe
+from depth_anything_3.runtime import packages as installed
+from support.images import encoded, exif_block, jpeg
+
+CPU = torch.device("cpu")
+LIBRARIES = {"nvimgcodec": nvimgcodec, "torchcodec": torchcodec, "torchvision": torchvision}
+
+
+@pytest.fixture(params=LIBRARIES)
+def decoder(request):
+    try:
+        LIBRARIES[request.param].find("cpu")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    opened = open_decoder(request.param, CPU)
+    yield opened
+    opened.close()
+
+
+def decoded(decoder, *files):
+    """Each file's pixels as an array of its own, or the reason why there are none."""
+    results = decoder.decode(files, [probe(data, "x") for data in files], [None] * len(files))
+    return [one if isinstance(one, str) else one.numpy().copy() for one in results]
+
+
+def as_pillow(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def cut_in_the_middle(data: bytes) -> bytes:
+    """As a broken transfer leaves it."""
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(jpeg(121, 83, 1, subsampling=2), id="4:2:0"),
+        pytest.param(jpeg(121, 83, 1, subsampling=1), id="4:2:2"),
+        pytest.param(jpeg(121, 83, 1, subsampling=0), id="4:4:4"),
+        pytest.param(encoded(photo(121, 83, 1)[..., 0]), id="grey"),
+        pytest.param(jpeg(1, 1), id="1x1"),
+    ],
+)
+def test_pixels_equal_the_reference_decoder(decoder, data):
+    (pixels,) = decoded(decoder, data)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, as_pillow(data))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_come_as_stored_whatever_the_orientation_says(decoder, orientation):
+    (pixels,) = decoded(decoder, jpeg(60, 40, exif=exif_block(orientation)))
+    np.testing.assert_array_equal(pixels, as_pillow(jpeg(60, 40)))
+
+
+def test_exif_blocks_are_hidden_from_torchcodec_wherever_they_are():
+    pytest.importorskip("torchcodec")
+    data = jpeg(60, 40, exif=exif_block(6))
+    block = exif_block(8, order=">")
+    segment = b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block
+    after_first = data.index(b"Exif") + len(exif_block(6))
+    frame = data.index(b"\xff\xc0")
+    after_frame = frame + 2 + int.from_bytes(data[frame + 2 : frame + 4], "big")
+    files = [
+        data[:2] + segment + data[2:],
+        data[:after_first] + b"\xff\xff" + segment + data[after_first:],
+        data[:after_frame] + segment + data[after_frame:],
+        data.replace(b"Exif\0\0", b"no tag"),
+    ]
+    for pixels in decoded(open_decoder("torchcodec", CPU), *files):
+        np.testing.assert_array_equal(pixels, as_pillow(jpeg(60, 40)))
+
+
+def test_a_bad_file_costs_only_itself_and_is_told_why(decoder):
+    good = [jpeg(60, 40, 0), jpeg(32, 48, 1), jpeg(24, 24, 2)]
+    first, bad, second, third = decoded(decoder, good[0], cut_in_the_middle(jpeg(90, 90)), good[1], good[2])
+    assert decoder.traits.name in bad
+    assert "\n" not in bad
+    for pixels, data in zip((first, second, third), good, strict=True):
+        np.testing.assert_array_equal(pixels, as_pillow(data))
+
+
+def test_a_batch_of_bad_files_gives_a_reason_for_each(decoder):
+    bad = cut_in_the_middle(jpeg(90, 90))
+    assert all(isinstance(one, str) for one in decoded(decoder, bad, bad))
+
+
+def test_every_kind_of_buffer_is_taken_and_order_is_kept(decoder):
+    files = [jpeg(20 + 10 * index, 90 - 10 * index, index, exif=exif_block(6)) for index in range(6)]
+    kinds = [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data)), bytes, bytearray]
+    given = [kind(data) for kind, data in zip(kinds, files, strict=True)]
+    for pixels, data in zip(decoded(decoder, *given), files, strict=True):
+        np.testing.assert_array_equal(pixels, as_pillow(data))
+    assert [bytes(data) for data in given] == files, "the caller's own bytes are not changed"
+
+
+def test_an_empty_batch_is_an_empty_result(decoder):
+    assert decoder.decode([], [], []) == []
+
+
+def test_pixels_of_another_size_than_the_header_says_are_not_passed_on(decoder):
+    (result,) = decoder.decode([jpeg(60, 40)], [probe(jpeg(60, 48), "x")], [None])
+    assert "60x48" in result
+
+
+def test_reused_memory_never_mixes_pictures():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    bad = cut_in_the_middle(jpeg(90, 90))
+    sizes = [[(50, 40)], [(200, 160), (10, 12), (64, 64)], [(12, 10)], [], [(300, 20), (8, 8)], [(64, 64)] * 5]
+    for call, batch in enumerate(sizes):
+        good = [jpeg(width, height, seed=10 * call + place) for place, (width, height) in enumerate(batch)]
+        files = [*good[:1], bad, *good[1:]]
+        results = decoded(decoder, *files)
+        assert isinstance(results.pop(1 if good else 0), str)
+        for pixels, data in zip(results, good, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+
+
+def test_pixels_stay_until_the_next_call():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    files = [jpeg(60, 40, 0), jpeg(60, 40, 1)]
+    results = decoder.decode(files, [probe(data, "x") for data in files], [None, None])
+    for pixels, data in zip(results, files, strict=True):
+        np.testing.assert_array_equal(pixels.numpy(), as_pillow(data))
+
+
+def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+
+    class OutOfMemory:
+        def decode(self, *_, **__):
+            raise RuntimeError("CUDA Runtime failure: '#2'\nat some line")
+
+    working, decoder._decoder = decoder._decoder, OutOfMemory()
+    assert decoded(decoder, jpeg(), jpeg()) == ["nvimgcodec: CUDA Runtime failure: '#2'"] * 2
+    decoder._decoder = working
+    np.testing.assert_array_equal(decoded(decoder, jpeg())[0], as_pillow(jpeg()))
+
+
+def test_on_cuda_nvimgcodec_is_asked_for_that_gpu_and_never_for_its_own_cpu_decoder():
+    made = {}
+    library = types.SimpleNamespace(
+        BackendKind=types.SimpleNamespace(
+            HW_GPU_ONLY="engine", GPU_ONLY="gpu", HYBRID_CPU_GPU="hybrid", CPU_ONLY="cpu"
+        ),
+        Backend=lambda kind: kind,
+        Decoder=lambda **options: made.update(options),
+    )
+    nvimgcodec._create(library, torch.device("cuda", 1))
+    assert made == {"device_id": 1, "backends": ["engine", "gpu", "hybrid"], "options": ":fancy_upsampling=1"}
+
+
+def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():
+    pytest.importorskip("torchvision")
+    open_decoder("torchvision", CPU)
+    with pytest.warns(DeprecationWarning, match="something else"):
+        warnings.warn("something else", DeprecationWarning, stacklevel=1)
+
+
+def test_read_only_files_become_tensors_without_a_warning_or_a_shared_byte():
+    data = jpeg()
+    for given in (data, memoryview(data)):
+        tensor = encoded_tensor(given)
+        assert tensor.numpy().tobytes() == data
+        tensor[0] = 0
+        assert data[0] == 0xFF
+
+
+# What is installed
+
+
+def installed_as(monkeypatch, **versions: str) -> None:
+    """Pretend that exactly these distributions are installed."""
+
+    def version(name: str) -> str:
+        try:
+            return versions[name.replace("-", "_")]
+        except KeyError:
+            raise importlib.metadata.PackageNotFoundError(name) from None
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(installed, "_tagged_version", lambda package: None)
+
+
+def names(found) -> list[str]:
+    return [traits.name for traits in found.decoders]
+
+
+def test_decoders_are_found_the_best_first(monkeypatch):
+    installed_as(monkeypatch, nvidia_nvimgcodec_cu12="0.9.0.20", torchcodec="0.17.0+cu126", torchvision="0.29.2")
+    found = find_decoders("cuda")
+    assert names(found) == ["nvimgcodec", "torchcodec", "torchvision"]
+    assert [traits.exact for traits in found.decoders] == [True, False, False]
+    assert found.missing == ()
+
+
+def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
+    installed_as(monkeypatch)
+    cuda, mps = find_decoders("cuda"), find_decoders("mps")
+    assert names(cuda) == names(mps) == []
+    for extra, text in zip(("cuda", "torchcodec", "torchvision", "macos"), cuda.missing + mps.missing, strict=True):
+        assert f"pip install 'depth-anything-3-fast[{extra}]'" in text
+
+
+def test_what_is_no_better_than_the_installed_is_not_missed(monkeypatch):
+    installed_as(monkeypatch, torchcodec="0.17.0")
+    found = find_decoders("cuda")
+    assert names(found) == ["torchcodec"]
+    assert len(found.missing) == 1
+    assert "nvimgcodec" in found.missing[0]
+
+
+@pytest.mark.parametrize(
+    ("versions", "reason"),
+    [
+        ({"torchcodec": "0.16.0"}, r"torchcodec 0\.16\.0 is too old .*corrupt.*0\.17"),
+        ({"torchcodec": "0.17.0+cpu"}, r"torchcodec 0\.17\.0\+cpu was built without CUDA"),
+        ({"torchvision": "0.29.2+cpu"}, r"torchvision 0\.29\.2\+cpu was built without CUDA"),
+        ({"nvidia_nvimgcodec_cu13": "0.8.0.22"}, r"nvimgcodec 0\.8\.0\.22 is too old"),
+    ],
+    ids=["torchcodec races", "torchcodec for CPUs", "torchvision for CPUs", "nvimgcodec"],
+)
+def test_a_library_that_will_not_do_is_refused_with_the_reason(monkeypatch, versions, reason):
+    installed_as(monkeypatch, **versions)
+    found = find_decoders("cuda")
+    assert found.decoders == ()
+    assert any(re.search(reason, text) for text in found.missing)
+    name = next(iter(versions)).removeprefix("nvidia_").removesuffix("_cu13")
+    with pytest.raises(UnsupportedError, match=reason):
+        open_decoder(name, torch.device("cuda"))
+
+
+@pytest.mark.parametrize("name", ["nvimgcodec", "torchcodec", "torchvision", "imageio"])
+def test_opening_a_missing_decoder_names_the_extra(monkeypatch, name):
+    installed_as(monkeypatch)
+    with pytest.raises(UnsupportedError, match=r"is not installed: pip install 'depth-anything-3-fast\["):
+        open_decoder(name, CPU)
+
+
+def test_an_unknown_decoder_is_refused_with_the_known_ones():
+    with pytest.raises(UnsupportedError, match="'nvjpeg' is not one of nvimgcodec, torchcodec"):
+        open_decoder("nvjpeg", CPU)
+
+
+def test_a_cpu_has_no_device_decoders():
+    assert find_decoders("cpu") == ((), ())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_without_a_gpu_opening_a_decoder_for_one_is_refused_and_never_a_crash(name):
+    with pytest.raises(UnsupportedError, match=name):
+        open_decoder(name, torch.device("cuda", 0))
+
+
+def test_looking_for_decoders_imports_none_of_their_libraries():
+    code = (
+        "import sys; from depth_anything_3.inputs.decode.gpu.registry import find_decoders;"
+        "find_decoders('cuda'); find_decoders('mps');"
+        "print([name for name in ('torch', 'torchcodec', 'torchvision', 'nvidia.nvimgcodec') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

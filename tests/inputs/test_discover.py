@@ -1,0 +1,212 @@
+"""Which pictures are meant by files, folders, patterns and lists."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from depth_anything_3.errors import ImageReadError, InvalidInputError
+from depth_anything_3.inputs.discover import find_images
+
+# Files and folders
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def found_in(folder: Path, *sources: str, extensions: str = "png,jpg", **options) -> list[str]:
+    found = find_images([str(folder / source) for source in sources], extensions, **options)
+    return [path.relative_to(folder).as_posix() for path in found]
+
+
+def test_a_folder_gives_its_own_pictures_sorted_by_name(tmp_path):
+    touch(tmp_path, "b.jpg", "a.png", "C.JPG", "notes.txt", "inner/d.jpg", "folder.jpg/e.jpg")
+    assert found_in(tmp_path, ".") == ["C.JPG", "a.png", "b.jpg"]
+
+
+@pytest.mark.parametrize("extensions", ["png,jpg", ".png, .JPG", "jpg,,png,"])
+def test_extensions_are_taken_however_they_are_written(tmp_path, extensions):
+    touch(tmp_path, "a.png", "b.JPG", "c.tif")
+    assert found_in(tmp_path, ".", extensions=extensions) == ["a.png", "b.JPG"]
+
+
+def test_hidden_files_such_as_a_macs_are_no_pictures(tmp_path):
+    touch(tmp_path, "a.jpg", "._a.jpg", ".0123.jpg")
+    assert found_in(tmp_path, ".") == ["a.jpg"]
+
+
+def test_files_are_taken_as_given_whatever_they_are_called(tmp_path):
+    touch(tmp_path, "scan.raw", ".hidden.jpg", "z/a.jpg")
+    assert found_in(tmp_path, "scan.raw", "missing.jpg", "z", ".hidden.jpg") == [
+        "scan.raw",
+        "missing.jpg",
+        "z/a.jpg",
+        ".hidden.jpg",
+    ]
+
+
+def test_a_picture_meant_twice_is_taken_once(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    assert found_in(tmp_path, "b.jpg", ".", "a.jpg") == ["b.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize("content", [(), ("notes.txt",), ("inner/a.jpg",)], ids=["empty", "text", "pictures-below"])
+def test_a_folder_without_pictures_is_refused_with_what_was_looked_for(tmp_path, content):
+    touch(tmp_path, *content)
+    with pytest.raises(InvalidInputError, match=f"^{tmp_path}: no files ending in .jpg, .png in this folder"):
+        find_images([str(tmp_path)], "png,jpg")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)  # permissions do not stop a test that runs as root
+    with pytest.raises(ImageReadError, match=rf"^{tmp_path}: the folder cannot be listed \(Permission denied\)"):
+        find_images([str(tmp_path)], "png,jpg")
+
+
+# Folders below
+
+
+def test_folders_below_are_taken_when_asked_for_each_after_the_files_beside_it(tmp_path):
+    touch(tmp_path, "b/d.jpg", "b/a/e.png", "a/z.jpg", "a/notes.txt", "c.jpg", "A.jpg")
+    assert found_in(tmp_path, ".") == ["A.jpg", "c.jpg"]
+    assert found_in(tmp_path, ".", recursive=True) == ["A.jpg", "c.jpg", "a/z.jpg", "b/d.jpg", "b/a/e.png"]
+
+
+def test_hidden_folders_and_results_are_not_entered_but_taken_when_named(tmp_path):
+    touch(tmp_path, "a.jpg", ".thumbs/a.jpg", "out/depth_vis/a.jpg", "out/b.jpg")
+    results = [tmp_path / "out" / "depth_vis"]
+    assert found_in(tmp_path, ".", recursive=True, leave_out=results) == ["a.jpg", "out/b.jpg"]
+    assert found_in(tmp_path, "**/*.jpg", leave_out=results) == ["a.jpg", "out/b.jpg"]
+    assert found_in(tmp_path, "out/depth_vis", ".thumbs", recursive=True, leave_out=results) == [
+        "out/depth_vis/a.jpg",
+        ".thumbs/a.jpg",
+    ]
+
+
+def test_a_link_to_itself_is_left_to_reading_and_costs_no_other_file(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "loop").symlink_to("loop")
+    for source in (tmp_path, tmp_path / "*"):
+        found = find_images([str(source)], "jpg", recursive=True)
+        assert [path.name for path in found] == ["a.jpg", "loop.jpg"]
+
+
+def test_links_in_a_circle_end(tmp_path):
+    touch(tmp_path, "a.jpg", "x/b.jpg", "y/c.jpg")
+    for link in ("x/up", "y/up", "x/again"):
+        (tmp_path / link).symlink_to(tmp_path, target_is_directory=True)
+    assert found_in(tmp_path, ".", recursive=True) == ["a.jpg", "x/b.jpg", "y/c.jpg"]
+    assert found_in(tmp_path, "**/*.jpg") == ["a.jpg", "x/b.jpg", "y/c.jpg"]
+
+
+def test_a_link_to_a_folder_elsewhere_is_entered(tmp_path):
+    touch(tmp_path, "disk/a.jpg", "photos/b.jpg")
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "disk", target_is_directory=True)
+    assert found_in(tmp_path, "photos", recursive=True) == ["photos/b.jpg", "photos/more/a.jpg"]
+
+
+def test_a_tree_without_pictures_is_refused(tmp_path):
+    touch(tmp_path, "x/notes.txt")
+    with pytest.raises(InvalidInputError, match=r"no files ending in \.jpg in this folder or below$"):
+        find_images([str(tmp_path)], "jpg", recursive=True)
+
+
+# Patterns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        pytest.param("*.jpg", ["a.jpg"], id="one-folder"),
+        pytest.param("*", ["a.jpg", "b.png"], id="extensions-hold"),
+        pytest.param("x/?.jpg", ["x/c.jpg"], id="question-mark"),
+        pytest.param("*/*.jpg", ["[2024]/e.jpg", "x/c.jpg", "x/cc.jpg"], id="folders"),
+        pytest.param("**/*.png", ["b.png", "x/y/d.png"], id="any-depth"),
+        pytest.param("x/**", ["x/c.jpg", "x/cc.jpg", "x/y/d.png"], id="everything-below"),
+        pytest.param("[2024]/*", ["[2024]/e.jpg"], id="brackets-are-names"),
+        pytest.param("*/[f]*.jpg", None, id="brackets-match-themselves"),
+        pytest.param(".h*/*.jpg", [".hidden/f.jpg"], id="hidden-when-asked-for"),
+        pytest.param("*.tif", None, id="no-match"),
+        pytest.param("none/*.jpg", None, id="no-folder"),
+    ],
+)
+def test_a_pattern_gives_the_pictures_that_match_sorted(tmp_path, monkeypatch, pattern, found):
+    names = (
+        "a.jpg",
+        "b.png",
+        "n.txt",
+        "x/c.jpg",
+        "x/cc.jpg",
+        "x/y/d.png",
+        "[2024]/e.jpg",
+        ".hidden/f.jpg",
+        "z/._a.jpg",
+    )
+    touch(tmp_path, *names)
+    monkeypatch.chdir(tmp_path)
+    for start in ("", f"{tmp_path}/"):
+        if found is None:
+            with pytest.raises(InvalidInputError, match=r"no files ending in .* match this pattern"):
+                find_images([start + pattern], "jpg,png")
+        else:
+            assert find_images([start + pattern], "jpg,png") == [Path(start + one) for one in found]
+
+
+def test_a_folder_too_long_to_be_there_holds_nothing(tmp_path):
+    with pytest.raises(InvalidInputError, match="match this pattern"):
+        find_images([f"{tmp_path}/{'x' * 300}/*.jpg"], "jpg")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="accepted since")
+def test_a_pattern_that_python_does_not_take_is_misuse(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"a\*\*b: this pattern is not accepted"):
+        find_images([f"{tmp_path}/a**b"], "jpg")
+
+
+def test_a_file_that_is_called_like_a_pattern_or_a_list_is_a_file(tmp_path, monkeypatch):
+    touch(tmp_path, "what?.jpg", "@home.jpg", "whats.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["what?.jpg", "@home.jpg"], "jpg") == [Path("what?.jpg"), Path("@home.jpg")]
+
+
+# Lists
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_list_gives_its_files_and_folders_in_order(tmp_path, monkeypatch, encoding):
+    touch(tmp_path, "b.jpg", "x/a.jpg", "#1.jpg")
+    text = "b.jpg\r\n\n# not this one.jpg\n  missing é.jpg\n./#1.jpg\nx\nb.jpg"
+    (tmp_path / "list.txt").write_text(text, encoding=encoding)
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["@list.txt"], "jpg") == [Path(one) for one in ("b.jpg", "missing é.jpg", "#1.jpg", "x/a.jpg")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
+def test_a_list_may_name_files_that_are_no_text(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"\xff.jpg\n")
+    assert find_images([f"@{tmp_path}/list.txt"], "jpg") == [Path(os.fsdecode(b"\xff.jpg"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        pytest.param("gone.txt", r"cannot be read \(No such file or directory\)", id="missing"),
+        pytest.param("folder", r"cannot be read \(Is a directory\)", id="folder"),
+        pytest.param("empty.txt", "is empty; give a path a line", id="empty"),
+    ],
+)
+def test_a_list_without_pictures_is_misuse_that_names_it(tmp_path, name, told):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    with pytest.raises(InvalidInputError, match=f"^{tmp_path}/{name}: the list of images {told}"):
+        find_images([f"@{tmp_path}/{name}"], "jpg")

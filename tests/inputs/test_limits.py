@@ -1,0 +1,148 @@
+"""Limits of what is read, and cut files decoded as far as they go."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.errors import ImageDecodeError, ImageSizeError, InvalidInputError
+from depth_anything_3.inputs.batch.preparer import ImagePreparer
+from depth_anything_3.inputs.decode.cpu.pillow import truncated_allowed
+from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from support.fake_gpu import Opener, gpu_with
+from support.images import encoded, jpeg, write
+
+RGB = photo(90, 60, 4)
+
+
+def cut(kind: str, share: float = 0.6) -> bytes:
+    data = encoded(RGB, kind)
+    return data[: int(share * len(data))]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_pixels": 0}, {"max_pixels": 1.5}, {"max_pixels": True}, {"max_bytes": -1}, {"max_bytes": "1 GB"},
+     {"allow_truncated": "yes"}],
+)  # fmt: skip
+def test_a_limit_that_is_none_is_refused(options):
+    (name,) = options
+    with pytest.raises(InvalidInputError, match=f"{name}=.*: give"):
+        InputProcessor()([RGB], **options)
+
+
+def test_an_argument_that_is_none_is_told_by_its_name():
+    with pytest.raises(TypeError, match="no argument 'batchsize'"):
+        InputProcessor()([RGB], batchsize=4)
+
+
+@pytest.mark.parametrize("as_path", [True, False], ids=["path", "bytes"])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"max_pixels": 90 * 60 - 1}, "claims 90x60 pixels, more than the 5,399 that are decoded.*raise max_pixels"),
+        ({"max_bytes": 100}, "bytes, more than the 100 that are read.*raise max_bytes"),
+    ],
+    ids=["pixels", "bytes"],
+)
+def test_what_is_beyond_a_limit_is_refused_and_what_is_within_is_not(tmp_path, as_path, options, told):
+    data = encoded(RGB, "PNG")
+    image = write(tmp_path / "a.png", data) if as_path else data
+    with pytest.raises(ImageSizeError, match=told):
+        InputProcessor()([image], **options)
+    assert len(InputProcessor()([image], max_pixels=90 * 60, max_bytes=len(data)).images) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"])
+def test_a_cut_file_is_decoded_as_pillow_does_with_its_flag(kind, monkeypatch, caplog):
+    data = cut(kind)
+    with pytest.raises(ImageDecodeError, match=r"truncated .* allow_truncated=True"):
+        ImagePreparer()(0, data)
+    opened = ImagePreparer(reading=Reading(allow_truncated=True)).open(0, data)
+    pixels = ImagePreparer().decode(opened).data
+    assert "image 0" in caplog.text
+    assert "decoded as far as it goes" in caplog.text
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    assert (pixels != RGB).any()
+
+
+def test_every_strategy_gives_the_same_of_a_cut_file():
+    files = [jpeg(120, 80, 1), cut("JPEG"), jpeg(120, 80, 2)[:-2], cut("PNG")]
+    options = {"process_res": 56, "allow_truncated": True, "num_workers": 2}
+    (expected, _, _) = InputProcessor()(files, perform_normalization=False, **options)
+    gpu = GPUInputProcessor("cpu", capabilities=gpu_with("exact"), open_decoder=Opener())
+    for strategy in ("gpu_decode", "hybrid", "full_gpu"):
+        batch = gpu(files, perform_normalization=False, strategy=strategy, **options)
+        assert int((batch.tensor.int() - expected.int()).abs().max()) <= 1, strategy
+
+
+def test_a_cut_file_that_a_gpu_decoder_refuses_late_is_decoded_as_far_as_it_goes_too():
+    """The decoder sees an end marker and takes the file; then it finds that the data is cut."""
+    data = cut("JPEG") + b"\0" * 20 + b"\xff\xd9"
+    gpu = GPUInputProcessor("cpu", capabilities=gpu_with("picky"), open_decoder=Opener())
+    options = {"process_res": 56, "allow_truncated": True, "perform_normalization": False}
+    batch = gpu([data], strategy="gpu_decode", **options)
+    assert batch.images[0].choice.strategy == "hybrid"
+    assert (batch.tensor == InputProcessor()([data], **options).tensor).all()
+
+
+def test_a_cut_image_that_pillow_has_opened_is_decoded_as_far_as_it_goes():
+    def opened() -> Image.Image:
+        return Image.open(io.BytesIO(cut("PNG")))
+
+    with pytest.raises(ImageDecodeError, match="truncated"):
+        InputProcessor()([opened()], process_res=56)
+    assert len(InputProcessor()([opened()], process_res=56, allow_truncated=True).images) == 1
+
+
+def test_pillows_flag_is_as_it_was_for_other_threads_and_afterwards():
+    seen = []
+    with truncated_allowed():
+        other = threading.Thread(target=lambda: seen.append(bool(ImageFile.LOAD_TRUNCATED_IMAGES)))
+        other.start()
+        other.join()
+        seen.append(bool(ImageFile.LOAD_TRUNCATED_IMAGES))
+    seen.append(bool(ImageFile.LOAD_TRUNCATED_IMAGES))
+    assert seen == [False, True, False]
+
+
+def test_another_thread_that_comes_first_at_the_same_time_takes_nothing_away(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    with truncated_allowed():
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # the other one has read it before, and now sets its own
+
+        def other() -> None:
+            with truncated_allowed():
+                pass
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert bool(ImageFile.LOAD_TRUNCATED_IMAGES)
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_a_worker_process_is_told_the_limits_too():
+    reading = Reading(max_pixels=7, max_bytes=8, allow_truncated=True)
+    assert pickle.loads(pickle.dumps(ImagePreparer(reading=reading))).reading == reading
+
+
+def test_a_picture_for_which_there_is_no_memory_costs_only_itself(monkeypatch):
+    def greedy(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("depth_anything_3.inputs.batch.preparer.decode", greedy)
+    batch = InputProcessor()([RGB, jpeg()], process_res=56, on_error="skip")
+    assert [str(one.error) for one in batch.failures] == [
+        f"image 1 ({len(jpeg()):,} bytes): no memory left to decode its 120x80 pixels; prepare fewer images at a time "
+        "(num_workers), or lower max_pixels to leave such out"
+    ]

@@ -1,0 +1,97 @@
+"""Frames are chosen by their times: evenly, without drift, whatever the source's own rate."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.video.selection import FrameSelection, parse_time
+
+RATES = st.sampled_from(
+    [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
+)
+
+
+def taken(times, **options):
+    selector = FrameSelection(**options).begin(times[0])
+    return [place for place, seconds in enumerate(times) if selector.takes(seconds)]
+
+
+def interval(seconds, fps):
+    """A frame may come a little early: 5 ms, at most a quarter of an interval."""
+    return math.floor(seconds * fps + min(0.25, 0.005 * fps))
+
+
+def in_milliseconds(rate, count):
+    """Times as Matroska stores them."""
+    return [round(1000 * place / rate) / 1000 for place in range(count)]
+
+
+@given(RATES)
+def test_a_rate_that_the_source_has_keeps_every_frame_though_times_are_rounded(rate):
+    assert taken(in_milliseconds(rate, 2000), fps=float(rate)) == list(range(2000))
+
+
+@given(RATES, st.floats(0.5, 60))
+def test_frames_of_a_constant_rate_are_taken_evenly_and_never_drift(rate, fps):
+    times = in_milliseconds(rate, 3000)
+    chosen = taken(times, fps=fps)
+    assert len(chosen) <= times[-1] * fps + 2
+    for number, place in enumerate(chosen):
+        if fps < 0.5 * rate:  # every interval has frames: the first of each is taken, hours in as at the start
+            assert abs(times[place] - number / fps) <= 1 / rate + 0.007
+
+
+@given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=200), st.floats(0.1, 100))
+def test_of_a_variable_rate_no_interval_gives_two_frames_and_none_with_frames_gives_nothing(gaps, fps):
+    times = [sum(gaps[:end]) for end in range(len(gaps))]
+    chosen = [interval(times[place], fps) for place in taken(times, fps=fps)]
+    assert chosen == sorted({interval(seconds, fps) for seconds in times})
+
+
+@given(st.integers(1, 20), st.floats(0, 5), st.floats(0.1, 5))
+def test_every_counts_from_the_first_frame_after_the_start(every, start, length):
+    times = [place / 30 for place in range(400)]
+    between = [place for place, seconds in enumerate(times) if start <= seconds < start + length]
+    assert taken(times, every=every, start=start, end=start + length) == between[::every]
+
+
+@given(RATES, st.integers(0, 299), st.sampled_from([{}, {"fps": 7.0}, {"every": 3}, {"start": 2.0, "fps": 2.5}]))
+def test_going_on_behind_a_frame_gives_what_would_have_followed(rate, stopped, options):
+    times = in_milliseconds(rate, 300)
+    whole = taken(times, **options)
+    assert taken(times, after=times[stopped], **options) == [place for place in whole if place > stopped]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fps": 0}, "fps=0"),
+        ({"fps": float("nan")}, "fps=nan"),
+        ({"every": 0}, "every=0"),
+        ({"every": 2, "fps": 1}, "give one"),
+        ({"start": -1}, "start=-1"),
+        ({"start": 5, "end": 5}, "not after"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        FrameSelection(**options)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90.5", 90.5), (".5", 0.5), ("1:30", 90), ("1:00:01.25", 3601.25), ("0", 0)]
+)
+def test_times_are_read_as_people_write_them(text, seconds):
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1:2:3:4", "1h", "nan"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(InvalidInputError, match="is no time"):
+        parse_time(text)

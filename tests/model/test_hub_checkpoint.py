@@ -1,0 +1,169 @@
+"""Checkpoints from a hub: downloaded once, found again without it, and every way it can fail explained."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from depth_anything_3.api import DepthAnything3
+from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError
+from support.fake_hub import COMMIT, HANG_UP, REPOSITORY, FakeHub
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@pytest.fixture
+def hub_address(monkeypatch):
+    """Points `huggingface_hub` at an address, as HF_ENDPOINT would have if set before it was imported."""
+
+    def point_at(address: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # the hub's client waits between its attempts
+    return point_at
+
+
+@pytest.fixture
+def hub(small_checkpoint, hub_address):
+    with FakeHub(small_checkpoint) as hub:
+        hub_address(hub.address)
+        yield hub
+
+
+def load(name: str, cache: Path, **options: object) -> DepthAnything3:
+    return DepthAnything3.from_pretrained(name, "cpu", cache_dir=cache, **options)
+
+
+def test_a_downloaded_model_equals_the_hubs_and_is_found_again_without_it(hub, seeded_small, tmp_path):
+    first = load(REPOSITORY, tmp_path)
+    asked = len(hub.requests)
+    second = load(REPOSITORY, tmp_path, local_files_only=True)
+    assert len(hub.requests) == asked
+    for model in (first, second):
+        for name, value in seeded_small.state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
+
+
+def test_a_second_load_downloads_nothing_again(hub, tmp_path):
+    for _ in range(2):
+        load(REPOSITORY, tmp_path)
+    downloads = [path.rpartition("/")[2] for method, path, _ in hub.requests if method == "GET"]
+    assert downloads == [CONFIG, WEIGHTS]
+
+
+def test_revision_and_token_reach_the_hub(hub, tmp_path):
+    load(REPOSITORY, tmp_path, revision="v1.1", token="hf_secret")
+    assert {(path.split("/")[-2], token) for _, path, token in hub.requests} == {("v1.1", "Bearer hf_secret")}
+
+
+def test_a_network_that_cannot_be_built_costs_no_download_of_weights(hub_address, tmp_path):
+    (tmp_path / CONFIG).write_text('{"model_name": "da3-colossal"}')
+    (tmp_path / WEIGHTS).write_bytes(bytes(100))
+    with FakeHub(tmp_path) as hub:
+        hub_address(hub.address)
+        with pytest.raises(CheckpointFormatError, match=f"{REPOSITORY}: .*'da3-colossal'.* da3-base"):
+            load(REPOSITORY, tmp_path / "cache")
+    assert not any(path.endswith(WEIGHTS) for _, path, _ in hub.requests)
+
+
+def test_a_repository_that_the_hub_does_not_know_is_named(hub, tmp_path):
+    with pytest.raises(CheckpointNotFoundError, match=r"^test/NONE: no such folder, and no such repository"):
+        load("test/NONE", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "status", "code", "told"),
+    [
+        pytest.param(CONFIG, 404, "RevisionNotFound", "no such repository or revision on the hub", id="no-revision"),
+        pytest.param(CONFIG, 404, "EntryNotFound", "the repository has no config.json", id="no-config"),
+        pytest.param(WEIGHTS, 404, "EntryNotFound", "the repository has no model.safetensors", id="no-weights"),
+        pytest.param(CONFIG, 403, "GatedRepo", "access is restricted; log in", id="gated"),
+        pytest.param(CONFIG, 503, "", "the hub cannot be reached. Check the network", id="hub-down"),
+        pytest.param(WEIGHTS, HANG_UP, "", "the download of model.safetensors failed .*run it again", id="hangs-up"),
+    ],
+)
+def test_a_hub_that_refuses_is_explained(hub, tmp_path, file, status, code, told):
+    hub.refuses[file] = (status, code)
+    with pytest.raises(CheckpointNotFoundError, match=f"^{REPOSITORY}: .*{told}"):
+        load(REPOSITORY, tmp_path)
+
+
+def test_a_hub_out_of_reach_is_told_with_what_to_do(hub_address, tmp_path):
+    with socket.socket() as unheard:  # bound, but nobody listens
+        unheard.bind(("127.0.0.1", 0))
+        hub_address(f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        with pytest.raises(CheckpointNotFoundError, match=r"the hub cannot be reached.*HF_HUB_OFFLINE.*give its path"):
+            load(REPOSITORY, tmp_path)
+
+
+def test_offline_the_hub_is_not_asked_and_the_cache_is_enough(hub, tmp_path, monkeypatch):
+    load(REPOSITORY, tmp_path)
+    hub.requests.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # as the variable of this name, set before the import
+    assert load(REPOSITORY, tmp_path).model_name == "da3-small"
+    with pytest.raises(CheckpointNotFoundError, match=r"the hub cannot be reached.*HF_HUB_OFFLINE"):
+        load("test/OTHER", tmp_path)
+    assert hub.requests == []
+
+
+def test_without_the_hub_an_empty_cache_is_told(tmp_path):
+    with pytest.raises(CheckpointNotFoundError, match=r"nor in the hub's cache.*not asked \(local_files_only\)"):
+        load(REPOSITORY, tmp_path, local_files_only=True)
+
+
+def test_a_commit_in_the_cache_is_taken_without_the_hub(hub, hub_address, tmp_path):
+    load(REPOSITORY, tmp_path)
+    hub_address("http://127.0.0.1:9")
+    assert load(REPOSITORY, tmp_path, revision=COMMIT).model_name == "da3-small"
+
+
+# Downloads that break off
+
+ALWAYS = 50  # more often than the hub's client tries again
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, seeded_small, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 250_000)  # what the hub's client writes at a time
+    hub.cuts[WEIGHTS] = [1_000_000, 2_000_000]
+    model = load(REPOSITORY, tmp_path)
+    assert hub.ranges[1:] == [0, 1_000_000, 3_000_000]
+    assert all(torch.equal(value, seeded_small.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_a_download_that_breaks_off_for_good_is_told_and_leaves_nothing_in_the_cache(hub, tmp_path):
+    hub.cuts[WEIGHTS] = [1_000_000] * ALWAYS
+    with pytest.raises(CheckpointNotFoundError, match=r"the download of model\.safetensors failed .*run it again"):
+        load(REPOSITORY, tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1000
+    hub.cuts.clear()
+    assert load(REPOSITORY, tmp_path).model_name == "da3-small"
+
+
+def test_a_hub_that_falls_silent_is_not_waited_for_for_ever(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)  # seconds; 10 unless HF_HUB_DOWNLOAD_TIMEOUT is set
+    hub.cuts[WEIGHTS] = [-1_000_000] * ALWAYS
+    with pytest.raises(CheckpointNotFoundError, match=r"the download of model\.safetensors failed .*run it again"):
+        load(REPOSITORY, tmp_path)
+
+
+def test_weights_damaged_in_the_cache_are_named_and_can_be_had_anew(hub, tmp_path):
+    load(REPOSITORY, tmp_path)
+    (cached,) = tmp_path.rglob(WEIGHTS)
+    blob = cached.resolve()
+    os.truncate(blob, 1_000_000)
+    with pytest.raises(
+        CheckpointFormatError, match=rf"{cached}: truncated or damaged .*Remove .* run it again"
+    ) as told:
+        load(REPOSITORY, tmp_path)
+    assert str(blob) in str(told.value)
+    blob.unlink()
+    assert load(REPOSITORY, tmp_path).model_name == "da3-small"

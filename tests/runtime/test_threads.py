@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import pickle
+import threading
+import weakref
+
+import pytest
+
+from depth_anything_3.api import DepthAnything3
+from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from support.images import jpeg
+
+
+def worker(threads: KeptThreads) -> threading.Thread:
+    """The thread that did a piece of work."""
+    seen: list[threading.Thread] = []
+    assert threads.start(lambda: seen.append(threading.current_thread())).wait(60)
+    return seen[0]
+
+
+def ended(thread: threading.Thread) -> bool:
+    thread.join(60)
+    return not thread.is_alive()
+
+
+def test_a_thread_is_kept_for_the_next_piece():
+    threads = KeptThreads()
+    assert len({worker(threads) for _ in range(20)}) == 1
+
+
+def test_another_thread_is_started_only_while_one_is_at_work():
+    threads, gate = KeptThreads(), threading.Event()
+    first = threads.start(lambda: bool(gate.wait(60)))
+    second = worker(threads)
+    gate.set()
+    assert first.wait(60)
+    assert worker(threads) is not second  # the one that was idle last, its memory is still near
+    assert second.is_alive()
+
+
+def test_idle_threads_end_when_closed_or_forgotten_and_work_goes_on_after_that():
+    threads = KeptThreads()
+    first = worker(threads)
+    threads.close()
+    assert ended(first)
+    second = worker(threads)
+    assert second is not first
+    del threads
+    gc.collect()
+    assert ended(second)
+
+
+def test_a_thread_at_work_ends_after_it_if_it_was_forgotten():
+    threads, gate, seen = KeptThreads(), threading.Event(), []
+    done = threads.start(lambda: seen.append((threading.current_thread(), gate.wait(60))))
+    del threads
+    gc.collect()
+    gate.set()
+    assert done.wait(60)
+    assert ended(seen[0][0])
+
+
+def test_what_a_piece_of_work_held_is_let_go():
+    class Frame:
+        pass
+
+    threads, frame = KeptThreads(), Frame()
+    alive = weakref.ref(frame)
+    assert threads.start(lambda held=frame: None).wait(60)
+    del frame
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+def test_a_copy_has_threads_of_its_own(again):
+    threads = KeptThreads()
+    assert worker(threads) is not worker(again(threads))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads is what is tested
+def test_the_child_of_a_fork_starts_its_own():
+    threads = KeptThreads()
+    worker(threads)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if threads.start(lambda: None).wait(60) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_model_uses_the_same_threads_in_every_run(seeded_small):
+    def run() -> set[threading.Thread]:
+        assert len(seeded_small.depth([jpeg()] * 3, process_res=28, num_workers=1)) == 3
+        return set(threading.enumerate())
+
+    assert isinstance(seeded_small, DepthAnything3)
+    assert run() == run() == run()
+
+
+def test_a_processor_keeps_its_workers_when_another_number_of_them_is_asked_for(monkeypatch):
+    monkeypatch.setattr("depth_anything_3.inputs.batch.processor.usable_cores", lambda: 3)
+    before = set(threading.enumerate())
+
+    def workers(processor: InputProcessor, count: int) -> set[threading.Thread]:
+        processor([jpeg()] * 6, process_res=28, num_workers=count)
+        return set(threading.enumerate()) - before
+
+    with InputProcessor() as processor:
+        first = workers(processor, 1)
+        all_of_them = workers(processor, 3)
+        assert first < all_of_them
+        assert workers(processor, 1) == all_of_them == workers(processor, 9)
+
+
+def test_closing_a_processor_ends_all_its_threads():
+    before = set(threading.enumerate())
+    with InputProcessor() as processor:
+        assert len(list(processor.batches([jpeg()] * 3, process_res=28))) == 3
+        started = set(threading.enumerate()) - before
+    assert started
+    assert all(ended(one) for one in started)

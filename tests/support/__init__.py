@@ -1,0 +1,1 @@
+"""What tests share: files, decoders, checkpoints and machines made in code."""

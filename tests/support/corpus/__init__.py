@@ -1,0 +1,1 @@
+"""Files that break image readers, and what is expected of each."""

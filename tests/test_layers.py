@@ -1,0 +1,127 @@
+"""A module imports only from its own layer or one below it, and no module imports itself by way of others."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "src" / "depth_anything_3"
+NAME = PACKAGE.name
+
+# From the ground up. Folders of one layer that stand in one row do not import each other, but for those in MAY_MEET.
+LAYERS = (
+    ("errors",),
+    ("runtime",),
+    ("inputs", "model"),
+    ("prediction",),
+    ("utils.io",),
+    ("inference",),
+    ("export",),
+    ("api",),
+    ("jobs", "diagnostics", "scenes"),
+    ("services",),
+    ("cli",),
+)
+
+# Imports that break the layers today. Only ever remove lines here.
+KNOWN_BREAKS = frozenset(
+    {
+        ("cli", NAME),
+        ("diagnostics.doctor", NAME),
+        ("inference.video.stream", "api"),
+        ("inference.video.windows", "api"),
+        ("inputs.routing.cost_store", NAME),
+        ("jobs.demo", "scenes"),
+    }
+)
+KNOWN_CIRCLES = frozenset(
+    {
+        "",
+        "api",
+        "inference.video.stream",
+        "inference.video.windows",
+        "inputs.batch.mixed_sizes",
+        "inputs.batch.processor",
+        "inputs.routing.capabilities",
+        "inputs.routing.cost_store",
+        "utils.io.gpu_input_processor",
+    }
+)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(name: str) -> set[str]:
+    """The modules of the package that a module imports anywhere in it, for type checkers alone too."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {one if one in MODULES else str(node.module) for one in inner}
+    return {one for one in found if one in MODULES} - {name}
+
+
+def layer(name: str) -> int | None:
+    """The place of a module's layer; None of the package itself and of one that has no layer."""
+    inner = name.removeprefix(f"{NAME}.")
+    for place, folders in enumerate(LAYERS):
+        if any(inner == folder or inner.startswith(f"{folder}.") for folder in folders):
+            return place
+    return None
+
+
+IMPORTS = {name: imports(name) for name in MODULES}
+
+
+def test_every_module_has_a_layer():
+    assert [name for name in MODULES if layer(name) is None] == [NAME, f"{NAME}.utils"]
+
+
+def breaks() -> set[tuple[str, str]]:
+    found = set()
+    for name, targets in IMPORTS.items():
+        own = layer(name)
+        if own is None:
+            continue
+        for target in targets:
+            other = layer(target)
+            apart = other == own and name.split(".")[1] != target.split(".")[1]
+            if other is None or other > own or apart:
+                found.add((name.removeprefix(f"{NAME}."), target.removeprefix(f"{NAME}.")))
+    return found
+
+
+def test_imports_point_downwards():
+    now = breaks()
+    assert sorted(now - KNOWN_BREAKS) == []
+    assert sorted(KNOWN_BREAKS - now) == [], "these are mended: remove them from KNOWN_BREAKS"
+
+
+def circle(name: str) -> tuple[str, ...] | None:
+    """A way from a module back to itself, if there is one."""
+    seen: set[str] = set()
+    waiting = [(name,)]
+    while waiting:
+        path = waiting.pop()
+        for target in IMPORTS[path[-1]]:
+            if target == name:
+                return *path, target
+            if target not in seen:
+                seen.add(target)
+                waiting.append((*path, target))
+    return None
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    found = {name.removeprefix(NAME).removeprefix("."): path for name in MODULES if (path := circle(name))}
+    assert {name: path for name, path in found.items() if name not in KNOWN_CIRCLES} == {}
+    assert sorted(KNOWN_CIRCLES - found.keys()) == [], "these are mended: remove them from KNOWN_CIRCLES"
