@@ -26,25 +26,16 @@ LAYERS = (
 # Imports that break the layers today. Only ever remove lines here.
 KNOWN_BREAKS = frozenset(
     {
-        ("cli", NAME),
-        ("diagnostics.doctor", NAME),
         ("inference.video.stream", "api"),
         ("inference.video.windows", "api"),
-        ("inputs.routing.cost_store", NAME),
         ("jobs.demo", "scenes"),
     }
 )
 KNOWN_CIRCLES = frozenset(
     {
-        "",
         "api",
         "inference.video.stream",
         "inference.video.windows",
-        "inputs.batch.mixed_sizes",
-        "inputs.batch.processor",
-        "inputs.routing.capabilities",
-        "inputs.routing.cost_store",
-        "utils.io.gpu_input_processor",
     }
 )
 

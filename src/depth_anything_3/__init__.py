@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from depth_anything_3.runtime.version import __version__
+
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.errors import DA3Error
@@ -31,8 +33,6 @@ __all__ = [
     "Strategy",
     "__version__",
 ]
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "DA3Error": "errors",

@@ -103,7 +103,7 @@ def test_a_model_uses_the_same_threads_in_every_run(seeded_small):
 
 
 def test_a_processor_keeps_its_workers_when_another_number_of_them_is_asked_for(monkeypatch):
-    monkeypatch.setattr("depth_anything_3.inputs.batch.processor.usable_cores", lambda: 3)
+    monkeypatch.setattr("depth_anything_3.runtime.threads.usable_cores", lambda: 3)
     before = set(threading.enumerate())
 
     def workers(processor: InputProcessor, count: int) -> set[threading.Thread]:

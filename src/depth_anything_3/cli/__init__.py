@@ -62,7 +62,7 @@ def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if version:
-        from depth_anything_3 import __version__
+        from depth_anything_3.runtime.version import __version__
 
         stdout.print(f"da3 {__version__}")
         raise typer.Exit

@@ -21,7 +21,7 @@ import torch
 from depth_anything_3.diagnostics.network_load import NetworkLoad, synchronize
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, UnsupportedError
-from depth_anything_3.inputs.batch.processor import ProcessedBatch
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.routing.costs import Cost, Costs

@@ -18,7 +18,6 @@ import cv2
 import torch
 from PIL import features
 
-from depth_anything_3 import __version__
 from depth_anything_3.diagnostics.calibrate import calibrate, nothing_to_measure
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
@@ -37,6 +36,7 @@ from depth_anything_3.inputs.routing.strategy import (
     check_strategy,
     choose_strategy,
 )
+from depth_anything_3.runtime.version import __version__
 
 __all__ = ["Diagnosis", "Route", "driver_version", "examine", "find_routes", "nvjpeg_version", "recalibrate"]
 

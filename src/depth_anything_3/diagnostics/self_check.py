@@ -20,7 +20,8 @@ from PIL import Image
 
 from depth_anything_3.diagnostics.network_load import synchronize
 from depth_anything_3.diagnostics.synthetic import photo_jpeg
-from depth_anything_3.inputs.batch.processor import BatchProcessor, ProcessedBatch
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.plan.resize_plan import plan_resize

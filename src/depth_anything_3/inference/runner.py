@@ -16,9 +16,9 @@ from torch import nn
 
 from depth_anything_3.errors import DeviceMemoryError, UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.grouping import InOrder
-from depth_anything_3.inputs.batch.preparer import PlannedImage
-from depth_anything_3.inputs.batch.processor import ProcessedBatch
+from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.model.catalog import DepthKind, ModelCard

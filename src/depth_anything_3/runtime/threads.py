@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
-__all__ = ["KeptThreads"]
+__all__ = ["KeptThreads", "usable_cores"]
 
 _AT_WORK, _IDLE = "da3-prefetch", "da3-idle"  # the threads' names
 
@@ -78,3 +79,10 @@ def _end(idle: deque[tuple[threading.Thread, SimpleQueue[_Task | None]]]) -> Non
         except IndexError:
             break
         inbox.put(None)
+
+
+def usable_cores() -> int:
+    """Cores this process may use; on a cluster that can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

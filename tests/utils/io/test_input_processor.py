@@ -24,7 +24,7 @@ from depth_anything_3.errors import (
     InvalidInputError,
     ShapeMismatchError,
 )
-from depth_anything_3.inputs.batch.preparer import PreparedImage
+from depth_anything_3.inputs.batch.records import PreparedImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.resample.cpu import resample_stepwise

@@ -15,7 +15,6 @@ from depth_anything_3.errors import DA3Error, UnsupportedError
 from depth_anything_3.inference.video.live import LiveStream
 from depth_anything_3.inference.video.smoothing import SteadyDepth, Temporal
 from depth_anything_3.inference.video.windows import stream_windows
-from depth_anything_3.inputs.batch.processor import usable_cores
 from depth_anything_3.inputs.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.inputs.routing.strategy import Strategy
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
@@ -23,6 +22,7 @@ from depth_anything_3.inputs.video.paced import PacedSource
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.choice import Option
 from depth_anything_3.runtime.prefetch import in_background
+from depth_anything_3.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3

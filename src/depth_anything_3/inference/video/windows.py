@@ -13,8 +13,8 @@ import torch
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.video.smoothing import is_same_shot, thumbnail
 from depth_anything_3.inference.video.window_alignment import aligned_windows
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.grouping import InOrder
-from depth_anything_3.inputs.batch.processor import ProcessedBatch
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.model.catalog import models_that

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from depth_anything_3.inputs.batch.preparer import OpenedImage, PlannedImage, PreparedImage
-from depth_anything_3.inputs.batch.processor import ProcessedBatch
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.records import OpenedImage, PlannedImage, PreparedImage
 from depth_anything_3.inputs.batch.staging import Staging
 from depth_anything_3.inputs.decode.gpu.batch_fallback import reason_of
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder

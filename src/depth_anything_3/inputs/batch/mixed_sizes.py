@@ -17,7 +17,7 @@ from depth_anything_3.inputs.resample.normalize import MEAN
 from depth_anything_3.runtime.choice import Option
 
 if TYPE_CHECKING:
-    from depth_anything_3.inputs.batch.processor import ProcessedBatch
+    from depth_anything_3.inputs.batch.batch import ProcessedBatch
 
 __all__ = ["MixedSizes", "carry_intrinsics", "unify"]
 

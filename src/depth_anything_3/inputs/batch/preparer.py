@@ -9,41 +9,39 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageSizeError
+from depth_anything_3.inputs.batch.records import ON_CPU, OpenedImage, PreparedImage, UInt8Array
 from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.header import Buffer, ImageHeader, probe, read_orientation
+from depth_anything_3.inputs.header import probe, read_orientation
 from depth_anything_3.inputs.limits import Reading
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod, ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
 from depth_anything_3.inputs.routing.reduction import choose_reduction
-from depth_anything_3.inputs.routing.strategy import Choice, Fidelity, Strategy
+from depth_anything_3.inputs.routing.strategy import Choice, Fidelity
 from depth_anything_3.inputs.source import ImageInput, as_source, check_bytes, read_file
 from depth_anything_3.runtime.choice import Option
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Exif", "ImagePreparer", "KeptMemory", "OpenedImage", "PlannedImage", "PreparedImage", "attempt"]
+__all__ = ["Exif", "ImagePreparer", "KeptMemory", "attempt"]
 
 _PLANS_KEPT = 64
 _LOCKS = 64
 _MOST_KEPT = 150_000_000  # bytes: a picture of 50 megapixels
-_ON_CPU = Choice(Strategy.CPU, "the network is on the CPU")
 
 Prepared = TypeVar("Prepared")
-UInt8Array = npt.NDArray[np.uint8]
 
 
 class Exif(Option):
@@ -51,52 +49,6 @@ class Exif(Option):
 
     APPLY = "apply"
     IGNORE = "ignore"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PlannedImage:
-    """What is known of a picture on its way into a batch.
-
-    Attributes:
-        index: its place in the caller's list.
-        label: how it is named in messages and reports.
-        plan: the geometry that leads to its result.
-        choice: the way it takes and why.
-        decode_seconds, resample_seconds: time spent on each; decoding includes reading the file.
-        exif: its Exif block, which tells of the lens; empty where there is none.
-    """
-
-    index: int
-    label: str
-    plan: ResizePlan
-    choice: Choice = _ON_CPU
-    decode_seconds: float = 0.0
-    resample_seconds: float = 0.0
-    exif: bytes = b""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class OpenedImage(PlannedImage):
-    """A picture before anything was done to its pixels.
-
-    Attributes:
-        data: an encoded file, or full-size pixels: an array of HxWx3, HxWx4 or HxW, or a tensor of 3xHxW on any device.
-        header: of an encoded file; None for pixels.
-        least_hw: the least (height, width), as stored, that it may be decoded at; None: full size.
-        allow_truncated: decode it as far as it goes.
-    """
-
-    data: Buffer | UInt8Array | torch.Tensor
-    header: ImageHeader | None = None
-    least_hw: tuple[int, int] | None = None
-    allow_truncated: bool = False
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PreparedImage(PlannedImage):
-    """A picture ready for a batch: `pixels` (3, height, width) uint8 RGB, upright, in the CPU's memory."""
-
-    pixels: UInt8Array
 
 
 class KeptMemory(threading.local):
@@ -249,7 +201,7 @@ class ImagePreparer:
             decode_seconds=_since(began, opened.decode_seconds),
         )
 
-    def finish(self, opened: OpenedImage, choice: Choice = _ON_CPU) -> PreparedImage:
+    def finish(self, opened: OpenedImage, choice: Choice = ON_CPU) -> PreparedImage:
         """Decode, if it is a file, and resample on the CPU.
 
         Raises:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -19,22 +18,24 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.errors import ImageDecodeError, InvalidInputError, ShapeMismatchError
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.grouping import same_size_batches
 from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes, carry_intrinsics, unify
-from depth_anything_3.inputs.batch.preparer import Exif, ImagePreparer, KeptMemory, PlannedImage, attempt
+from depth_anything_3.inputs.batch.preparer import Exif, ImagePreparer, KeptMemory, attempt
+from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure, OnError
 from depth_anything_3.inputs.limits import Reading, ReadingOptions
-from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE, Crop, ProcessResMethod
+from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE, ProcessResMethod
 from depth_anything_3.inputs.routing.strategy import Fidelity, Request, Strategy
 from depth_anything_3.inputs.source import ImageInput, as_source, check_several
 from depth_anything_3.runtime.choice import Option
 from depth_anything_3.runtime.prefetch import in_background, ordered_map
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import KeptThreads, usable_cores
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["BatchProcessor", "ExecutorKind", "MixedSizes", "ProcessedBatch", "usable_cores"]
+__all__ = ["BatchProcessor", "ExecutorKind"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,49 +55,6 @@ class ExecutorKind(Option):
 
     THREAD = "thread"
     PROCESS = "process"
-
-
-@dataclass(frozen=True, eq=False)
-class ProcessedBatch:
-    """Images ready for the network. Unpacks as `tensor, extrinsics, intrinsics`.
-
-    Attributes:
-        tensor: (N, 3, H, W), contiguous: normalised (float32, on a GPU perhaps bfloat16 or float16), or `pixels` itself
-            without normalisation.
-        extrinsics: (N, 4, 4) float32 world-to-camera (OpenCV), unchanged, or None.
-        intrinsics: (N, 3, 3) float32 in pixels of the result, or None.
-        images: the N pictures that made it, in order, with their plans, ways and timings.
-        failures: those that were left out.
-        pixels: (N, 3, H, W) uint8 RGB, what `tensor` was made of, where `tensor` is.
-        ready: passed when a GPU has made both; the caller's current stream waits for it already. None where there is
-            nothing but that stream to wait for.
-        windows: where each picture lies in its result, if pictures of different sizes were padded; else empty.
-    """
-
-    tensor: torch.Tensor
-    extrinsics: torch.Tensor | None
-    intrinsics: torch.Tensor | None
-    images: tuple[PlannedImage, ...]
-    failures: tuple[ImageFailure, ...]
-    pixels: torch.Tensor
-    ready: torch.cuda.Event | None = None
-    windows: tuple[Crop, ...] = ()
-
-    def part(self, first: int, last: int) -> ProcessedBatch:
-        """The images from `first` to before `last`, without cameras."""
-        window = slice(first, last)
-        return replace(
-            self,
-            tensor=self.tensor[window],
-            extrinsics=None,
-            intrinsics=None,
-            images=self.images[window],
-            failures=(),
-            pixels=self.pixels[window],
-        )
-
-    def __iter__(self) -> Iterator[torch.Tensor | None]:
-        yield from (self.tensor, self.extrinsics, self.intrinsics)
 
 
 class BatchProcessor(ABC, Generic[Image]):
@@ -338,13 +296,6 @@ class BatchProcessor(ABC, Generic[Image]):
             return ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
         # Spawned, because a fork of a process that runs torch's threads can hang.
         return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
-
-
-def usable_cores() -> int:
-    """Cores this process may use; on a cluster that can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _killed(index: int, image: ImageInput) -> NoReturn:

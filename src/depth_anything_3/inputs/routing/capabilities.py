@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from depth_anything_3.inputs.batch.processor import usable_cores
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines
 from depth_anything_3.inputs.decode.gpu.registry import find_decoders
 from depth_anything_3.inputs.resample.gpu import available_resamplers
 from depth_anything_3.inputs.routing.cost_store import load_costs
 from depth_anything_3.inputs.routing.strategy import Capabilities
+from depth_anything_3.runtime.threads import usable_cores
 
 __all__ = ["find_capabilities"]
 

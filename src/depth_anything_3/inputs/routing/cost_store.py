@@ -21,12 +21,12 @@ from typing import Any, NoReturn
 import cv2
 import platformdirs
 
-from depth_anything_3 import __version__
 from depth_anything_3.errors import ExportError, UnsupportedError
 from depth_anything_3.inputs.routing.costs import Costs
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.runtime.atomic_file import whole_file
 from depth_anything_3.runtime.packages import package_version
+from depth_anything_3.runtime.version import __version__
 
 __all__ = [
     "FORMAT_VERSION",

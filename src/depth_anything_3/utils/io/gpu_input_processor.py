@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 
 from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.gpu_assembler import Arrival, DeviceAssembler
-from depth_anything_3.inputs.batch.preparer import ImagePreparer, OpenedImage, PreparedImage
-from depth_anything_3.inputs.batch.processor import BatchProcessor, ProcessedBatch
+from depth_anything_3.inputs.batch.preparer import ImagePreparer
+from depth_anything_3.inputs.batch.processor import BatchProcessor
+from depth_anything_3.inputs.batch.records import OpenedImage, PreparedImage
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure

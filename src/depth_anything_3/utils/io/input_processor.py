@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from depth_anything_3.inputs.batch.preparer import Exif, ImagePreparer, PreparedImage
-from depth_anything_3.inputs.batch.processor import BatchProcessor, ExecutorKind, MixedSizes, ProcessedBatch
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes
+from depth_anything_3.inputs.batch.preparer import Exif, ImagePreparer
+from depth_anything_3.inputs.batch.processor import BatchProcessor, ExecutorKind
+from depth_anything_3.inputs.batch.records import PreparedImage
 from depth_anything_3.inputs.failure import ImageFailure, OnError
 from depth_anything_3.inputs.limits import Reading, ReadingOptions
 from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
