@@ -109,7 +109,7 @@ def export_options(
 
 def scene_options(mixed_sizes: str, ref_view_strategy: str | None = None) -> dict[str, Any]:
     """What is for the views of one scene, checked also where there is none."""
-    from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes as Mixed
+    from depth_anything_3.inputs.options import MixedSizes as Mixed
     from depth_anything_3.model import RefViewStrategy
 
     options: dict[str, Any] = {"mixed_sizes": Mixed(mixed_sizes)}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.colmap.find import Pairing
 from depth_anything_3.inputs.header import probe
-from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.source import read_file
 
 __all__ = ["given_cameras"]
@@ -21,12 +21,12 @@ _TURNED = range(5, 9)  # orientations that exchange height and width
 _ASPECTS_DIFFER = 0.02  # more than rounding of a smaller copy does
 
 
-def given_cameras(pairing: Pairing, reading: Reading | None = None) -> tuple[str, npt.NDArray[np.float64]]:
+def given_cameras(pairing: Pairing, options: PreprocessOptions | None = None) -> tuple[str, npt.NDArray[np.float64]]:
     """How Exif orientations are to be taken ("apply" or "ignore"), and the intrinsics in pixels of pictures so taken.
 
     Args:
         pairing: images and their poses.
-        reading: what is accepted of the images.
+        options: limits on the images.
 
     Returns:
         The word, and (N, 3, 3).
@@ -35,7 +35,7 @@ def given_cameras(pairing: Pairing, reading: Reading | None = None) -> tuple[str
         InvalidInputError: an image has other proportions than the model says, or images disagree about orientation.
         ImageReadError, ImageDecodeError, ImageSizeError: an image cannot be read, or is beyond the limits.
     """
-    found = [_sizes(path, reading or Reading()) for path in pairing.paths]
+    found = [_sizes(path, options or PreprocessOptions()) for path in pairing.paths]
     fits: dict[str, list[bool]] = {}
     for place, word in enumerate(("apply", "ignore")):
         fits[word] = [_same_shape(both[place], size) for both, size in zip(found, pairing.sizes, strict=True)]
@@ -55,9 +55,9 @@ def given_cameras(pairing: Pairing, reading: Reading | None = None) -> tuple[str
     return exif, intrinsics
 
 
-def _sizes(path: Path, reading: Reading) -> tuple[Size, Size]:
+def _sizes(path: Path, options: PreprocessOptions) -> tuple[Size, Size]:
     """(height, width) upright and as stored, from the header."""
-    header = probe(read_file(path, reading.max_bytes), str(path), reading.max_pixels)
+    header = probe(read_file(path, options.max_bytes), str(path), options.max_pixels)
     stored = header.stored_hw
     return (stored[::-1] if header.exif_orientation in _TURNED else stored), stored
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
@@ -138,21 +137,29 @@ class Request:
     from_environment: bool = False
 
     @classmethod
-    def of(cls, strategy: Strategy | str, fidelity: Fidelity | str, **how: Any) -> Request:  # Any: the other fields
-        """From strings; where "auto" is asked for, the environment's `DA3_STRATEGY` decides.
+    def of(
+        cls,
+        strategy: Strategy | str,
+        fidelity: Fidelity | str,
+        *,
+        batch_size: int = 1,
+        workers: int = 1,
+        overlapped: bool = False,
+    ) -> Request:
+        """Parse the choices; where "auto" is asked for, the environment's `DA3_STRATEGY` decides.
 
         Raises:
             InvalidInputError: an option is unknown.
         """
-        asked, variable = Strategy(strategy), os.environ.get(STRATEGY_VARIABLE)
-        if asked is not Strategy.AUTO or not variable:
-            return cls(asked, Fidelity(fidelity), **how)
+        request = cls(Strategy(strategy), Fidelity(fidelity), batch_size, workers, overlapped)
+        variable = os.environ.get(STRATEGY_VARIABLE)
+        if request.strategy is not Strategy.AUTO or not variable:
+            return request
         try:
-            asked = Strategy(variable)
+            return replace(request, strategy=Strategy(variable), from_environment=True)
         except InvalidInputError as error:
-            told = str(error).removeprefix("strategy=")
-            raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}={told}") from None
-        return cls(asked, Fidelity(fidelity), from_environment=True, **how)
+            reason = str(error).removeprefix("strategy=")
+            raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}={reason}") from None
 
 
 @dataclass(frozen=True)
