@@ -52,14 +52,12 @@ def doctor(
 
 def models(as_json: o.Json = False) -> None:
     """List the models: what each predicts, and under which licence."""
-    from dataclasses import asdict
-
     from rich.table import Column, Table
 
     from depth_anything_3.model.catalog import MODEL_CARDS
 
     if as_json:
-        stdout.print_json(json.dumps([asdict(card) for card in MODEL_CARDS.values()]))
+        stdout.print_json(json.dumps([card.as_dict() for card in MODEL_CARDS.values()]))
         return
     longest = max(len(name) for card in MODEL_CARDS.values() for name in card.hub_ids)
     table = Table(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.model.catalog import models_that
 
 if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
@@ -71,7 +72,10 @@ MixedSizes = Annotated[
 ]
 InferGs = Annotated[
     bool,
-    typer.Option("--infer-gs", help="Predict 3D Gaussians too, for gs_ply and gs_video; DA3-GIANT or nested."),
+    typer.Option(
+        "--infer-gs",
+        help=f"Predict 3D Gaussians too, for gs_ply and gs_video; {models_that(lambda card: card.has_gaussians)}.",
+    ),
 ]
 ExportFeat = Annotated[str, typer.Option(help="Backbone layers to keep features of, such as 5,11; for feat_vis.")]
 ConfThresh = Annotated[

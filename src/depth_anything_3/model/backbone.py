@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from depth_anything_3.model.blocks import Block
+from depth_anything_3.model.catalog import PATCH_SIZE, Preset
 from depth_anything_3.model.position_table import TABLE_SIDE, PositionTables
-from depth_anything_3.model.presets import PATCH_SIZE, Preset
 from depth_anything_3.model.reference_view import (
     RefViewStrategy,
     order_from_reference,
