@@ -13,7 +13,7 @@ import numpy as np
 
 from depth_anything_3.errors import DA3Error, UnsupportedError
 from depth_anything_3.inference.video.live import LiveStream
-from depth_anything_3.inference.video.smoothing import SteadyDepth, Temporal
+from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother, Temporal
 from depth_anything_3.inference.video.windows import stream_windows
 from depth_anything_3.inputs.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.inputs.routing.strategy import Strategy
@@ -74,7 +74,7 @@ def stream_video(
         mode: "throughput": every frame, in order, computed in batches, decoded ahead. "live": the newest frame, with
             the least delay; a `LiveStream` is returned, whose `stats` tell latencies and what was dropped. A file then
             plays at its own pace.
-        temporal: what is done to each prediction in order: "none", "ema" (`SteadyDepth`: no flicker of scale and
+        temporal: what is done to each prediction in order: "none", "ema" (`ScaleShiftSmoother`: no flicker of scale and
             shift), or a function. "window": frames see each other, and depth and cameras come in one frame of reference
             (`temporal_windows`), with models that predict cameras.
         window: frames that see each other at a time with "window"; a quarter of them are shared with the next.
@@ -213,7 +213,7 @@ def _steadier(
         return temporal
     kind = Temporal(temporal)
     if kind is Temporal.EMA:
-        return SteadyDepth()
+        return ScaleShiftSmoother()
     if kind is Temporal.WINDOW and mode is VideoMode.LIVE:
         raise UnsupportedError("temporal='window' waits for frames to come, which live depth cannot; choose 'ema'")
     return lambda prediction: prediction

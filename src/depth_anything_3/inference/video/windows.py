@@ -1,4 +1,4 @@
-"""Pictures of a film in, depth and cameras in one frame of reference out, by windows of views of a network."""
+"""Stream depth and cameras of a video in one frame of reference, window by window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inference.video.smoothing import is_same_shot, thumbnail
+from depth_anything_3.inference.video.shot_detection import is_same_shot, thumbnail
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.grouping import InOrder
@@ -36,7 +36,7 @@ def stream_windows(
     on_failure: Callable[[ImageFailure], None],
     **options: Any,  # Any: `use_ray_pose`, `ref_view_strategy`, and what `InputProcessor.batches` takes
 ) -> Iterator[Prediction]:
-    """Depth and cameras of the frames of a film, as of one scene, in memory for one window; see `aligned_windows`.
+    """Depth and cameras of the frames of a video, as of one scene, in memory for one window; see `aligned_windows`.
 
     A cut, or another size of picture, begins a frame of reference anew. Decoding and preprocessing, the network, and
     the caller's work go on at the same time.
