@@ -1,4 +1,4 @@
-"""`da3 colmap` and `da3 export`: scenes that others, or earlier runs, have left on disk."""
+"""`da3 colmap`: depth of the images of a COLMAP workspace."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, stderr, stdout
+from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, Reading
 
-__all__ = ["colmap", "export"]
+__all__ = ["colmap"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,30 +109,3 @@ def colmap(
             **pipeline,
         )
     finish(report, as_json)
-
-
-def export(
-    sources: Annotated[list[Path], typer.Argument(help="results.npz or NAME.npz of earlier runs.", metavar="NPZ")],
-    export_dir: o.ExportDir = Path("debug"),
-    export_format: o.ReExportFormat = "depth_vis",
-    conf_thresh_percentile: o.ConfThresh = 40.0,
-    num_max_points: o.MaxPoints = 1_000_000,
-    show_cameras: o.ShowCameras = True,
-) -> None:
-    """Write results in other formats, without the network: npz keeps what depth_vis, ply, glb and others need."""
-    from depth_anything_3.export import export as write
-    from depth_anything_3.export import load_prediction, parse_formats
-    from depth_anything_3.jobs.images import export_names
-
-    parse_formats(export_format)
-    options = o.export_options(conf_thresh_percentile, num_max_points, show_cameras, 15)
-    scene = len(sources) == 1 and sources[0].name == "results.npz"
-    names = [None] if scene else export_names(sources)
-    for source, name in zip(sources, names, strict=True):
-        try:
-            files = write(load_prediction(source), export_dir, export_format, name, options)
-        except InvalidInputError as error:
-            text = str(error)
-            raise type(error)(text if str(source) in text else f"{source}: {text}") from error
-        for file in files:
-            stdout.print(str(file), markup=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.model.catalog import models_that
 
 if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
@@ -71,7 +72,10 @@ MixedSizes = Annotated[
 ]
 InferGs = Annotated[
     bool,
-    typer.Option("--infer-gs", help="Predict 3D Gaussians too, for gs_ply and gs_video; DA3-GIANT or nested."),
+    typer.Option(
+        "--infer-gs",
+        help=f"Predict 3D Gaussians too, for gs_ply and gs_video; {models_that(lambda card: card.has_gaussians)}.",
+    ),
 ]
 ExportFeat = Annotated[str, typer.Option(help="Backbone layers to keep features of, such as 5,11; for feat_vis.")]
 ConfThresh = Annotated[
@@ -109,7 +113,7 @@ def export_options(
 
 def scene_options(mixed_sizes: str, ref_view_strategy: str | None = None) -> dict[str, Any]:
     """What is for the views of one scene, checked also where there is none."""
-    from depth_anything_3.inputs.options import MixedSizes as Mixed
+    from depth_anything_3.inputs.choices import MixedSizes as Mixed
     from depth_anything_3.model import RefViewStrategy
 
     options: dict[str, Any] = {"mixed_sizes": Mixed(mixed_sizes)}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, stderr
+from depth_anything_3.cli.console import finish, load_model, progress, stderr
 from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -118,7 +115,12 @@ def video(
         results = VideoResults(export_format, side_by_side, full_size, metres)
         options |= {**batches, "temporal": Temporal(temporal).value}
         model = load_model(model_dir, device, dtype, compiled=compiled)
-        with _progress() as (begin, advance):
+        with progress(None, "examining the video") as advance:
+
+            def begin(info: SourceInfo, total: int | None, done: int) -> None:
+                stderr.print(f"{info.label}: decoded by {info.decoder.name} ({info.decoder.reason})", markup=False)
+                advance.begin("frames", total, done)
+
             report = run_video(
                 model,
                 source,
@@ -131,33 +133,3 @@ def video(
                 **options,
             )
     finish(report, as_json)
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[SourceInfo, int | None, int], None], Callable[[], None]]]:
-    """A bar on a terminal, with frames a second and the time that is left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    written, began = 0, 0.0
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("looking at the video", total=None, rate="")
-
-        def begin(info: SourceInfo, total: int | None, done: int) -> None:
-            stderr.print(f"{info.label}: decoded by {info.decoder.name} ({info.decoder.reason})", markup=False)
-            bar.update(task, description="frames", total=total, completed=done)
-
-        def advance() -> None:
-            nonlocal written, began
-            written += 1
-            began = began or time.monotonic()  # of the first frame: not of loading and looking beforehand
-            rate = (written - 1) / max(time.monotonic() - began, 1e-3)
-            bar.update(task, advance=1, rate=f"{rate:.1f} fps")
-
-        yield begin, advance

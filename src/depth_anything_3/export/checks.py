@@ -11,6 +11,7 @@ from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export.gsplat_rasterizer import check_cuda
 from depth_anything_3.export.options import ExportOptions
 from depth_anything_3.export.registry import ExportFormat, parse_formats
+from depth_anything_3.model.catalog import DepthKind, models_that
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["Contents", "check_formats"]
@@ -86,11 +87,12 @@ _NEEDS: dict[ExportFormat, _Needs] = {
 
 _CURES = {
     "images": "the pictures, but {model} has none (processed_images); a results.npz has them, a mini_npz has not",
-    "poses": "camera poses, which {model} has not; take an any-view model (da3-small to da3-giant) or the nested one, "
+    "poses": "camera poses, which {model} has not; take {with_poses}, "
     "or write depth alone: npz, depth_png, tiff, exr, or ply of a picture whose intrinsics are given",
-    "intrinsics": "the camera's focal length, which {model} has not; give intrinsics, or take an any-view model "
-    "(da3-small to da3-giant) or the nested one, which predict them, or da3metric-large with --metric",
-    "gaussians": "3D Gaussians, which are predicted on request; pass infer_gs=True with da3-giant or the nested model, "
+    "intrinsics": "the camera's focal length, which {model} has not; give intrinsics, or take "
+    "{with_poses}, which predict it, or {canonical} with --metric",
+    "gaussians": "3D Gaussians, which are predicted on request; pass infer_gs=True with "
+    "{with_gaussians}, "
     "or write points: ply, glb",
     "features": "features of the backbone; pass export_feat_layers, such as [11]",
     "paths": "images that are files, since it names them; pass paths where depth is computed (results.npz keeps none), "
@@ -123,11 +125,20 @@ def check_formats(
     return chosen
 
 
+def _hint(need: str, model: str) -> str:
+    return _CURES[need].format(
+        model=model,
+        with_poses=models_that(lambda card: card.has_poses),
+        with_gaussians=models_that(lambda card: card.has_gaussians),
+        canonical=models_that(lambda card: card.depth_kind is DepthKind.CANONICAL),
+    )
+
+
 def _check_format(one: ExportFormat, contents: Contents) -> None:
     needs = _NEEDS.get(one, _Needs())
     for need in fields(needs):
         if need.name in _CURES and getattr(needs, need.name) and not getattr(contents, need.name):
-            raise UnsupportedError(f"{one.value} needs {_CURES[need.name].format(model=contents.model)}")
+            raise UnsupportedError(f"{one.value} needs {_hint(need.name, contents.model)}")
     if one is ExportFormat.PLY and not contents.poses and contents.views != 1:
         raise UnsupportedError(
             f"ply of several views needs camera poses, which {contents.model} has not; "

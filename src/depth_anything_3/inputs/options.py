@@ -10,53 +10,24 @@ from enum import Enum
 from typing import Any, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.inputs.failure import OnError
-from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS
-from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod, plan_resize
-from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.inputs.choices import (
+    Executor,
+    Exif,
+    Fidelity,
+    MixedSizes,
+    OnError,
+    ProcessResMethod,
+    Strategy,
+)
+from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, check_process_res
 
 __all__ = [
-    "Executor",
-    "Exif",
     "InputKwargs",
-    "MixedSizes",
     "PreprocessKwargs",
     "PreprocessOptions",
     "ViewKwargs",
     "check_names",
 ]
-
-
-class Exif(Option):
-    """Whether the EXIF orientation of an image is applied (`APPLY`) or ignored, as upstream does (`IGNORE`)."""
-
-    APPLY = "apply"
-    IGNORE = "ignore"
-
-
-class Executor(Option):
-    """What the CPU workers are.
-
-    `THREAD`: decoding and resampling run outside the interpreter lock, so threads are enough. `PROCESS`: for programs
-    whose other threads hold that lock. Processes are spawned: a script that uses them needs the
-    `if __name__ == "__main__"` guard.
-    """
-
-    THREAD = "thread"
-    PROCESS = "process"
-
-
-class MixedSizes(Option):
-    """What to do when the views of one scene differ in size after resizing.
-
-    `CROP` crops each to the smallest height and the smallest width, as upstream does; `PAD` pads each with grey to the
-    largest height and the largest width; both with a warning. `REFUSE` raises.
-    """
-
-    CROP = "crop"
-    PAD = "pad"
-    REFUSE = "refuse"
 
 
 class InputKwargs(TypedDict, total=False):
@@ -161,8 +132,7 @@ class PreprocessOptions:
                 and (isinstance(value, bool) or not isinstance(value, int) or value < 1)
             ):
                 raise InvalidInputError(f"{one.name}={value!r}: give a whole number, 1 or more")
-        plan_resize((1, 1), self.process_res)  # refuses a bad process_res
-        object.__setattr__(self, "process_res", int(self.process_res))
+        object.__setattr__(self, "process_res", check_process_res(self.process_res))
 
     @classmethod
     def parse(

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError, InvalidInputError
 from depth_anything_3.export import Contents, ExportOptions, check_formats, export, result_files
 from depth_anything_3.inference.batch_limit import BatchLimit
-from depth_anything_3.inputs.failure import ImageFailure, OnError
-from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
+from depth_anything_3.inputs.choices import Fidelity, OnError, ProcessResMethod, Strategy
+from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
-from depth_anything_3.inputs.routing.strategy import Capabilities, Choice, Fidelity, Request, Strategy, check_strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities, Choice, Request, check_strategy
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.metric import Metres

@@ -8,7 +8,7 @@ from typing import Any
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.options import StreamKwargs, StreamOptions
-from depth_anything_3.inference.video.smoothing import SteadyDepth, Temporal
+from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother, Temporal
 from depth_anything_3.inputs.options import check_names
 from depth_anything_3.inputs.video import FrameSelection, SelectionKwargs
 from depth_anything_3.model import RefViewStrategy
@@ -103,4 +103,4 @@ class VideoOptions:
         """The function that smooths predictions in order; a new one for each video, as it may have state."""
         if not isinstance(self.temporal, Temporal):
             return self.temporal
-        return SteadyDepth() if self.temporal is Temporal.EMA else lambda prediction: prediction
+        return ScaleShiftSmoother() if self.temporal is Temporal.EMA else lambda prediction: prediction

@@ -19,7 +19,8 @@ from depth_anything_3.inference.video.options import VideoMode, VideoOptions
 from depth_anything_3.inference.video.smoothing import Temporal
 from depth_anything_3.inference.video.windows import stream_windows
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, infer_views
-from depth_anything_3.inputs.failure import ImageFailure, OnError, log_failure, raise_failure
+from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
 from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
 from depth_anything_3.inputs.video.paced import PacedSource

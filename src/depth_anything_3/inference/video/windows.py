@@ -12,7 +12,7 @@ import torch
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
-from depth_anything_3.inference.video.smoothing import is_same_shot, thumbnail
+from depth_anything_3.inference.video.shot_detection import is_same_shot, thumbnail
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.grouping import InOrder

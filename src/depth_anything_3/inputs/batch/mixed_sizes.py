@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.errors import ShapeMismatchError
-from depth_anything_3.inputs.options import MixedSizes
+from depth_anything_3.inputs.choices import MixedSizes
 from depth_anything_3.inputs.plan.resize_plan import Crop, center_crop, crop_intrinsics
 from depth_anything_3.inputs.resample.normalize import MEAN
 

@@ -19,11 +19,12 @@ from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageSizeError
 from depth_anything_3.inputs.batch.records import ON_CPU, OpenedImage, PreparedImage, UInt8Array
+from depth_anything_3.inputs.choices import Exif
 from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe, read_orientation
-from depth_anything_3.inputs.options import Exif, PreprocessOptions
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample

@@ -21,9 +21,10 @@ from depth_anything_3.inputs.batch.mixed_sizes import carry_intrinsics, unify
 from depth_anything_3.inputs.batch.preparer import ImagePreparer, KeptMemory
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
-from depth_anything_3.inputs.failure import ImageFailure, OnError
+from depth_anything_3.inputs.choices import OnError, ProcessResMethod
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
-from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE, ProcessResMethod
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.inputs.source import ImageInput, check_several
 from depth_anything_3.runtime.prefetch import in_background

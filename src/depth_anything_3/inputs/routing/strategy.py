@@ -10,20 +10,18 @@ import os
 from dataclasses import dataclass, replace
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.header import ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.routing.costs import Costs
-from depth_anything_3.runtime.choice import Option
 
 __all__ = [
     "STRATEGY_VARIABLE",
     "Capabilities",
     "Choice",
-    "Fidelity",
     "ImageTraits",
     "Request",
-    "Strategy",
     "check_strategy",
     "choose_strategy",
     "least_source_hw",
@@ -31,37 +29,6 @@ __all__ = [
 
 STRATEGY_VARIABLE = "DA3_STRATEGY"
 """Environment variable that stands in for a strategy left at "auto"."""
-
-
-class Strategy(Option):
-    """The ways from an image to the network's memory; `AUTO` asks for the best of them and is never the answer.
-
-    | | decoded on | resampled on | crosses the bus | normalised on |
-    |---|---|---|---|---|
-    | `GPU_DECODE` | GPU | GPU | the compressed file | GPU |
-    | `HYBRID` | CPU | CPU | the small 8-bit picture | GPU |
-    | `FULL_GPU` | CPU | GPU | the full-size 8-bit picture | GPU |
-    | `CPU` | CPU | CPU | nothing, or the network's input | CPU |
-    """
-
-    AUTO = "auto"
-    GPU_DECODE = "gpu_decode"
-    HYBRID = "hybrid"
-    FULL_GPU = "full_gpu"
-    CPU = "cpu"
-
-
-class Fidelity(Option):
-    """How close to the reference the pixels must be.
-
-    `EXACT`: decoders that reconstruct chroma as libjpeg does, then at most one level of 255 away. `HIGH`: 50 dB or
-    more on photos; `FAST`: 44 dB or more. Both also admit GPU decoders that repeat the nearest chroma sample, where the
-    picture is reduced enough to average that away.
-    """
-
-    EXACT = "exact"
-    HIGH = "high"
-    FAST = "fast"
 
 
 _NEAREST_CHROMA = {Fidelity.HIGH: 2.5, Fidelity.FAST: 1.0}

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from depth_anything_3.errors import InvalidInputError, VideoReadError
+from depth_anything_3.inputs.choices import OnError, Strategy
 from depth_anything_3.inputs.discover import find_images
-from depth_anything_3.inputs.failure import OnError
 from depth_anything_3.inputs.options import check_names
-from depth_anything_3.inputs.routing.strategy import Request, Strategy
+from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.inputs.video.camera import CameraSource
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource
 from depth_anything_3.inputs.video.iterable import FrameInput, IterableSource

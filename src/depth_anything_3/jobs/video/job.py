@@ -18,7 +18,7 @@ from depth_anything_3.errors import InvalidInputError, VideoReadError
 from depth_anything_3.export import Contents, check_formats
 from depth_anything_3.export.image_file import write_picture
 from depth_anything_3.export.video_file import frames_in, part_files
-from depth_anything_3.inputs.failure import OnError
+from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video import Frame, FrameSource, SourceInfo, VideoInput, open_source
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.images import RunReport

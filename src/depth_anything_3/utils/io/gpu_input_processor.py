@@ -19,11 +19,12 @@ from depth_anything_3.inputs.batch.gpu_assembler import Arrival, DeviceAssembler
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import OpenedImage, PreparedImage
+from depth_anything_3.inputs.choices import Executor, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.options import Executor, PreprocessOptions
-from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE
+from depth_anything_3.inputs.limits import PATCH_SIZE
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.resample.gpu import open_resampler
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import (
@@ -31,7 +32,6 @@ from depth_anything_3.inputs.routing.strategy import (
     Choice,
     ImageTraits,
     Request,
-    Strategy,
     check_strategy,
     choose_strategy,
     least_source_hw,
