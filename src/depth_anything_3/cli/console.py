@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from depth_anything_3.api import DepthAnything3
-    from depth_anything_3.jobs.images import RunReport
+    from depth_anything_3.cli.options import ModelFlags
+    from depth_anything_3.jobs.report import RunReport
 
 __all__ = [
     "EXIT_FAILURES",
@@ -51,15 +52,16 @@ def told(message: str) -> str:
     return escape(in_flags(plain))
 
 
-def load_model(model_dir: str, device: str, dtype: str, *, compiled: bool = False) -> DepthAnything3:
-    """A checkpoint; tells of a licence that forbids commercial use."""
-    with stderr.status(f"loading {escape(model_dir)}"):
+def load_model(flags: ModelFlags) -> DepthAnything3:
+    """Load a checkpoint; reports a licence that forbids commercial use."""
+    with stderr.status(f"loading {escape(flags.model_dir)}"):
         from depth_anything_3.api import DepthAnything3
 
-        model = DepthAnything3.from_pretrained(model_dir, device, None if dtype == "auto" else dtype)
+        dtype = None if flags.dtype == "auto" else flags.dtype
+        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype)
     if "-NC-" in model.card.licence:
         stderr.print(f"{model.model_name}: licence {model.card.licence}, not for commercial use", markup=False)
-    if compiled:
+    if flags.compiled:
         model.compile()
     return model
 

@@ -9,26 +9,28 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import stdout
+from depth_anything_3.cli.groups import Omit, grouped
 from depth_anything_3.errors import InvalidInputError
 
 __all__ = ["export"]
 
 
+@grouped
 def export(
     sources: Annotated[list[Path], typer.Argument(help="results.npz or NAME.npz of earlier runs.", metavar="NPZ")],
+    writers: Annotated[o.WriterFlags, Omit(("feat_vis_fps",))],
     export_dir: o.ExportDir = Path("debug"),
-    export_format: o.ReExportFormat = "depth_vis",
-    conf_thresh_percentile: o.ConfThresh = 40.0,
-    num_max_points: o.MaxPoints = 1_000_000,
-    show_cameras: o.ShowCameras = True,
+    export_format: Annotated[
+        str, typer.Option(help="Formats joined with '-': mini_npz, npz, depth_png, depth_vis, tiff, exr, ply, glb.")
+    ] = "depth_vis",
 ) -> None:
     """Write results in other formats, without the network: npz keeps what depth_vis, ply, glb and others need."""
     from depth_anything_3.export import export as write
     from depth_anything_3.export import load_prediction, parse_formats
-    from depth_anything_3.jobs.images import export_names
+    from depth_anything_3.jobs.naming import export_names
 
     parse_formats(export_format)
-    options = o.export_options(conf_thresh_percentile, num_max_points, show_cameras, 15)
+    options = writers.options()
     scene = len(sources) == 1 and sources[0].name == "results.npz"
     names = [None] if scene else export_names(sources)
     for source, name in zip(sources, names, strict=True):

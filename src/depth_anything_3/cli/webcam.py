@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import load_model, stderr, stdout
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.cli.groups import Omit, grouped
+from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.options import PreprocessOptions
 
 __all__ = ["webcam"]
 
+_NOT_LIVE = ("on_error", "mixed_sizes", "executor", "num_workers", "max_pixels", "max_bytes", "allow_truncated", "exif")
 
+
+@grouped
 def webcam(
     source: Annotated[
-        str, typer.Argument(help="Camera (0, /dev/video0), address (rtsp://, http://, udp://), or a file, as it plays.")
+        str,
+        typer.Argument(help="Camera (0, /dev/video0), address (rtsp://, http://, udp://), or a file, in real time."),
     ] = "0",
-    model_dir: o.ModelDir = "depth-anything/DA3-SMALL",
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
+    model: o.ModelFlags = o.ModelFlags(model_dir="depth-anything/DA3-SMALL"),  # noqa: B008  # frozen
+    preprocess: Annotated[PreprocessOptions, Omit(_NOT_LIVE)] = PreprocessOptions(on_error=OnError.SKIP),  # noqa: B008
     http: Annotated[
-        str, typer.Option(help="Show it to browsers at [HOST:]PORT, and not in a window; this machine's if no HOST.")
+        str, typer.Option(help="Show it to browsers at [HOST:]PORT instead of in a window; HOST: this machine only.")
     ] = "",
     record: Annotated[Path | None, typer.Option(help="Also write what is shown to this .mp4 file.")] = None,
-    temporal: Annotated[str, typer.Option(help="Against flicker: ema (scale and shift of each frame), none.")] = "ema",
-    process_res: o.ProcessRes = 504,
-    process_res_method: o.Method = "upper_bound_resize",
+    temporal: Annotated[
+        str, typer.Option(help="Temporal smoothing: of scale and shift (ema), or none.", metavar="ema|none")
+    ] = "ema",
     reconnect: Annotated[
-        float, typer.Option(help="Seconds to try again for when an address is lost; 0: end there.")
+        float, typer.Option(help="Keep reconnecting to an address for this many seconds (0: stop).")
     ] = 60.0,
-    strategy: o.Strategy = "auto",
-    compiled: o.Compile = False,
 ) -> None:
     """Watch live depth: camera left, depth right; always of the newest frame. Ctrl-C ends it."""
-    from depth_anything_3.api import choose_device
+    from depth_anything_3.inference.options import StreamOptions
+    from depth_anything_3.inference.video.options import VideoMode, VideoOptions
     from depth_anything_3.inference.video.smoothing import Temporal
-    from depth_anything_3.jobs.images import check_options
+    from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.jobs.live.webcam import LiveEvents, check_outputs, open_live_source, watch
+    from depth_anything_3.runtime.devices import choose_device
 
-    mode, target = Temporal(temporal), choose_device(device)
-    if mode is Temporal.WINDOW:
-        raise UnsupportedError("--temporal window waits for frames to come, which live depth cannot; choose ema")
-    options: dict[str, Any] = {
-        "process_res": process_res,
-        "process_res_method": process_res_method,
-        "strategy": strategy,
-    }
-    check_options(target, **options)
+    target = choose_device(model.device)
+    options = VideoOptions(
+        mode=VideoMode.LIVE, temporal=Temporal(temporal), stream=StreamOptions(preprocess=preprocess)
+    )
+    check_device(target, preprocess)
     outputs = check_outputs(http, record)
-    with open_live_source(source, target, reconnect=reconnect, strategy=strategy) as frames:
-        model = load_model(model_dir, device, dtype, compiled=compiled)
+    with open_live_source(source, target, reconnect=reconnect, strategy=preprocess.strategy) as frames:
+        loaded = load_model(model)
         with stderr.status("") as status:
 
             def page(url: str, is_local: bool) -> None:
@@ -71,5 +72,5 @@ def webcam(
                 recorded=recorded,
                 failed=lambda failure: stderr.print(f"{failure.label}: {failure.error}", markup=False),
             )
-            stats = watch(model, frames, outputs, events, temporal=mode, **options)
+            stats = watch(loaded.engine, frames, outputs, events, options)
     stdout.print(str(stats), markup=False)

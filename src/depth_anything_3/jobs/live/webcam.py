@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,8 +16,11 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.mp4 import NEEDS_AV, can_write_mp4
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
+from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.video.live import LiveStats, LiveStream
-from depth_anything_3.inference.video.smoothing import Temporal
+from depth_anything_3.inference.video.options import VideoOptions
+from depth_anything_3.inference.video.stream import stream_video
+from depth_anything_3.inputs.choices import OnError, Strategy
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.video import FrameSource, open_source
 from depth_anything_3.inputs.video.reconnect import ReconnectingSource
@@ -28,7 +31,6 @@ from depth_anything_3.jobs.live.window import WindowViewer, why_no_window
 if TYPE_CHECKING:
     import torch
 
-    from depth_anything_3.api import DepthAnything3
 
 __all__ = ["LiveEvents", "LiveOutputs", "check_outputs", "open_live_source", "watch"]
 
@@ -100,7 +102,7 @@ def _check_recording(target: Path) -> None:
 
 
 def open_live_source(
-    source: str, device: torch.device, *, reconnect: float = 0.0, strategy: str = "auto"
+    source: str, device: torch.device, *, reconnect: float = 0.0, strategy: Strategy = Strategy.AUTO
 ) -> FrameSource:
     """Open a camera, address or file; damaged frames are skipped.
 
@@ -116,29 +118,22 @@ def open_live_source(
     """
 
     def opened() -> FrameSource:
-        return open_source(source, on_error="skip", strategy=strategy, device=device)
+        return open_source(source, on_error=OnError.SKIP, strategy=strategy, device=device)
 
     return ReconnectingSource(opened, reconnect) if "://" in source else opened()
 
 
 def watch(
-    model: DepthAnything3,
-    frames: FrameSource,
-    outputs: LiveOutputs,
-    events: LiveEvents,
-    *,
-    temporal: Temporal | str = Temporal.EMA,
-    **options: Any,  # Any: the options of `DepthAnything3.stream_video`
+    engine: Engine, frames: FrameSource, outputs: LiveOutputs, events: LiveEvents, options: VideoOptions
 ) -> LiveStats:
     """Show depth of the newest frame until the source ends, a window is closed, or Ctrl-C; SIGTERM is raised again.
 
     Args:
-        model: the network.
+        engine: the network.
         frames: closed at the end.
         outputs: where frames are shown.
         events: called as things happen.
-        temporal: "ema" or "none".
-        options: of the preprocessing.
+        options: how frames are computed, in mode "live".
 
     Returns:
         Counts and latencies.
@@ -146,12 +141,10 @@ def watch(
     with ExitStack() as stack:
         stack.enter_context(frames)
         events.status("warming up")
-        stream = model.stream_video(
-            frames, mode="live", temporal=temporal, on_error="skip", on_failure=events.failed, **options
-        )
+        stream = stream_video(engine, frames, options, events.failed)
         assert isinstance(stream, LiveStream)
         stack.enter_context(stream)
-        title = f"{frames.info.label}, {model.model_name}"
+        title = f"{frames.info.label}, {engine.card.name}"
         shows: list[_Show] = []
         if outputs.recording is not None:
             shows.append(stack.enter_context(_recorder(outputs.recording, events)))
