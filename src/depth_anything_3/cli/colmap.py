@@ -11,6 +11,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, Reading
 
 __all__ = ["colmap"]
@@ -45,7 +46,7 @@ def colmap(
     show_cameras: o.ShowCameras = True,
     feat_vis_fps: o.FeatVisFps = 15,
     num_workers: o.Workers = 8,
-    image_extensions: o.Extensions = o.EXTENSIONS,
+    image_extensions: o.Extensions = IMAGE_EXTENSIONS,
     strategy: o.Strategy = "auto",
     fidelity: o.Fidelity = "exact",
     max_pixels: o.MaxPixels = MAX_PIXELS,

@@ -46,7 +46,7 @@ def demo(
     if process_res is not None:
         options["process_res"] = process_res
     check_options(choose_device(device), **options)
-    paths = find_images(sources or [], "png,jpg,jpeg,webp,bmp,tif,tiff")
+    paths = find_images(sources or [])
     model = load_model(model_dir, device, "auto")
     if model.card.is_demonstration:
         stderr.print(

@@ -10,6 +10,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS
 
 __all__ = ["images"]
@@ -37,7 +38,7 @@ def images(
     num_workers: o.Workers = 8,
     on_error: o.OnError = "skip",
     recursive: o.Recursive = False,
-    image_extensions: o.Extensions = o.EXTENSIONS,
+    image_extensions: o.Extensions = IMAGE_EXTENSIONS,
     exif: o.Exif = "apply",
     strategy: o.Strategy = "auto",
     fidelity: o.Fidelity = "exact",

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
     from depth_anything_3.prediction.metric import Metres
 
-EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
-"""Which files of a folder are pictures, unless told otherwise."""
-
 ModelDir = Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")]
 ExportDir = Annotated[Path, typer.Option(help="Folder for the results; made if missing.")]
 ReExportFormat = Annotated[
