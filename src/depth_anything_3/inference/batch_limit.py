@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = ["BatchLimit", "parse_batch_size"]
 
@@ -44,13 +45,11 @@ class BatchLimit:
         self, batch_size: int | str, device: torch.device, *, most: int = 64, utilization: float = 0.85
     ) -> None:
         self._auto = batch_size == "auto"
-        if not self._auto and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-            raise InvalidInputError(f"batch_size={batch_size!r}: give a whole number, 1 or more, or 'auto'")
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise InvalidInputError(f"max_batch_size={most!r}: give a whole number, 1 or more")
+        hint = "give a whole number, 1 or more, or 'auto'"
+        self._given = 1 if self._auto else positive_int("batch_size", batch_size, hint=hint)
+        positive_int("max_batch_size", most)
         if not 0 < utilization <= 1:
             raise InvalidInputError(f"target_memory_utilization={utilization!r}: give a share above 0 and at most 1")
-        self._given = 1 if self._auto else int(batch_size)
         self.expected = min(most, _USUAL) if self._auto and device.type == "cuda" else self._given
         self._device = device
         self._most = most

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "Reading", "ReadingOptions"]
 
@@ -44,9 +45,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         for name in ("max_pixels", "max_bytes"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInputError(f"{name}={value!r}: give a whole number, 1 or more")
+            positive_int(name, getattr(self, name))
         if not isinstance(self.allow_truncated, bool):
             raise InvalidInputError(f"allow_truncated={self.allow_truncated!r}: give True or False")
 

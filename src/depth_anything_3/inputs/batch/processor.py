@@ -28,7 +28,7 @@ from depth_anything_3.inputs.limits import Reading, ReadingOptions
 from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE, ProcessResMethod
 from depth_anything_3.inputs.routing.strategy import Fidelity, Request, Strategy
 from depth_anything_3.inputs.source import ImageInput, as_source, check_several
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import Option, positive_int
 from depth_anything_3.runtime.prefetch import in_background, ordered_map
 from depth_anything_3.runtime.threads import KeptThreads, usable_cores
 
@@ -278,10 +278,8 @@ class BatchProcessor(ABC, Generic[Image]):
         self.close()
 
     def _workers(self, count: int) -> Executor:
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InvalidInputError(f"num_workers={count!r}: give a whole number, 1 or more")
         # One worker a core at most: more of them fight over the cores and hold a full-size bitmap each.
-        count = min(count, usable_cores())
+        count = min(positive_int("num_workers", count), usable_cores())
         pool = self._pools.pop(count, None) or self._new_pool(count)
         self._pools[count] = pool
         # Threads of other numbers wait for their next turn: new ones would take memory of their own. Pools that go are

@@ -14,8 +14,8 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.errors import ImageSizeError, InvalidInputError
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.errors import ImageSizeError
+from depth_anything_3.runtime.choice import Option, positive_int
 
 __all__ = [
     "PATCH_SIZE",
@@ -190,8 +190,8 @@ def plan_resize(
         ImageSizeError: the picture is empty, or too thin for a usable result.
     """
     method = ProcessResMethod(process_res_method)
-    if isinstance(process_res, bool) or not isinstance(process_res, (int, np.integer)) or process_res < PATCH_SIZE:
-        raise InvalidInputError(f"process_res={process_res!r}: give a whole number of pixels, {PATCH_SIZE} or more")
+    hint = f"give a whole number of pixels, {PATCH_SIZE} or more"
+    process_res = positive_int("process_res", process_res, minimum=PATCH_SIZE, hint=hint)
     orientation = Orientation.from_exif(exif_orientation)
     source = orientation.turned(stored_hw)
     if min(source) < 1:
