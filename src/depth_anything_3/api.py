@@ -30,7 +30,7 @@ from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind, ModelCard
 from depth_anything_3.model.checkpoint import find_checkpoint, load_weights, save_checkpoint
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import align_poses, normalize_extrinsics
-from depth_anything_3.runtime.devices import choose_device, parse_dtype, usual_dtype
+from depth_anything_3.runtime.devices import choose_device, default_dtype, parse_dtype
 from depth_anything_3.runtime.threads import KeptThreads
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -392,7 +392,7 @@ class DepthAnything3(nn.Module):
 
     def _dtype(self) -> torch.dtype:
         """What the backbone computes in."""
-        return usual_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
+        return default_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
 
 
 def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor
