@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_OWN = ("process_res", "mixed_sizes", "on_error", "executor", "num_workers", "max_pixels", "max_bytes", "allow_truncated", "exif", "process_res_method")
+_OWN = (
+    "process_res",
+    "mixed_sizes",
+    "on_error",
+    "executor",
+    "num_workers",
+    "max_pixels",
+    "max_bytes",
+    "allow_truncated",
+    "exif",
+    "process_res_method",
+)
 
 
 @grouped
@@ -50,7 +61,7 @@ def demo(
     if process_res is not None:
         preprocess = replace(preprocess, process_res=process_res)
     check_device(choose_device(model.device), preprocess)
-    paths = find_images(sources or [], "png,jpg,jpeg,webp,bmp,tif,tiff")
+    paths = find_images(sources or [])
     loaded = load_model(model)
     if process_res is None:
         preprocess = replace(preprocess, process_res=parts.demo_resolution(loaded.engine))

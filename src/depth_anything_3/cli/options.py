@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.inputs.discover import IMAGE_SUFFIXES
+from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.model.choices import RefViewStrategy
 
@@ -69,7 +69,7 @@ class FindFlags:
 
     recursive: Annotated[bool, typer.Option("--recursive", help="Recurse into subfolders.")] = False
     image_extensions: Annotated[str, typer.Option(help="Extensions of images in folders and patterns.")] = (
-        IMAGE_SUFFIXES
+        IMAGE_EXTENSIONS
     )
 
 

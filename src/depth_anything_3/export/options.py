@@ -11,7 +11,7 @@ import numpy as np
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.registry import ExportFormat
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import Option, positive_int
 
 __all__ = [
     "ColmapOptions",
@@ -284,5 +284,4 @@ def _check_percentile(name: str, value: float) -> None:
 
 
 def _check_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidInputError(f"{name}={value!r}: give a whole number of at least {least}")
+    positive_int(name, value, minimum=least)

@@ -16,7 +16,7 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.devices import usual_dtype
+from depth_anything_3.runtime.devices import default_dtype
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import KeptThreads
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
@@ -59,7 +59,7 @@ class Engine:
     @property
     def dtype(self) -> torch.dtype:
         """What the backbone computes in."""
-        return usual_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
+        return default_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
 
     @property
     def input_processor(self) -> InputProcessor | GPUInputProcessor:

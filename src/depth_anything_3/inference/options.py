@@ -8,7 +8,8 @@ from typing import Any, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions, check_names
-from depth_anything_3.model import RefViewStrategy
+from depth_anything_3.model.choices import RefViewStrategy
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = ["BatchOptions", "ImageKwargs", "NetworkOptions", "StreamKwargs", "StreamOptions", "ViewForward"]
 
@@ -93,13 +94,9 @@ class BatchOptions:
     target_memory_utilization: float = 0.85
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_batch_size"):
-            value = getattr(self, name)
-            if name == "batch_size" and value == "auto":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                also = ", or 'auto'" if name == "batch_size" else ""
-                raise InvalidInputError(f"{name}={value!r}: give a whole number, 1 or more{also}")
+        if self.batch_size != "auto":
+            positive_int("batch_size", self.batch_size, hint="give a whole number, 1 or more, or 'auto'")
+        positive_int("max_batch_size", self.max_batch_size)
         if not 0 < self.target_memory_utilization <= 1:
             raise InvalidInputError(
                 f"target_memory_utilization={self.target_memory_utilization!r}: give a share above 0 and at most 1"

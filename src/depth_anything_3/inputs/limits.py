@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numbers
-
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "PATCH_SIZE", "check_process_res"]
 
@@ -24,6 +22,5 @@ def check_process_res(value: object) -> int:
     Raises:
         InvalidInputError: it is no whole number, or smaller than a patch.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < PATCH_SIZE:
-        raise InvalidInputError(f"process_res={value!r}: give a whole number of pixels, {PATCH_SIZE} or more")
-    return int(value)
+    hint = f"give a whole number of pixels, {PATCH_SIZE} or more"
+    return positive_int("process_res", value, minimum=PATCH_SIZE, hint=hint)

@@ -20,6 +20,7 @@ from depth_anything_3.inputs.choices import (
     Strategy,
 )
 from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, check_process_res
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = [
     "InputKwargs",
@@ -126,12 +127,8 @@ class PreprocessOptions:
                 object.__setattr__(self, one.name, kind(value))
             elif kind is bool and not isinstance(value, bool):
                 raise InvalidInputError(f"{one.name}={value!r}: give True or False")
-            elif (
-                kind is int
-                and one.name != "process_res"
-                and (isinstance(value, bool) or not isinstance(value, int) or value < 1)
-            ):
-                raise InvalidInputError(f"{one.name}={value!r}: give a whole number, 1 or more")
+            elif kind is int and one.name != "process_res":
+                object.__setattr__(self, one.name, positive_int(one.name, value))
         object.__setattr__(self, "process_res", check_process_res(self.process_res))
 
     @classmethod

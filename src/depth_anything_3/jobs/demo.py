@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageDraw, ImageFont
 
-from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export
 from depth_anything_3.export.formats.depth_vis import colorize_depth
 from depth_anything_3.export.image_file import write_jpeg, write_picture
+from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.naming import export_names
 from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.prediction import Prediction

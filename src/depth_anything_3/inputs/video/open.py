@@ -38,7 +38,6 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
 _CAMERA = re.compile(r"\d+|/dev/video\d+")
 _NUMBERED = re.compile(r"%0?\d*d")
 _WILDCARDS = re.compile(r"[*?]")
-_IMAGES = "png,jpg,jpeg,webp,bmp,tif,tiff"
 
 
 def open_source(
@@ -158,7 +157,7 @@ def _sequence(name: str, selection: FrameSelection, fps: float | None) -> Iterab
     choice = DecoderChoice("images", "image files: each takes its best way through the input pipeline")
     numbered = None if os.path.isdir(name) else _NUMBERED.search(Path(name).name)
     if numbered is None:
-        paths = find_images([name], _IMAGES)
+        paths = find_images([name])
         return IterableSource(paths, selection, fps=fps, label=name, decoder=choice)
     folder, pattern = Path(name).parent, Path(name).name
     before, after = pattern[: numbered.start()], pattern[numbered.end() :]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = ["FrameSelection", "SelectionKwargs", "parse_time"]
 
@@ -57,10 +58,8 @@ class FrameSelection:
             raise InvalidInputError("fps and every are two ways to choose frames; give one of them")
         if self.fps is not None and not (0 < self.fps < math.inf):
             raise InvalidInputError(f"fps={self.fps!r}: give frames a second, more than 0")
-        if self.every is not None and (
-            isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1
-        ):
-            raise InvalidInputError(f"every={self.every!r}: give a whole number, 1 or more")
+        if self.every is not None:
+            positive_int("every", self.every)
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not (0 <= value < math.inf):
                 raise InvalidInputError(f"{name}={value!r}: give seconds from the first frame, 0 or more")
