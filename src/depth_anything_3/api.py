@@ -128,8 +128,7 @@ class DepthAnything3(nn.Module):
     @property
     def engine(self) -> Engine:
         """What computes: the network with its input processor and threads."""
-        if self._engine.network is not self.model:  # the caller may have replaced it
-            self._engine.network = self.model
+        self._engine.network, self._engine.card = self.model, self.card  # the caller may have replaced them
         return self._engine
 
     @property

@@ -67,9 +67,9 @@ def test_colmap_tells_what_is_left_out(workspace, small_checkpoint, tmp_path, ca
         "colmap", workspace, "--model-dir", small_checkpoint, "--export-dir", tmp_path, "--process-res", 56,
         "--export-format", "mini_npz", "--device", "cpu",
     )  # fmt: skip
-    assert "1 images without a pose are left out" in caplog.text
+    assert "1 images without a pose are skipped" in caplog.text
     assert "3.png" in caplog.text
-    assert "1 poses without image are left out: gone.png" in caplog.text
+    assert "1 poses without image are skipped: gone.png" in caplog.text
 
 
 def test_a_format_that_needs_what_the_model_lacks_is_refused_before_a_picture_is_read(small_checkpoint, tmp_path):

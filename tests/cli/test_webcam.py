@@ -97,7 +97,7 @@ def test_a_recording_that_was_killed_is_not_mixed_with_a_new_one(tmp_path, monke
         (["--http", "here"], "--http here: give a port"),
         (["film.mp4", "--http", "0"], "film.mp4: cannot be opened"),
         (["--record", "out.avi"], "out.avi: recordings are .mp4 files"),
-        (["--temporal", "window", "--http", "0"], "waits for frames to come"),
+        (["--temporal", "window", "--http", "0"], "waits for later frames"),
         (["http://127.0.0.1:9/", "--http", "0"], "127.0.0.1:9"),
         (["rtsp://x", "--http", "0", "--reconnect", "-1"], "reconnect=-1"),
         ([], "no window can be shown: no screen here; watch in a browser with --http 8000"),

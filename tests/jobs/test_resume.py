@@ -248,13 +248,13 @@ def test_progress_is_told_once_a_picture_after_its_file_is_there(seeded_small, p
 
 
 def test_ctrl_c_writes_what_was_computed_and_reports(seeded_small, paths, tmp_path, monkeypatch):
-    stream = seeded_small.stream
+    stream = seeded_small.engine.stream
 
-    def interrupted(images, **options):
-        yield from stream(images[:2], **options)
+    def interrupted(images, *options):
+        yield from stream(images[:2], *options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(seeded_small, "stream", interrupted)
+    monkeypatch.setattr(seeded_small.engine, "stream", interrupted)
     at = tmp_path / "out" / "report.json"
     with pytest.raises(KeyboardInterrupt):
         run_images(seeded_small, paths, tmp_path / "out", "npz", report_file=at, **SMALL)

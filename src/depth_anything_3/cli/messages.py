@@ -6,13 +6,14 @@ import re
 from dataclasses import fields
 
 from depth_anything_3.cli.groups import flag_of
-from depth_anything_3.cli.options import BatchFlags, MetricFlags, ModelFlags, NetworkFlags, WriterFlags
+from depth_anything_3.cli.options import BatchFlags, MetricFlags, NetworkFlags, WriterFlags
 from depth_anything_3.inputs.options import PreprocessOptions
 
 __all__ = ["in_flags"]
 
 # Parameters of single commands that messages of the Python API name.
 _OWN_NAMES = (
+    "dtype",
     "every",
     "export_format",
     "fps",
@@ -22,7 +23,7 @@ _OWN_NAMES = (
     "side_by_side",
     "temporal",
 )
-_GROUPS = (BatchFlags, MetricFlags, ModelFlags, NetworkFlags, PreprocessOptions, WriterFlags)
+_GROUPS = (BatchFlags, MetricFlags, NetworkFlags, PreprocessOptions, WriterFlags)
 _FLAGS = {name: flag_of(name) for name in (*_OWN_NAMES, *(one.name for group in _GROUPS for one in fields(group)))}
 _FLAGS["export_feat_layers"] = flag_of("export_feat")
 # Not within a file's name; and where a name is a word of English too, only with its value.

@@ -9,9 +9,18 @@ import av
 import pytest
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inference.video.options import VideoMode, VideoOptions
+from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.live import webcam
 from depth_anything_3.jobs.live.webcam import LiveEvents, LiveOutputs, check_outputs, open_live_source, watch
 from support.clips import write_clip
+
+OPTIONS = VideoOptions(
+    mode=VideoMode.LIVE,
+    stream=StreamOptions(preprocess=PreprocessOptions(process_res=56, on_error=OnError.SKIP)),
+)
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def test_a_run_reports_its_page_and_its_recording(seeded_small, tmp_path, events
     seen, callbacks = events
     frames = open_live_source(str(write_clip(tmp_path / "video.mp4", frames=5)), seeded_small.device)
     outputs = LiveOutputs(address=("127.0.0.1", 0), recording=tmp_path / "out.mp4")
-    stats = watch(seeded_small, frames, outputs, callbacks, temporal="none", process_res=56)
+    stats = watch(seeded_small.engine, frames, outputs, callbacks, OPTIONS)
     assert stats.captured == 5 == stats.delivered + stats.dropped
     page = next(one for one in seen if one[0] == "page")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", page[1])
@@ -49,7 +58,7 @@ def interrupted(model, file, events, error):
             raise error
 
     frames = open_live_source(str(write_clip(file, frames=5)), model.device)
-    return watch(model, frames, LiveOutputs(), replace(events[1], status=stop), process_res=56)
+    return watch(model.engine, frames, LiveOutputs(), replace(events[1], status=stop), OPTIONS)
 
 
 def test_ctrl_c_ends_a_run(seeded_small, tmp_path, events):

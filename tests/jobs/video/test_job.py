@@ -102,7 +102,7 @@ def test_colours_cover_one_range_all_through_the_video(seeded_small, clip, depth
 
 
 def test_the_range_of_a_long_video_is_that_of_its_keyframes(seeded_small, tmp_path, monkeypatch):
-    monkeypatch.setattr("depth_anything_3.jobs.video.job._LOOKED_THROUGH", 10)
+    monkeypatch.setattr("depth_anything_3.jobs.video.job._MAX_DECODED_TWICE", 10)
     path = write_clip(tmp_path / "a.mp4", 24, options={"g": "4", "keyint_min": "4", "sc_threshold": "0", "bf": "0"})
     run_video(seeded_small, path, tmp_path, **SMALL)
     images = read_clip(path)[1]
