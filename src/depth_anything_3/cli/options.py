@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
     from depth_anything_3.inference.options import BatchOptions, NetworkOptions, StreamOptions
     from depth_anything_3.jobs.destination import Destination
-    from depth_anything_3.prediction.metric import Metres
+    from depth_anything_3.prediction.metric import MetricConversion
 
 __all__ = [
     "AutoCleanup",
@@ -157,17 +157,17 @@ class MetricFlags:
     ] = None
     fov: Annotated[float | None, typer.Option(help="With --metric: horizontal field of view in degrees.")] = None
 
-    def conversion(self) -> Metres | None:
+    def conversion(self) -> MetricConversion | None:
         """The conversion; None without --metric.
 
         Raises:
             InvalidInputError: a focal length without --metric, two, or one that is not accepted.
         """
-        from depth_anything_3.prediction.metric import Metres
+        from depth_anything_3.prediction.metric import MetricConversion
 
         if not self.metric and (self.focal is not None or self.fov is not None):
             raise InvalidInputError("--focal and --fov convert to metric depth: give --metric with them")
-        return Metres(self.focal, self.fov) if self.metric else None
+        return MetricConversion(self.focal, self.fov) if self.metric else None
 
 
 @dataclass(frozen=True)

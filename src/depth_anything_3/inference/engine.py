@@ -18,7 +18,7 @@ from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.devices import default_dtype
 from depth_anything_3.runtime.prefetch import in_background
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.output_processor import OutputProcessor
@@ -49,7 +49,7 @@ class Engine:
         self.compute_dtype: torch.dtype | None = None
         self.output_processor = OutputProcessor()
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
-        self._threads = KeptThreads()
+        self._threads = ThreadPool()
 
     @property
     def device(self) -> torch.device:

@@ -18,15 +18,15 @@ from depth_anything_3.errors import DeviceMemoryError, UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
-from depth_anything_3.inputs.batch.grouping import InOrder
+from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.device_errors import out_of_memory, told
+from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
 from depth_anything_3.runtime.prefetch import in_background
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.output_processor import OutputProcessor, SceneInput
 
 __all__ = ["NetworkRunner"]
@@ -72,7 +72,7 @@ class NetworkRunner:
         card: ModelCard,
         device: torch.device,
         dtype: torch.dtype,
-        threads: KeptThreads,
+        threads: ThreadPool,
     ) -> None:
         self._network = network
         self._card = card
@@ -96,7 +96,7 @@ class NetworkRunner:
             extrinsics, intrinsics: (1, N, 4, 4) and (1, N, 3, 3) float32, given cameras to condition on.
         """
         forward: Forward = {**options.forward(), "extrinsics": extrinsics, "intrinsics": intrinsics}
-        with self._callers_stream(), told(self._device):
+        with self._callers_stream(), translate_device_errors(self._device):
             computed = self._launch(batch, [batch.images], 0, forward)
             return self._finish(
                 computed,
@@ -123,11 +123,11 @@ class NetworkRunner:
             options: of the network.
         """
         # Failures take their place in the order, so that photos held back for a batch still come before them.
-        in_order: InOrder[Prediction | ImageFailure] = InOrder()
+        in_order: ReorderBuffer[Prediction | ImageFailure] = ReorderBuffer()
         computed = self._compute(batches, limit, options.forward(), self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
             computed = in_background(computed, ahead=1, threads=self._threads)
-        with told(self._device), closing(computed):  # an error must not leave its thread at work
+        with translate_device_errors(self._device), closing(computed):  # an error must not leave its thread at work
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]
                 if isinstance(item, ImageFailure):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 __all__ = ["Executor", "Exif", "Fidelity", "MixedSizes", "OnError", "ProcessResMethod", "Strategy"]
 
 
-class ProcessResMethod(Option):
+class ProcessResMethod(StringEnum):
     """Which side `process_res` bounds, and how both sides become multiples of 14."""
 
     UPPER_BOUND_RESIZE = "upper_bound_resize"
@@ -26,7 +26,7 @@ class ProcessResMethod(Option):
         return self in (ProcessResMethod.UPPER_BOUND_CROP, ProcessResMethod.LOWER_BOUND_CROP)
 
 
-class Strategy(Option):
+class Strategy(StringEnum):
     """The ways from an image to the network's memory; `AUTO` asks for the best of them and is never the answer.
 
     | | decoded on | resampled on | crosses the bus | normalised on |
@@ -44,7 +44,7 @@ class Strategy(Option):
     CPU = "cpu"
 
 
-class Fidelity(Option):
+class Fidelity(StringEnum):
     """How close to the reference the pixels must be.
 
     `EXACT`: decoders that reconstruct chroma as libjpeg does, then at most one level of 255 away. `HIGH`: 50 dB or
@@ -57,21 +57,21 @@ class Fidelity(Option):
     FAST = "fast"
 
 
-class OnError(Option):
+class OnError(StringEnum):
     """`RAISE` stops at the first image that cannot be used; `SKIP` records it and goes on."""
 
     RAISE = "raise"
     SKIP = "skip"
 
 
-class Exif(Option):
+class Exif(StringEnum):
     """Whether the EXIF orientation of an image is applied (`APPLY`) or ignored, as upstream does (`IGNORE`)."""
 
     APPLY = "apply"
     IGNORE = "ignore"
 
 
-class Executor(Option):
+class Executor(StringEnum):
     """What the CPU workers are.
 
     `THREAD`: decoding and resampling run outside the interpreter lock, so threads are enough. `PROCESS`: for programs
@@ -83,7 +83,7 @@ class Executor(Option):
     PROCESS = "process"
 
 
-class MixedSizes(Option):
+class MixedSizes(StringEnum):
     """What to do when the views of one scene differ in size after resizing.
 
     `CROP` crops each to the smallest height and the smallest width, as upstream does; `PAD` pads each with grey to the

@@ -19,7 +19,7 @@ class ImageFailure:
     Attributes:
         index: its place in the caller's list.
         label: how it is named: its path, or its place and kind.
-        error: why; the message names the image and the cure.
+        error: why; the message names the image and the hint.
     """
 
     index: int

@@ -14,7 +14,7 @@ from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import Capabilities, Request, check_strategy
 from depth_anything_3.model.catalog import ModelCard
-from depth_anything_3.prediction.metric import Metres
+from depth_anything_3.prediction.metric import MetricConversion
 
 __all__ = ["Destination", "check_device"]
 
@@ -33,7 +33,7 @@ class Destination:
     folder: Path
     formats: str
     options: ExportOptions | None = None
-    metric: Metres | None = None
+    metric: MetricConversion | None = None
 
     def check(
         self,

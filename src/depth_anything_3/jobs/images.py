@@ -77,7 +77,7 @@ def run_images(
         source = prediction.sources[0]
         if destination.metric is not None:
             try:
-                prediction, origins = destination.metric.of(prediction)
+                prediction, origins = destination.metric.apply(prediction)
             except InvalidInputError as error:
                 if raising:
                     raise

@@ -17,7 +17,7 @@ from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.routing.strategy import Choice
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["RunReport", "reported"]
 
@@ -95,7 +95,7 @@ class RunReport:
         Raises:
             ExportError: the file cannot be written.
         """
-        with whole_file(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 

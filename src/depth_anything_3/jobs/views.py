@@ -58,7 +58,7 @@ def run_views(
         return report
     exporting = time.perf_counter()
     if destination.metric is not None:
-        prediction, origins = destination.metric.of(prediction)
+        prediction, origins = destination.metric.apply(prediction)
         report.add_focal_lengths(origins)
     export(prediction, destination.folder, destination.formats, options=destination.options)
     done = time.perf_counter()

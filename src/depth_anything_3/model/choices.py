@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 __all__ = ["RefViewStrategy"]
 
 
-class RefViewStrategy(Option):
+class RefViewStrategy(StringEnum):
     """How the reference view is chosen; each member accepts and equals its string."""
 
     FIRST = "first"

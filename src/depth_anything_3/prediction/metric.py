@@ -9,11 +9,11 @@ from depth_anything_3.model.catalog import DepthKind, ModelCard, models_that
 from depth_anything_3.prediction.focal_length import check_lens
 from depth_anything_3.prediction.prediction import Prediction
 
-__all__ = ["Metres"]
+__all__ = ["MetricConversion"]
 
 
 @dataclass(frozen=True)
-class Metres:
+class MetricConversion:
     """Depth is wanted in metres, by a focal length in pixels of the source pictures, a horizontal field of view in
     degrees, or if neither is given what the pictures say; see `Prediction.metric_depth`.
 
@@ -38,7 +38,7 @@ class Metres:
             wanted = models_that(lambda one: one.depth_kind is not DepthKind.RELATIVE)
             raise UnsupportedError(f"depth of {card.name} has no unit, so it cannot be in metres; take {wanted}")
 
-    def of(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
+    def apply(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
         """The prediction in metres, with intrinsics, and where each view's focal length came from.
 
         One that is in metres already stays as it is, and there is no such place.

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from depth_anything_3.errors import ExportError
 
-__all__ = ["whole_file"]
+__all__ = ["atomic_write"]
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to; it takes the target's name when the block ends well, and goes otherwise.
 
     Folders are made as needed. The path has the target's suffix, for writers that go by it.

@@ -9,10 +9,10 @@ from typing import NoReturn
 
 from depth_anything_3.errors import InvalidInputError
 
-__all__ = ["Option", "positive_int"]
+__all__ = ["StringEnum", "positive_int"]
 
 
-class Option(str, Enum):
+class StringEnum(str, Enum):
     """A choice that accepts and equals its string. Named like the parameter that takes it."""
 
     @classmethod

@@ -9,7 +9,7 @@ import torch
 
 from depth_anything_3.errors import DeviceError, DeviceMemoryError
 
-__all__ = ["out_of_memory", "told"]
+__all__ = ["out_of_memory", "translate_device_errors"]
 
 _DEVICE_ERRORS = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS", "HIP error", "MPS backend")
 _CPU_MEMORY = "DefaultCPUAllocator"  # how torch begins what it has to say of the CPU's
@@ -23,7 +23,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def told(device: torch.device) -> Iterator[None]:
+def translate_device_errors(device: torch.device) -> Iterator[None]:
     """Within the block, what goes wrong with a device becomes an error of ours; all else stays what it is.
 
     Raises:

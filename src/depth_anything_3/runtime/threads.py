@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
-__all__ = ["KeptThreads", "usable_cores"]
+__all__ = ["ThreadPool", "usable_cores"]
 
 _AT_WORK, _IDLE = "da3-prefetch", "da3-idle"  # the threads' names
 
 _Task = tuple[Callable[[], None], threading.Event]
 
 
-class KeptThreads:
+class ThreadPool:
     """Starts a thread where none of its own is idle; idle ones end with `close()`, or when nobody holds this any more.
 
     A thread that is started anew for each run gets another of malloc's arenas each time, and with it a new team of
@@ -41,8 +41,8 @@ class KeptThreads:
         """End the idle threads; those at work go on, and are kept then."""
         _end(self._idle)
 
-    def __reduce__(self) -> tuple[type[KeptThreads], tuple[()]]:
-        return KeptThreads, ()  # what pickle and copy take: threads stay behind
+    def __reduce__(self) -> tuple[type[ThreadPool], tuple[()]]:
+        return ThreadPool, ()  # what pickle and copy take: threads stay behind
 
     def _idle_inbox(self) -> SimpleQueue[_Task | None] | None:
         while self._idle:
@@ -55,7 +55,7 @@ class KeptThreads:
         return None
 
 
-def _serve(inbox: SimpleQueue[_Task | None], owner: weakref.ref[KeptThreads]) -> None:
+def _serve(inbox: SimpleQueue[_Task | None], owner: weakref.ref[ThreadPool]) -> None:
     thread = threading.current_thread()
     while (task := inbox.get()) is not None:
         work, done = task

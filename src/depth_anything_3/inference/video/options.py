@@ -13,7 +13,7 @@ from depth_anything_3.inputs.options import check_names
 from depth_anything_3.inputs.video import FrameSelection, SelectionKwargs
 from depth_anything_3.model import RefViewStrategy
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 from depth_anything_3.runtime.threads import usable_cores
 
 __all__ = ["VideoKwargs", "VideoMode", "VideoOptions"]
@@ -22,7 +22,7 @@ _MAX_WORKERS = 8
 _MAX_BATCH = 16  # frames of "auto": their full-size images are held until their depth is there
 
 
-class VideoMode(Option):
+class VideoMode(StringEnum):
     """`THROUGHPUT` gives every frame in order; `LIVE` always the newest, and drops what comes too fast."""
 
     THROUGHPUT = "throughput"

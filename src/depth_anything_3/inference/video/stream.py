@@ -23,7 +23,7 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
 from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
-from depth_anything_3.inputs.video.paced import PacedSource
+from depth_anything_3.inputs.video.real_time import RealTimeSource
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.prefetch import in_background
 
@@ -160,7 +160,7 @@ def _live(
     engine.check(options.network)
     if source.info.size_hw is not None:  # compiling and other one-time work must not delay the first frame
         infer(np.zeros((*source.info.size_hw, 3), np.uint8))
-    paced = source if source.info.live else PacedSource(source)
+    paced = source if source.info.live else RealTimeSource(source)
     return LiveStream(paced, compute, None if on_failure is None else report)
 
 

@@ -19,14 +19,14 @@ from depth_anything_3.inputs.resample.normalize import MEAN
 if TYPE_CHECKING:
     from depth_anything_3.inputs.batch.batch import ProcessedBatch
 
-__all__ = ["carry_intrinsics", "unify"]
+__all__ = ["crop_or_pad", "transform_intrinsics"]
 
 logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.floating]
 
 
-def unify(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedBatch:
+def crop_or_pad(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedBatch:
     """One batch of all, in order, cut or padded to one height and one width, each taken on its own.
 
     Raises:
@@ -71,7 +71,7 @@ def _fitted(tensor: torch.Tensor, crop: Crop) -> torch.Tensor:
     return fitted
 
 
-def carry_intrinsics(batch: ProcessedBatch, intrinsics: FloatArray) -> list[FloatArray]:
+def transform_intrinsics(batch: ProcessedBatch, intrinsics: FloatArray) -> list[FloatArray]:
     """The matrices of the pictures in a batch, carried through their plans and the cut to a common size."""
     common = batch.pixels.shape[-2], batch.pixels.shape[-1]
     carried = [one.plan.transform_intrinsics(intrinsics[one.index]) for one in batch.images]

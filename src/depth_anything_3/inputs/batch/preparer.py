@@ -35,18 +35,18 @@ from depth_anything_3.inputs.source import ImageInput, as_source, check_bytes, r
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImagePreparer", "KeptMemory", "attempt"]
+__all__ = ["ImagePreparer", "ScratchBuffer", "attempt"]
 
-_PLANS_KEPT = 64
+_PLAN_CACHE_SIZE = 64
 _LOCKS = 64
-_MOST_KEPT = 150_000_000  # bytes: a picture of 50 megapixels
+_MAX_SCRATCH_BYTES = 150_000_000  # bytes: a picture of 50 megapixels
 
 _DEFAULTS = PreprocessOptions()
 
 Prepared = TypeVar("Prepared")
 
 
-class KeptMemory(threading.local):
+class ScratchBuffer(threading.local):
     """Memory for one decoded picture in each thread that prepares them, kept from picture to picture.
 
     New pages from the system are zeroed one by one, when they are first written: 9 % of decoding pictures of 12
@@ -58,7 +58,7 @@ class KeptMemory(threading.local):
 
     def __call__(self, size: int) -> UInt8Array | None:
         """At least `size` bytes, overwritten by the thread's next picture; None for a picture too large to be kept."""
-        if size > _MOST_KEPT:
+        if size > _MAX_SCRATCH_BYTES:
             return None
         if self._kept.size < size:
             self._kept = np.empty(0, np.uint8)  # the smaller one is gone before the larger one is there
@@ -76,12 +76,12 @@ class ImagePreparer:
         kept: memory to decode into; without it, new memory for each image.
     """
 
-    def __init__(self, options: PreprocessOptions = _DEFAULTS, kept: KeptMemory | None = None) -> None:
+    def __init__(self, options: PreprocessOptions = _DEFAULTS, kept: ScratchBuffer | None = None) -> None:
         self.options = options
         self._kept = kept
         # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
-        self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
+        self._passes = lru_cache(maxsize=_PLAN_CACHE_SIZE)(_compiled_passes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; caches stay behind
         return ImagePreparer, (self.options,)
@@ -135,7 +135,7 @@ class ImagePreparer:
             allow_truncated=self.options.allow_truncated,
         )
 
-    def decode(self, opened: OpenedImage, kept: KeptMemory | None = None) -> OpenedImage:
+    def decode(self, opened: OpenedImage, kept: ScratchBuffer | None = None) -> OpenedImage:
         """The same picture with its pixels, if it was an encoded file: at full size, or what the fidelity allows.
 
         Args:

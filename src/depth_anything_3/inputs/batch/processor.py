@@ -15,10 +15,10 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.bucketing import bucket_by_size
 from depth_anything_3.inputs.batch.cameras import parse_extrinsics, parse_intrinsics
-from depth_anything_3.inputs.batch.grouping import same_size_batches
-from depth_anything_3.inputs.batch.mixed_sizes import carry_intrinsics, unify
-from depth_anything_3.inputs.batch.preparer import ImagePreparer, KeptMemory
+from depth_anything_3.inputs.batch.mixed_sizes import crop_or_pad, transform_intrinsics
+from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import OnError, ProcessResMethod
@@ -28,7 +28,7 @@ from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.inputs.source import ImageInput, check_several
 from depth_anything_3.runtime.prefetch import in_background
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -54,8 +54,8 @@ class BatchProcessor(ABC, Generic[Image]):
 
     def __init__(self) -> None:
         self._pools = WorkerPools()
-        self._threads = KeptThreads()
-        self._preparer = lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, kept=KeptMemory()))
+        self._threads = ThreadPool()
+        self._preparer = lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, kept=ScratchBuffer()))
 
     @abstractmethod
     def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], Image]:
@@ -151,9 +151,9 @@ class BatchProcessor(ABC, Generic[Image]):
         batches = [self._deliver(batch) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
-        batch = unify(batches, options.mixed_sizes)
+        batch = crop_or_pad(batches, options.mixed_sizes)
         used = [one.index for one in batch.images]
-        matrices = None if ixt is None else carry_intrinsics(batch, ixt)
+        matrices = None if ixt is None else transform_intrinsics(batch, ixt)
         return replace(
             batch,
             extrinsics=None if ext is None else torch.from_numpy(ext[used].astype(np.float32)),
@@ -200,7 +200,7 @@ class BatchProcessor(ABC, Generic[Image]):
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         def bucketed() -> Generator[list[Image] | ImageFailure, None, None]:
             with context:
-                yield from same_size_batches(prepared, limit, _LOOKAHEAD_BATCHES)
+                yield from bucket_by_size(prepared, limit, _LOOKAHEAD_BATCHES)
 
         def assembled(
             groups: Generator[list[Image] | ImageFailure, None, None],

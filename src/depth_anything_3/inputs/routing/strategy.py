@@ -24,7 +24,7 @@ __all__ = [
     "Request",
     "check_strategy",
     "choose_strategy",
-    "least_source_hw",
+    "min_source_hw",
 ]
 
 STRATEGY_VARIABLE = "DA3_STRATEGY"
@@ -156,14 +156,14 @@ def check_strategy(capabilities: Capabilities, request: Request) -> None:
         raise UnsupportedError(f"{asked} needs a GPU, and the network is on the CPU; use 'auto' or 'cpu'")
     if strategy is not Strategy.GPU_DECODE:
         return
-    cure = "; ".join(capabilities.missing) or "use 'auto'"
+    hint = "; ".join(capabilities.missing) or "use 'auto'"
     if not capabilities.decoders:
-        raise UnsupportedError(f"{asked}: no decoder for this GPU can be used ({cure})")
+        raise UnsupportedError(f"{asked}: no decoder for this GPU can be used ({hint})")
     if request.fidelity is Fidelity.EXACT and not any(one.exact for one in capabilities.decoders):
         names = ", ".join(one.name for one in capabilities.decoders)
         raise UnsupportedError(
             f"{asked} with fidelity='exact': {names} does not reconstruct chroma as libjpeg does; "
-            f"pass fidelity='high' or 'fast' ({cure})"
+            f"pass fidelity='high' or 'fast' ({hint})"
         )
 
 
@@ -194,7 +194,7 @@ def choose_strategy(capabilities: Capabilities, image: ImageTraits, request: Req
     return _for_file(capabilities, image, image.header, request)
 
 
-def least_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | None:
+def min_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | None:
     """The least (height, width), as stored, that a picture may be decoded at; None where it must be decoded in full."""
     if fidelity is Fidelity.EXACT or plan.reduction <= _REDUCED_DECODE[fidelity]:
         return None
@@ -205,15 +205,15 @@ def least_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | N
 
 def _for_file(capabilities: Capabilities, image: ImageTraits, header: ImageHeader, request: Request) -> Choice:
     if not capabilities.decoders:
-        cure = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
-        return Choice(Strategy.HYBRID, f"no GPU decoder can be used{cure}")
+        hint = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
+        return Choice(Strategy.HYBRID, f"no GPU decoder can be used{hint}")
     able, refusals = [], []
     for decoder in capabilities.decoders:
-        refusal = decoder.refusal(header) or _too_coarse(decoder, image, header, request.fidelity)
-        if refusal is None:
+        unsupported_reason = decoder.unsupported_reason(header) or _too_coarse(decoder, image, header, request.fidelity)
+        if unsupported_reason is None:
             able.append(decoder)
         else:
-            refusals.append(refusal)
+            refusals.append(unsupported_reason)
     if not able:
         return Choice(Strategy.HYBRID, refusals[0])
     measured = _cheapest(capabilities.costs, able, header, request) if capabilities.costs else None

@@ -29,7 +29,7 @@ from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.video.results import VIDEO_SUFFIXES, ResultsWriter, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.prediction.metric import Metres
+from depth_anything_3.prediction.metric import MetricConversion
 
 __all__ = ["run_video"]
 
@@ -78,10 +78,10 @@ def run_video(
         VideoReadError: the video cannot be opened, or gives no frame at all.
         ExportError: a file cannot be written.
     """
-    if results.metres is not None:
-        results.metres.check(engine.card)
+    if results.metric is not None:
+        results.metric.check(engine.card)
     if results.each:
-        check_formats(results.each, _contents(engine, results.metres))
+        check_formats(results.each, _contents(engine, results.metric))
     name, target, report = _name(source), Path(export_dir), RunReport.of(engine, export_dir)
     files = {one: target / f"{name}_depth{VIDEO_SUFFIXES[one]}" for one in results.videos}
     log_file = target / f"{name}_frames.csv"
@@ -148,9 +148,9 @@ def _compute(engine: Engine, opened: FrameSource, writing: ResultsWriter, option
     writing.finish()
 
 
-def _contents(engine: Engine, metres: Metres | None) -> Contents:
+def _contents(engine: Engine, metric: MetricConversion | None) -> Contents:
     cameras = engine.card.has_poses
-    lenses = cameras or metres is not None
+    lenses = cameras or metric is not None
     return Contents(views=1, poses=cameras, intrinsics=lenses, paths=False, model=engine.card.name)
 
 
@@ -249,7 +249,7 @@ def _samples(
     preprocess = replace(options.stream.preprocess, on_error=OnError.SKIP)
     quiet = VideoOptions(stream=replace(options.stream, preprocess=preprocess))
     predictions = [prediction for _, prediction in stream_video(engine, frames(), quiet, lambda failure: None)]
-    return [results.metres.of(one)[0] if results.metres else one for one in predictions]
+    return [results.metric.apply(one)[0] if results.metric else one for one in predictions]
 
 
 def _expected(info: SourceInfo, selection: FrameSelection) -> int | None:

@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
 
-__all__ = ["InOrder", "same_size_batches"]
+__all__ = ["ReorderBuffer", "bucket_by_size"]
 
 Image = TypeVar("Image", bound=PlannedImage)
 Result = TypeVar("Result")
 
 
-def same_size_batches(
+def bucket_by_size(
     images: Iterable[Image | ImageFailure], batch_size: Callable[[tuple[int, int]], int], ahead: int
 ) -> Iterator[list[Image] | ImageFailure]:
     """Group pictures of one size, looking at most `ahead` batches ahead.
@@ -47,7 +47,7 @@ def same_size_batches(
 
 
 @dataclass
-class InOrder(Generic[Result]):
+class ReorderBuffer(Generic[Result]):
     """Takes results as they come, gives them back in the order of their indices (0, 1, 2, ...)."""
 
     _waiting: dict[int, Result] = field(default_factory=dict)

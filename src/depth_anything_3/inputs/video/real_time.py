@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from depth_anything_3.inputs.video.frame import Frame, FrameSource
 
-__all__ = ["PacedSource"]
+__all__ = ["RealTimeSource"]
 
 
-class PacedSource(FrameSource):
+class RealTimeSource(FrameSource):
     """Gives each frame when its time has come, counted from the first; late ones at once.
 
     Args:
