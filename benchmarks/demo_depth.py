@@ -32,7 +32,7 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.jobs.demo import abs_rel
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.scenes import make_atlas, render_large
 from harness.machine import describe_machine
 
@@ -73,7 +73,7 @@ def draw(folder: Path, counts: Sequence[int]) -> dict[str, list[Path]]:
                 seen = render_large(seed, size, atlas)
                 write_jpeg(path, seen.image[0].permute(1, 2, 0).numpy())
                 step = size[0] // _GRID[0]
-                with whole_file(path.with_suffix(".npy")) as aside:
+                with atomic_write(path.with_suffix(".npy")) as aside:
                     np.save(aside, seen.depth[0, step // 2 :: step, step // 2 :: step].numpy())
             seed += 1
     return paths
@@ -81,8 +81,8 @@ def draw(folder: Path, counts: Sequence[int]) -> dict[str, list[Path]]:
 
 def on_grid(prediction: Prediction) -> Array:
     """Depth at the places where the truth is kept."""
-    nearness = cv2.resize(1.0 / prediction.depth[0], _GRID[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(1.0 / nearness, np.float32)
+    inverse_depth = cv2.resize(1.0 / prediction.depth[0], _GRID[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(1.0 / inverse_depth, np.float32)
 
 
 def measure(

@@ -104,10 +104,10 @@ def by_truth(clip: Clip, temporal: str, window: int, rng: np.random.Generator) -
 
 def _frame(clip: Clip, number: int, scale: float, shift: float) -> Prediction:
     known = clip.depth[number] > 0
-    nearness = np.where(known, 1 / np.maximum(clip.depth[number], 1e-6), 0)
-    usual = float(np.median(nearness[known]))
-    nearness = np.maximum(scale * nearness + shift * usual, 0.02 * usual)
-    depth = np.where(known, 1 / nearness, 0).astype(np.float32)
+    inverse_depth = np.where(known, 1 / np.maximum(clip.depth[number], 1e-6), 0)
+    usual = float(np.median(inverse_depth[known]))
+    inverse_depth = np.maximum(scale * inverse_depth + shift * usual, 0.02 * usual)
+    depth = np.where(known, 1 / inverse_depth, 0).astype(np.float32)
     return Prediction(depth=depth[None], processed_images=clip.images[[number]], sky=~known[None])
 
 

@@ -19,9 +19,9 @@ ROWS = {
 
 @pytest.mark.parametrize("name", errors.__all__)
 def test_every_error_is_explained_with_cause_and_cure(name):
-    also, cause, cure = ROWS[name]
+    also, cause, hint = ROWS[name]
     assert cause
-    assert cure or name == "CheckpointError"
+    assert hint or name == "CheckpointError"
     if also:
         assert issubclass(getattr(errors, name), getattr(builtins, also))
     else:

@@ -17,7 +17,7 @@ from PIL import Image
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import load_prediction
 from depth_anything_3.jobs.images import export_names, run_images
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 from support.seeded_values import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
@@ -135,7 +135,7 @@ def test_a_link_in_a_results_place_is_replaced_and_not_followed(tmp_path):
     other.write_text("kept")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.npz").symlink_to(other)
-    with whole_file(tmp_path / "out" / "a.npz") as aside:
+    with atomic_write(tmp_path / "out" / "a.npz") as aside:
         aside.write_text("new")
     assert (other.read_text(), (tmp_path / "out" / "a.npz").read_text()) == ("kept", "new")
     assert not (tmp_path / "out" / "a.npz").is_symlink()

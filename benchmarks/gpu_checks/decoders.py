@@ -18,11 +18,11 @@ from depth_anything_3.utils.io.input_processor import InputProcessor
 from gpu_checks.operators import compare, worst
 from gpu_checks.outcome import Report
 from gpu_checks.samples import Result, broken_files, difference, encode, mixed_files, results_of
-from harness.method import DECODERS, Setting, decoder_refusal
+from harness.method import DECODERS, Setting, decoder_unsupported_reason
 
 __all__ = ["run"]
 
-_LEAST_DB = {Fidelity.HIGH: 50.0, Fidelity.FAST: 44.0}
+_MIN_DB = {Fidelity.HIGH: 50.0, Fidelity.FAST: 44.0}
 """What the fidelities promise."""
 
 _TRIANGLE_DB = 50.0
@@ -39,9 +39,9 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
         }
         broken = [one.error for one in results_of(cpu, broken_files().values())]
     for name in DECODERS:
-        refusal = decoder_refusal(name, setting.device)
-        if refusal:
-            report.skipped(name, refusal)
+        unsupported_reason = decoder_unsupported_reason(name, setting.device)
+        if unsupported_reason:
+            report.skipped(name, unsupported_reason)
             continue
         traits = DECODERS[name](setting.device.type)
         with report.guard(f"{name} at full size"):
@@ -117,7 +117,7 @@ def _resampled(
                     if choose_strategy(capabilities, image, request).strategy is not result.choice.strategy:
                         elsewhere.append(f"{name}, {method.value}: {result.choice.reason}")
             total = worst(list(found.values()))
-            good = total.levels <= 1 if fidelity is Fidelity.EXACT else total.psnr_db >= _LEAST_DB[fidelity]
+            good = total.levels <= 1 if fidelity is Fidelity.EXACT else total.psnr_db >= _MIN_DB[fidelity]
             what = f"gpu_decode, {traits.name}, {resampler}, {fidelity.value}"
             data = {key: str(one) for key, one in found.items() if one.levels > 1}
             text = f"{on_gpu} of {len(found)} on the GPU: {total}"

@@ -12,7 +12,7 @@ from depth_anything_3.inputs.routing.strategy import ImageTraits, Request, choos
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode
 from harness.machine import describe_machine
-from harness.method import DECODERS, Setting, decoder_refusal
+from harness.method import DECODERS, Setting, decoder_unsupported_reason
 
 __all__ = ["run"]
 
@@ -26,9 +26,9 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     text = f"{found.device_type}; resamplers {', '.join(found.resamplers)}; {found.jpeg_engines} JPEG engines"
     report.measured("capabilities", f"{text}; costs {'known' if found.costs else 'not measured'}", cuda=has_cuda)
     for name in DECODERS:
-        refusal = decoder_refusal(name, setting.device)
-        if not setting.has_gpu or refusal:
-            report.skipped(f"decoder {name}", refusal or "no CUDA device")
+        unsupported_reason = decoder_unsupported_reason(name, setting.device)
+        if not setting.has_gpu or unsupported_reason:
+            report.skipped(f"decoder {name}", unsupported_reason or "no CUDA device")
             continue
         traits = DECODERS[name](setting.device.type)
         with report.guard(f"decoder {name}"):

@@ -15,7 +15,7 @@ from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode
-from harness.method import DECODERS, Setting, decoder_refusal
+from harness.method import DECODERS, Setting, decoder_unsupported_reason
 
 __all__ = ["run"]
 
@@ -34,7 +34,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     count = 40 if quick else BATCHES
     routes: list[tuple[str, dict[str, object], Setting, int]] = [("auto", {}, setting, count)]
     for name in DECODERS:
-        if decoder_refusal(name, setting.device) is None:
+        if decoder_unsupported_reason(name, setting.device) is None:
             traits = DECODERS[name](setting.device.type)
             only = replace(setting, capabilities=replace(setting.capabilities, decoders=(traits,), costs=None))
             fidelity = Fidelity.EXACT if traits.exact else Fidelity.FAST

@@ -19,7 +19,7 @@ from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode
-from harness.method import DECODERS, Setting, decoder_refusal
+from harness.method import DECODERS, Setting, decoder_unsupported_reason
 
 __all__ = ["run"]
 
@@ -32,7 +32,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     """Each decoder that is installed."""
     sizes = [(640, 480), (485, 645)] if quick else [(1920, 1080), (3840, 2160), (645, 485), (1280, 720)]
     files = [encode(photo(*size, seed)) for seed, size in enumerate(sizes * 2)]
-    names = [name for name in DECODERS if decoder_refusal(name, setting.device) is None]
+    names = [name for name in DECODERS if decoder_unsupported_reason(name, setting.device) is None]
     with NetworkLoad(setting.device) as load:
         for name in names:
             with report.guard(f"{name}, decoding again and again"):

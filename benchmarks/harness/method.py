@@ -28,7 +28,7 @@ __all__ = [
     "Picture",
     "Setting",
     "Way",
-    "decoder_refusal",
+    "decoder_unsupported_reason",
 ]
 
 FILES, MEMORY = "files", "memory"
@@ -112,10 +112,10 @@ class Way(ABC):
 
 
 def _traits(name: str, device: torch.device) -> DecoderTraits | None:
-    return None if decoder_refusal(name, device) else DECODERS[name](device.type)
+    return None if decoder_unsupported_reason(name, device) else DECODERS[name](device.type)
 
 
-def decoder_refusal(name: str, device: torch.device) -> str | None:
+def decoder_unsupported_reason(name: str, device: torch.device) -> str | None:
     """Why a decoder cannot be used with that device, as far as can be told without loading it, or None."""
     try:
         DECODERS[name](device.type)

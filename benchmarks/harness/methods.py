@@ -33,7 +33,18 @@ from depth_anything_3.inputs.resample.normalize import MEAN, STD
 from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from harness.method import DECODERS, FILES, MEMORY, OURS, PEERS, REFERENCE, Picture, Setting, Way, decoder_refusal
+from harness.method import (
+    DECODERS,
+    FILES,
+    MEMORY,
+    OURS,
+    PEERS,
+    REFERENCE,
+    Picture,
+    Setting,
+    Way,
+    decoder_unsupported_reason,
+)
 
 __all__ = ["OursOnGPU", "make_ways"]
 
@@ -337,7 +348,7 @@ def _lack(need: str, setting: Setting) -> str | None:
         return None if setting.has_gpu else "no GPU here"
     if need not in DECODERS:
         return None if importlib.util.find_spec(need) else f"{need} is not installed"
-    return decoder_refusal(need, setting.device)
+    return decoder_unsupported_reason(need, setting.device)
 
 
 def _decoded(picture: Picture) -> npt.NDArray[np.uint8]:

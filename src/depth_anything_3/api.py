@@ -31,10 +31,10 @@ from depth_anything_3.model.checkpoint import find_checkpoint, load_weights, sav
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import align_poses, normalize_extrinsics
 from depth_anything_3.runtime.devices import choose_device, default_dtype, parse_dtype
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from depth_anything_3.utils.io.output_processor import OutputProcessor, blank_outside
+from depth_anything_3.utils.io.output_processor import OutputProcessor, mask_padding
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -61,7 +61,7 @@ class DepthAnything3(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
         self.output_processor = OutputProcessor()
-        self._threads = KeptThreads()
+        self._threads = ThreadPool()
         self.requires_grad_(False)
         self.eval()
 
@@ -269,7 +269,7 @@ class DepthAnything3(nn.Module):
             **forward,
         )
         prediction.failures = batch.failures
-        blank_outside(prediction, batch.windows)
+        mask_padding(prediction, batch.windows)
         if batch.intrinsics is not None:
             prediction.intrinsics = batch.intrinsics.numpy()
         if given is not None and prediction.extrinsics is not None:

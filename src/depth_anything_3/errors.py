@@ -1,4 +1,4 @@
-"""Every error a user can meet, each naming the input and the cure.
+"""Every error a user can meet, each naming the input and the hint.
 
     DA3Error
     ├── InvalidInputError (ValueError)      an argument is not what is accepted

@@ -20,7 +20,7 @@ LONG = 600.0  # seconds; it ends by its number of runs
 
 @pytest.fixture(autouse=True)
 def one_run_each(monkeypatch):
-    monkeypatch.setattr(module, "_MOST_RUNS", 1)
+    monkeypatch.setattr(module, "_MAX_RUNS", 1)
 
 
 def settings_of(costs) -> list[tuple[str, int, int]]:
@@ -75,7 +75,7 @@ def test_the_largest_pictures_are_what_a_short_time_leaves_out(caplog, monkeypat
 
 
 def test_medians_of_the_runs_count(monkeypatch):
-    monkeypatch.setattr(module, "_MOST_RUNS", 3)
+    monkeypatch.setattr(module, "_MAX_RUNS", 3)
     clock = iter([0.0, 1.0, 0.0, 5.0, 0.0, 3.0, 0.0, 6.0, 0.0, 2.0, 0.0, 4.0])
     setting = module._Setting("cpu", 100, 2, 4, lambda: _Nothing())
     with NetworkLoad(CPU) as load:
@@ -96,7 +96,7 @@ class _Nothing:
 
 
 def test_runs_of_one_setting_are_apart_from_one_another(monkeypatch):
-    monkeypatch.setattr(module, "_MOST_RUNS", 2)
+    monkeypatch.setattr(module, "_MAX_RUNS", 2)
     order = []
     measure = module._measure
     monkeypatch.setattr(module, "_measure", lambda one, *rest: (order.append(one.way), measure(one, *rest))[1])

@@ -66,7 +66,7 @@ def as_gpu(monkeypatch):
         monkeypatch.setitem(self_check.__kwdefaults__, "open_decoder", opener)
         monkeypatch.setitem(doctor.calibrate.__kwdefaults__, "open_decoder", opener)
         monkeypatch.setitem(doctor.calibrate.__kwdefaults__, "sizes", ((64, 48),))
-        monkeypatch.setattr("depth_anything_3.diagnostics.calibrate._MOST_RUNS", 1)
+        monkeypatch.setattr("depth_anything_3.diagnostics.calibrate._MAX_RUNS", 1)
         return opener
 
     return pretend

@@ -66,7 +66,7 @@ def test_a_picture_of_known_focal_length_gives_points_without_poses():
 
 
 @pytest.mark.parametrize(
-    ("formats", "package", "cure"),
+    ("formats", "package", "hint"),
     [
         ("exr", "OpenEXR", r"depth-anything-3-fast\[exr\]"),
         ("glb", "trimesh", "pip install trimesh"),
@@ -74,10 +74,10 @@ def test_a_picture_of_known_focal_length_gives_points_without_poses():
         ("gs_video", "av", r"depth-anything-3-fast\[video\]"),
     ],
 )
-def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, formats, package, cure):
+def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, formats, package, hint):
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else find(name))
-    with pytest.raises(UnsupportedError, match=f"needs the package {package}, which is not installed: .*{cure}"):
+    with pytest.raises(UnsupportedError, match=f"needs the package {package}, which is not installed: .*{hint}"):
         check_formats(formats, GIANT)
 
 

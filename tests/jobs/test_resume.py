@@ -16,7 +16,7 @@ from depth_anything_3.errors import ExportError, ImageDecodeError
 from depth_anything_3.export import export, result_files
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.images import run_images
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 from support.full_disk import full_disk
 from support.run_state import files_in, wait_until
 from support.seeded_values import seeded_images_uint8
@@ -103,7 +103,7 @@ def test_the_files_looked_for_are_those_that_are_written(seeded_small, paths, tm
 @pytest.mark.parametrize("name", ["npz/a.npz", "depth_png/a.png", "report.json"])
 def test_what_a_killed_run_had_begun_to_write_is_removed(seeded_small, paths, tmp_path, name):
     out = tmp_path / "out"
-    with whole_file(out / name) as aside:
+    with atomic_write(out / name) as aside:
         aside.write_bytes(b"half of a")
         left = aside.rename(aside.with_name("saved"))
         aside.touch()

@@ -22,7 +22,7 @@ from depth_anything_3.jobs.video.job import run_video
 from depth_anything_3.jobs.video.results import VideoResults
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.focal_length import exif_focal_length
-from depth_anything_3.prediction.metric import Metres
+from depth_anything_3.prediction.metric import MetricConversion
 
 CANONICAL = 2.0  # the depth that the stand-in sees everywhere
 FOCAL_LENGTH, FOCAL_35MM, PLANE_RESOLUTION, PLANE_UNIT, EXIF_WIDTH = 0x920A, 0xA405, 0xA20E, 0xA210, 0xA002
@@ -212,7 +212,7 @@ def test_a_folder_in_metres(metric, tmp_path):
         paths,
         tmp_path / "out",
         "depth_png",
-        metres=Metres(),
+        metric=MetricConversion(),
         on_error="skip",
         on_progress=lambda: done.append(None),
         **SMALL,
@@ -232,13 +232,13 @@ def test_a_folder_in_metres(metric, tmp_path):
 def test_without_skip_the_first_unknown_focal_length_ends_the_run(metric, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     with pytest.raises(InvalidInputError, match=r"a\.jpg"):
-        run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz", metres=Metres(), **SMALL)
+        run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz", metric=MetricConversion(), **SMALL)
 
 
 def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_small, tmp_path):
     for run in (run_images, run_scene):
         with pytest.raises(UnsupportedError, match="da3-small has no unit"):
-            run(seeded_small, [tmp_path / "gone.jpg"], tmp_path / "out", "npz", metres=Metres(focal=500))
+            run(seeded_small, [tmp_path / "gone.jpg"], tmp_path / "out", "npz", metric=MetricConversion(focal=500))
 
 
 @pytest.mark.parametrize(
@@ -246,12 +246,12 @@ def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_
 )
 def test_metres_by_what_is_no_lens_are_refused_before_a_picture_is_read(lens):
     with pytest.raises(InvalidInputError, match=r"focal|fov"):
-        Metres(**lens)
+        MetricConversion(**lens)
 
 
 def test_a_known_focal_length_makes_points_of_a_picture(metric, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(width=170))  # squeezed to 84x56
-    run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "ply", metres=Metres(fov=90.0), **SMALL)
+    run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "ply", metric=MetricConversion(fov=90.0), **SMALL)
     vertices = PlyData.read(tmp_path / "out" / "ply" / "a.ply")["vertex"]
     assert len(vertices) == 84 * 56
     columns, rows = np.arange(84 * 56) % 84, np.arange(84 * 56) // 84
@@ -270,14 +270,16 @@ def test_files_of_depth_that_is_not_in_metres_yet_say_so(metric, tmp_path):
 
 def test_results_in_metres_stay_in_metres_when_read_back(metric, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(FOCAL_35MM=28))
-    run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz-mini_npz", metres=Metres(), **SMALL)
+    run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz-mini_npz", metric=MetricConversion(), **SMALL)
     for kind in ("npz", "mini_npz"):
         assert load_prediction(tmp_path / "out" / kind / "a.npz").is_metric == 1
 
 
 def test_frames_of_a_video_in_metres_have_points(metric, tmp_path):
     frames = list(np.random.default_rng(7).integers(0, 256, (2, 112, 168, 3), np.uint8))
-    report = run_video(metric, frames, tmp_path, VideoResults(formats="ply", metres=Metres(focal=100)), **SMALL)
+    report = run_video(
+        metric, frames, tmp_path, VideoResults(formats="ply", metric=MetricConversion(focal=100)), **SMALL
+    )
     assert report.images == 2
     headers = [path.read_bytes().partition(b"end_header")[0] for path in sorted((tmp_path / "ply").iterdir())]
     assert [b"comment depth_unit metre" in header for header in headers] == [True, True]

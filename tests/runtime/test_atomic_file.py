@@ -7,12 +7,12 @@ import shutil
 import pytest
 
 from depth_anything_3.errors import ExportError
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 from support.full_disk import full_disk
 
 
 def write(target, text, then=lambda: None):
-    with whole_file(target) as aside:
+    with atomic_write(target) as aside:
         aside.write_text(text)
         then()
 
@@ -24,7 +24,7 @@ def names_in(folder):
 def test_a_file_has_its_old_content_until_the_new_one_is_whole(tmp_path):
     target = tmp_path / "result.npz"
     target.write_text("old")
-    with whole_file(target) as aside:
+    with atomic_write(target) as aside:
         aside.write_text("new")
         assert target.read_text() == "old"
         assert (aside.parent, aside.suffix) == (tmp_path, ".npz")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depth_anything_3.runtime.prefetch import in_background, ordered_map
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_background_thread_draws_in_order_and_not_too_far():
 
 
 def test_one_background_after_the_other_works_in_the_same_thread():
-    threads, drawn = KeptThreads(), []
+    threads, drawn = ThreadPool(), []
     for _ in range(3):
         assert list(in_background(counted(drawn, [], limit=5), ahead=1, threads=threads)) == list(range(5))
     assert len(set(drawn)) == 1
@@ -147,7 +147,7 @@ def test_an_error_while_a_generator_is_closed_is_raised_and_its_thread_kept():
         finally:
             raise OSError("cannot be closed")
 
-    threads, seen = KeptThreads(), []
+    threads, seen = ThreadPool(), []
     for _ in range(2):
         with pytest.raises(OSError, match="cannot be closed"):
             list(in_background(broken(seen), ahead=1, threads=threads))

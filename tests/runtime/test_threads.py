@@ -10,12 +10,12 @@ import weakref
 import pytest
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import jpeg
 
 
-def worker(threads: KeptThreads) -> threading.Thread:
+def worker(threads: ThreadPool) -> threading.Thread:
     """The thread that did a piece of work."""
     seen: list[threading.Thread] = []
     assert threads.start(lambda: seen.append(threading.current_thread())).wait(60)
@@ -28,12 +28,12 @@ def ended(thread: threading.Thread) -> bool:
 
 
 def test_a_thread_is_kept_for_the_next_piece():
-    threads = KeptThreads()
+    threads = ThreadPool()
     assert len({worker(threads) for _ in range(20)}) == 1
 
 
 def test_another_thread_is_started_only_while_one_is_at_work():
-    threads, gate = KeptThreads(), threading.Event()
+    threads, gate = ThreadPool(), threading.Event()
     first = threads.start(lambda: bool(gate.wait(60)))
     second = worker(threads)
     gate.set()
@@ -43,7 +43,7 @@ def test_another_thread_is_started_only_while_one_is_at_work():
 
 
 def test_idle_threads_end_when_closed_or_forgotten_and_work_goes_on_after_that():
-    threads = KeptThreads()
+    threads = ThreadPool()
     first = worker(threads)
     threads.close()
     assert ended(first)
@@ -55,7 +55,7 @@ def test_idle_threads_end_when_closed_or_forgotten_and_work_goes_on_after_that()
 
 
 def test_a_thread_at_work_ends_after_it_if_it_was_forgotten():
-    threads, gate, seen = KeptThreads(), threading.Event(), []
+    threads, gate, seen = ThreadPool(), threading.Event(), []
     done = threads.start(lambda: seen.append((threading.current_thread(), gate.wait(60))))
     del threads
     gc.collect()
@@ -68,7 +68,7 @@ def test_what_a_piece_of_work_held_is_let_go():
     class Frame:
         pass
 
-    threads, frame = KeptThreads(), Frame()
+    threads, frame = ThreadPool(), Frame()
     alive = weakref.ref(frame)
     assert threads.start(lambda held=frame: None).wait(60)
     del frame
@@ -78,14 +78,14 @@ def test_what_a_piece_of_work_held_is_let_go():
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
 def test_a_copy_has_threads_of_its_own(again):
-    threads = KeptThreads()
+    threads = ThreadPool()
     assert worker(threads) is not worker(again(threads))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads is what is tested
 def test_the_child_of_a_fork_starts_its_own():
-    threads = KeptThreads()
+    threads = ThreadPool()
     worker(threads)
     child = os.fork()
     if child == 0:

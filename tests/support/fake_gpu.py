@@ -22,7 +22,7 @@ class StandInDecoder:
         self.closed = False
         self.batches: list[int] = []
 
-    def decode(self, files, headers, least_hw):
+    def decode(self, files, headers, min_hw):
         self.batches.append(len(files))
         if self.traits.name == "picky":
             return ["not this one"] * len(files)

@@ -27,13 +27,13 @@ class AwkwardDecoder:
         self._reduce = reduce
         self._given = []
 
-    def decode(self, files, headers, least_hw):
+    def decode(self, files, headers, min_hw):
         self.calls.append(len(files))
         self.threads.add(threading.current_thread())
         for old in self._given:
             old.fill_(77)
         self._given = []
-        return [self._one(*one) for one in zip(files, headers, least_hw, strict=True)]
+        return [self._one(*one) for one in zip(files, headers, min_hw, strict=True)]
 
     def _one(self, data, header, least):
         reason = self._refuse(bytes(data))

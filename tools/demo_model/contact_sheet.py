@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from augment import normalise
 from depth_anything_3.export.formats.depth_vis import colorize_depth
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.scenes import make_atlas, render
 from evaluate import HELD_OUT_SEED
 from network import NanoDepth
@@ -110,7 +110,7 @@ def main() -> None:
         rows, columns = list(photo_rows(network, options.side)), 3
     else:
         rows, columns = list(scene_rows(network, options.side, options.count)), 2
-    with whole_file(options.target) as aside:
+    with atomic_write(options.target) as aside:
         cv2.imwrite(str(aside), sheet(rows, columns)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from augment import coarse_truth, make_batch
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.scenes import make_atlas
 from evaluate import RAMP_SEED, UnseenScenes, evaluate, fit_ramp, ramp
 from losses import total_loss
@@ -177,9 +177,9 @@ class Trainer:
             "averaged": self.averaged.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
-        with whole_file(folder / "state.pt") as aside:
+        with atomic_write(folder / "state.pt") as aside:
             torch.save(state, aside)
-        with whole_file(folder / "model.safetensors") as aside:
+        with atomic_write(folder / "model.safetensors") as aside:
             save_file(official_weights(self.averaged), aside)
 
     def load(self, folder: Path) -> None:

@@ -21,9 +21,9 @@ from depth_anything_3.cli.console import (
     EXIT_MISUSE,
     EXIT_TERMINATED,
     LogHandler,
+    escape_message,
     stderr,
     stdout,
-    told,
 )
 from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
@@ -93,7 +93,7 @@ def main() -> None:
     except DA3Error as error:
         if debug:
             raise
-        stderr.print(f"[red]error[/] {told(str(error))}")
+        stderr.print(f"[red]error[/] {escape_message(str(error))}")
         sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
     except SystemExit as left:
         if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):

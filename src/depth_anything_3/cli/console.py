@@ -28,12 +28,12 @@ __all__ = [
     "EXIT_TERMINATED",
     "LogHandler",
     "ProgressBar",
+    "escape_message",
     "finish",
     "load_model",
     "progress",
     "stderr",
     "stdout",
-    "told",
 ]
 
 EXIT_FAILURES = 1
@@ -45,7 +45,7 @@ stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 stdout = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
-def told(message: str) -> str:
+def escape_message(message: str) -> str:
     """A message in one line for `Console.print`: it names options, and no file's name can do anything to a terminal."""
     plain = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
     return escape(in_flags(plain))
@@ -102,7 +102,7 @@ def progress(total: int | None, description: str = "images") -> Iterator[Progres
 def finish(report: RunReport, as_json: bool) -> None:
     """Print how it went; leave with exit code 1 if any image failed."""
     for failure in report.failures:
-        stderr.print(f"[red]failed[/] {told(failure['error'])}")
+        stderr.print(f"[red]failed[/] {escape_message(failure['error'])}")
     if as_json:
         stdout.print_json(json.dumps(report.as_dict()))
     else:
@@ -132,4 +132,4 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        stderr.print(f"[yellow]{record.levelname.lower()}[/] {told(record.getMessage())}")
+        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape_message(record.getMessage())}")

@@ -89,7 +89,7 @@ def images(
     check_options(choose_device(device), **batches, **options)
     exports: dict[str, Any] = {
         "export_options": o.export_options(conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps),
-        "metres": o.metres(metric, focal, fov),
+        "metric": o.metric_conversion(metric, focal, fov),
     }
     of_a_scene = o.scene_options(mixed_sizes, ref_view_strategy)
     forward: dict[str, Any] = {"infer_gs": infer_gs, "export_feat_layers": o.layers(export_feat)}

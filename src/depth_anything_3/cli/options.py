@@ -12,7 +12,7 @@ from depth_anything_3.model.catalog import models_that
 
 if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
-    from depth_anything_3.prediction.metric import Metres
+    from depth_anything_3.prediction.metric import MetricConversion
 
 ModelDir = Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")]
 ExportDir = Annotated[Path, typer.Option(help="Folder for the results; made if missing.")]
@@ -119,17 +119,17 @@ def scene_options(mixed_sizes: str, ref_view_strategy: str | None = None) -> dic
     return options
 
 
-def metres(metric: bool, focal: float | None, fov: float | None) -> Metres | None:
+def metric_conversion(metric: bool, focal: float | None, fov: float | None) -> MetricConversion | None:
     """What --metric, --focal and --fov ask for.
 
     Raises:
         InvalidInputError: a focal length without --metric, two, or one that is none.
     """
-    from depth_anything_3.prediction.metric import Metres
+    from depth_anything_3.prediction.metric import MetricConversion
 
     if not metric and (focal is not None or fov is not None):
         raise InvalidInputError("--focal and --fov turn depth into metres: give --metric with them")
-    return Metres(focal, fov) if metric else None
+    return MetricConversion(focal, fov) if metric else None
 
 
 def layers(numbers: str) -> list[int]:

@@ -98,7 +98,7 @@ def video(
     selection: dict[str, Any] = {"fps": fps, "every": every, **times}
     if raw:
         selection["raw"] = raw
-    metres = o.metres(metric, focal, fov)
+    conversion = o.metric_conversion(metric, focal, fov)
     if scene:
         for name, given in (("--resume", resume), ("--side-by-side", side_by_side), ("--full-size", full_size)):
             if given:
@@ -110,9 +110,9 @@ def video(
         paths = extract_frames(source, export_dir / "input_images", **selection)
         model = load_model(model_dir, device, dtype, compiled=compiled)
         with stderr.status(f"depth of {len(paths)} view(s)"):
-            report = run_scene(model, paths, export_dir, formats, metres=metres, **options)
+            report = run_scene(model, paths, export_dir, formats, metric=conversion, **options)
     else:
-        results = VideoResults(export_format, side_by_side, full_size, metres)
+        results = VideoResults(export_format, side_by_side, full_size, conversion)
         options |= {**batches, "temporal": Temporal(temporal).value}
         model = load_model(model_dir, device, dtype, compiled=compiled)
         with progress(None, "examining the video") as advance:

@@ -37,7 +37,7 @@ SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 """(width, height) of the pictures, the smallest first."""
 
 _FILES_A_CALL = (1, 4, 16)
-_MOST_RUNS = 15
+_MAX_RUNS = 15
 _QUALITY = 95
 _SEED = 11
 
@@ -73,8 +73,8 @@ def nothing_to_measure(capabilities: Capabilities) -> str | None:
     if capabilities.device_type == "cpu":
         return "the network is on the CPU, so every image takes the CPU's way"
     if not capabilities.decoders:
-        cure = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
-        return f"no GPU decoder is installed, so the CPU decodes{cure}"
+        hint = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
+        return f"no GPU decoder is installed, so the CPU decodes{hint}"
     return None
 
 
@@ -111,7 +111,7 @@ def calibrate(
     with ExitStack() as stack:
         load = stack.enter_context(NetworkLoad(device))
         settings = _settings(device, replace(capabilities, costs=None), sizes, open_decoder, stack)
-        for setting in (one for _ in range(_MOST_RUNS) for one in settings):
+        for setting in (one for _ in range(_MAX_RUNS) for one in settings):
             elapsed = time.monotonic() - began
             if elapsed >= seconds:
                 break
@@ -180,9 +180,9 @@ def _measure(setting: _Setting, load: NetworkLoad, device: torch.device) -> str 
     """Add one run alone and one under load; why the way is of no use, if it turns out to be."""
     try:
         if not setting.alone:
-            refusal = _refusal(setting, setting.run())
-            if refusal is not None:
-                return refusal
+            unsupported_reason = _unsupported_reason(setting, setting.run())
+            if unsupported_reason is not None:
+                return unsupported_reason
         synchronize(device)
         began = time.perf_counter()
         setting.run()
@@ -199,7 +199,7 @@ def _measure(setting: _Setting, load: NetworkLoad, device: torch.device) -> str 
     return None
 
 
-def _refusal(setting: _Setting, batch: ProcessedBatch) -> str | None:
+def _unsupported_reason(setting: _Setting, batch: ProcessedBatch) -> str | None:
     """Why an image did not take the way that is measured."""
     for image in batch.images:
         if setting.way != "cpu" and image.choice.decoder != setting.way:

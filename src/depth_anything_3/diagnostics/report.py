@@ -139,7 +139,7 @@ def _route_table(routes: Sequence[Route]) -> Table:
     table.add_column("why", overflow="fold", ratio=5)
     ways: dict[str, dict[tuple[str, str], list[str]]] = {}
     for route in routes:
-        ways.setdefault(route.kind, {}).setdefault(_told(route), []).append(route.use)
+        ways.setdefault(route.kind, {}).setdefault(_route_cells(route), []).append(route.use)
     kinds: dict[tuple[tuple[tuple[str, str], str], ...], list[str]] = {}
     for kind, told in ways.items():
         row = tuple((way, "any" if len(told) == 1 else ", ".join(uses)) for way, uses in told.items())
@@ -152,7 +152,7 @@ def _route_table(routes: Sequence[Route]) -> Table:
     return table
 
 
-def _told(route: Route) -> tuple[str, str]:
+def _route_cells(route: Route) -> tuple[str, str]:
     """Strategy and reason, as markup."""
     if route.choice is None:
         return "[red]none[/]", f"[red]{escape(str(route.problem))}[/]"

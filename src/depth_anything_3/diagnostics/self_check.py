@@ -36,11 +36,11 @@ __all__ = ["EXACT_DECODER_DB", "EXACT_DECODER_LEVELS", "SelfCheck", "self_check"
 _SIZE = (1920, 1080)
 _SEED = 5
 _RUNS = 5
-_MOST_LEVELS = 1  # of an exact way
+_MAX_LEVELS = 1  # of an exact way
 # Of a GPU decoder that reconstructs chroma as libjpeg does: its own rounding comes on top.
 EXACT_DECODER_LEVELS = 2
 EXACT_DECODER_DB = 50.0
-_LEAST_DB = 44.0  # of any other, as `Fidelity.FAST` promises
+_MIN_DB = 44.0  # of any other, as `Fidelity.FAST` promises
 _ROUNDING = 1e-5  # of normalised values, which lie between -2.12 and 2.64
 
 
@@ -176,10 +176,10 @@ def _problem(result: SelfCheck, batch: ProcessedBatch, pixels: npt.NDArray[np.ui
     assert result.max_difference is not None
     assert result.psnr_db is not None
     decoded = result.strategy is Strategy.GPU_DECODE
-    most = EXACT_DECODER_LEVELS if decoded else _MOST_LEVELS
+    most = EXACT_DECODER_LEVELS if decoded else _MAX_LEVELS
     if result.exact and result.max_difference > most:
         return f"{result.max_difference} levels from the reference, more than {most}; please report this"
-    least = EXACT_DECODER_DB if result.exact else _LEAST_DB
+    least = EXACT_DECODER_DB if result.exact else _MIN_DB
     if result.psnr_db < least:
         return f"{result.psnr_db:.1f} dB from the reference, less than {least:g}; please report this"
     apart = np.abs(batch.tensor[0].float().cpu().numpy() - normalize(pixels, normalized_levels())).max()

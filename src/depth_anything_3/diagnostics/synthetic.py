@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 __all__ = ["photo", "photo_jpeg"]
 
-_SMALLEST_RADIUS = 5.0  # pixels
+_MIN_RADIUS = 5.0  # pixels
 _COVERAGE = 1.6  # total area of shapes over area of the picture
 _LEAVES_PER_DRAW = 4096
 
@@ -48,7 +48,7 @@ def _scatter_leaves(
     """Paint ellipses and boxes whose radii r follow the density r^-3, until they cover the picture often enough."""
     height, width = canvas.shape[:2]
     largest = max(4.0, 0.3 * min(height, width))
-    low, high = largest**-2, _SMALLEST_RADIUS**-2
+    low, high = largest**-2, _MIN_RADIUS**-2
     remaining = _COVERAGE * height * width
     while remaining > 0:
         radius = (low + (high - low) * rng.random(_LEAVES_PER_DRAW)) ** -0.5

@@ -16,7 +16,7 @@ __all__ = ["Trajectory", "make_trajectory"]
 FloatArray = npt.NDArray[np.float64]
 
 _FRAMES_PER_GAP = 8
-_MOST_FRAMES, _MANY_FRAMES, _FEW_FRAMES = 432, 240, 48
+_MAX_FRAMES, _MANY_FRAMES, _FEW_FRAMES = 432, 240, 48
 _WINDOW = 50  # frames
 _SHOW_STEPS = 120  # of a wander or dolly zoom that is the whole video
 _WANDER = 24.0  # pixels that the nearest things, at depth 1, move
@@ -80,7 +80,7 @@ def _interpolate(views: Trajectory) -> Trajectory:
     """Eight frames from each view to the next, fewer or more where that is many or few in all; slow at the views."""
     gaps = len(views) - 1
     frames = _FRAMES_PER_GAP
-    if gaps * _FRAMES_PER_GAP > _MOST_FRAMES:
+    if gaps * _FRAMES_PER_GAP > _MAX_FRAMES:
         frames = max(1, _MANY_FRAMES // gaps)
     elif gaps * _FRAMES_PER_GAP < _FEW_FRAMES:
         frames = max(1, _FEW_FRAMES // gaps)

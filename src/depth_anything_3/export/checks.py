@@ -85,7 +85,7 @@ _NEEDS: dict[ExportFormat, _Needs] = {
     ),
 }
 
-_CURES = {
+_HINTS = {
     "images": "the pictures, but {model} has none (processed_images); a results.npz has them, a mini_npz has not",
     "poses": "camera poses, which {model} has not; take {with_poses}, "
     "or write depth alone: npz, depth_png, tiff, exr, or ply of a picture whose intrinsics are given",
@@ -126,7 +126,7 @@ def check_formats(
 
 
 def _hint(need: str, model: str) -> str:
-    return _CURES[need].format(
+    return _HINTS[need].format(
         model=model,
         with_poses=models_that(lambda card: card.has_poses),
         with_gaussians=models_that(lambda card: card.has_gaussians),
@@ -137,7 +137,7 @@ def _hint(need: str, model: str) -> str:
 def _check_format(one: ExportFormat, contents: Contents) -> None:
     needs = _NEEDS.get(one, _Needs())
     for need in fields(needs):
-        if need.name in _CURES and getattr(needs, need.name) and not getattr(contents, need.name):
+        if need.name in _HINTS and getattr(needs, need.name) and not getattr(contents, need.name):
             raise UnsupportedError(f"{one.value} needs {_hint(need.name, contents.model)}")
     if one is ExportFormat.PLY and not contents.poses and contents.views != 1:
         raise UnsupportedError(
@@ -151,7 +151,7 @@ def _check_format(one: ExportFormat, contents: Contents) -> None:
         )
     for package, extra in needs.packages:
         if importlib.util.find_spec(package) is None:
-            cure = f"pip install {package}" if extra is None else f"pip install 'depth-anything-3-fast[{extra}]'"
-            raise UnsupportedError(f"{one.value} needs the package {package}, which is not installed: {cure}")
+            hint = f"pip install {package}" if extra is None else f"pip install 'depth-anything-3-fast[{extra}]'"
+            raise UnsupportedError(f"{one.value} needs the package {package}, which is not installed: {hint}")
     if one is ExportFormat.GS_VIDEO:
         check_cuda()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["write_jpeg", "write_picture"]
 
@@ -35,6 +35,6 @@ def write_picture(path: Path, pixels: npt.NDArray[Any], kind: str, **options: An
     # Encoded in memory: into a file, Pillow takes what a full disk cut short for written (13.0, TIFF and JPEG).
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, kind, **options)
-    with whole_file(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content.getbuffer())
     return path

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["NEEDS_AV", "can_write_mp4", "write_mp4"]
 
@@ -46,7 +46,7 @@ def write_mp4(
         raise UnsupportedError(NEEDS_AV) from missing
     if "libx264" not in av.codecs_available:
         raise UnsupportedError("an mp4 needs the x264 encoder, which this build of PyAV lacks; install PyAV's wheel")
-    with whole_file(path) as aside, av.open(str(aside), "w", format="mp4") as container:
+    with atomic_write(path) as aside, av.open(str(aside), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(crf), "preset": preset})
         stream.pix_fmt = "yuv420p"
         for number, frame in enumerate(frames):

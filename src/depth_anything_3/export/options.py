@@ -11,7 +11,7 @@ import numpy as np
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.registry import ExportFormat
-from depth_anything_3.runtime.choice import Option, positive_int
+from depth_anything_3.runtime.choice import StringEnum, positive_int
 
 __all__ = [
     "ColmapOptions",
@@ -30,7 +30,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-class TrjMode(Option):
+class TrjMode(StringEnum):
     """The path of the camera in a rendered video."""
 
     ORIGINAL = "original"
@@ -43,7 +43,7 @@ class TrjMode(Option):
     WOBBLE_INTER = "wobble_inter"
 
 
-class VideoQuality(Option):
+class VideoQuality(StringEnum):
     """How much a rendered video is compressed."""
 
     HIGH = "high"
@@ -51,7 +51,7 @@ class VideoQuality(Option):
     LOW = "low"
 
 
-class VisDepth(Option):
+class VisDepth(StringEnum):
     """Whether depth stands beside the colours of a rendered video."""
 
     HCAT = "hcat"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["write_vertices"]
 
@@ -30,6 +30,6 @@ def write_vertices(path: Path, rows: npt.NDArray[Any], comments: tuple[str, ...]
     columns = (f"property {_TYPES[rows.dtype[name].str]} {name}" for name in rows.dtype.names)
     header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
     header += [f"element vertex {len(rows)}", *columns, "end_header", ""]
-    with whole_file(path) as aside, aside.open("wb") as file:
+    with atomic_write(path) as aside, aside.open("wb") as file:
         file.write("\n".join(header).encode("ascii"))
         file.write(np.ascontiguousarray(rows).data)

@@ -14,7 +14,7 @@ __all__ = ["PointCloud", "confidence_threshold", "gather_points", "homogeneous",
 
 FloatArray = npt.NDArray[np.floating]
 
-_LEAST_CONFIDENCE = 1.05
+_MIN_CONFIDENCE = 1.05
 _ENSURED_PERCENTILE = 90.0
 _SEED = 0
 
@@ -40,7 +40,7 @@ def confidence_threshold(
     conf: FloatArray,
     percentile: float,
     *,
-    least: float = _LEAST_CONFIDENCE,
+    least: float = _MIN_CONFIDENCE,
     ensured_percentile: float = _ENSURED_PERCENTILE,
 ) -> float:
     """The confidence from which on points are shown: a percentile, at least `least`, but so that points remain.
@@ -74,8 +74,8 @@ def inverse(matrices: FloatArray) -> npt.NDArray[np.float64]:
     try:
         return np.asarray(np.linalg.inv(np.asarray(matrices, np.float64)), np.float64)
     except np.linalg.LinAlgError:
-        cure = "give a focal length above 0"
-        raise InvalidInputError(f"a camera's intrinsics or extrinsics have no inverse; {cure}") from None
+        hint = "give a focal length above 0"
+        raise InvalidInputError(f"a camera's intrinsics or extrinsics have no inverse; {hint}") from None
 
 
 def unproject(

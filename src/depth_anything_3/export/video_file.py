@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import ExportError, UnsupportedError
 from depth_anything_3.export.mp4 import NEEDS_AV
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["VideoWriter", "frames_in", "join_parts", "part_files"]
 
@@ -151,7 +151,7 @@ def join_parts(target: Path) -> None:
         ExportError: parts differ in size, one cannot be read, or the file cannot be written.
     """
     av, parts = _import_av(), part_files(target)
-    with whole_file(target) as aside, ExitStack() as opened:
+    with atomic_write(target) as aside, ExitStack() as opened:
         movflags = {"movflags": "faststart", "movie_timescale": str(_CLOCK)} if target.suffix == ".mp4" else {}
         result = opened.enter_context(av.open(str(aside), "w", options=movflags))
         sources = [opened.enter_context(_open_part(av, part)) for part in parts]

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 
-_USUAL = 16  # pictures: what "auto" is taken to become before anything is measured
+_DEFAULT_BATCH_SIZE = 16  # pictures: what "auto" is taken to become before anything is measured
 
 
 class BatchLimit:
@@ -50,7 +50,7 @@ class BatchLimit:
         positive_int("max_batch_size", most)
         if not 0 < utilization <= 1:
             raise InvalidInputError(f"target_memory_utilization={utilization!r}: give a share above 0 and at most 1")
-        self.expected = min(most, _USUAL) if self._auto and device.type == "cuda" else self._given
+        self.expected = min(most, _DEFAULT_BATCH_SIZE) if self._auto and device.type == "cuda" else self._given
         self._device = device
         self._most = most
         self._utilization = utilization

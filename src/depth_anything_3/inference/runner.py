@@ -17,15 +17,15 @@ from torch import nn
 from depth_anything_3.errors import DeviceMemoryError, UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
-from depth_anything_3.inputs.batch.grouping import InOrder
+from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.model.catalog import DepthKind, ModelCard
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.device_errors import out_of_memory, told
+from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
 from depth_anything_3.runtime.prefetch import in_background
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 
 __all__ = ["NetworkRunner"]
@@ -70,7 +70,7 @@ class NetworkRunner:
         card: ModelCard,
         device: torch.device,
         dtype: torch.dtype,
-        threads: KeptThreads,
+        threads: ThreadPool,
     ) -> None:
         self._network = network
         self._card = card
@@ -81,7 +81,7 @@ class NetworkRunner:
 
     def scene(self, batch: ProcessedBatch, **options: Any) -> Prediction:  # Any: of the network's forward
         """One prediction of a batch whose images are the views of one scene."""
-        with self._callers_stream(), told(self._device):
+        with self._callers_stream(), translate_device_errors(self._device):
             return self._finish(self._launch(batch, [batch.images], 0, options))[0]
 
     def stream(
@@ -97,16 +97,16 @@ class NetworkRunner:
 
         Args:
             batches: of which this is the only user; closed at the end.
-            limit: told what fits into memory.
+            limit: learns what fits into memory.
             on_failure: called for images that cannot be used, at their place in the order.
             options: of the network's forward.
         """
         # Failures take their place in the order, so that photos held back for a batch still come before them.
-        in_order: InOrder[Prediction | ImageFailure] = InOrder()
+        in_order: ReorderBuffer[Prediction | ImageFailure] = ReorderBuffer()
         computed = self._compute(batches, limit, options, self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
             computed = in_background(computed, ahead=1, threads=self._threads)
-        with told(self._device), closing(computed):  # an error must not leave its thread at work
+        with translate_device_errors(self._device), closing(computed):  # an error must not leave its thread at work
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]
                 if isinstance(item, ImageFailure):

@@ -6,14 +6,14 @@ import logging
 from dataclasses import dataclass
 
 from depth_anything_3.errors import DA3Error
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 __all__ = ["ImageFailure", "OnError", "log_failure", "raise_failure"]
 
 logger = logging.getLogger(__name__)
 
 
-class OnError(Option):
+class OnError(StringEnum):
     """`RAISE` stops at the first image that cannot be used; `SKIP` records it and goes on."""
 
     RAISE = "raise"
@@ -27,7 +27,7 @@ class ImageFailure:
     Attributes:
         index: its place in the caller's list.
         label: how it is named: its path, or its place and kind.
-        error: why; the message names the image and the cure.
+        error: why; the message names the image and the hint.
     """
 
     index: int

@@ -121,7 +121,7 @@ _END_OF_IMAGE = 0xD9
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _TAIL = 4096  # bytes; the end marker is nearly always the last two
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_MOST_SEGMENTS = 100_000  # hundreds of times what 16 MB of metadata take
+_MAX_SEGMENTS = 100_000  # hundreds of times what 16 MB of metadata take
 # Byte by byte, Python would take seconds for a file that was made long before it was filled.
 _MARKER_BYTE, _OTHER_BYTE = re.compile(b"\xff"), re.compile(b"[^\xff]")
 
@@ -131,7 +131,7 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
     frame: tuple[JpegProcess, memoryview] | None = None
     jfif, adobe_transform = False, None
     position = 2
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         position = _next_marker(data, position)
         if position + 4 > len(data):
             break
@@ -154,7 +154,7 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
             frame = _FRAME_MARKERS[marker], segment
         position += 2 + max(length, 2)
     else:
-        raise ImageDecodeError(f"{label}: damaged JPEG: more than {_MOST_SEGMENTS:,} segments before its pixels")
+        raise ImageDecodeError(f"{label}: damaged JPEG: more than {_MAX_SEGMENTS:,} segments before its pixels")
     if frame is None:
         raise ImageDecodeError(f"{label}: truncated or damaged JPEG: no frame header in its {len(data):,} bytes")
     process, segment = frame

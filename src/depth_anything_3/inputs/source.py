@@ -97,8 +97,8 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
 def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the dtype is what is being checked
     label = f"image {index} (array {'x'.join(map(str, array.shape))})"
     if array.dtype != np.uint8:
-        cure = "multiply by 255 and round, if it is 0 to 1" if array.dtype.kind == "f" else "scale it to 0 to 255"
-        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is needed; {cure}")
+        hint = "multiply by 255 and round, if it is 0 to 1" if array.dtype.kind == "f" else "scale it to 0 to 255"
+        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is needed; {hint}")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageTypeError(f"{label}: the shape must be HxWx3, HxWx4 or HxW, with RGB channels last")
     if array.size == 0:

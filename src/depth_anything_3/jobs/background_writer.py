@@ -11,7 +11,7 @@ __all__ = ["BackgroundWriter"]
 
 logger = logging.getLogger(__name__)
 
-_AHEAD = 4  # results that wait for the writer; at 504 pixels one holds 3 MB
+_MAX_PENDING = 4  # results that wait for the writer; at 504 pixels one holds 3 MB
 
 
 class BackgroundWriter:
@@ -21,7 +21,7 @@ class BackgroundWriter:
     that raised none is begun.
     """
 
-    def __init__(self, ahead: int = _AHEAD) -> None:
+    def __init__(self, ahead: int = _MAX_PENDING) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="da3-writer")
         self._room = threading.Semaphore(ahead)
         self._error: BaseException | None = None

@@ -37,7 +37,7 @@ SCENES: Mapping[str, int] = {"street": 1_000_000_007, "table": 1_000_000_005, "h
 
 _SIZE = (2160, 3840)
 _TRUTH_STEP = 4  # every how many pixels of a scene its true depth is kept
-_DEMO_RESOLUTION, _USUAL_RESOLUTION = 224, 504
+_DEMO_RESOLUTION, _DEFAULT_RESOLUTION = 224, 504
 _ASSUMED_VIEW = 60.0  # degrees along the longer side
 _FILM = 36.0  # millimetres: the width of the sensor that a drawn picture's Exif block tells
 _FORMATS = "ply-glb"
@@ -81,7 +81,7 @@ class DemoReport(RunReport):
 
 def demo_resolution(model: DepthAnything3) -> int:
     """The `process_res` that suits a model: the demonstration's has seen no larger pictures in training."""
-    return _DEMO_RESOLUTION if model.card.is_demonstration else _USUAL_RESOLUTION
+    return _DEMO_RESOLUTION if model.card.is_demonstration else _DEFAULT_RESOLUTION
 
 
 def draw_scenes(folder: Path, size: tuple[int, int] = _SIZE) -> Iterator[DrawnScene]:
@@ -169,8 +169,8 @@ def abs_rel(depth: Depth, truth: Depth) -> float:
     if not ground.any():
         return math.nan
     # The reciprocal is what is linear in a picture.
-    nearness = cv2.resize(1.0 / depth, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    ratio = 1.0 / (nearness * truth)[ground]
+    inverse_depth = cv2.resize(1.0 / depth, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    ratio = 1.0 / (inverse_depth * truth)[ground]
     return float(np.abs(ratio / np.median(ratio) - 1.0).mean())
 
 
@@ -210,18 +210,18 @@ def _row(prediction: Prediction, name: str, truth: Depth | None) -> Picture:
         seen, _, _ = processor([prediction.sources[0]], process_res=_PANEL, perform_normalization=False)
     assert seen is not None
     picture = seen[0].permute(1, 2, 0).numpy()
-    nearness = 1.0 / prediction.depth[0]
+    inverse_depth = 1.0 / prediction.depth[0]
     if prediction.sky is not None:
-        nearness[prediction.sky[0]] = 0.0
-    panels = {name: picture, f"depth by {prediction.model_name}": _coloured(nearness, picture.shape[:2])}
+        inverse_depth[prediction.sky[0]] = 0.0
+    panels = {name: picture, f"depth by {prediction.model_name}": _coloured(inverse_depth, picture.shape[:2])}
     if truth is not None:
         panels["true depth"] = _coloured(1.0 / truth, picture.shape[:2])
     return np.hstack([_labelled(panel, label) for label, panel in panels.items()])
 
 
-def _coloured(nearness: Depth, size: tuple[int, ...]) -> Picture:
+def _coloured(inverse_depth: Depth, size: tuple[int, ...]) -> Picture:
     """Colours of a reciprocal depth, 0 where it is infinitely far, at another (height, width)."""
-    resized = cv2.resize(nearness, size[::-1], interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(inverse_depth, size[::-1], interpolation=cv2.INTER_LINEAR)
     return colorize_depth(np.divide(1.0, resized, out=np.zeros_like(resized), where=resized > 0))
 
 

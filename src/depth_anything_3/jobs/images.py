@@ -25,8 +25,8 @@ from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import Capabilities, Choice, Fidelity, Request, Strategy, check_strategy
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.prediction.metric import Metres
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.prediction.metric import MetricConversion
+from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.utils.io.input_processor import InputProcessor
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ __all__ = ["RunReport", "check_options", "export_names", "run_images", "run_scen
 
 logger = logging.getLogger(__name__)
 
-_LONGEST = 200  # bytes of a joined path; most file systems take 255 with number and suffix
-_ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # what `whole_file` writes to before a file has its name
+_MAX_NAME_BYTES = 200  # bytes of a joined path; most file systems take 255 with number and suffix
+_ASIDE = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # what `atomic_write` writes to before a file has its name
 
 
 @dataclass
@@ -114,7 +114,7 @@ class RunReport:
         Raises:
             ExportError: the file cannot be written.
         """
-        with whole_file(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
@@ -135,8 +135,8 @@ def export_names(paths: Sequence[Path]) -> list[str]:
             wish = path.name
         else:
             wish = "_".join(part for part in _below_here(path).parts if part not in (os.sep, ".."))
-            if len(os.fsencode(wish)) > _LONGEST:
-                wish = os.fsencode(wish)[-_LONGEST:].decode(errors="ignore")  # a cut letter goes
+            if len(os.fsencode(wish)) > _MAX_NAME_BYTES:
+                wish = os.fsencode(wish)[-_MAX_NAME_BYTES:].decode(errors="ignore")  # a cut letter goes
         wish = wish if wish.strip(".") else f"_{wish}"  # as the name of a folder, dots would lead out of it
         numbered = (f"{wish}_{number}" for number in count(2))
         name = next(one for one in chain([wish], numbered) if one.casefold() not in taken)
@@ -189,7 +189,7 @@ def run_images(
     export_format: str,
     *,
     export_options: ExportOptions | None = None,
-    metres: Metres | None = None,
+    metric: MetricConversion | None = None,
     resume: bool = False,
     report_file: Path | None = None,
     on_progress: Callable[[], None] = lambda: None,
@@ -203,7 +203,7 @@ def run_images(
         model: the network.
         paths: pictures, in order.
         export_dir, export_format, export_options: where results go, in which formats, joined with '-', and how.
-        metres: write depth in metres; a picture whose focal length is not known fails.
+        metric: write depth in metres; a picture whose focal length is not known fails.
         resume: go on with a run that was stopped or killed, given as it was then: a picture whose results are all
             there is skipped, and what a killed run left half written is removed. With other options than then, the old
             results stay. No other run may be writing to the folder.
@@ -216,7 +216,7 @@ def run_images(
         ExportError: a file cannot be written; nothing after it is.
         UnsupportedError: the model does not predict what a format or metres need.
     """
-    _check_wishes(model, export_format, export_options, metres, options, views=1)
+    _check_wishes(model, export_format, export_options, metric, options, views=1)
     target, report, writer = Path(export_dir), RunReport.of(model, export_dir), BackgroundWriter()
     # Of the whole list, so that a picture's name does not depend on which others are skipped.
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
@@ -237,9 +237,9 @@ def run_images(
 
     def write(prediction: Prediction) -> None:
         exporting = time.perf_counter()
-        if metres is not None:
+        if metric is not None:
             try:
-                prediction, origins = metres.of(prediction)
+                prediction, origins = metric.apply(prediction)
             except InvalidInputError as error:
                 if OnError(options.get("on_error", OnError.RAISE)) is OnError.RAISE:
                     raise
@@ -284,7 +284,7 @@ def _check_wishes(
     model: DepthAnything3,
     export_format: str,
     export_options: ExportOptions | None,
-    metres: Metres | None,
+    metric: MetricConversion | None,
     options: Mapping[str, Any],
     *,
     views: int,
@@ -293,15 +293,15 @@ def _check_wishes(
     contents = Contents(
         views=views,
         poses=model.card.has_poses,
-        intrinsics=model.card.has_poses or metres is not None or options.get("intrinsics") is not None,
+        intrinsics=model.card.has_poses or metric is not None or options.get("intrinsics") is not None,
         gaussians=bool(options.get("infer_gs")),
         features=bool(options.get("export_feat_layers")),
         cropped=ProcessResMethod(options.get("process_res_method", ProcessResMethod.UPPER_BOUND_RESIZE)).crops,
         model=model.model_name,
     )
     check_formats(export_format, contents, export_options)
-    if metres is not None:
-        metres.check(model.card)
+    if metric is not None:
+        metric.check(model.card)
 
 
 def _is_done(files: Sequence[Path]) -> bool:
@@ -332,19 +332,19 @@ def run_scene(
     export_format: str,
     *,
     export_options: ExportOptions | None = None,
-    metres: Metres | None = None,
+    metric: MetricConversion | None = None,
     **options: Any,  # Any: the options of DepthAnything3.inference
 ) -> RunReport:
     """Depth and cameras of pictures that are views of one scene, written in upstream's layout.
 
     Args:
-        model, paths, export_dir, export_format, export_options, metres: as for `run_images`.
+        model, paths, export_dir, export_format, export_options, metric: as for `run_images`.
         options: passed on to `DepthAnything3.inference`.
 
     Raises:
         DA3Error: with `on_error="raise"`, the first view's error; with "skip" it is in the report.
     """
-    _check_wishes(model, export_format, export_options, metres, options, views=len(paths))
+    _check_wishes(model, export_format, export_options, metric, options, views=len(paths))
     report = RunReport.of(model, export_dir)
     model.input_processor.warm_up()
     began = time.perf_counter()
@@ -358,8 +358,8 @@ def run_scene(
         report.wall_seconds = time.perf_counter() - began
         return report
     exporting = time.perf_counter()
-    if metres is not None:
-        prediction, origins = metres.of(prediction)
+    if metric is not None:
+        prediction, origins = metric.apply(prediction)
         report.add_focal_lengths(origins)
     export(prediction, Path(export_dir), export_format, options=export_options)
     done = time.perf_counter()

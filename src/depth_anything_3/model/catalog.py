@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 __all__ = [
     "CANONICAL_FOCAL_PX",
@@ -37,7 +37,7 @@ _APACHE = "Apache-2.0"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
 
 
-class DepthKind(Option):
+class DepthKind(StringEnum):
     """What a depth of 1 means."""
 
     RELATIVE = "relative"

@@ -26,7 +26,7 @@ from torch import nn
 
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
 from depth_anything_3.model.catalog import MODEL_CARDS
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["Checkpoint", "find_checkpoint", "load_weights", "save_checkpoint"]
 
@@ -163,9 +163,9 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device
             state = {name: file.get_tensor(stored[name]).to(torch.float32) for name in expected}
     except (SafetensorError, OSError) as error:
         size, cached = checkpoint.weights.stat().st_size, checkpoint.weights.is_symlink()  # as the hub's cache has them
-        cure = f"Remove {checkpoint.weights.resolve()} and run it again" if cached else "Download or copy it again"
+        hint = f"Remove {checkpoint.weights.resolve()} and run it again" if cached else "Download or copy it again"
         raise CheckpointFormatError(
-            f"{checkpoint.weights}: truncated or damaged ({error}; {size:,} bytes). {cure}"
+            f"{checkpoint.weights}: truncated or damaged ({error}; {size:,} bytes). {hint}"
         ) from error
     module.load_state_dict(state, assign=True)
 
@@ -191,15 +191,15 @@ def _check_names(
             if name in found and found[name] != shape
         ],
     }
-    told = []
+    problems_found = []
     for kind, names in problems.items():
         if names:
             more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            told.append(f"{len(names)} {kind}: {', '.join(names[:_NAMES_SHOWN])}{more}")
-    if told:
+            problems_found.append(f"{len(names)} {kind}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+    if problems_found:
         raise CheckpointFormatError(
             f"{checkpoint.weights} does not fit the preset {checkpoint.preset} named in its {CONFIG_FILE}. "
-            + ". ".join(told)
+            + ". ".join(problems_found)
         )
 
 
@@ -211,7 +211,7 @@ def save_checkpoint(module: nn.Module, preset: str, folder: str | os.PathLike[st
     """
     target = Path(folder)
     tensors = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
-    with whole_file(target / WEIGHTS_FILE) as path:
+    with atomic_write(target / WEIGHTS_FILE) as path:
         path.touch()
         mode = path.stat().st_mode  # what the user's umask makes of it; safetensors leaves it to its owner alone
         try:
@@ -219,5 +219,5 @@ def save_checkpoint(module: nn.Module, preset: str, folder: str | os.PathLike[st
         except SafetensorError as error:  # its name for a full disk
             raise ExportError(f"{target / WEIGHTS_FILE}: cannot be written ({error})") from error
         path.chmod(mode)
-    with whole_file(target / CONFIG_FILE) as path:
+    with atomic_write(target / CONFIG_FILE) as path:
         path.write_text(json.dumps({"model_name": preset}, indent=2) + "\n", encoding="utf-8")

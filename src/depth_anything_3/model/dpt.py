@@ -27,7 +27,7 @@ __all__ = [
 
 _MEMORY_SHARE = 8  # of a GPU's memory, one part in so many is for the maps of a head
 _MEMORY_ELSEWHERE = 2 << 30  # bytes
-_MOST_ELEMENTS = 2**31 - 1  # of a tensor; kernels index larger ones slowly, or not at all
+_MAX_ELEMENTS = 2**31 - 1  # of a tensor; kernels index larger ones slowly, or not at all
 
 
 def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -171,7 +171,7 @@ class DptTrunk(nn.Module):
         pixels = image_size[0] * image_size[1]
         # The largest maps, at the size of the image, are a few of features / 2 channels and some of 32.
         bytes_per_view = 4 * pixels * (2 * features + 64)
-        most_elements = _MOST_ELEMENTS // (pixels * features // 2)
+        most_elements = _MAX_ELEMENTS // (pixels * features // 2)
         return max(1, min(_memory_for_maps(device) // bytes_per_view, most_elements))
 
 

@@ -17,7 +17,7 @@ from depth_anything_3.model.spherical_harmonics import COEFFICIENTS, harmonics_r
 __all__ = ["camera_scale", "place_gaussians"]
 
 _PARTS = (2, 3, 4, 3 * COEFFICIENTS, 1)  # of the raw channels
-_SMALLEST, _LARGEST = 1e-5, 30.0  # scales, in units of a tenth of a pixel's width and height together
+_MIN_SCALE, _MAX_SCALE = 1e-5, 30.0  # scales, in units of a tenth of a pixel's width and height together
 _PIXEL_SHARE = 0.1
 _DEGREE_STRENGTH = (1.0, *3 * (0.025,), *5 * (0.00625,))
 _SCALE_LIMITS = (1 / 3, 3.0)
@@ -60,7 +60,7 @@ def place_gaussians(
     means = centre[:, :, None, None] + distance * rays
 
     pixel = _PIXEL_SHARE * (intrinsics[..., 0, 0].reciprocal() + intrinsics[..., 1, 1].reciprocal())
-    scales = (_SMALLEST + (_LARGEST - _SMALLEST) * scale.sigmoid()) * distance * pixel[..., None, None, None]
+    scales = (_MIN_SCALE + (_MAX_SCALE - _MIN_SCALE) * scale.sigmoid()) * distance * pixel[..., None, None, None]
 
     strength = harmonics.new_tensor(_DEGREE_STRENGTH)
     # Rows of a view in one matrix product: as a batch of pixels, the matrix would be copied for each.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 __all__ = [
     "RefViewStrategy",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-class RefViewStrategy(Option):
+class RefViewStrategy(StringEnum):
     """How the reference view is chosen; each member accepts and equals its string."""
 
     FIRST = "first"

@@ -1,4 +1,4 @@
-"""`Metres`: the wish for depth in metres, and what fulfils it."""
+"""Convert predictions to metric depth by a focal length or a field of view."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from depth_anything_3.model.catalog import DepthKind, ModelCard, models_that
 from depth_anything_3.prediction.focal_length import check_lens
 from depth_anything_3.prediction.prediction import Prediction
 
-__all__ = ["Metres"]
+__all__ = ["MetricConversion"]
 
 
 @dataclass(frozen=True)
-class Metres:
-    """Depth is wanted in metres, by a focal length in pixels of the source pictures, a horizontal field of view in
-    degrees, or if neither is given what the pictures say; see `Prediction.metric_depth`.
+class MetricConversion:
+    """Converts depth to metres. Without a focal length or field of view, that of the images' Exif is used.
+
+    Args:
+        focal: focal length in pixels of the source images; see `Prediction.metric_depth`.
+        fov: horizontal field of view in degrees.
 
     Raises:
         InvalidInputError: both are given, or one is out of range.
@@ -29,7 +32,7 @@ class Metres:
 
     @staticmethod
     def check(card: ModelCard) -> None:
-        """Refuse a model whose depth has no unit, before anything is computed.
+        """Reject a model whose depth has no unit, before anything is computed.
 
         Raises:
             UnsupportedError: naming the models that can.
@@ -38,10 +41,12 @@ class Metres:
             wanted = models_that(lambda one: one.depth_kind is not DepthKind.RELATIVE)
             raise UnsupportedError(f"depth of {card.name} has no unit, so it cannot be in metres; take {wanted}")
 
-    def of(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
-        """The prediction in metres, with intrinsics, and where each view's focal length came from.
+    def apply(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
+        """Convert a prediction to metric depth, with intrinsics.
 
-        One that is in metres already stays as it is, and there is no such place.
+        Returns:
+            The prediction, and where each view's focal length came from; the same prediction and nothing where depth
+            is metric already.
 
         Raises:
             InvalidInputError: a focal length is not known, or the depth has no unit to be turned into metres.

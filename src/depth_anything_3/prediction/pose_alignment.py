@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.floating]
 _RANSAC_FROM = 10  # views
 _RANSAC_ROUNDS = 10
 _RANSAC_SEED = 42
-_SMALLEST_SPREAD = 0.1
+_MIN_SPREAD = 0.1
 _COLLINEAR = 1e-6
 
 
@@ -66,7 +66,7 @@ def normalize_extrinsics(extrinsics: FloatArray) -> npt.NDArray[np.float32]:
     poses = np.asarray(extrinsics, np.float64)
     poses = poses @ rigid_inverse(poses[:1])
     distances = np.sort(np.linalg.norm(rigid_inverse(poses)[:, :3, 3], axis=1))
-    poses[:, :3, 3] /= max(distances[(len(distances) - 1) // 2], _SMALLEST_SPREAD)
+    poses[:, :3, 3] /= max(distances[(len(distances) - 1) // 2], _MIN_SPREAD)
     return poses.astype(np.float32)
 
 

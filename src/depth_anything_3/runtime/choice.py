@@ -9,11 +9,11 @@ from typing import NoReturn
 
 from depth_anything_3.errors import InvalidInputError
 
-__all__ = ["Option", "positive_int"]
+__all__ = ["StringEnum", "positive_int"]
 
 
-class Option(str, Enum):
-    """A choice that accepts and equals its string. Named like the parameter that takes it."""
+class StringEnum(str, Enum):
+    """A string enum whose unknown values raise InvalidInputError. Named like the parameter that takes it."""
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What a device's library raised in, an error of ours that tells what to do out: memory that ran out, a lost device."""
+"""Translate the errors of devices and their memory into `DeviceError`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from depth_anything_3.errors import DeviceError, DeviceMemoryError
 
-__all__ = ["out_of_memory", "told"]
+__all__ = ["out_of_memory", "translate_device_errors"]
 
 _DEVICE_ERRORS = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS", "HIP error", "MPS backend")
 _CPU_MEMORY = "DefaultCPUAllocator"  # how torch begins what it has to say of the CPU's
@@ -23,8 +23,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def told(device: torch.device) -> Iterator[None]:
-    """Within the block, what goes wrong with a device becomes an error of ours; all else stays what it is.
+def translate_device_errors(device: torch.device) -> Iterator[None]:
+    """Translate CUDA, MPS and out-of-memory errors in the block into `DeviceError`; others pass.
 
     Raises:
         DeviceMemoryError: memory ran out.

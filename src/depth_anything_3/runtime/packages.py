@@ -9,7 +9,7 @@ from pathlib import Path
 
 from depth_anything_3.errors import UnsupportedError
 
-__all__ = ["check_cuda_build", "check_least", "package_version"]
+__all__ = ["check_cuda_build", "package_version", "require_min_version"]
 
 
 def package_version(package: str, *, extra: str, distributions: tuple[str, ...] = ()) -> str:
@@ -44,7 +44,7 @@ def _tagged_version(package: str) -> str | None:
     return found[1] if found else None
 
 
-def check_least(package: str, version: str, least: tuple[int, int], *, why: str, extra: str) -> None:
+def require_min_version(package: str, version: str, least: tuple[int, int], *, why: str, extra: str) -> None:
     """Refuse a version before `least`.
 
     Raises:

@@ -11,7 +11,7 @@ from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
-from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.runtime.threads import ThreadPool
 
 __all__ = ["in_background", "ordered_map"]
 
@@ -97,7 +97,7 @@ def _once_more(
 
 
 def in_background(
-    items: Generator[Item, None, None], *, ahead: int, threads: KeptThreads | None = None
+    items: Generator[Item, None, None], *, ahead: int, threads: ThreadPool | None = None
 ) -> Generator[Item, None, None]:
     """Draw from a generator in a thread of its own, at most `ahead` items before they are taken, in order.
 
@@ -148,7 +148,7 @@ def in_background(
     # Python ends the threads that are left; one of them in the midst of a library's C++ aborts the process.
     atexit.register(stop)
     try:
-        done = (threads or KeptThreads()).start(work)
+        done = (threads or ThreadPool()).start(work)
         while True:
             with changed:
                 changed.wait_for(lambda: waiting or finished)

@@ -14,7 +14,7 @@ import pytest
 from depth_anything_3.errors import ImageDecodeError
 from depth_anything_3.inference.video.live import LiveStats, LiveStream
 from depth_anything_3.inputs.video import DecoderChoice, Frame, FrameSource, IterableSource, SourceInfo
-from depth_anything_3.inputs.video.paced import PacedSource
+from depth_anything_3.inputs.video.real_time import RealTimeSource
 from depth_anything_3.prediction import Prediction
 
 SMALL = np.zeros((2, 2, 3), np.uint8)
@@ -197,7 +197,7 @@ def test_frames_that_cannot_be_used_are_counted_and_left_out():
         return depth_of(frame)
 
     failed = []
-    source = PacedSource(IterableSource([SMALL] * 6, fps=100))
+    source = RealTimeSource(IterableSource([SMALL] * 6, fps=100))
     with LiveStream(source, choosy, lambda frame, error: failed.append((frame.index, str(error)))) as stream:
         indices = [frame.index for frame, _ in stream]
     assert indices
@@ -239,7 +239,7 @@ def test_the_summary_reads_well():
 
 def test_a_file_plays_at_its_own_pace():
     times = []
-    source = PacedSource(IterableSource([SMALL] * 4, fps=50))
+    source = RealTimeSource(IterableSource([SMALL] * 4, fps=50))
     for frame in source:
         now = time.monotonic()
         assert 0 <= now - frame.captured < 1
@@ -249,7 +249,7 @@ def test_a_file_plays_at_its_own_pace():
 
 
 def test_closing_wakes_a_file_that_waits_for_its_next_frame():
-    source = PacedSource(IterableSource([SMALL] * 2, fps=0.01))
+    source = RealTimeSource(IterableSource([SMALL] * 2, fps=0.01))
     frames = iter(source)
     next(frames)
     threading.Timer(0.05, source.close).start()

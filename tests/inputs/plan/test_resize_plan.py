@@ -96,7 +96,7 @@ def test_an_unknown_method_is_refused_with_the_list_of_good_ones():
 
 
 @pytest.mark.parametrize(
-    ("size", "method", "cure"),
+    ("size", "method", "hint"),
     [
         ((1200, 20), "upper_bound_crop", "less thin"),
         ((3000, 1), "lower_bound_resize", "use upper_bound_resize"),
@@ -104,6 +104,6 @@ def test_an_unknown_method_is_refused_with_the_list_of_good_ones():
     ],
     ids=["too thin", "gigantic", "empty"],
 )
-def test_a_size_without_a_usable_result_is_refused_with_a_cure(size, method, cure):
-    with pytest.raises(ImageSizeError, match=cure):
+def test_a_size_without_a_usable_result_is_refused_with_a_cure(size, method, hint):
+    with pytest.raises(ImageSizeError, match=hint):
         plan_resize(size, 504, method)

@@ -19,7 +19,7 @@ from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import encoded, exif_block, jpeg, largest_difference, psnr, write
 
-LEAST_DB = {"high": 50.0, "fast": 44.0}
+MIN_DB = {"high": 50.0, "fast": 44.0}
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_other_files_and_enlarged_pictures_are_decoded_in_full():
 def test_photos_are_as_close_as_promised(processor, width, height, sampling, process_res):
     file = jpeg(width, height, 3, quality=90, subsampling=sampling)
     exact = processor([file], process_res=process_res).pixels.numpy()
-    for fidelity, least in LEAST_DB.items():
+    for fidelity, least in MIN_DB.items():
         batch = processor([file], process_res=process_res, fidelity=fidelity)
         assert batch.pixels.shape == exact.shape
         if batch.images[0].plan.reduced_by > 1:

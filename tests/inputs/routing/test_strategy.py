@@ -17,7 +17,7 @@ from depth_anything_3.inputs.routing.strategy import (
     Strategy,
     check_strategy,
     choose_strategy,
-    least_source_hw,
+    min_source_hw,
 )
 
 CHROMA_420 = ((2, 2), (1, 1), (1, 1))
@@ -209,12 +209,12 @@ def test_unknown_options_are_refused(options):
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_reduced_decode_keeps_the_plan_of_the_whole_picture(orientation):
     plan = plan_resize((2160, 3840), 504, exif_orientation=orientation)
-    assert least_source_hw(plan, Fidelity.EXACT) is None
-    least = least_source_hw(plan, Fidelity.FAST)
+    assert min_source_hw(plan, Fidelity.EXACT) is None
+    least = min_source_hw(plan, Fidelity.FAST)
     assert least is not None
     assert least[0] < 2160
     assert least[1] < 3840
     assert least[1] >= 3 * 504  # as stored: the long side is still the width
     reduced = plan.from_reduced(least)
     assert (reduced.stored_hw, reduced.result_hw) == (least, plan.result_hw)
-    assert least_source_hw(plan_resize((600, 800), 504), Fidelity.FAST) is None
+    assert min_source_hw(plan_resize((600, 800), 504), Fidelity.FAST) is None

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(FFMPEG is None, reason="no ffmpeg here")
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(module, "_MAX_PAUSE", 0.05)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ LOST, AWAY = VideoReadError("reading broke off"), VideoReadError("connection ref
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(module, "_MAX_PAUSE", 0.02)
 
 
 def test_a_stream_that_breaks_off_or_ends_is_read_on(caplog):

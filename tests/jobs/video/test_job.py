@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError, VideoReadError
-from depth_anything_3.export.formats.depth_vis import colorize_depth, nearness_range
+from depth_anything_3.export.formats.depth_vis import colorize_depth, inverse_depth_range
 from depth_anything_3.export.video_file import part_files
 from depth_anything_3.inputs.video import IterableSource
 from depth_anything_3.jobs.video.job import extract_frames, run_video
 from depth_anything_3.jobs.video.results import VideoResults
 from depth_anything_3.jobs.video.resume_log import RunState
-from depth_anything_3.prediction.metric import Metres
+from depth_anything_3.prediction.metric import MetricConversion
 from support.clips import SIZE_HW, picture, read_clip, write_clip
 
 SMALL = {"process_res": 42}
@@ -90,8 +90,8 @@ def test_every_format_holds_every_frame(seeded_small, clip, depths, tmp_path):
 
 def test_colours_cover_one_range_all_through_the_video(seeded_small, clip, depths, tmp_path):
     run_video(seeded_small, clip, tmp_path, **SMALL)
-    within = RunState.read(tmp_path / "a_clip_frames.csv").nearness
-    low, high = nearness_range(np.stack(depths))
+    within = RunState.read(tmp_path / "a_clip_frames.csv").inverse_depth
+    low, high = inverse_depth_range(np.stack(depths))
     assert within == pytest.approx((low, high), rel=0.1)  # a few frames stand for all
     for depth, image in zip(depths, read_clip(tmp_path / "a_clip_depth.mp4")[1], strict=True):
         expected = colorize_depth(depth, within)[: image.shape[0], : image.shape[1]].astype(int)
@@ -107,8 +107,8 @@ def test_the_range_of_a_long_video_is_that_of_its_keyframes(seeded_small, tmp_pa
     images = read_clip(path)[1]
     # Of four places (frames 3, 9, 15 and 21) the keyframes that come next; behind the last place there is none.
     depths = [one.depth[0] for one in seeded_small.depth([images[place] for place in (4, 12, 16)], **SMALL)]
-    within = RunState.read(tmp_path / "a_frames.csv").nearness
-    assert within == pytest.approx(nearness_range(np.stack(depths)), rel=1e-3)
+    within = RunState.read(tmp_path / "a_frames.csv").inverse_depth
+    assert within == pytest.approx(inverse_depth_range(np.stack(depths)), rel=1e-3)
 
 
 def test_full_size_is_that_of_the_video(seeded_small, clip, tmp_path):
@@ -199,8 +199,8 @@ def test_what_cannot_be_looked_through_takes_the_range_of_its_first_frames(seede
     report = run_video(seeded_small, frames, tmp_path, VideoResults("mp4-ffv1"), **SMALL)
     assert report.images == len(read_clip(tmp_path / "video_depth.mp4")[1]) == 20
     first = [one.depth[0] for one in seeded_small.depth(frames[:16], **SMALL)]
-    expected = nearness_range(np.stack(first))
-    assert RunState.read(tmp_path / "video_frames.csv").nearness == pytest.approx(expected, rel=1e-3)
+    expected = inverse_depth_range(np.stack(first))
+    assert RunState.read(tmp_path / "video_frames.csv").inverse_depth == pytest.approx(expected, rel=1e-3)
 
 
 def test_fewer_frames_than_the_range_is_taken_from_are_written_too(seeded_small, tmp_path):
@@ -270,7 +270,7 @@ def test_frames_become_views_of_a_scene(clip, tmp_path):
     [
         ({"formats": "mp4-avi"}, InvalidInputError, "avi"),
         ({"formats": "ffv1", "side_by_side": True}, InvalidInputError, "for format mp4"),
-        ({"formats": "mp4", "metres": Metres(100.0)}, UnsupportedError, "metre"),
+        ({"formats": "mp4", "metric": MetricConversion(100.0)}, UnsupportedError, "metre"),
     ],
 )
 def test_what_is_not_accepted_is_refused_before_a_frame_is_computed(

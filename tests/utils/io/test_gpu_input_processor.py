@@ -235,7 +235,7 @@ def test_after_a_decoder_that_cannot_be_opened_the_next_one_is_used(cpu):
 def test_a_decoder_that_raises_costs_nothing_but_time(cpu, error, caplog):
     decoder = AwkwardDecoder()
 
-    def fail(files, headers, least_hw):
+    def fail(files, headers, min_hw):
         raise error
 
     decoder.decode = fail

@@ -21,8 +21,8 @@ __all__ = ["read_sparse_model"]
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_NAME = 4096  # bytes
-_LARGEST_SIDE = 1 << 20  # pixels; a larger one is a sign of damage
+_MAX_NAME_BYTES = 4096  # bytes
+_MAX_SIDE = 1 << 20  # pixels; a larger one is a sign of damage
 _OBSERVATION = 24  # bytes: x, y, number of the 3D point
 _COLUMNS_OF_CAMERA = 4  # number, model, width, height; then parameters
 _COLUMNS_OF_IMAGE = 10  # number, quaternion, translation, camera, name
@@ -102,7 +102,7 @@ def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -
 def _checked_camera(where: str, model: CameraModel, width: int, height: int, parameters: tuple[float, ...]) -> _Camera:
     if not model.focals:
         raise UnsupportedError(f"{where}: a camera of model {model.name} has no focal length; take a perspective one")
-    if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
         raise InvalidInputError(f"{where}: a camera of {width}x{height} pixels; the file is damaged")
     if len(parameters) != model.parameters or not all(map(math.isfinite, parameters)):
         raise InvalidInputError(
@@ -146,8 +146,10 @@ class _Cursor:
         letters = bytearray()
         while (letter := self.take("c")[0]) != b"\0":
             letters += letter
-            if len(letters) > _LONGEST_NAME:
-                raise InvalidInputError(f"{self._path}: a name of more than {_LONGEST_NAME} bytes; the file is damaged")
+            if len(letters) > _MAX_NAME_BYTES:
+                raise InvalidInputError(
+                    f"{self._path}: a name of more than {_MAX_NAME_BYTES} bytes; the file is damaged"
+                )
         return os.fsdecode(bytes(letters))
 
     def check(self, size: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.export.colmap.model import SparseModel, SparsePoints, rotation_to_quaternion
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["sparse_file_names", "write_sparse_model"]
 
@@ -57,7 +57,7 @@ def write_sparse_model(folder: Path, model: SparseModel, points: SparsePoints, *
     pieces = _text_files(model, points, poses) if text else _binary_files(model, points, poses)
     paths = []
     for name, content in zip(sparse_file_names(text=text), pieces, strict=True):
-        with whole_file(folder / name) as aside, aside.open("wb") as file:
+        with atomic_write(folder / name) as aside, aside.open("wb") as file:
             file.writelines(content)
         paths.append(folder / name)
     return paths

@@ -13,7 +13,7 @@ from depth_anything_3.prediction import Prediction
 
 __all__ = ["write"]
 
-_LARGEST = 65535
+_MAX_VALUE = 65535
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
@@ -24,10 +24,10 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
     paths = []
     for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True):
         known = np.isfinite(depth) & (depth > 0)
-        scale = float(depth[known].max()) / _LARGEST if known.any() else 1.0
+        scale = float(depth[known].max()) / _MAX_VALUE if known.any() else 1.0
         # A known depth never becomes 0, which means none.
         values = np.zeros(depth.shape, np.uint16)
-        values[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _LARGEST)
+        values[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _MAX_VALUE)
         info = PngInfo()
         info.add_text("depth_scale", repr(scale))
         info.add_text("depth_unit", depth_unit(prediction))

@@ -11,7 +11,7 @@ from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.export.view_names import view_names
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["colorize_depth", "nearness_range", "spectral_table", "write"]
+__all__ = ["colorize_depth", "inverse_depth_range", "spectral_table", "write"]
 
 # Spectral, 11 classes, of ColorBrewer (Cynthia Brewer): near is red, far is blue.
 _SPECTRAL = (
@@ -31,7 +31,7 @@ _LEVELS = 256
 _FEW = 10  # with no more known depths than this, the range is not measured
 
 
-def nearness_range(depth: npt.NDArray[np.floating]) -> tuple[float, float] | None:
+def inverse_depth_range(depth: npt.NDArray[np.floating]) -> tuple[float, float] | None:
     """The 2nd and 98th percentile of the reciprocals of known (positive) depths; None with too few of them.
 
     Args:
@@ -49,7 +49,7 @@ def colorize_depth(depth: npt.NDArray[np.floating], within: tuple[float, float] 
 
     Args:
         depth: (H, W).
-        within: reciprocals of depth that get the last blue and the first red; None: `nearness_range` of this map.
+        within: reciprocals of depth that get the last blue and the first red; None: `inverse_depth_range` of this map.
 
     Returns:
         (H, W, 3) uint8 RGB; near is red, far is blue.
@@ -57,11 +57,11 @@ def colorize_depth(depth: npt.NDArray[np.floating], within: tuple[float, float] 
     value = np.zeros(depth.shape, np.float32)  # unknown depths count as infinitely far
     known = depth > 0
     value[known] = 1.0 / depth[known]
-    low, high = (np.float32(bound) for bound in within or nearness_range(depth) or (0.0, 0.0))
+    low, high = (np.float32(bound) for bound in within or inverse_depth_range(depth) or (0.0, 0.0))
     if low == high:
         low, high = low - np.float32(1e-6), high + np.float32(1e-6)
-    nearness = np.clip((value - low) / (high - low), 0.0, 1.0)
-    index = np.minimum((_LEVELS * (1.0 - nearness)).astype(np.int64), _LEVELS - 1)
+    inverse_depth = np.clip((value - low) / (high - low), 0.0, 1.0)
+    index = np.minimum((_LEVELS * (1.0 - inverse_depth)).astype(np.int64), _LEVELS - 1)
     return np.asarray(spectral_table()[index], np.uint8)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export.view_names import depth_unit, view_names
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["write"]
 
@@ -33,7 +33,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
     paths = []
     for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True):
         path = export_dir / "exr" / f"{view}.exr"
-        with whole_file(path) as aside:
+        with atomic_write(path) as aside:
             try:
                 OpenEXR.File(dict(header), {"Z": np.ascontiguousarray(depth, np.float32)}).write(str(aside))
             except RuntimeError as error:  # what it makes of a disk that is full

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 _DIRECTIONS = 16  # sought; three are shown
 _ROUNDS = 2
 _SEED = 0
-_LEAST_SPAN = 1e-4
-_LARGEST = 1e6
+_MIN_SPAN = 1e-4
+_MAX_VALUE = 1e6
 
 
 def colorize_features(features: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -40,7 +40,7 @@ def colorize_features(features: npt.NDArray[np.floating]) -> npt.NDArray[np.uint
         (N, h, w, 3) uint8.
     """
     *shape, channels = features.shape
-    vectors = np.nan_to_num(np.asarray(features, np.float32), nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
+    vectors = np.nan_to_num(np.asarray(features, np.float32), nan=0.0, posinf=_MAX_VALUE, neginf=-_MAX_VALUE)
     vectors = vectors.reshape(-1, channels)
     vectors = vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     basis = np.random.default_rng(_SEED).standard_normal((channels, min(_DIRECTIONS, *vectors.shape)))
@@ -52,7 +52,7 @@ def colorize_features(features: npt.NDArray[np.floating]) -> npt.NDArray[np.uint
     if projected.shape[1] < 3:  # fewer vectors or channels than colours
         projected = np.pad(projected, ((0, 0), (0, 3 - projected.shape[1])))
     low, high = np.percentile(projected, (10, 90), axis=0)
-    shown = (np.clip(projected, low, high) - low) / np.maximum(high - low, _LEAST_SPAN)
+    shown = (np.clip(projected, low, high) - low) / np.maximum(high - low, _MIN_SPAN)
     colors: npt.NDArray[np.uint8] = (np.clip(shown, 0.0, 1.0) * 255.0).astype(np.uint8).reshape(*shape, 3)
     return colors
 

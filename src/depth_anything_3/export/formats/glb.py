@@ -17,7 +17,7 @@ from depth_anything_3.export.formats import depth_vis
 from depth_anything_3.export.options import GlbOptions
 from depth_anything_3.export.point_cloud import confidence_threshold, gather_points, homogeneous, inverse
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["alignment", "camera_colors", "camera_pyramid", "scene_size", "write"]
 
@@ -56,13 +56,13 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
     pyramids = _all_pyramids(prediction, to_file, scene_size(points) * options.camera_size)
     path = export_dir / "scene.glb" if name is None else export_dir / "glb" / f"{name}.glb"
     content = _scene(points, colors, pyramids if options.show_cameras else {}, len(prediction.depth), to_file)
-    with whole_file(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content)
     if name is not None or not options.export_depth_vis:
         return [path]
     pictures = depth_vis.write(prediction, export_dir, None)
     cover = export_dir / "scene.jpg"
-    with whole_file(cover) as aside:
+    with atomic_write(cover) as aside:
         shutil.copyfile(pictures[0], aside)
     return [path, *pictures, cover]
 

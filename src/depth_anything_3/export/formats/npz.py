@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["write", "write_mini"]
 
@@ -36,7 +36,7 @@ def _save(prediction: Prediction, path: Path, *, depth_decimals: int, with_image
         "intrinsics": prediction.intrinsics,
         "is_metric": np.int64(1) if prediction.is_metric else None,  # upstream's readers do not look for it
     }
-    with whole_file(path) as aside:
+    with atomic_write(path) as aside:
         present: dict[str, Any] = {key: value for key, value in arrays.items() if value is not None}
         np.savez_compressed(aside, **present)
     return path

@@ -23,9 +23,10 @@ Item = TypeVar("Item")
 
 _RECENT = 1000  # results that percentiles are taken over
 _WAKE = 0.5  # seconds
-_SOON = 0.25  # of the time between two frames: when the next one is due within it, an old one is not worth computing
-_LATE = 0.1  # of it, that a frame may be late
-_PATIENCE = 5.0  # seconds for a source to notice that it was closed
+# Of the time between two frames: when the next one is due within it, an old one is not worth computing.
+_MAX_WAIT_SHARE = 0.25
+_MAX_DELAY_SHARE = 0.1  # of it, that a frame may be late
+_CLOSE_TIMEOUT = 5.0  # seconds for a source to notice that it was closed
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class LiveStats:
         )
 
 
-class _Newest(Generic[Item]):
-    """Room for one item, from one thread to another; a newer one takes the place of one that nobody took."""
+class _LatestValue(Generic[Item]):
+    """A single slot between two threads: an item that was not taken is replaced by a newer one."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -131,8 +132,8 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         self._compute = compute
         self._on_failure = on_failure
         self._closed = False
-        self._frames: _Newest[Frame] = _Newest()
-        self._results: _Newest[tuple[Frame, Prediction]] = _Newest()
+        self._frames: _LatestValue[Frame] = _LatestValue()
+        self._results: _LatestValue[tuple[Frame, Prediction]] = _LatestValue()
         self._interval = 0.0  # seconds between the last two frames
         self._captured = self._dropped = self._lost = self._failed = self._delivered = 0
         self._latencies: deque[float] = deque(maxlen=_RECENT)
@@ -178,7 +179,7 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         self.source.close()
         atexit.unregister(self.close)
         # A source that reads from somewhere slow may take its time; nothing that it gives is used any more.
-        self._capturing.join(_PATIENCE)
+        self._capturing.join(_CLOSE_TIMEOUT)
         self._computing.join()
 
     def __enter__(self) -> LiveStream:
@@ -209,7 +210,7 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
     def _worth_waiting(self, frame: Frame) -> float:
         """Seconds in which a newer frame than this one should come, if they are few."""
         due = frame.captured + self._interval - time.monotonic()
-        return due + _LATE * self._interval if 0 < due <= _SOON * self._interval else 0.0
+        return due + _MAX_DELAY_SHARE * self._interval if 0 < due <= _MAX_WAIT_SHARE * self._interval else 0.0
 
     def _infer(self) -> None:
         try:

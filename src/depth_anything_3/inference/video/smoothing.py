@@ -11,7 +11,7 @@ from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
 from depth_anything_3.inference.video.robust_fit import fit_scale_shift, known_pixels
 from depth_anything_3.inference.video.shot_detection import is_same_shot, thumbnail
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 __all__ = ["ScaleShiftSmoother", "Temporal"]
 
@@ -22,7 +22,7 @@ _MIN_FACTOR = 0.05  # of a pixel's own inverse depth: a shift must not push dist
 _MAX_FLASH_FRAMES = 5  # a flash of this length is not taken for two cuts
 
 
-class Temporal(Option):
+class Temporal(StringEnum):
     """How flicker of depth is removed: not at all, by scale and shift of each frame, or by windows of frames."""
 
     NONE = "none"

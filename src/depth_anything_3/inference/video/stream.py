@@ -1,4 +1,4 @@
-"""A video in, depth of each frame out, as the frames come: all of them in order, or always the newest."""
+"""Stream depth of a video: of every frame in order, or always of the newest."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from depth_anything_3.inference.video.windows import stream_windows
 from depth_anything_3.inputs.failure import ImageFailure, OnError, log_failure, raise_failure
 from depth_anything_3.inputs.routing.strategy import Strategy
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
-from depth_anything_3.inputs.video.paced import PacedSource
+from depth_anything_3.inputs.video.real_time import RealTimeSource
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import usable_cores
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoMode", "stream_video"]
 
-_DECODED_AHEAD = 2  # frames, besides those that are being prepared
+_PREFETCHED_FRAMES = 2  # frames, besides those that are being prepared
 _WORKERS = 8
 _BATCH = 16  # most frames that "auto" takes: their full-size pictures are held until their depth is there
 
 
-class VideoMode(Option):
+class VideoMode(StringEnum):
     """`THROUGHPUT` gives every frame in order; `LIVE` always the newest, and drops what comes too fast."""
 
     THROUGHPUT = "throughput"
@@ -93,7 +93,7 @@ def stream_video(
         VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or broke off.
     """
     chosen, failing = VideoMode(mode), OnError(on_error)
-    steady = _steadier(temporal, chosen)
+    smooth = _smoother(temporal, chosen)
     opened = open_source(
         source,
         fps=fps,
@@ -108,7 +108,7 @@ def stream_video(
     )
     try:
         if chosen is VideoMode.LIVE:
-            return _live(model, opened, steady, failing, on_failure, {"strategy": strategy, **options})
+            return _live(model, opened, smooth, failing, on_failure, {"strategy": strategy, **options})
         frames = _Tracked(opened)
 
         def failed(failure: ImageFailure) -> None:
@@ -121,7 +121,7 @@ def stream_video(
         else:
             options |= {"batch_size": batch_size, "max_batch_size": max_batch_size, "on_error": OnError.SKIP}
             predictions = model.stream(frames.images(), on_failure=failed, **options)
-        return _paired(frames, predictions, steady)
+        return _paired(frames, predictions, smooth)
     except BaseException:
         opened.close()
         raise
@@ -145,7 +145,7 @@ class _Tracked:
             with self.source:
                 yield from self.source
 
-        with closing(in_background(decoded(), ahead=_DECODED_AHEAD)) as frames:
+        with closing(in_background(decoded(), ahead=_PREFETCHED_FRAMES)) as frames:
             try:
                 for frame in frames:
                     self._waiting.append(frame)
@@ -164,14 +164,14 @@ class _Tracked:
 
 
 def _paired(
-    frames: _Tracked, predictions: Iterator[Prediction], steady: Callable[[Prediction], Prediction]
+    frames: _Tracked, predictions: Iterator[Prediction], smooth: Callable[[Prediction], Prediction]
 ) -> Iterator[tuple[Frame, Prediction]]:
     try:
         for prediction in predictions:
             frame = frames.next()
             if not isinstance(frame.image, Path):
                 prediction.sources = (_label(frames.source, frame),)
-            yield frame, steady(prediction)
+            yield frame, smooth(prediction)
         if frames.error is not None:
             raise frames.error
     finally:
@@ -181,7 +181,7 @@ def _paired(
 def _live(
     model: DepthAnything3,
     source: FrameSource,
-    steady: Callable[[Prediction], Prediction],
+    smooth: Callable[[Prediction], Prediction],
     on_error: OnError,
     on_failure: Callable[[ImageFailure], None],
     options: dict[str, Any],
@@ -190,14 +190,14 @@ def _live(
         prediction = model.inference([frame.image], **options)
         if not isinstance(frame.image, Path):
             prediction.sources = (_label(source, frame),)
-        return steady(prediction)
+        return smooth(prediction)
 
     def tell(frame: Frame, error: DA3Error) -> None:
         on_failure(ImageFailure(frame.index, _label(source, frame), error))
 
     if source.info.size_hw is not None:  # what is done only once, like compiling, must not delay the first frame
         model.inference([np.zeros((*source.info.size_hw, 3), np.uint8)], **options)
-    paced = source if source.info.live else PacedSource(source)
+    paced = source if source.info.live else RealTimeSource(source)
     return LiveStream(paced, compute, None if on_error is OnError.RAISE else tell)
 
 
@@ -206,7 +206,7 @@ def _label(source: FrameSource, frame: Frame) -> str:
     return f"{source.info.label}, frame {frame.index} at {frame.time:.3f} s"
 
 
-def _steadier(
+def _smoother(
     temporal: Temporal | str | Callable[[Prediction], Prediction], mode: VideoMode
 ) -> Callable[[Prediction], Prediction]:
     if callable(temporal):

@@ -14,7 +14,7 @@ from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.video.shot_detection import is_same_shot, thumbnail
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
-from depth_anything_3.inputs.batch.grouping import InOrder
+from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.model.catalog import models_that
@@ -69,7 +69,7 @@ def stream_windows(
     computed = _in_order(batches, infer, size)
     if model.device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
         computed = in_background(computed, ahead=size, threads=model._threads)
-    return _told(computed, on_failure)
+    return _report_failures(computed, on_failure)
 
 
 def _in_order(
@@ -80,7 +80,7 @@ def _in_order(
     """Predictions, and failures between them where they belong."""
     places: deque[int] = deque()  # of the frames that are on their way
     failures: deque[ImageFailure] = deque()
-    in_order: InOrder[Prediction | ImageFailure] = InOrder()
+    in_order: ReorderBuffer[Prediction | ImageFailure] = ReorderBuffer()
 
     def usable() -> Iterator[ProcessedBatch]:
         for batch in batches:
@@ -101,7 +101,7 @@ def _in_order(
         yield from failed()
 
 
-def _told(
+def _report_failures(
     results: Generator[Prediction | ImageFailure, None, None], on_failure: Callable[[ImageFailure], None]
 ) -> Iterator[Prediction]:
     with closing(results):

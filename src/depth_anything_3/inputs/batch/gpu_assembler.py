@@ -186,7 +186,7 @@ class DeviceAssembler:
             files.append(one.data)
             headers.append(one.header)
         try:
-            return decoder.decode(files, headers, [one.least_hw for one in images])
+            return decoder.decode(files, headers, [one.min_hw for one in images])
         except Exception as error:  # its adapter should give a reason for each file; the CPU can still decode them
             reason = reason_of(error, name)
             logger.warning("a batch goes to the CPU: %s", reason)

@@ -14,19 +14,19 @@ import torch
 from depth_anything_3.errors import ShapeMismatchError
 from depth_anything_3.inputs.plan.resize_plan import Crop, center_crop, crop_intrinsics
 from depth_anything_3.inputs.resample.normalize import MEAN
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 if TYPE_CHECKING:
     from depth_anything_3.inputs.batch.batch import ProcessedBatch
 
-__all__ = ["MixedSizes", "carry_intrinsics", "unify"]
+__all__ = ["MixedSizes", "crop_or_pad", "transform_intrinsics"]
 
 logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.floating]
 
 
-class MixedSizes(Option):
+class MixedSizes(StringEnum):
     """What to do when the views of one batch end up with different sizes.
 
     `CROP` cuts each to the smallest height and the smallest width, as upstream does; `PAD` sets each into grey of the
@@ -38,7 +38,7 @@ class MixedSizes(Option):
     REFUSE = "refuse"
 
 
-def unify(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedBatch:
+def crop_or_pad(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedBatch:
     """One batch of all, in order, cut or padded to one height and one width, each taken on its own.
 
     Raises:
@@ -83,7 +83,7 @@ def _fitted(tensor: torch.Tensor, crop: Crop) -> torch.Tensor:
     return fitted
 
 
-def carry_intrinsics(batch: ProcessedBatch, intrinsics: FloatArray) -> list[FloatArray]:
+def transform_intrinsics(batch: ProcessedBatch, intrinsics: FloatArray) -> list[FloatArray]:
     """The matrices of the pictures in a batch, carried through their plans and the cut to a common size."""
     common = batch.pixels.shape[-2], batch.pixels.shape[-1]
     carried = [one.plan.transform_intrinsics(intrinsics[one.index]) for one in batch.images]

@@ -30,45 +30,45 @@ from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, r
 from depth_anything_3.inputs.routing.reduction import choose_reduction
 from depth_anything_3.inputs.routing.strategy import Choice, Fidelity
 from depth_anything_3.inputs.source import ImageInput, as_source, check_bytes, read_file
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Exif", "ImagePreparer", "KeptMemory", "attempt"]
+__all__ = ["Exif", "ImagePreparer", "ScratchBuffer", "attempt"]
 
-_PLANS_KEPT = 64
+_PLAN_CACHE_SIZE = 64
 _LOCKS = 64
-_MOST_KEPT = 150_000_000  # bytes: a picture of 50 megapixels
+_MAX_SCRATCH_BYTES = 150_000_000  # bytes: a picture of 50 megapixels
 
 Prepared = TypeVar("Prepared")
 
 
-class Exif(Option):
+class Exif(StringEnum):
     """Whether a picture's EXIF orientation is honoured (`APPLY`) or left alone, as upstream does (`IGNORE`)."""
 
     APPLY = "apply"
     IGNORE = "ignore"
 
 
-class KeptMemory(threading.local):
-    """Memory for one decoded picture in each thread that prepares them, kept from picture to picture.
+class ScratchBuffer(threading.local):
+    """Scratch memory for one decoded image per thread, reused from image to image.
 
     New pages from the system are zeroed one by one, when they are first written: 9 % of decoding pictures of 12
     megapixels on two threads. glibc's malloc would keep no block of that size.
     """
 
     def __init__(self) -> None:
-        self._kept = np.empty(0, np.uint8)
+        self._buffer = np.empty(0, np.uint8)
 
     def __call__(self, size: int) -> UInt8Array | None:
         """At least `size` bytes, overwritten by the thread's next picture; None for a picture too large to be kept."""
-        if size > _MOST_KEPT:
+        if size > _MAX_SCRATCH_BYTES:
             return None
-        if self._kept.size < size:
-            self._kept = np.empty(0, np.uint8)  # the smaller one is gone before the larger one is there
-            self._kept = np.empty(size, np.uint8)
-        return self._kept
+        if self._buffer.size < size:
+            self._buffer = np.empty(0, np.uint8)  # the smaller one is gone before the larger one is there
+            self._buffer = np.empty(size, np.uint8)
+        return self._buffer
 
 
 class ImagePreparer:
@@ -95,18 +95,18 @@ class ImagePreparer:
         exif: Exif | str = Exif.APPLY,
         fidelity: Fidelity = Fidelity.EXACT,
         reading: Reading | None = None,
-        kept: KeptMemory | None = None,
+        kept: ScratchBuffer | None = None,
     ) -> None:
         self.process_res = process_res
         self.method = ProcessResMethod(process_res_method)
         self.exif = Exif(exif)
         self.fidelity = fidelity
         self.reading = reading or Reading()
-        self._kept = kept
+        self._buffer = kept
         plan_resize((process_res, process_res), process_res, self.method)  # refuse a bad process_res at the door
         # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
-        self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
+        self._passes = lru_cache(maxsize=_PLAN_CACHE_SIZE)(_compiled_passes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; caches stay behind
         return ImagePreparer, (self.process_res, self.method, self.exif, self.fidelity, self.reading)
@@ -160,7 +160,7 @@ class ImagePreparer:
             allow_truncated=self.reading.allow_truncated,
         )
 
-    def decode(self, opened: OpenedImage, kept: KeptMemory | None = None) -> OpenedImage:
+    def decode(self, opened: OpenedImage, kept: ScratchBuffer | None = None) -> OpenedImage:
         """The same picture with its pixels, if it was an encoded file: at full size, or what the fidelity allows.
 
         Args:
@@ -207,7 +207,7 @@ class ImagePreparer:
         Raises:
             ImageDecodeError: it is not a whole, readable picture.
         """
-        decoded = self.decode(opened, self._kept)
+        decoded = self.decode(opened, self._buffer)
         began = time.perf_counter()
         passes = self._passes(decoded.plan)
         if isinstance(decoded.data, np.ndarray):

@@ -19,18 +19,18 @@ import torch
 
 from depth_anything_3.errors import ImageDecodeError, InvalidInputError, ShapeMismatchError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
-from depth_anything_3.inputs.batch.grouping import same_size_batches
-from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes, carry_intrinsics, unify
-from depth_anything_3.inputs.batch.preparer import Exif, ImagePreparer, KeptMemory, attempt
+from depth_anything_3.inputs.batch.bucketing import bucket_by_size
+from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes, crop_or_pad, transform_intrinsics
+from depth_anything_3.inputs.batch.preparer import Exif, ImagePreparer, ScratchBuffer, attempt
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure, OnError
 from depth_anything_3.inputs.limits import Reading, ReadingOptions
 from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE, ProcessResMethod
 from depth_anything_3.inputs.routing.strategy import Fidelity, Request, Strategy
 from depth_anything_3.inputs.source import ImageInput, as_source, check_several
-from depth_anything_3.runtime.choice import Option, positive_int
+from depth_anything_3.runtime.choice import StringEnum, positive_int
 from depth_anything_3.runtime.prefetch import in_background, ordered_map
-from depth_anything_3.runtime.threads import KeptThreads, usable_cores
+from depth_anything_3.runtime.threads import ThreadPool, usable_cores
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -39,18 +39,18 @@ __all__ = ["BatchProcessor", "ExecutorKind"]
 
 logger = logging.getLogger(__name__)
 
-_PREPARERS_KEPT = 8
-_POOLS_KEPT = 4
+_PREPARER_CACHE_SIZE = 8
+_POOL_CACHE_SIZE = 4
 _FAILURES_TOLD = 10
 _BATCHES_LOOKED_AHEAD = 4
-_LEAST_DETERMINANT = 1e-6  # of a rotation it is 1, of intrinsics the product of the focal lengths
+_MIN_DETERMINANT = 1e-6  # of a rotation it is 1, of intrinsics the product of the focal lengths
 
 FloatArray = npt.NDArray[np.floating]
 Image = TypeVar("Image", bound=PlannedImage)
 Processor = TypeVar("Processor", bound="BatchProcessor[Any]")  # Any: whatever its images are
 
 
-class ExecutorKind(Option):
+class ExecutorKind(StringEnum):
     """What the workers are. Decoding and resampling run outside the interpreter lock, so threads are enough."""
 
     THREAD = "thread"
@@ -64,8 +64,10 @@ class BatchProcessor(ABC, Generic[Image]):
         self._kind = executor
         self._pools: dict[int, Executor] = {}  # by their number of workers, the one used last at the end
         self._pool_size = 1  # of that one
-        self._threads = KeptThreads()
-        self._preparer = lru_cache(maxsize=_PREPARERS_KEPT, typed=True)(partial(ImagePreparer, kept=KeptMemory()))
+        self._threads = ThreadPool()
+        self._preparer = lru_cache(maxsize=_PREPARER_CACHE_SIZE, typed=True)(
+            partial(ImagePreparer, kept=ScratchBuffer())
+        )
 
     @abstractmethod
     def _worker(self, preparer: ImagePreparer, request: Request) -> Callable[[int, ImageInput], Image]:
@@ -156,9 +158,9 @@ class BatchProcessor(ABC, Generic[Image]):
         batches = [self._received(batch) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
-        batch = unify(batches, mixed)
+        batch = crop_or_pad(batches, mixed)
         kept = [one.index for one in batch.images]
-        matrices = None if ixt is None else carry_intrinsics(batch, ixt)
+        matrices = None if ixt is None else transform_intrinsics(batch, ixt)
         return replace(
             batch,
             extrinsics=None if ext is None else torch.from_numpy(ext[kept].astype(np.float32)),
@@ -207,7 +209,7 @@ class BatchProcessor(ABC, Generic[Image]):
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         def grouped() -> Generator[list[Image] | ImageFailure, None, None]:
             with context:
-                yield from same_size_batches(each, limit, _BATCHES_LOOKED_AHEAD)
+                yield from bucket_by_size(each, limit, _BATCHES_LOOKED_AHEAD)
 
         def assembled(
             groups: Generator[list[Image] | ImageFailure, None, None],
@@ -284,7 +286,7 @@ class BatchProcessor(ABC, Generic[Image]):
         self._pools[count] = pool
         # Threads of other numbers wait for their next turn: new ones would take memory of their own. Pools that go are
         # not closed: a stream may still draw from one; its workers end with the last of them.
-        for other in list(self._pools)[: -_POOLS_KEPT if self._kind is ExecutorKind.THREAD else -1]:
+        for other in list(self._pools)[: -_POOL_CACHE_SIZE if self._kind is ExecutorKind.THREAD else -1]:
             self._pools.pop(other, None)
         self._pool_size = count
         return pool
@@ -321,7 +323,7 @@ def _cameras(matrices: Any, name: str, shape: tuple[int, int], count: int) -> Fl
     for index, matrix in enumerate(array):
         if not np.isfinite(matrix).all():
             raise InvalidInputError(f"{name} of image {index}: contains NaN or infinity")
-        if abs(np.linalg.det(matrix[:3, :3])) < _LEAST_DETERMINANT:
+        if abs(np.linalg.det(matrix[:3, :3])) < _MIN_DETERMINANT:
             raise InvalidInputError(f"{name} of image {index}: has no inverse, so it is no camera's")
     return array
 

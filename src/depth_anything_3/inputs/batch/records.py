@@ -51,13 +51,13 @@ class OpenedImage(PlannedImage):
     Attributes:
         data: an encoded file, or full-size pixels: an array of HxWx3, HxWx4 or HxW, or a tensor of 3xHxW on any device.
         header: of an encoded file; None for pixels.
-        least_hw: the least (height, width), as stored, that it may be decoded at; None: full size.
+        min_hw: the least (height, width), as stored, that it may be decoded at; None: full size.
         allow_truncated: decode it as far as it goes.
     """
 
     data: Buffer | UInt8Array | torch.Tensor
     header: ImageHeader | None = None
-    least_hw: tuple[int, int] | None = None
+    min_hw: tuple[int, int] | None = None
     allow_truncated: bool = False
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import ImageSizeError
-from depth_anything_3.runtime.choice import Option, positive_int
+from depth_anything_3.runtime.choice import StringEnum, positive_int
 
 __all__ = [
     "PATCH_SIZE",
@@ -39,7 +39,7 @@ MAX_RESULT_PIXELS = 32 * 2**20
 Size = tuple[int, int]
 
 
-class ProcessResMethod(Option):
+class ProcessResMethod(StringEnum):
     """Which side `process_res` bounds, and how both sides become multiples of 14."""
 
     UPPER_BOUND_RESIZE = "upper_bound_resize"

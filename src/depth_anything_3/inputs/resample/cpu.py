@@ -20,7 +20,7 @@ __all__ = ["CompiledPass", "compile_passes", "resample", "resample_stepwise"]
 UInt8Array = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float32]
-_SHORTEST_RUN, _LONGEST_RUN = 6, 8  # source rows; what is shorter is faster weighted row by row
+_MIN_RUN, _MAX_RUN = 6, 8  # source rows; what is shorter is faster weighted row by row
 _ROWS_AT_ONCE = 4
 _TAPS_AT_ONCE = 8
 
@@ -85,9 +85,9 @@ def _compiled_rows(operator: BandedOperator) -> _Rows:
     begin = np.maximum.accumulate(np.where(begins, tap, 0), axis=1)
     end = np.full(weights.shape, len(tap))
     end[:, :-1] = np.minimum.accumulate(np.where(begins, tap, len(tap))[:, :0:-1], axis=1)[:, ::-1]
-    begin += (tap - begin) // _LONGEST_RUN * _LONGEST_RUN
-    length = np.minimum(end - begin, _LONGEST_RUN)
-    summed = length >= _SHORTEST_RUN
+    begin += (tap - begin) // _MAX_RUN * _MAX_RUN
+    length = np.minimum(end - begin, _MAX_RUN)
+    summed = length >= _MIN_RUN
     which, own = _packed_left((tap < count) & ~summed)
     first, runs = _packed_left((tap < count) & summed & (tap == begin))
     alone = np.take_along_axis(weights, which, axis=1) * (np.arange(which.shape[1]) < own[:, None])

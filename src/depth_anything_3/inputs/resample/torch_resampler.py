@@ -21,7 +21,7 @@ from depth_anything_3.inputs.resample.normalize import MEAN, STD
 __all__ = ["TorchNormalizer", "TorchResampler"]
 
 _BAND = 64  # result rows or columns a product: a matrix over all of a 4K picture would be 30 times larger, mostly zeros
-_KEPT_PLANS = 64
+_PLAN_CACHE_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class TorchResampler(TorchNormalizer):
     def _passes(self, plan: ResizePlan) -> tuple[_MatrixPass, ...]:
         if plan not in self._plans:
             self._plans[plan] = tuple(_MatrixPass(one, self._device) for one in resample_passes(plan))
-            if len(self._plans) > _KEPT_PLANS:
+            if len(self._plans) > _PLAN_CACHE_SIZE:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(plan)
         return self._plans[plan]

@@ -57,7 +57,7 @@ COLUMNS_OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
 _SCRATCH_BYTES = 64 * 2**20  # between the kernels, at most, unless one picture needs more: about ten 4K pictures
 _MAX_GRID_Y = 65535
-_KEPT_PLANS = 64
+_PLAN_CACHE_SIZE = 64
 
 
 def _blocks(size: int, block: int) -> int:
@@ -232,7 +232,7 @@ class TritonResampler:
     def _passes(self, plan: ResizePlan) -> tuple[_DevicePass, ...]:
         if plan not in self._plans:
             self._plans[plan] = tuple(_DevicePass(one, self._upload) for one in resample_passes(plan))
-            if len(self._plans) > _KEPT_PLANS:
+            if len(self._plans) > _PLAN_CACHE_SIZE:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(plan)
         return self._plans[plan]

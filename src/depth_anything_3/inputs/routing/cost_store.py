@@ -24,7 +24,7 @@ import platformdirs
 from depth_anything_3.errors import ExportError, UnsupportedError
 from depth_anything_3.inputs.routing.costs import Costs
 from depth_anything_3.inputs.routing.strategy import Capabilities
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.runtime.packages import package_version
 from depth_anything_3.runtime.version import __version__
 
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 """Of the stored file; another one is not read."""
 
-_LONGEST = 2**20  # bytes; a file has 10 to 40 thousand
+_MAX_FILE_BYTES = 2**20  # bytes; a file has 10 to 40 thousand
 _CURE = "run `da3 doctor --calibrate` again"
 
 
@@ -77,7 +77,7 @@ def read_calibration(capabilities: Capabilities) -> Calibration:
     path = calibration_path(capabilities)
     try:
         with path.open("rb") as file:
-            data = file.read(_LONGEST + 1)
+            data = file.read(_MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return Calibration(path)
     except OSError as error:
@@ -108,11 +108,11 @@ def save_costs(capabilities: Capabilities, costs: Costs) -> Path:
         "rows": [asdict(cost) for cost in costs.table],
     }
     try:
-        with whole_file(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
     except ExportError as error:
-        cure = "; XDG_CACHE_HOME names another cache folder" if sys.platform == "linux" else ""
-        raise ExportError(f"{error}, so the calibration is not kept{cure}") from error
+        hint = "; XDG_CACHE_HOME names another cache folder" if sys.platform == "linux" else ""
+        raise ExportError(f"{error}, so the calibration is not kept{hint}") from error
     return path
 
 
@@ -138,8 +138,8 @@ def processor_name() -> str:
 
 def _parse(data: bytes, capabilities: Capabilities) -> tuple[Costs | None, str | None, str]:
     """Costs, date, and what has changed since; raises for a file that is damaged."""
-    if len(data) > _LONGEST:
-        raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+    if len(data) > _MAX_FILE_BYTES:
+        raise ValueError(f"it is longer than {_MAX_FILE_BYTES:,} bytes")
     content = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
@@ -151,7 +151,7 @@ def _parse(data: bytes, capabilities: Capabilities) -> tuple[Costs | None, str |
         raise ValueError("its fingerprint is no JSON object")
     for key in [*present, *stored]:
         if stored.get(key) != present.get(key):
-            return None, date, f"{key} was {_told(stored.get(key))}, is {_told(present.get(key))}"
+            return None, date, f"{key} was {_format_value(stored.get(key))}, is {_format_value(present.get(key))}"
     costs = Costs.from_rows(content["rows"])
     if not costs.table:
         raise ValueError("it has no measurements")
@@ -203,7 +203,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _told(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items()) or "none"
     if isinstance(value, list):

@@ -12,11 +12,11 @@ __all__ = ["choose_reduction"]
 # stricter where our own photos, sharper than a camera's, fell short of it: at `FAST` 1/4 was 43.8 dB at 1.8, and with
 # 4:2:2, where chroma loses half its width since a block is reduced in both directions alike, 42.9 dB at 2.7; at `HIGH`
 # 4:2:2 was 49.2 dB with 1/2 at 3.0 and 46.1 with 1/4 at 3.6.
-_LEAST = {
+_MIN_REDUCTION = {
     Fidelity.HIGH: {2: 2.5, 4: 3.5, 8: 3.5},
     Fidelity.FAST: {2: 1.6, 4: 1.85, 8: 2.5},
 }
-_LEAST_422 = {
+_MIN_REDUCTION_422 = {
     Fidelity.HIGH: {2: 3.5},
     Fidelity.FAST: {2: 1.6, 4: 3.5},
 }
@@ -41,7 +41,7 @@ def choose_reduction(header: ImageHeader, plan: ResizePlan, fidelity: Fidelity) 
     ):
         return 1
     half_width = coding.components == 3 and luma == _CHROMA_422
-    least = (_LEAST_422 if half_width else _LEAST)[fidelity]
+    least = (_MIN_REDUCTION_422 if half_width else _MIN_REDUCTION)[fidelity]
     for factor in sorted(least, reverse=True):
         if plan.reduction / factor >= least[factor]:
             return factor

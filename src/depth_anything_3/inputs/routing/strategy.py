@@ -15,7 +15,7 @@ from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.header import ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.routing.costs import Costs
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import StringEnum
 
 __all__ = [
     "STRATEGY_VARIABLE",
@@ -27,14 +27,14 @@ __all__ = [
     "Strategy",
     "check_strategy",
     "choose_strategy",
-    "least_source_hw",
+    "min_source_hw",
 ]
 
 STRATEGY_VARIABLE = "DA3_STRATEGY"
 """Environment variable that stands in for a strategy left at "auto"."""
 
 
-class Strategy(Option):
+class Strategy(StringEnum):
     """The ways from an image to the network's memory; `AUTO` asks for the best of them and is never the answer.
 
     | | decoded on | resampled on | crosses the bus | normalised on |
@@ -52,7 +52,7 @@ class Strategy(Option):
     CPU = "cpu"
 
 
-class Fidelity(Option):
+class Fidelity(StringEnum):
     """How close to the reference the pixels must be.
 
     `EXACT`: decoders that reconstruct chroma as libjpeg does, then at most one level of 255 away. `HIGH`: 50 dB or
@@ -182,14 +182,14 @@ def check_strategy(capabilities: Capabilities, request: Request) -> None:
         raise UnsupportedError(f"{asked} needs a GPU, and the network is on the CPU; use 'auto' or 'cpu'")
     if strategy is not Strategy.GPU_DECODE:
         return
-    cure = "; ".join(capabilities.missing) or "use 'auto'"
+    hint = "; ".join(capabilities.missing) or "use 'auto'"
     if not capabilities.decoders:
-        raise UnsupportedError(f"{asked}: no decoder for this GPU can be used ({cure})")
+        raise UnsupportedError(f"{asked}: no decoder for this GPU can be used ({hint})")
     if request.fidelity is Fidelity.EXACT and not any(one.exact for one in capabilities.decoders):
         names = ", ".join(one.name for one in capabilities.decoders)
         raise UnsupportedError(
             f"{asked} with fidelity='exact': {names} does not reconstruct chroma as libjpeg does; "
-            f"pass fidelity='high' or 'fast' ({cure})"
+            f"pass fidelity='high' or 'fast' ({hint})"
         )
 
 
@@ -220,7 +220,7 @@ def choose_strategy(capabilities: Capabilities, image: ImageTraits, request: Req
     return _for_file(capabilities, image, image.header, request)
 
 
-def least_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | None:
+def min_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | None:
     """The least (height, width), as stored, that a picture may be decoded at; None where it must be decoded in full."""
     if fidelity is Fidelity.EXACT or plan.reduction <= _REDUCED_DECODE[fidelity]:
         return None
@@ -231,15 +231,15 @@ def least_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | N
 
 def _for_file(capabilities: Capabilities, image: ImageTraits, header: ImageHeader, request: Request) -> Choice:
     if not capabilities.decoders:
-        cure = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
-        return Choice(Strategy.HYBRID, f"no GPU decoder can be used{cure}")
+        hint = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
+        return Choice(Strategy.HYBRID, f"no GPU decoder can be used{hint}")
     able, refusals = [], []
     for decoder in capabilities.decoders:
-        refusal = decoder.refusal(header) or _too_coarse(decoder, image, header, request.fidelity)
-        if refusal is None:
+        unsupported_reason = decoder.unsupported_reason(header) or _too_coarse(decoder, image, header, request.fidelity)
+        if unsupported_reason is None:
             able.append(decoder)
         else:
-            refusals.append(refusal)
+            refusals.append(unsupported_reason)
     if not able:
         return Choice(Strategy.HYBRID, refusals[0])
     measured = _cheapest(capabilities.costs, able, header, request) if capabilities.costs else None

@@ -17,7 +17,7 @@ from depth_anything_3.inputs.failure import OnError
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.pyav import PyAVSource, VideoTraits
 from depth_anything_3.inputs.video.selection import FrameSelection
-from depth_anything_3.runtime.packages import check_cuda_build, check_least, package_version
+from depth_anything_3.runtime.packages import check_cuda_build, package_version, require_min_version
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ __all__ = ["NvdecSource", "why_not_nvdec"]
 NAME = "torchcodec"
 
 _AT_A_TIME = 8  # frames; at 4K they take 200 MB
-_USUAL_FPS = 25.0
+_DEFAULT_FPS = 25.0
 _PIXEL_FORMATS = ("yuv420p", "yuvj420p", "nv12")
 
 
@@ -46,7 +46,7 @@ def why_not_nvdec(video: VideoTraits, device: torch.device | None) -> str | None
         return f"pixel format {video.pixel_format}; the GPU's way takes 8 bits, 4:2:0"
     try:
         version = package_version(NAME, extra="torchcodec")
-        check_least(NAME, version, (0, 17), why="it does not say whether the GPU decodes", extra="torchcodec")
+        require_min_version(NAME, version, (0, 17), why="it does not say whether the GPU decodes", extra="torchcodec")
         check_cuda_build(NAME, version, device.type)
     except UnsupportedError as error:
         return str(error)
@@ -90,7 +90,7 @@ class NvdecSource(FrameSource):
         selector, index = self._selection.begin(origin), 0
         position = self._selection.sought(origin)
         last = position - 1.0
-        step = _AT_A_TIME / (self.info.fps or _USUAL_FPS)
+        step = _AT_A_TIME / (self.info.fps or _DEFAULT_FPS)
         while position < finish and not self._stopped.is_set() and not selector.is_past(position):
             window = position, min(position + step, finish)
             try:

@@ -143,16 +143,18 @@ def _open_file(
         raise VideoReadError(f"{name}: the file is empty")
     source = PyAVSource(f"file:{name}", name, selection, on_error=on_error)
     asked = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
-    refusal = why_not_nvdec(source.traits, device) if asked else f"strategy '{strategy.value}' decodes on the CPU"
-    if refusal is None:
+    unsupported_reason = (
+        why_not_nvdec(source.traits, device) if asked else f"strategy '{strategy.value}' decodes on the CPU"
+    )
+    if unsupported_reason is None:
         try:
             decoded = NvdecSource(name, selection, source.info, device, on_error=on_error)
         except VideoReadError as error:
-            refusal = f"torchcodec cannot decode it here ({error})"
+            unsupported_reason = f"torchcodec cannot decode it here ({error})"
         else:
             source.close()
             return decoded
-    source.info = replace(source.info, decoder=DecoderChoice("pyav", refusal))
+    source.info = replace(source.info, decoder=DecoderChoice("pyav", unsupported_reason))
     return source
 
 

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 NEEDS_AV = "videos need PyAV: pip install 'depth-anything-3-fast[video]'"
 
-_MOST_THREADS = 16  # FFmpeg's own limit; each holds a frame
-_USUAL_FPS = 25.0  # of streams that tell neither times nor rate
+_MAX_THREADS = 16  # FFmpeg's own limit; each holds a frame
+_DEFAULT_FPS = 25.0  # of streams that tell neither times nor rate
 _EARLIER = (0.0, 10.0, math.inf)  # seconds before the wished start that a seek goes, until it lands before it
 _PIPE = "there is no going back in a pipe: give the file itself, or of an mp4 one made with -movflags faststart"
 _SHORT = 0.5  # seconds that the last frame may end before the length a file states
@@ -86,7 +86,7 @@ class PyAVSource(FrameSource):
             codec = self._stream.codec_context
             # Frame threads decode fastest but hold a frame each back, which a live picture must not wait for.
             codec.thread_type = "SLICE" if live else "AUTO"
-            codec.thread_count = min(usable_cores(), _MOST_THREADS)
+            codec.thread_count = min(usable_cores(), _MAX_THREADS)
             if self._selection.keyframes:
                 codec.skip_frame = "NONKEY"
             self._decoded = self._decode()
@@ -292,7 +292,7 @@ class PyAVSource(FrameSource):
         if frame.time is not None:
             return float(frame.time)
         rate = self._stream.average_rate or self._stream.guessed_rate
-        return index / (float(rate) if rate else _USUAL_FPS)
+        return index / (float(rate) if rate else _DEFAULT_FPS)
 
 
 def _span(frame: Any) -> tuple[float, float]:

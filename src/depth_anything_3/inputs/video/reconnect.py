@@ -16,7 +16,7 @@ __all__ = ["ReconnectingSource"]
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5  # seconds; doubled after each try
-_LONGEST_PAUSE = 10.0
+_MAX_PAUSE = 10.0
 
 
 class ReconnectingSource(FrameSource):
@@ -86,7 +86,7 @@ class ReconnectingSource(FrameSource):
                 if time.monotonic() - lost >= self._patience:
                     text = f"{label}: lost, and not there again within {self._patience:g} s ({error})"
                     raise type(error)(text) from loss
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, _MAX_PAUSE)
                 continue
             self._source = source
             if self._closed.is_set():  # `close` met the one before

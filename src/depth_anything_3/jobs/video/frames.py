@@ -17,7 +17,7 @@ from depth_anything_3.prediction import Prediction
 
 __all__ = ["coloured_picture", "depth_levels", "pixels_of"]
 
-_LARGEST = 65535
+_MAX_VALUE = 65535
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -57,7 +57,7 @@ def depth_levels(prediction: Prediction, scale: float) -> npt.NDArray[np.uint16]
     depth = prediction.depth[0]
     known = np.isfinite(depth) & (depth > 0)
     levels = np.zeros(depth.shape, np.uint16)
-    levels[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _LARGEST)
+    levels[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _MAX_VALUE)
     return levels
 
 

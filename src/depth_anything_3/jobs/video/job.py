@@ -26,7 +26,7 @@ from depth_anything_3.jobs.video.frames import pixels_of
 from depth_anything_3.jobs.video.results import VIDEO_SUFFIXES, ResultsWriter, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.prediction.metric import Metres
+from depth_anything_3.prediction.metric import MetricConversion
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
@@ -36,7 +36,7 @@ __all__ = ["extract_frames", "run_video"]
 logger = logging.getLogger(__name__)
 
 _SAMPLES = 32  # frames that the range of colours is taken from; of short videos a tenth, but at least
-_FEWEST_SAMPLES = 4
+_MIN_SAMPLES = 4
 _LOOKED_THROUGH = 1000  # most frames of a video that is decoded once more for them; of longer ones keyframes are taken
 
 
@@ -81,10 +81,10 @@ def run_video(
         ExportError: a file cannot be written.
     """
     wanted = results or VideoResults()
-    if wanted.metres is not None:
-        wanted.metres.check(model.card)
+    if wanted.metric is not None:
+        wanted.metric.check(model.card)
     if wanted.each:
-        check_formats(wanted.each, _contents(model, wanted.metres))
+        check_formats(wanted.each, _contents(model, wanted.metric))
     chosen = dict(selection or {})
     name, target, report = _name(source), Path(export_dir), RunReport.of(model, export_dir)
     files = {one: target / f"{name}_depth{VIDEO_SUFFIXES[one]}" for one in wanted.videos}
@@ -143,9 +143,9 @@ def _compute(model: DepthAnything3, opened: FrameSource, writing: ResultsWriter,
     writing.finish()
 
 
-def _contents(model: DepthAnything3, metres: Metres | None) -> Contents:
+def _contents(model: DepthAnything3, metric: MetricConversion | None) -> Contents:
     cameras = model.card.has_poses
-    lenses = cameras or metres is not None
+    lenses = cameras or metric is not None
     return Contents(views=1, poses=cameras, intrinsics=lenses, paths=False, model=model.model_name)
 
 
@@ -219,7 +219,7 @@ def _samples(
     expected = _expected(info, selection)
     if not isinstance(source, (str, os.PathLike)) or info.live or not expected or "://" in os.fsdecode(source):
         return []
-    count = min(expected, max(_FEWEST_SAMPLES, min(_SAMPLES, expected // 10)))
+    count = min(expected, max(_MIN_SAMPLES, min(_SAMPLES, expected // 10)))
     begin = selection.get("start") or 0.0
     length = min(selection.get("end") or math.inf, info.duration or 0.0) - begin
     if info.decoder.name != "images" and length * (info.fps or 0.0) <= _LOOKED_THROUGH:
@@ -241,7 +241,7 @@ def _samples(
 
     quiet = {**options, "temporal": "none", "on_error": OnError.SKIP, "on_failure": lambda failure: None}
     predictions = [prediction for _, prediction in model.stream_video(frames(), **quiet)]
-    return [results.metres.of(one)[0] if results.metres else one for one in predictions]
+    return [results.metric.apply(one)[0] if results.metric else one for one in predictions]
 
 
 def _expected(info: SourceInfo, selection: Mapping[str, Any]) -> int | None:

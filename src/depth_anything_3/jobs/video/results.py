@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import Contents, check_formats, export
-from depth_anything_3.export.formats.depth_vis import nearness_range
+from depth_anything_3.export.formats.depth_vis import inverse_depth_range
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
 from depth_anything_3.export.view_names import depth_unit
 from depth_anything_3.inputs.video import Frame
@@ -22,7 +22,7 @@ from depth_anything_3.jobs.images import RunReport
 from depth_anything_3.jobs.video.frames import coloured_picture, depth_levels
 from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.prediction.metric import Metres
+from depth_anything_3.prediction.metric import MetricConversion
 
 __all__ = ["VIDEO_SUFFIXES", "ResultsWriter", "VideoResults", "with_range"]
 
@@ -32,7 +32,7 @@ VIDEO_SUFFIXES = {"mp4": ".mp4", "ffv1": ".mkv"}
 _FIRST = 16  # of what cannot be looked through beforehand, the range of the first frames
 _LEVELS = 65535
 _HEADROOM = 2.0  # the 16-bit video reaches as many times as far as what was seen beforehand
-_ENOUGH = 100_000  # depths of a frame that percentiles are taken from
+_MAX_DEPTHS = 100_000  # depths of a frame that percentiles are taken from
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class VideoResults:
             `export` that take a picture each, such as "npz" or "depth_png".
         side_by_side: of "mp4", the frame to the left of its depth.
         full_size: of "mp4", as large as the video and not as the network's input.
-        metres: depth in metres.
+        metric: depth in metres.
 
     Raises:
         InvalidInputError: a format is unknown, or an option is for "mp4", which is not asked for.
@@ -53,7 +53,7 @@ class VideoResults:
     formats: str = "mp4"
     side_by_side: bool = False
     full_size: bool = False
-    metres: Metres | None = None
+    metric: MetricConversion | None = None
 
     def __post_init__(self) -> None:
         if self.each:
@@ -91,10 +91,10 @@ class ResultsWriter:
 
     def add(self, frame: Frame, prediction: Prediction) -> None:
         """Write a frame, or hold it until it is known what range the first ones have."""
-        if self.results.metres is not None:
-            prediction, origins = self.results.metres.of(prediction)
+        if self.results.metric is not None:
+            prediction, origins = self.results.metric.apply(prediction)
             self.report.add_focal_lengths(origins)
-        if self.files and self.state.nearness is None:
+        if self.files and self.state.inverse_depth is None:
             self._held.append((frame, prediction))
             if len(self._held) == _FIRST:
                 self.flush()
@@ -162,7 +162,7 @@ class ResultsWriter:
             picture = coloured_picture(
                 frame,
                 prediction,
-                self.state.nearness,
+                self.state.inverse_depth,
                 side_by_side=results.side_by_side,
                 full_size=results.full_size,
             )
@@ -174,9 +174,9 @@ class ResultsWriter:
 
 def with_range(state: RunState, predictions: list[Prediction]) -> RunState:
     """The ranges of these frames, for all of the video."""
-    depths = [one.depth.ravel()[:: max(1, one.depth.size // _ENOUGH)] for one in predictions]
+    depths = [one.depth.ravel()[:: max(1, one.depth.size // _MAX_DEPTHS)] for one in predictions]
     together = np.concatenate(depths) if depths else np.ones(1, np.float32)
     known = together[np.isfinite(together) & (together > 0)]
     farthest = float(known.max()) if known.size else 1.0
-    nearness = nearness_range(known) or (0.0, 1.0)
-    return replace(state, nearness=nearness, depth_scale=_HEADROOM * farthest / _LEVELS)
+    inverse_depth = inverse_depth_range(known) or (0.0, 1.0)
+    return replace(state, inverse_depth=inverse_depth, depth_scale=_HEADROOM * farthest / _LEVELS)

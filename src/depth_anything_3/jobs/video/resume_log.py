@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from depth_anything_3.errors import ExportError, InvalidInputError
-from depth_anything_3.runtime.atomic_file import whole_file
+from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["FrameLog", "RunState"]
 
@@ -23,7 +23,7 @@ class RunState:
 
     Attributes:
         settings: what the results depend on; a run that goes on must have the same.
-        nearness: range of inverse depth that the colours cover, or None.
+        inverse_depth: range of inverse depth that the colours cover, or None.
         depth_scale: depth of one level of the 16-bit video, or None.
         resumed_at: frames that were done when the last run began.
         times: `Frame.time` of each frame that is done.
@@ -31,7 +31,7 @@ class RunState:
     """
 
     settings: Mapping[str, Any]
-    nearness: tuple[float, float] | None = None
+    inverse_depth: tuple[float, float] | None = None
     depth_scale: float | None = None
     resumed_at: int = 0
     times: tuple[float, ...] = field(default=())
@@ -55,10 +55,10 @@ class RunState:
             header = json.loads(lines[0].removeprefix("# "))
             numbers = [line for line in lines[2:] if line != _COMPLETE]
             times = tuple(float(line.split(",")[1]) for line in numbers)
-            nearness = header["nearness"]
+            inverse_depth = header["inverse_depth"]
             return cls(
                 header["settings"],
-                None if nearness is None else (nearness[0], nearness[1]),
+                None if inverse_depth is None else (inverse_depth[0], inverse_depth[1]),
                 header["depth_scale"],
                 header["resumed_at"],
                 times,
@@ -88,11 +88,11 @@ class FrameLog:
         self._count = len(state.times)
         header = {
             "settings": state.settings,
-            "nearness": state.nearness,
+            "inverse_depth": state.inverse_depth,
             "depth_scale": state.depth_scale,
             "resumed_at": state.resumed_at,
         }
-        with whole_file(path) as aside:
+        with atomic_write(path) as aside:
             lines = [f"# {json.dumps(header)}", _TITLES, *(f"{n},{time!r}" for n, time in enumerate(state.times))]
             aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)

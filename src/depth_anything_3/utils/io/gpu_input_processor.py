@@ -33,7 +33,7 @@ from depth_anything_3.inputs.routing.strategy import (
     Strategy,
     check_strategy,
     choose_strategy,
-    least_source_hw,
+    min_source_hw,
 )
 from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.runtime.devices import choose_device
@@ -126,7 +126,7 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
         traits = ImageTraits(opened.header, on_device=on_device, reduction=opened.plan.reduction)
         choice = choose_strategy(self.capabilities, traits, request)
         if choice.strategy is Strategy.GPU_DECODE:
-            return replace(opened, choice=choice, least_hw=least_source_hw(opened.plan, request.fidelity))
+            return replace(opened, choice=choice, min_hw=min_source_hw(opened.plan, request.fidelity))
         if choice.strategy is Strategy.FULL_GPU:
             return replace(preparer.decode(opened), choice=choice)
         return preparer.finish(opened, choice)

@@ -13,7 +13,7 @@ from depth_anything_3.inputs.plan.resize_plan import Crop
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["OutputProcessor", "blank_outside"]
+__all__ = ["OutputProcessor", "mask_padding"]
 
 _SKY_THRESHOLD = 0.5
 
@@ -57,7 +57,7 @@ def _finite(value: np.float32) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def blank_outside(prediction: Prediction, windows: Sequence[Crop]) -> None:
+def mask_padding(prediction: Prediction, windows: Sequence[Crop]) -> None:
     """No depth where a view was padded: there is nothing to see there."""
     for view, window in enumerate(windows):
         outside = np.ones(prediction.depth.shape[1:], bool)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import ImageDecodeError
-from depth_anything_3.inputs.batch.preparer import ImagePreparer, KeptMemory
+from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -134,7 +134,7 @@ def test_memory_that_is_too_small_is_left_alone():
 
 
 def test_kept_memory_grows_is_a_threads_own_and_has_a_bound():
-    kept = KeptMemory()
+    kept = ScratchBuffer()
     small, large = kept(100), kept(1000)
     assert kept(500) is large
     assert len(small) >= 100
@@ -152,6 +152,6 @@ def test_a_prepared_picture_outlives_the_memory_it_was_decoded_into():
 
 
 def test_pixels_that_leave_the_preparer_are_the_callers():
-    preparer = ImagePreparer(112, kept=KeptMemory())
+    preparer = ImagePreparer(112, kept=ScratchBuffer())
     one, other = (preparer.decode(preparer.open(0, jpeg(320, 240, seed))).data for seed in (1, 2))
     assert not np.shares_memory(one, other)

@@ -137,10 +137,10 @@ def made(process: JpegProcess = JpegProcess.BASELINE, bits: int = 8, **options: 
          "arithmetic", "lossless", "extended"],
 )  # fmt: skip
 def test_a_decoder_refuses_what_it_cannot_decode_with_a_reason(header, reason):
-    refusal = TRAITS.refusal(header)
-    assert refusal is None if reason is None else reason in refusal
+    unsupported_reason = TRAITS.unsupported_reason(header)
+    assert unsupported_reason is None if reason is None else reason in unsupported_reason
 
 
 def test_a_decoder_that_takes_progressive_jpegs_is_given_them():
     traits = DecoderTraits("x", "1", exact=False, processes=frozenset({JpegProcess.BASELINE, JpegProcess.PROGRESSIVE}))
-    assert traits.refusal(probe(jpeg(progressive=True), "x")) is None
+    assert traits.unsupported_reason(probe(jpeg(progressive=True), "x")) is None

@@ -114,8 +114,8 @@ def decoder(quartz):
     opened.close()
 
 
-def decoded(decoder, *files, least_hw=None):
-    results = decoder.decode(files, [probe(data, "x") for data in files], [least_hw] * len(files))
+def decoded(decoder, *files, min_hw=None):
+    results = decoder.decode(files, [probe(data, "x") for data in files], [min_hw] * len(files))
     return [one if isinstance(one, str) else one.numpy() for one in results]
 
 
@@ -131,7 +131,7 @@ def test_pixels_are_three_channels_as_stored_and_in_order(decoder):
 
 
 @pytest.mark.parametrize(
-    ("stored_wh", "least_hw", "length"),
+    ("stored_wh", "min_hw", "length"),
     [
         ((400, 300), (60, 80), 80),
         ((300, 400), (80, 60), 80),
@@ -146,15 +146,15 @@ def test_pixels_are_three_channels_as_stored_and_in_order(decoder):
     ids=["same shape", "upright", "height decides", "width decides", "odd", "all of it", "one side whole", "more",
          "not asked"],
 )  # fmt: skip
-def test_a_smaller_picture_is_made_where_one_does_and_reaches_both_sides(quartz, decoder, stored_wh, least_hw, length):
+def test_a_smaller_picture_is_made_where_one_does_and_reaches_both_sides(quartz, decoder, stored_wh, min_hw, length):
     data = jpeg(*stored_wh)
-    (pixels,) = decoded(decoder, data, least_hw=least_hw)
+    (pixels,) = decoded(decoder, data, min_hw=min_hw)
     assert quartz.thumbnails == ([] if length is None else [length])
     if length is None:
         np.testing.assert_array_equal(pixels, as_pillow(data))
     else:
         assert max(pixels.shape) == length
-        assert all(have >= need for have, need in zip(pixels.shape[:2], least_hw, strict=True))
+        assert all(have >= need for have, need in zip(pixels.shape[:2], min_hw, strict=True))
 
 
 def test_colours_of_another_model_are_drawn_as_rgb(quartz, decoder):
@@ -189,7 +189,7 @@ def test_whatever_quartz_does_not_give_becomes_a_reason(quartz, decoder, monkeyp
 
     monkeypatch.setattr(quartz, "CGContextDrawImage", lambda *_: None)
     monkeypatch.setattr(quartz, call, answered)
-    (result,) = decoded(decoder, jpeg(60, 40), least_hw=(20, 30))
+    (result,) = decoded(decoder, jpeg(60, 40), min_hw=(20, 30))
     assert reason in result
 
 

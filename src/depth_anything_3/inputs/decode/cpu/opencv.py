@@ -19,7 +19,7 @@ _REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
-_MOST_CHUNKS = 200_000  # of 8 kB as libpng writes them, more than MAX_BYTES
+_MAX_CHUNKS = 200_000  # of 8 kB as libpng writes them, more than MAX_BYTES
 
 
 def reads(header: ImageHeader) -> bool:
@@ -52,7 +52,7 @@ def _still_png(data: memoryview) -> Buffer | None:
     OpenCV takes as much memory as a chunk claims, and some damaged animations end the process (5.0).
     """
     kept, animated, at = [data[:8]], False, 8
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
             return None
         end, kind = at + 12 + int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])

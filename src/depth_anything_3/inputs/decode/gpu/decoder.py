@@ -32,7 +32,7 @@ class DecoderTraits:
     exact: bool
     processes: frozenset[JpegProcess] = frozenset({JpegProcess.BASELINE})
 
-    def refusal(self, header: ImageHeader) -> str | None:
+    def unsupported_reason(self, header: ImageHeader) -> str | None:
         """Why a file is not given to this decoder, or None if it is."""
         coding = header.jpeg
         if coding is None:
@@ -64,14 +64,14 @@ class DeviceDecoder(Protocol):
         """What it is."""
 
     def decode(
-        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
         """Decode a batch on the device's current stream, leaving orientation alone.
 
         Args:
-            files: whole encoded files that `traits.refusal` lets through.
+            files: whole encoded files that `traits.unsupported_reason` lets through.
             headers: what `probe` said of each.
-            least_hw: where a smaller picture does, the least (height, width), as stored, that it may have; a decoder
+            min_hw: where a smaller picture does, the least (height, width), as stored, that it may have; a decoder
                 that can save work that way may. None: full size.
 
         Returns:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "ImageIODecoder", "find"]
 
 NAME = "imageio"
-_MOST_THREADS = 8  # each holds a whole picture
+_MAX_THREADS = 8  # each holds a whole picture
 
 
 def find(device_type: str) -> DecoderTraits:
@@ -58,7 +58,7 @@ class ImageIODecoder:
         except ImportError as error:
             raise UnsupportedError(f"Quartz cannot be loaded: {error}") from error
         self._quartz, self._objc = Quartz, objc
-        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS), thread_name_prefix="da3-imageio")
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), thread_name_prefix="da3-imageio")
 
     @property
     def traits(self) -> DecoderTraits:
@@ -66,12 +66,12 @@ class ImageIODecoder:
         return self._traits
 
     def decode(
-        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
-        """Decode a batch, smaller than stored where `least_hw` lets it. See `DeviceDecoder.decode`."""
+        """Decode a batch, smaller than stored where `min_hw` lets it. See `DeviceDecoder.decode`."""
         import torch
 
-        decoded = self._pool.map(self._decode_one, files, headers, least_hw)
+        decoded = self._pool.map(self._decode_one, files, headers, min_hw)
         return [
             # Grey is repeated and padding dropped as views, after the upload.
             one if isinstance(one, str) else torch.from_numpy(one).to(self._device)[..., :3].expand(-1, -1, 3)
@@ -83,22 +83,22 @@ class ImageIODecoder:
         self._pool.shutdown()
 
     def _decode_one(
-        self, data: Buffer, header: ImageHeader, least_hw: tuple[int, int] | None
+        self, data: Buffer, header: ImageHeader, min_hw: tuple[int, int] | None
     ) -> npt.NDArray[np.uint8] | str:
         try:
-            return self._pixels(data, header.stored_hw, least_hw)
+            return self._pixels(data, header.stored_hw, min_hw)
         except (TypeError, ValueError, self._objc.error) as error:  # how PyObjC says that a call failed
             return f"{NAME}: {error}"
 
     def _pixels(
-        self, data: Buffer, stored_hw: tuple[int, int], least_hw: tuple[int, int] | None
+        self, data: Buffer, stored_hw: tuple[int, int], min_hw: tuple[int, int] | None
     ) -> npt.NDArray[np.uint8] | str:
         """(H, W, 4) pixels of which the last is padding, or (H, W, 1) of a grey picture."""
         with self._objc.autorelease_pool():  # a thread of ours has none, and what ImageIO puts there would stay
             source = self._quartz.CGImageSourceCreateWithData(bytes(data), None)
             if source is None:
                 return f"{NAME} cannot read it"
-            length = _thumbnail_length(stored_hw, least_hw)
+            length = _thumbnail_length(stored_hw, min_hw)
             if length is None:
                 image = self._quartz.CGImageSourceCreateImageAtIndex(source, 0, None)
             else:
@@ -109,7 +109,7 @@ class ImageIODecoder:
         if pixels is None:
             return f"{NAME} cannot draw it into memory"
         height, width = pixels.shape[:2]
-        least = stored_hw if length is None or least_hw is None else least_hw
+        least = stored_hw if length is None or min_hw is None else min_hw
         fits = all(low <= side <= whole for low, side, whole in zip(least, (height, width), stored_hw, strict=True))
         # A picture of another shape would be resampled as if it showed the same.
         same_shape = abs(height * stored_hw[1] - width * stored_hw[0]) <= max(stored_hw)
@@ -151,11 +151,11 @@ class ImageIODecoder:
         return memory.reshape(height, width, channels)
 
 
-def _thumbnail_length(stored_hw: tuple[int, int], least_hw: tuple[int, int] | None) -> int | None:
-    """Longer side of the smallest reduced picture whose two sides both reach `least_hw`; None if none is smaller."""
-    if least_hw is None:
+def _thumbnail_length(stored_hw: tuple[int, int], min_hw: tuple[int, int] | None) -> int | None:
+    """Longer side of the smallest reduced picture whose two sides both reach `min_hw`; None if none is smaller."""
+    if min_hw is None:
         return None
-    (short, least_short), (long, least_long) = sorted(zip(stored_hw, least_hw, strict=True))
+    (short, least_short), (long, least_long) = sorted(zip(stored_hw, min_hw, strict=True))
     # Rounded up, so that the shorter side reaches its length even if ImageIO rounds it down.
     length = max(least_long, -(-least_short * long // short))
     return length if length < long else None

@@ -16,7 +16,7 @@ from depth_anything_3.inputs.decode.gpu.batch_fallback import as_stored, reason_
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
 from depth_anything_3.inputs.header import Buffer, ImageHeader
-from depth_anything_3.runtime.packages import check_least, package_version
+from depth_anything_3.runtime.packages import package_version, require_min_version
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,9 @@ def find(device_type: str) -> DecoderTraits:
         UnsupportedError: it is not there, too old, or without the nvJPEG that it needs on a GPU.
     """
     version = package_version(NAME, extra="cuda", distributions=_DISTRIBUTIONS)
-    check_least(NAME, version, (0, 9), why="it has no CPU-only device, or cannot reuse its memory", extra="cuda")
+    require_min_version(
+        NAME, version, (0, 9), why="it has no CPU-only device, or cannot reuse its memory", extra="cuda"
+    )
     if device_type == "cuda" and load_nvjpeg() is None:
         raise UnsupportedError(f"{NAME} finds no nvJPEG: pip install 'depth-anything-3-fast[cuda]'")
     return DecoderTraits(NAME, version, exact=True)
@@ -72,7 +74,7 @@ class NvImageCodecDecoder:
         return self._traits
 
     def decode(
-        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
         """Decode a batch at full size, on the device's current stream. See `DeviceDecoder.decode`."""
         if not files:

@@ -13,7 +13,7 @@ from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, reason_of
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.header import Buffer, ImageHeader
-from depth_anything_3.runtime.packages import check_cuda_build, check_least, package_version
+from depth_anything_3.runtime.packages import check_cuda_build, package_version, require_min_version
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ def find(device_type: str) -> DecoderTraits:
         UnsupportedError: it is not there, too old, or was built without CUDA.
     """
     version = package_version(NAME, extra="torchcodec")
-    check_least(
+    require_min_version(
         NAME, version, (0, 17), why="pictures may come out corrupt on GPUs with JPEG engines", extra="torchcodec"
     )
     check_cuda_build(NAME, version, device_type)
@@ -62,7 +62,7 @@ class TorchcodecDecoder:
         return self._traits
 
     def decode(
-        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
         """Decode a batch at full size, on the device's current stream. See `DeviceDecoder.decode`."""
         return decode_each(

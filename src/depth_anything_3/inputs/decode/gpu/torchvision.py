@@ -65,7 +65,7 @@ class TorchvisionDecoder:
         return self._traits
 
     def decode(
-        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], least_hw: Sequence[tuple[int, int] | None]
+        self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
         """Decode a batch at full size, on the device's current stream. See `DeviceDecoder.decode`."""
         return decode_each(

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depth_anything_3.inputs.batch.grouping import InOrder, same_size_batches
+from depth_anything_3.inputs.batch.bucketing import ReorderBuffer, bucket_by_size
 from depth_anything_3.inputs.failure import ImageFailure
 
 
@@ -27,9 +27,9 @@ def test_batches_hold_one_size_each_and_every_picture_once_in_bounded_delay(kind
             drawn += 1
             yield image(index, kind) if kind else failures[[one.index for one in failures].index(index)]
 
-    in_order: InOrder[int] = InOrder()
+    in_order: ReorderBuffer[int] = ReorderBuffer()
     given_back, emitted = [], 0
-    for batch in same_size_batches(source(), lambda size: batch_size, ahead):
+    for batch in bucket_by_size(source(), lambda size: batch_size, ahead):
         if isinstance(batch, ImageFailure):
             given_back += in_order.put(batch.index, batch.index)
             continue
@@ -44,13 +44,13 @@ def test_batches_hold_one_size_each_and_every_picture_once_in_bounded_delay(kind
 
 
 def test_pictures_of_one_size_fill_their_batches():
-    batches = list(same_size_batches((image(i, (14, 14)) for i in range(10)), lambda size: 4, 2))
+    batches = list(bucket_by_size((image(i, (14, 14)) for i in range(10)), lambda size: 4, 2))
     assert [[one.index for one in batch] for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_the_batch_size_may_change_on_the_way():
     limits = iter([1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3])
-    batches = list(same_size_batches((image(i, (14, 14)) for i in range(8)), lambda size: next(limits), 4))
+    batches = list(bucket_by_size((image(i, (14, 14)) for i in range(8)), lambda size: next(limits), 4))
     assert [[one.index for one in batch] for batch in batches][:2] == [[0], [1]]
     assert max(len(batch) for batch in batches) == 3
     assert [one.index for batch in batches for one in batch] == list(range(8))
