@@ -1,4 +1,4 @@
-"""`Metres`: the wish for depth in metres, and what fulfils it."""
+"""Convert predictions to metric depth by a focal length or a field of view."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ __all__ = ["MetricConversion"]
 
 @dataclass(frozen=True)
 class MetricConversion:
-    """Depth is wanted in metres, by a focal length in pixels of the source pictures, a horizontal field of view in
-    degrees, or if neither is given what the pictures say; see `Prediction.metric_depth`.
+    """Converts depth to metres. Without a focal length or field of view, that of the images' Exif is used.
+
+    Args:
+        focal: focal length in pixels of the source images; see `Prediction.metric_depth`.
+        fov: horizontal field of view in degrees.
 
     Raises:
         InvalidInputError: both are given, or one is out of range.
@@ -29,7 +32,7 @@ class MetricConversion:
 
     @staticmethod
     def check(card: ModelCard) -> None:
-        """Refuse a model whose depth has no unit, before anything is computed.
+        """Reject a model whose depth has no unit, before anything is computed.
 
         Raises:
             UnsupportedError: naming the models that can.
@@ -39,9 +42,11 @@ class MetricConversion:
             raise UnsupportedError(f"depth of {card.name} has no unit, so it cannot be in metres; take {wanted}")
 
     def apply(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
-        """The prediction in metres, with intrinsics, and where each view's focal length came from.
+        """Convert a prediction to metric depth, with intrinsics.
 
-        One that is in metres already stays as it is, and there is no such place.
+        Returns:
+            The prediction, and where each view's focal length came from; the same prediction and nothing where depth
+            is metric already.
 
         Raises:
             InvalidInputError: a focal length is not known, or the depth has no unit to be turned into metres.

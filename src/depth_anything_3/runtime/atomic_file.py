@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["atomic_write"]
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to; it takes the target's name when the block ends well, and goes otherwise.
+    """Yield a temporary path beside `target`; it is renamed to `target` when the block succeeds, and removed otherwise.
 
     Folders are made as needed. The path has the target's suffix, for writers that go by it.
 
     Raises:
         ExportError: the folder or file cannot be written; the message names it.
     """
-    aside = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
+    temporary = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        os.replace(aside, target)
+        yield temporary
+        os.replace(temporary, target)
     except OSError as error:
         raise ExportError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         with suppress(OSError):  # gone already, or never made
-            aside.unlink()
+            temporary.unlink()

@@ -13,7 +13,7 @@ __all__ = ["StringEnum", "positive_int"]
 
 
 class StringEnum(str, Enum):
-    """A choice that accepts and equals its string. Named like the parameter that takes it."""
+    """A string enum whose unknown values raise InvalidInputError. Named like the parameter that takes it."""
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What a device's library raised in, an error of ours that tells what to do out: memory that ran out, a lost device."""
+"""Translate the errors of devices and their memory into `DeviceError`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def translate_device_errors(device: torch.device) -> Iterator[None]:
-    """Within the block, what goes wrong with a device becomes an error of ours; all else stays what it is.
+    """Translate CUDA, MPS and out-of-memory errors in the block into `DeviceError`; others pass.
 
     Raises:
         DeviceMemoryError: memory ran out.

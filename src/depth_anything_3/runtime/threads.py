@@ -1,4 +1,4 @@
-"""Pieces of work in, done in threads that stay for the next ones."""
+"""A thread pool whose threads outlive a run, and the number of usable cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Task = tuple[Callable[[], None], threading.Event]
 
 
 class ThreadPool:
-    """Starts a thread where none of its own is idle; idle ones end with `close()`, or when nobody holds this any more.
+    """Runs work in an idle thread, or a new one; idle threads end with `close()`, or when the pool is collected.
 
     A thread that is started anew for each run gets another of malloc's arenas each time, and with it a new team of
     OpenMP's threads. Each arena keeps what the network once took in it, so memory would grow for hours.
@@ -28,7 +28,7 @@ class ThreadPool:
         weakref.finalize(self, _end, self._idle)
 
     def start(self, work: Callable[[], None]) -> threading.Event:
-        """Have `work`, which may not raise, done by a thread; the event is set when that is free again."""
+        """Run `work`, which may not raise, in a thread; the event is set when the thread is idle again."""
         done = threading.Event()
         inbox = self._idle_inbox()
         if inbox is None:
@@ -38,7 +38,7 @@ class ThreadPool:
         return done
 
     def close(self) -> None:
-        """End the idle threads; those at work go on, and are kept then."""
+        """End the idle threads; busy ones finish their work and become idle."""
         _end(self._idle)
 
     def __reduce__(self) -> tuple[type[ThreadPool], tuple[()]]:
@@ -63,13 +63,13 @@ def _serve(inbox: SimpleQueue[_Task | None], owner: weakref.ref[ThreadPool]) -> 
         work()
         thread.name = _IDLE
         del task, work  # or what it refers to would be held until the next piece
-        kept_by = owner()
-        if kept_by is not None:
-            kept_by._idle.append((thread, inbox))
+        pool = owner()
+        if pool is not None:
+            pool._idle.append((thread, inbox))
         done.set()
-        if kept_by is None:
+        if pool is None:
             return
-        del kept_by, done
+        del pool, done
 
 
 def _end(idle: deque[tuple[threading.Thread, SimpleQueue[_Task | None]]]) -> None:

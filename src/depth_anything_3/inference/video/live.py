@@ -23,9 +23,8 @@ Item = TypeVar("Item")
 
 _RECENT = 1000  # results that percentiles are taken over
 _WAKE = 0.5  # seconds
-_MAX_WAIT_SHARE = (
-    0.25  # of the time between two frames: when the next one is due within it, an old one is not worth computing
-)
+# Of the time between two frames: when the next one is due within it, an old one is not worth computing.
+_MAX_WAIT_SHARE = 0.25
 _MAX_DELAY_SHARE = 0.1  # of it, that a frame may be late
 _CLOSE_TIMEOUT = 5.0  # seconds for a source to notice that it was closed
 
@@ -63,7 +62,7 @@ class LiveStats:
 
 
 class _LatestValue(Generic[Item]):
-    """Room for one item, from one thread to another; a newer one takes the place of one that nobody took."""
+    """A single slot between two threads: an item that was not taken is replaced by a newer one."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""Independent pictures in, batches of one size out, and their results back in order."""
+"""Bucket independent images by size, and restore the order of their results."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Result = TypeVar("Result")
 def bucket_by_size(
     images: Iterable[Image | ImageFailure], batch_size: Callable[[tuple[int, int]], int], ahead: int
 ) -> Iterator[list[Image] | ImageFailure]:
-    """Group pictures of one size, looking at most `ahead` batches ahead.
+    """Group images of one size, looking at most `ahead` batches ahead.
 
-    Nothing is cropped: a picture whose size stays alone makes a batch of its own. Failures pass through as they come.
+    Nothing is cropped: an image whose size stays alone makes a batch of its own. Failures pass through as they come.
 
     Args:
-        images: pictures with their plans, in order.
-        batch_size: most pictures in a batch of a size (height, width); it may change on the way.
-        ahead: how far beyond the oldest picture held back one may look, in batches of its size; then its batch goes as
+        images: with their plans, in order.
+        batch_size: maximum of images in a batch of a size (height, width); it may change on the way.
+        ahead: how far beyond the oldest image held back one may look, in batches of its size; then its batch goes as
             it is.
     """
     groups: dict[tuple[int, int], list[Image]] = {}  # oldest group first
@@ -37,7 +37,7 @@ def bucket_by_size(
             groups.setdefault(size, []).append(image)
             if len(groups[size]) >= batch_size(size):
                 yield groups.pop(size)
-        # By place, not by number held: batches that fill up behind a lone picture must not put it off for ever.
+        # By place, not by number held: batches that fill up behind a lone image must not put it off for ever.
         while groups:
             size, oldest = next(iter(groups.items()))
             if image.index - oldest[0].index < ahead * batch_size(size) - 1:
@@ -48,7 +48,7 @@ def bucket_by_size(
 
 @dataclass
 class ReorderBuffer(Generic[Result]):
-    """Takes results as they come, gives them back in the order of their indices (0, 1, 2, ...)."""
+    """Takes results in any order and yields them in the order of their indices (0, 1, 2, ...)."""
 
     _waiting: dict[int, Result] = field(default_factory=dict)
     _next: int = 0

@@ -1,4 +1,4 @@
-"""A recorded source in, the same frames at the times they were recorded for out: a file plays as a camera would."""
+"""Play a recorded source in real time, as a camera would deliver it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RealTimeSource"]
 
 
 class RealTimeSource(FrameSource):
-    """Gives each frame when its time has come, counted from the first; late ones at once.
+    """Yields each frame at its time, counted from the first; late ones at once.
 
     Args:
         source: closed with this.
