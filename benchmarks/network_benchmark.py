@@ -48,7 +48,7 @@ from harness.machine import describe_machine
 from harness.report import as_json
 from harness.timing import Timing, take_turns, timed
 
-__all__ = ["Case", "as_the_reference", "layouts", "memory", "network_inputs", "seed_weights", "speed"]
+__all__ = ["Plan", "as_the_reference", "layouts", "memory", "network_inputs", "seed_weights", "speed"]
 
 Network = DepthAnything3Net | NestedDepthAnything3Net
 Found = dict[str, Any]  # Any: plain JSON values
@@ -59,8 +59,8 @@ _SEED = 20
 _REFERENCE_CHUNK = 8  # views that the authors' heads take at a time
 
 
-class Case(NamedTuple):
-    """What every measurement is made for; timed ones end after `seconds`, with fewer rounds.
+class Plan(NamedTuple):
+    """Size, device and length of every measurement.
 
     Attributes:
         size_hw: (height, width), multiples of 14.
@@ -169,18 +169,18 @@ def as_the_reference(net: DepthAnything3Net, views: int) -> DepthAnything3Net:
     return twin
 
 
-def compare_with_reference(preset: str, views: int, case: Case) -> list[Found]:
+def compare_with_reference(preset: str, views: int, plan: Plan) -> list[Found]:
     """Times of both, in float32 and bfloat16, and how far the results lie apart."""
-    net = seeded_network(preset).to(case.device)
+    net = seeded_network(preset).to(plan.device)
     assert isinstance(net, DepthAnything3Net)
-    reference, x = as_the_reference(net, views), network_inputs(views, case.size_hw, case.device)
+    reference, x = as_the_reference(net, views), network_inputs(views, plan.size_hw, plan.device)
     found = []
     for dtype in (torch.float32, torch.bfloat16):
-        with autocast(case.device, dtype):
-            timings, depths = _time_depth({"reference": partial(reference, x), "ours": partial(net, x)}, case)
+        with autocast(plan.device, dtype):
+            timings, depths = _time_depth({"reference": partial(reference, x), "ours": partial(net, x)}, plan)
         found.append(
             {
-                **_described(preset, views, case.size_hw, dtype),
+                **_described(preset, views, plan.size_hw, dtype),
                 **_times(timings),
                 "times_faster": timings["ours"].times_faster_than(timings["reference"]),
                 "difference": _relative(depths["ours"], depths["reference"]),
@@ -204,19 +204,19 @@ def _channels_last(head: DptTrunk) -> DptTrunk:
     return head.to(memory_format=torch.channels_last)
 
 
-def layouts(net: DepthAnything3Net, views: int, case: Case) -> Found:
+def layouts(net: DepthAnything3Net, views: int, plan: Plan) -> Found:
     """Milliseconds of the head alone: as it is, channels first, and channels last with its weights."""
-    patches = math.prod(case.size_hw) // 196
-    features = [torch.randn(1, views, patches, net.preset.feature_width, device=case.device) for _ in range(4)]
+    patches = math.prod(plan.size_hw) // 196
+    features = [torch.randn(1, views, patches, net.preset.feature_width, device=plan.device) for _ in range(4)]
     heads = {
         "as_is": net.head,
         "contiguous": _contiguous(copy.deepcopy(net.head)),
         "channels_last": _channels_last(copy.deepcopy(net.head)),
     }
-    calls = {name: partial(_head_maps, head, features, case.size_hw) for name, head in heads.items()}
-    timings, depths = _time_depth(calls, case)
+    calls = {name: partial(_head_maps, head, features, plan.size_hw) for name, head in heads.items()}
+    timings, depths = _time_depth(calls, plan)
     return {
-        **_described(net.preset.name, views, case.size_hw, torch.float32),
+        **_described(net.preset.name, views, plan.size_hw, torch.float32),
         **_times(timings),
         "difference": max(_relative(depths[name], depths["as_is"])["p99"] for name in heads),
     }
@@ -288,20 +288,20 @@ def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found
 # Speed
 
 
-def speed(preset: str, views: Sequence[int], case: Case) -> list[Found]:
+def speed(preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
     """Images a second and peak memory of independent images in batches; what does not fit has a reason."""
-    device = case.device
+    device = plan.device
     with torch.device(device):
         net = build_network(preset).eval().requires_grad_(False)
     found = []
     dtype = usual_dtype(device)
     for count in views:
-        described = _described(preset, count, case.size_hw, dtype)
-        x = network_inputs(count, case.size_hw, device).transpose(0, 1)
+        described = _described(preset, count, plan.size_hw, dtype)
+        x = network_inputs(count, plan.size_hw, device).transpose(0, 1)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         with autocast(device, dtype):
-            timings, _ = _time_depth({"ours": partial(net, x)}, case, catch=(torch.OutOfMemoryError,))
+            timings, _ = _time_depth({"ours": partial(net, x)}, plan, catch=(torch.OutOfMemoryError,))
         timing = timings["ours"]
         if timing.failure:
             found.append({**described, "missing": "out of memory"})
@@ -315,7 +315,7 @@ def speed(preset: str, views: Sequence[int], case: Case) -> list[Found]:
 
 
 def _time_depth(
-    calls: Mapping[str, DepthCall], case: Case, catch: tuple[type[Exception], ...] = ()
+    calls: Mapping[str, DepthCall], plan: Plan, catch: tuple[type[Exception], ...] = ()
 ) -> tuple[dict[str, Timing], dict[str, Tensor]]:
     """Times of each call, and its depth."""
     depths: dict[str, Tensor] = {}
@@ -323,9 +323,9 @@ def _time_depth(
     def call(name: str) -> None:
         depths[name] = calls[name]()["depth"]
 
-    steps = {name: timed(partial(call, name), case.device) for name in calls}
+    steps = {name: timed(partial(call, name), plan.device) for name in calls}
     with torch.inference_mode():
-        return take_turns(steps, rounds=case.rounds, seconds=case.seconds, catch=catch), depths
+        return take_turns(steps, rounds=plan.rounds, seconds=plan.seconds, catch=catch), depths
 
 
 def _times(timings: Mapping[str, Timing]) -> Found:
@@ -363,31 +363,31 @@ def main() -> None:
     options = _arguments()
     device = choose_device(options.device)
     width, height = parse_size(options.size)
-    case = Case((height, width), device, options.rounds, options.seconds)
+    plan = Plan((height, width), device, options.rounds, options.seconds)
     machine = describe_machine(device)
     print(json.dumps(machine, indent=1))
     rows: list[Found] = []
     usual = MODEL_CARDS if options.what in ("memory", "speed") else ("da3-small", "da3-base")
     for preset in options.presets or usual:
-        for row in _measure(options.what, preset, options.views, case):
+        for row in _measure(options.what, preset, options.views, plan):
             print(json.dumps(row), flush=True)
             rows.append(row)
     if options.json:
         options.json.write_text(as_json(machine, rows), encoding="utf-8")
 
 
-def _measure(what: str, preset: str, views: Sequence[int], case: Case) -> list[Found]:
+def _measure(what: str, preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
     if what == "speed":
-        return speed(preset, views, case)
+        return speed(preset, views, plan)
     if what == "precision":
-        return [precision(preset, case.size_hw, case.device)]
+        return [precision(preset, plan.size_hw, plan.device)]
     if what == "memory":
-        return [memory(preset, case.size_hw, case.device)]
+        return [memory(preset, plan.size_hw, plan.device)]
     if what == "layout":
-        net = seeded_network(preset).to(case.device)
+        net = seeded_network(preset).to(plan.device)
         assert isinstance(net, DepthAnything3Net), f"{preset} has two heads"
-        return [layouts(net, count, case) for count in views]
-    return [row for count in views for row in compare_with_reference(preset, count, case)]
+        return [layouts(net, count, plan) for count in views]
+    return [row for count in views for row in compare_with_reference(preset, count, plan)]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +132,16 @@ class DiskJob:
 
     device: torch.device
     network: str
-    dtype: str | None
     images: int
     size: str
     batch_size: int
     workers: int
     strategies: Sequence[str]
-    fidelity: str
     process_res: int
-    format: str
     settled: int
+    dtype: str | None = None
+    fidelity: str = "exact"
+    format: str = "depth_png"
 
 
 @dataclass
@@ -227,6 +227,10 @@ def _seconds(call: Callable[[], None]) -> float:
     return timed(call)().wall_ms / 1e3
 
 
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=("overlap", "run"), default="run", help="default: run")
@@ -240,7 +244,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="not of --soak, which is on the CPU")
     parser.add_argument("--rounds", type=int, default=7, help="of overlap")
     parser.add_argument("--strategy", default="auto", help="of overlap")
-    parser.add_argument("--strategies", default="auto", help="of run, joined with ','")
+    parser.add_argument("--strategies", type=_names, default="auto", help="of run, joined with ','")
     parser.add_argument("--fidelity", default="exact")
     parser.add_argument("--network", default="da3-small", help="a preset, instant, or milliseconds such as 8ms")
     parser.add_argument("--dtype", help="of the network, as torch names it")
@@ -277,21 +281,9 @@ def _disk_to_disk(
     options: argparse.Namespace, scratch: Path, machine: dict[str, str]
 ) -> tuple[list[dict[str, Any]], bool]:  # Any: plain JSON values
     """Rows, and whether memory was flat."""
-    job = DiskJob(
-        device=choose_device(options.device),
-        network=options.network,
-        dtype=options.dtype,
-        images=options.images,
-        size=options.size,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        strategies=options.strategies.split(","),
-        fidelity=options.fidelity,
-        process_res=options.process_res,
-        format=options.format,
-        settled=options.settled,
-    )
-    runs = disk_to_disk(job, scratch)
+    chosen = {one.name: getattr(options, one.name) for one in fields(DiskJob)}
+    chosen["device"] = choose_device(options.device)
+    runs = disk_to_disk(DiskJob(**chosen), scratch)
     if options.plot:
         lines = {f"{run.strategy}: {run.images} images, {run.images_per_second:.0f}/s": run.samples for run in runs}
         draw_samples(options.plot, lines, f"{machine['processor']}, {machine['date']}")

@@ -25,15 +25,12 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
             job = DiskJob(
                 device=setting.device,
                 network=preset,
-                dtype=None,
                 images=16 if quick else 192,
                 size="640x480" if quick else "3840x2160",
                 batch_size=_BATCH,
                 workers=setting.workers,
                 strategies=[one.value for one in strategies_here(setting)],
-                fidelity="exact",
                 process_res=112 if quick else 504,
-                format="depth_png",
                 settled=8 if quick else 48,
             )
             _report(report, preset, disk_to_disk(job, Path(scratch)), judged=setting.device.type == "cuda")

@@ -20,7 +20,7 @@ from gpu_checks.samples import strategies_here
 from harness.images import encode
 from harness.method import Setting
 from harness.timing import take_turns, timed
-from network_benchmark import Case, layouts, seed_weights, speed
+from network_benchmark import Plan, layouts, seed_weights, speed
 
 __all__ = ["run"]
 
@@ -50,11 +50,11 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     with report.guard("stream"):
         _stream(report, setting, model, quick)
     torch.backends.cudnn.allow_tf32 = True  # torch's default again, which users have
-    case = Case((70, 98) if quick else _SIZE_HW, setting.device, 1 if quick else _ROUNDS, _CASE_SECONDS)
+    plan = Plan((70, 98) if quick else _SIZE_HW, setting.device, 1 if quick else _ROUNDS, _CASE_SECONDS)
     with report.guard("layout of the heads"):
-        _layouts(report, case, quick)
+        _layouts(report, plan, quick)
     with report.guard("speed of the networks"):
-        _speed(report, case, quick)
+        _speed(report, plan, quick)
 
 
 def _agreement(report: Report, setting: Setting, model: DepthAnything3, res: int) -> None:
@@ -102,28 +102,28 @@ def _stream(report: Report, setting: Setting, model: DepthAnything3, quick: bool
         report.measured(f"stream of {_PRESET}, strategy {name}", text, images_per_second=speeds)
 
 
-def _layouts(report: Report, case: Case, quick: bool) -> None:
+def _layouts(report: Report, plan: Plan, quick: bool) -> None:
     """Channels first against channels last, for one view and several."""
-    with torch.device(case.device):
+    with torch.device(plan.device):
         net = DepthAnything3Net(_PRESET if quick else "da3-large").eval().requires_grad_(False)
     for views in (1,) if quick else (1, 8):
-        found = layouts(net, views, case)
+        found = layouts(net, views, plan)
         times = ", ".join(f"{name} {found[f'{name}_ms']:.2f}" for name in ("as_is", "contiguous", "channels_last"))
         report.measured(f"head of {net.preset.name}, {views} views", f"{times} ms", **found)
 
 
-def _speed(report: Report, case: Case, quick: bool) -> None:
+def _speed(report: Report, plan: Plan, quick: bool) -> None:
     """Every preset that fits, in batches of independent images, in the device's default precision."""
     for preset in (_PRESET,) if quick else MODEL_CARDS:
         if not quick and report.seconds_left < _SECONDS_FOR_A_PRESET:
             report.skipped(f"speed of {preset}", "no time left")
             continue
-        for found in speed(preset, (1, 2) if quick else _VIEWS, case):
+        for found in speed(preset, (1, 2) if quick else _VIEWS, plan):
             name = f"{preset}, {found['views']} images at a time, {found['dtype']}"
             if "missing" in found:
                 report.skipped(name, found["missing"])
                 continue
             memory = "" if found["peak_gb"] is None else f", peak {found['peak_gb']:.1f} GB"
             report.measured(name, f"{found['images_per_second']:.1f} images/s at {found['size']}{memory}", **found)
-        if case.device.type == "cuda":
+        if plan.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -54,24 +54,31 @@ __all__ = ["OursOnGPU", "UsualGPUDecode", "make_methods"]
 Maker = Callable[[Setting], Method]
 
 
-class _Threaded(Method):
+class _Normalizing(Method):
+    """Ends with float32 arithmetic on the device."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self._mean = torch.tensor(MEAN, device=setting.device).view(3, 1, 1)
+        self._std = torch.tensor(STD, device=setting.device).view(3, 1, 1)
+
+    def _normalized(self, unit: torch.Tensor) -> torch.Tensor:
+        """From 0 to 1, to the network's values and dtype."""
+        return ((unit - self._mean) / self._std).to(self.setting.dtype)
+
+
+class _Threaded(_Normalizing):
     """One image a thread."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._pool = ThreadPoolExecutor(setting.workers)
-        self._mean = torch.tensor(MEAN, device=setting.device).view(3, 1, 1)
-        self._std = torch.tensor(STD, device=setting.device).view(3, 1, 1)
         # Pillow's pixels are read-only, which torch warns about and nothing here violates.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
-
-    def _normalized(self, unit: torch.Tensor) -> torch.Tensor:
-        """From 0 to 1, to the network's values and dtype."""
-        return ((unit - self._mean) / self._std).to(self.setting.dtype)
 
     def _resized(self, pixels: torch.Tensor, plan: ResizePlan) -> torch.Tensor:
         """(3, H, W) uint8 on the device to (3, height, width) from 0 to 1, by Kornia, as the field calls it."""
@@ -91,7 +98,6 @@ class CPUReference(_Threaded):
     name = REFERENCE
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
-        """Prepare a batch."""
         batch = torch.stack(list(self._pool.map(self._one, images)))
         return batch.to(self.setting.device).to(self.setting.dtype)
 
@@ -109,7 +115,6 @@ class FullGPUKornia(_Threaded):
     needs = ("gpu", "kornia")
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
-        """Prepare a batch."""
         return self._normalized(torch.stack(list(self._pool.map(self._one, images))))
 
     def _one(self, image: Image) -> torch.Tensor:
@@ -125,7 +130,6 @@ class UsualHybrid(_Threaded):
     needs = ("gpu",)
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
-        """Prepare a batch."""
         small = np.stack(list(self._pool.map(self._one, images)))
         uploaded = torch.from_numpy(small).to(self.setting.device).permute(0, 3, 1, 2)
         return self._normalized(uploaded.to(torch.float32) / 255.0).contiguous()
@@ -174,7 +178,6 @@ class OursOnCPU(Method):
         self._processor = InputProcessor()
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
-        """Prepare a batch."""
         batch = self._processor(images, num_workers=self.setting.workers, fidelity=self._fidelity)
         parts = sorted({f"1/{one.plan.reduced_by}" for one in batch.images if one.plan.reduced_by > 1})
         self.took = ", ".join(parts)
@@ -239,22 +242,17 @@ class OursOnGPU(Method):
         self._processor.close()
 
 
-class _Peer(Method):
+class _Peer(_Normalizing):
     """A batch decoded in one call, then one antialiased bilinear resize of all: how others do it today."""
 
     group, starts = PEERS, (FILES,)
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        self._mean = torch.tensor(MEAN, device=setting.device).view(3, 1, 1)
-        self._std = torch.tensor(STD, device=setting.device).view(3, 1, 1)
 
     def _finished(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) uint8 to the network's tensor."""
         plan = plan_resize((pixels.shape[2], pixels.shape[3]))
         unit = pixels.to(torch.float32, memory_format=torch.contiguous_format) / 255.0
         unit = functional.interpolate(unit, plan.result_hw, mode="bilinear", antialias=True)
-        return ((unit - self._mean) / self._std).to(self.setting.dtype)
+        return self._normalized(unit)
 
     def close(self) -> None:
         """Nothing to end."""
@@ -273,7 +271,6 @@ class TorchcodecPeer(_Peer):
         self._decode = decode_jpeg
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
-        """Prepare a batch."""
         return self._finished(torch.stack(self._decode(list(images), mode="RGB", device=self.setting.device)))
 
 
@@ -294,7 +291,6 @@ class NvImageCodecPeer(_Peer):
         self._images: list[Any] | None = None
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
-        """Prepare a batch."""
         device = self.setting.device
         stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
         spare = self._images if self._images and len(self._images) == len(images) else None
