@@ -32,8 +32,9 @@ from harness.method import FILES, MEMORY, Method, Setting
 from harness.methods import make_methods
 from harness.report import as_json, blocks_of, draw_chart, print_report
 
-__all__ = ["measure"]
+__all__ = ["make_cases", "measure"]
 
+BESIDE_NETWORK = "beside a network"
 MIN_ROUNDS = 20
 _QUICK_ROUNDS = 5
 _DEFAULT_SIZES = ("VGA", "HD", "FHD", "4K")
@@ -43,43 +44,44 @@ Results = tuple[dict[str, str], list[Row], dict[str, str]]
 """Machine, rows, and why each missing method is missing."""
 
 
-def measure(
-    methods: Sequence[Method],
-    setting: Setting,
-    size: str,
-    *,
-    batch: int = 4,
-    quality: int = 95,
-    rounds: int,
-    seconds: float = math.inf,
-    load: NetworkLoad | None = None,
-    single: bool = True,
-) -> list[Row]:
-    """All rows of one size.
-
-    Args:
-        methods: what is compared.
-        setting: where they run.
-        size: one of `SIZES`.
-        batch: images.
-        quality: of the JPEG files.
-        rounds: timed turns a case.
-        seconds: about how long it may take; then there are fewer turns.
-        load: for the rows beside a network; without it there are none.
-        single: whether a single image is timed too.
-    """
+def make_cases(
+    size: str, *, batch: int = 4, quality: int = 95, single: bool = True, beside_network: bool = True
+) -> list[Case]:
+    """A batch of files and one of pixels in memory; on request a single image of each, and files beside a network."""
     images = make_images(*SIZES[size], range(batch))
     files = [encode(one, quality=quality) for one in images]
     cases = [Case(size, FILES, "alone", files), Case(size, MEMORY, "alone", images)]
     if single and batch > 1:
         cases += [Case(size, FILES, "single image", files[:1]), Case(size, MEMORY, "single image", images[:1])]
-    if load is not None:
-        cases.append(Case(size, FILES, "beside a network", files))
+    if beside_network:
+        cases.append(Case(size, FILES, BESIDE_NETWORK, files))
+    return cases
+
+
+def measure(
+    methods: Sequence[Method],
+    setting: Setting,
+    cases: Sequence[Case],
+    *,
+    rounds: int,
+    seconds: float = math.inf,
+    load: NetworkLoad | None = None,
+) -> list[Row]:
+    """All rows of some cases.
+
+    Args:
+        methods: what is compared.
+        setting: where they run.
+        cases: in order.
+        rounds: timed turns a case.
+        seconds: about how long it may take; then there are fewer turns.
+        load: for the rows beside a network.
+    """
     rows: list[Row] = []
     began = time.monotonic()
     for done, case in enumerate(cases):
         share = max(0.0, seconds - (time.monotonic() - began)) / (len(cases) - done)
-        under = load if case.condition == "beside a network" else None
+        under = load if case.condition == BESIDE_NETWORK else None
         rows += time_methods(methods, case, setting, rounds=rounds, seconds=share, load=under)
     return rows
 
@@ -111,14 +113,13 @@ def _run(options: argparse.Namespace) -> Results:
     methods, missing = make_methods(setting)
     load = NetworkLoad(device) if setting.has_gpu else None
     if load is None:
-        missing["beside a network"] = "no GPU here"
+        missing[BESIDE_NETWORK] = "no GPU here"
     rows: list[Row] = []
     try:
         for size in sizes:
             print(f"{size} ...", file=sys.stderr)
-            rows += measure(
-                methods, setting, size, batch=options.batch, quality=options.quality, rounds=rounds, load=load
-            )
+            cases = make_cases(size, batch=options.batch, quality=options.quality, beside_network=load is not None)
+            rows += measure(methods, setting, cases, rounds=rounds, load=load)
     finally:
         for method in methods:
             method.close()

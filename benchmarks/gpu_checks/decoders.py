@@ -15,7 +15,7 @@ from depth_anything_3.inputs.routing.strategy import Fidelity, ImageTraits, Requ
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from gpu_checks.outcome import Report
-from gpu_checks.samples import Result, broken_files, compare, mixed_files, results_of
+from gpu_checks.samples import Result, broken_files, compare, mixed_files, results_by_method, results_of
 from harness.fidelity import Difference, difference, worst
 from harness.images import encode
 from harness.method import Setting, declared_fidelity, find_cuda_decoders
@@ -33,10 +33,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     """Each decoder that is installed; why the others are not."""
     files = mixed_files(quick)
     with InputProcessor() as cpu:
-        truths = {
-            method: results_of(cpu, files.values(), method=method, workers=setting.workers)
-            for method in ProcessResMethod
-        }
+        truths = results_by_method(cpu, files.values(), setting.workers)
         broken = [one.error for one in results_of(cpu, broken_files().values())]
     decoders = find_cuda_decoders(setting.device)
     for name, why in decoders.missing.items():

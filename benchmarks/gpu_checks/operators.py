@@ -16,7 +16,7 @@ from depth_anything_3.inputs.routing.strategy import Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from gpu_checks.outcome import Report
-from gpu_checks.samples import Result, broken_files, compare, mixed_files, results_of
+from gpu_checks.samples import Result, broken_files, compare, mixed_files, results_by_method, results_of
 from harness.fidelity import difference, worst
 from harness.method import Setting
 
@@ -33,10 +33,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     """All strategies that decode on the CPU; those of the GPU's decoders are a section of their own."""
     files = mixed_files(quick)
     with InputProcessor() as cpu:
-        truths = {
-            method: results_of(cpu, files.values(), method=method, workers=setting.workers)
-            for method in ProcessResMethod
-        }
+        truths = results_by_method(cpu, files.values(), setting.workers)
         for name in reversed(available_resamplers(setting.device)):  # the plainest first
             with report.guard(f"resampler {name}"):
                 for dtype, bound in _DTYPES.items():

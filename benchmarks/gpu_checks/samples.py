@@ -19,7 +19,7 @@ from harness.fidelity import Difference, difference
 from harness.images import encode
 from harness.method import Setting
 
-__all__ = ["Result", "broken_files", "compare", "mixed_files", "results_of", "strategies_here"]
+__all__ = ["Result", "broken_files", "compare", "mixed_files", "results_by_method", "results_of", "strategies_here"]
 
 _PNG_SIZE = (400, 300)
 
@@ -89,6 +89,14 @@ def results_of(
         for place, image in enumerate(item.images):
             found[image.index] = Result(pixels[place], tensor[place], image.choice)
     return [found[index] for index in sorted(found)]
+
+
+def results_by_method(
+    processor: InputProcessor, files: Iterable[bytes], workers: int
+) -> dict[ProcessResMethod, list[Result]]:
+    """What the processor makes of the files by every `process_res_method`."""
+    files = list(files)
+    return {method: results_of(processor, files, method=method, workers=workers) for method in ProcessResMethod}
 
 
 def compare(results: Sequence[Result], truths: Sequence[Result]) -> list[Difference]:

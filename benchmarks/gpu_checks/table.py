@@ -9,7 +9,7 @@ from depth_anything_3.diagnostics.calibrate import calibrate
 from depth_anything_3.diagnostics.network_load import NetworkLoad
 from depth_anything_3.inputs.routing.strategy import Strategy
 from gpu_checks.outcome import Report
-from gpu_preprocessing_benchmark import measure
+from gpu_preprocessing_benchmark import make_cases, measure
 from harness.cases import Row
 from harness.machine import describe_machine
 from harness.method import FILES, OURS, PEERS, REFERENCE, Method, Setting
@@ -45,15 +45,9 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     for size, (rounds, share) in (_QUICK_PLAN if quick else _PLAN).items():
         full = size in _FULL or quick
         with report.guard(size):
-            rows += measure(
-                methods,
-                setting,
-                size,
-                rounds=rounds,
-                seconds=share * report.seconds_left,
-                load=load if full else None,
-                single=full,
-            )
+            cases = make_cases(size, single=full, beside_network=full and load is not None)
+            seconds = share * report.seconds_left
+            rows += measure(methods, setting, cases, rounds=rounds, seconds=seconds, load=load)
             _save(report.folder / "rows.json", setting, rows, missing)
             report.measured(size, f"{sum(row.missing is None for row in rows)} rows so far")
     for method in methods:

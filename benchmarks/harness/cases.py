@@ -90,15 +90,6 @@ class Row:
         return cls(**{**values, "times_ms": tuple(values["times_ms"])})
 
 
-@dataclass(frozen=True)
-class _FirstCall:
-    """What the first call showed, or why it failed."""
-
-    result: torch.Tensor | None = None
-    peak_mb: float | None = None
-    failure: str | None = None
-
-
 def time_methods(
     methods: Sequence[Method],
     case: Case,
@@ -121,8 +112,15 @@ def time_methods(
     began = time.monotonic()
     device = setting.device
     used = {method.name: method for method in methods if case.start in method.starts}
-    first = {name: _first_call(method, case.images, device) for name, method in used.items()}
-    calls = {name: partial(method, case.images) for name, method in used.items() if first[name].failure is None}
+    rows, results = {}, {}
+    for name, method in used.items():
+        row = Row(case.size, case.start, case.condition, len(case.images), name, method.group)
+        try:
+            results[name], peak_mb = _first_call(method, case.images, device)
+            rows[name] = replace(row, peak_mb=peak_mb)
+        except _RAISED as error:
+            rows[name] = replace(row, missing=first_line(error))
+    calls = {name: partial(used[name], case.images) for name in results}
     timings = take_turns(
         {
             name: timed(call, device) if load is None else TimedBesideNetwork(call, load, device)
@@ -133,49 +131,42 @@ def time_methods(
         seconds=seconds - (time.monotonic() - began),
         catch=_RAISED,
     )
-    return [_row(case, method, first, timings) for method in used.values()]
+    return [_filled(row, used[name], results, timings) if row.missing is None else row for name, row in rows.items()]
 
 
-def _row(case: Case, method: Method, first: Mapping[str, _FirstCall], timings: Mapping[str, Timing]) -> Row:
-    row = Row(case.size, case.start, case.condition, len(case.images), method.name, method.group)
-    for name in (method.name, REFERENCE):
-        if failure := first[name].failure or timings[name].failure:
-            return replace(row, missing=failure)
-    timing, result, reference = timings[method.name], first[method.name].result, first[REFERENCE].result
-    assert result is not None
-    assert reference is not None
-    apart = normalized_difference(result, reference) if method.complete else None
+def _filled(row: Row, method: Method, results: Mapping[str, torch.Tensor], timings: Mapping[str, Timing]) -> Row:
+    """The row with its numbers, or with what the method, or the reference to compare it with, raised."""
+    timing, reference = timings[method.name], timings.get(REFERENCE, Timing(failure=f"{REFERENCE} failed"))
+    if failure := timing.failure or reference.failure:
+        return replace(row, missing=failure)
+    apart = normalized_difference(results[method.name], results[REFERENCE]) if method.complete else None
     return replace(
         row,
         took=method.took,
         runs=len(timing.turns),
         median_ms=timing.median_ms,
         p90_ms=timing.percentile_ms(90),
-        speed_up=timing.times_faster_than(timings[REFERENCE]),
+        speed_up=timing.times_faster_than(reference),
         psnr_db=None if apart is None or math.isinf(apart.psnr_db) else apart.psnr_db,
         max_levels=None if apart is None else apart.levels,
-        peak_mb=first[method.name].peak_mb,
         network_lost_ms=timing.network_lost_ms,
         times_ms=tuple(round(one, 4) for one in timing.times_ms),
     )
 
 
-def _first_call(method: Method, images: Sequence[Image], device: torch.device) -> _FirstCall:
-    """It loads and compiles, shows the memory, and gives the result to be compared."""
-    try:
-        synchronize(device)
-        if device.type != "cuda":
-            return _FirstCall(method(images).cpu())
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        before, outside = torch.cuda.memory_allocated(device), _outside_torch(device)
-        result = method(images)
-        synchronize(device)
-        taken = torch.cuda.max_memory_allocated(device) - before
-        method.library_bytes += max(0, _outside_torch(device) - outside)
-        return _FirstCall(result.cpu(), (taken + method.library_bytes) / 1e6)
-    except _RAISED as error:
-        return _FirstCall(failure=first_line(error))
+def _first_call(method: Method, images: Sequence[Image], device: torch.device) -> tuple[torch.Tensor, float | None]:
+    """The call that loads and compiles: its result, and the peak of GPU memory in MB."""
+    synchronize(device)
+    if device.type != "cuda":
+        return method(images).cpu(), None
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before, outside = torch.cuda.memory_allocated(device), _outside_torch(device)
+    result = method(images)
+    synchronize(device)
+    taken = torch.cuda.max_memory_allocated(device) - before
+    method.library_bytes += max(0, _outside_torch(device) - outside)
+    return result.cpu(), (taken + method.library_bytes) / 1e6
 
 
 def _outside_torch(device: torch.device) -> int:
