@@ -140,7 +140,7 @@ def draw_samples(
             if gauge == "rss_mb" and any(one.reserved_mb for one in samples):
                 reserved = [one.reserved_mb for one in samples]
                 axis.plot(seconds, reserved, "--", color=line.get_color(), label=f"{label}, on the GPU")
-        axis.set(ylabel=_LABELS[gauge], ylim=(0, None))
+        axis.set(ylabel=_LABELS[gauge], ylim=(0, 1.1 * axis.get_ylim()[1]))
         axis.grid(alpha=0.3)
     axes[0].set_title(title, fontsize=9)
     axes[0].legend(frameon=False)
