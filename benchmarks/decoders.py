@@ -3,12 +3,12 @@
     uv run python benchmarks/decoders.py [--quick] [--json] [--markdown] [--sizes FHD 4K 12MP] [--qualities 75 95]
 
 What is timed: from the bytes of a file in memory to its RGB pixels, as uint8 in memory that the library allocates
-afresh, so that everyone pays for new pages alike; once also into memory that is kept, as this package does it. Once
+afresh, so that everyone pays for new pages alike; once also into a scratch buffer, as this package does it. Once
 one file on one thread, once four files on all cores that may be used, one call a file on a thread pool; libraries may
 not start threads of their own. Those that offer it also decode at 1/2, 1/4 and 1/8 of the size, on one thread: what
-is left at 1/8 is nearly all entropy decoding, the floor for every decoder built on libjpeg-turbo. The ways take
-turns, in another order each round. "Times faster" is OpenCV's time at full size over the way's, median of the rounds;
-"CPU ms" is the processor time of all threads, which a busy machine disturbs less; "max levels" is the largest
+is left at 1/8 is nearly all entropy decoding, the floor for every decoder built on libjpeg-turbo. The libraries take
+turns, in another order each round. "Times faster" is OpenCV's time at full size over the library's, median of the
+rounds; "CPU ms" is the processor time of all threads, which a busy machine disturbs less; "max levels" is the largest
 difference from Pillow's pixels at the same scale.
 
 The full table needs, beside this package's development dependencies (for libturbojpeg 3 without the "<2"):
@@ -20,18 +20,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import os
-import random
 import re
-import statistics
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import distributions
 from itertools import groupby, product
@@ -41,41 +37,40 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, features
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from gpu_preprocessing_benchmark import SIZES, make_pictures
+from depth_anything_3.runtime.threads import usable_cores
+from harness.fidelity import difference
+from harness.images import SIZES, encode, make_images
 from harness.machine import describe_machine
-from harness.timing import first_line
+from harness.report import Block, as_json, print_report
+from harness.timing import Timing, first_line, take_turns, timed
 
-__all__ = ["Row", "Way", "make_ways", "time_ways"]
+__all__ = ["DecoderRow", "Library", "find_libraries", "time_libraries"]
 
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[bytes], Pixels]
 
-LEAST_ROUNDS = 15
+MIN_ROUNDS = 15
 _WARM_UP = 2
 _SCALES = (1, 2, 4, 8)
 _RAISED = (ImportError, RuntimeError, OSError, ValueError, TypeError, AttributeError, cv2.error)  # by these libraries
 _OPTIONAL = ("PyTurboJPEG", "kornia-rs")
-_COLUMNS = ("way", "scale", "median ms", "p90 ms", "CPU ms", "times faster", "max levels")
+_COLUMNS = ("library", "scale", "median ms", "p90 ms", "CPU ms", "times faster", "max levels")
 
 
-@dataclass
-class Way:
-    """A library that decodes files at 1/scale of their size to (H, W, 3) RGB, and its milliseconds in each round."""
+@dataclass(frozen=True)
+class Library:
+    """A library that decodes files at 1/scale of their size to (H, W, 3) RGB."""
 
     name: str
     scale: int
     decode: Decode
-    times: list[float] = field(default_factory=list)
-    cpu_times: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One way with one kind of files, so many at once on so many threads; milliseconds for all of them.
+class DecoderRow:
+    """One library with one kind of files, so many at once on so many threads; milliseconds for all of them.
 
     Times faster is over OpenCV at full size; levels are against Pillow at the same scale, None where the sizes differ.
     """
@@ -85,7 +80,7 @@ class Row:
     quality: int
     files: int
     threads: int
-    way: str
+    library: str
     scale: int
     median_ms: float
     p90_ms: float
@@ -124,16 +119,16 @@ def _simplejpeg(scale: int) -> Decode:
     return decode
 
 
-def _simplejpeg_kept(_scale: int) -> Decode:
+def _simplejpeg_scratch(_scale: int) -> Decode:
     import simplejpeg
 
     own = threading.local()
 
     def decode(data: bytes) -> Pixels:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
-        if getattr(own, "memory", np.empty(0)).size != 3 * height * width:
-            own.memory = np.empty(3 * height * width, np.uint8)
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=own.memory)
+        if getattr(own, "buffer", np.empty(0)).size != 3 * height * width:
+            own.buffer = np.empty(3 * height * width, np.uint8)
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=own.buffer)
         return pixels
 
     return decode
@@ -187,7 +182,7 @@ _DECODERS: dict[str, tuple[Callable[[int], Decode], Sequence[int]]] = {
     "OpenCV": (_opencv, _SCALES),  # the first is what the others are compared with
     "Pillow": (_pillow, _SCALES),
     "simplejpeg": (_simplejpeg, _SCALES),
-    "simplejpeg, kept memory": (_simplejpeg_kept, (1,)),
+    "simplejpeg, scratch buffer": (_simplejpeg_scratch, (1,)),
     "PyTurboJPEG": (_turbojpeg, _SCALES),
     "torchvision": (_torchvision, (1,)),
     "torchcodec": (_torchcodec, (1,)),
@@ -197,56 +192,55 @@ _DECODERS: dict[str, tuple[Callable[[int], Decode], Sequence[int]]] = {
 }
 
 
-def make_ways(probe: bytes) -> tuple[list[Way], dict[str, str]]:
+def find_libraries(probe: bytes) -> tuple[list[Library], dict[str, str]]:
     """Those that decode a file here, and why the others do not."""
-    ways: list[Way] = []
+    libraries: list[Library] = []
     missing: dict[str, str] = {}
     for name, (maker, scales) in _DECODERS.items():
         try:
-            found = [Way(name, scale, maker(scale)) for scale in scales]
-            if any(way.decode(probe).ndim != 3 for way in found):
-                raise ValueError("no picture came out")
-            ways += found
+            found = [Library(name, scale, maker(scale)) for scale in scales]
+            if any(one.decode(probe).ndim != 3 for one in found):
+                raise ValueError("no image came out")
+            libraries += found
         except _RAISED as error:
             missing[name] = first_line(error)
-    return sorted(ways, key=lambda way: way.scale), missing
+    return sorted(libraries, key=lambda one: one.scale), missing
 
 
-def time_ways(ways: Sequence[Way], files: Sequence[bytes], *, rounds: int, threads: int) -> None:
-    """Leave the times of all rounds in the ways; their order is another each round, but the same in every run."""
-    for way in ways:
-        way.times, way.cpu_times = [], []
+def time_libraries(
+    libraries: Sequence[Library], files: Sequence[bytes], *, rounds: int, threads: int
+) -> dict[Library, Timing]:
+    """All files by each library, one call a file on so many threads."""
     with ThreadPoolExecutor(threads) as pool:
-        spread = map if threads == 1 else pool.map
-        for turn in range(-_WARM_UP, rounds):
-            for way in random.Random(turn).sample(list(ways), len(ways)):
-                began, cpu_began = time.perf_counter(), time.process_time()
-                results = list(spread(way.decode, files))
-                took, cpu_took = time.perf_counter() - began, time.process_time() - cpu_began
-                del results
-                if turn >= 0:
-                    way.times.append(1e3 * took)
-                    way.cpu_times.append(1e3 * cpu_took)
+
+        def decode_all(decode: Decode) -> list[Pixels]:
+            return list(map(decode, files) if threads == 1 else pool.map(decode, files))
+
+        calls = {f"{one.name}, {one.scale}": timed(partial(decode_all, one.decode)) for one in libraries}
+        timings = take_turns(calls, rounds=rounds, warm_up=_WARM_UP)
+    return dict(zip(libraries, timings.values(), strict=True))
 
 
-def _row(way: Way, reference: Way, kind: tuple[str, str, int], files: Sequence[bytes], threads: int) -> Row:
-    ratios = [a / b for a, b in zip(reference.times, way.times, strict=True)]
-    pixels, expected = way.decode(files[0]), _pillow(way.scale)(files[0])
-    levels = int(cv2.absdiff(pixels, expected).max()) if pixels.shape == expected.shape else None
-    middle, late = statistics.median(way.times), float(np.percentile(way.times, 90))
-    return Row(
-        *kind, len(files), threads, way.name, way.scale, middle, late, statistics.median(way.cpu_times),
-        statistics.median(ratios), levels, tuple(round(one, 3) for one in way.times),
-    )  # fmt: skip
-
-
-def _encode(picture: Pixels, subsampling: str, quality: int) -> bytes:
-    Image.fromarray(picture).save(buffer := io.BytesIO(), "JPEG", quality=quality, subsampling=subsampling)
-    return buffer.getvalue()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _rows(
+    timings: dict[Library, Timing], kind: tuple[str, str, int], files: Sequence[bytes], threads: int
+) -> list[DecoderRow]:
+    reference = next(iter(timings.values()))
+    rows = []
+    for library, timing in timings.items():
+        pixels, expected = library.decode(files[0]), _pillow(library.scale)(files[0])
+        levels = difference(pixels, expected).levels if pixels.shape == expected.shape else None
+        rows.append(
+            DecoderRow(
+                *(*kind, len(files), threads, library.name, library.scale),
+                median_ms=timing.median_ms,
+                p90_ms=timing.percentile_ms(90),
+                cpu_ms=timing.cpu_ms,
+                times_faster=timing.times_faster_than(reference),
+                max_levels=levels,
+                times_ms=tuple(round(one, 3) for one in timing.times_ms),
+            )
+        )
+    return rows
 
 
 def _facts(rounds: int) -> dict[str, str]:
@@ -257,26 +251,20 @@ def _facts(rounds: int) -> dict[str, str]:
     return {**describe_machine(), "decoders": ", ".join(optional), "libjpeg-turbo": turbo, "task": task}
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: DecoderRow) -> list[str]:
     numbers = [f"{row.median_ms:.1f}", f"{row.p90_ms:.1f}", f"{row.cpu_ms:.1f}", f"{row.times_faster:.2f}"]
-    return [row.way, "1" if row.scale == 1 else f"1/{row.scale}", *numbers, str(row.max_levels)]
+    return [row.library, "1" if row.scale == 1 else f"1/{row.scale}", *numbers, str(row.max_levels)]
 
 
-def _show(facts: dict[str, str], rows: Sequence[Row], missing: dict[str, str], *, as_markdown: bool) -> None:
-    console, point = Console(width=100), "- " if as_markdown else ""
-    print(*(f"{point}{key}: {value}" for key, value in facts.items()), sep="\n")
-    for kind, block in groupby(rows, lambda row: (row.size, row.subsampling, row.quality, row.files, row.threads)):
-        console.print("\n{}, {}, quality {}; files: {}, threads: {}\n".format(*kind), highlight=False)
-        table = Table(*_COLUMNS, box=box.MARKDOWN if as_markdown else box.HEAVY_HEAD)
-        for row in block:
-            table.add_row(*_cells(row))
-        console.print(table)
-    print(*(f"{point}missing here: {name}: {why}" for name, why in missing.items()), sep="\n")
+def _blocks(rows: Sequence[DecoderRow]) -> list[Block]:
+    kinds = groupby(rows, lambda row: (row.size, row.subsampling, row.quality, row.files, row.threads))
+    title = "{}, {}, quality {}; files: {}, threads: {}"
+    return [Block(title.format(*kind), _COLUMNS, [_cells(row) for row in block]) for kind, block in kinds]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help=f"timed rounds, {LEAST_ROUNDS} or more")
+    parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, help=f"timed rounds, {MIN_ROUNDS} or more")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["FHD", "4K", "12MP"])
     parser.add_argument("--qualities", nargs="+", type=int, default=[75, 95])
     parser.add_argument("--quick", action="store_true", help="FHD at quality 95 only, fewer rounds")
@@ -285,8 +273,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.sizes, options.qualities = 5, ["FHD"], [95]
-    elif options.rounds < LEAST_ROUNDS:
-        parser.error(f"--rounds must be {LEAST_ROUNDS} or more, without --quick")
+    elif options.rounds < MIN_ROUNDS:
+        parser.error(f"--rounds must be {MIN_ROUNDS} or more, without --quick")
     return options
 
 
@@ -295,21 +283,23 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "The given buffer is not writable")  # torchvision only reads it
-    ways, missing = make_ways(_encode(np.zeros((64, 64, 3), np.uint8), "4:2:0", 95))
-    whole, rows = [way for way in ways if way.scale == 1], list[Row]()
+    libraries, missing = find_libraries(encode(np.zeros((64, 64, 3), np.uint8)))
+    full_size = [one for one in libraries if one.scale == 1]
+    rows: list[DecoderRow] = []
     for size in options.sizes:
-        pictures = make_pictures(size, 4)
+        images = make_images(*SIZES[size], range(4))
         for subsampling, quality in product(("4:2:0", "4:4:4"), options.qualities):
             print(f"{size}, {subsampling}, quality {quality} ...", file=sys.stderr)
-            kind, files = (size, subsampling, quality), [_encode(one, subsampling, quality) for one in pictures]
-            for used, some, threads in ((ways, files[:1], 1), (whole, files, _cores())):
-                time_ways(used, some, rounds=options.rounds, threads=threads)
-                rows += [_row(way, ways[0], kind, some, threads) for way in used]
+            kind = (size, subsampling, quality)
+            files = [encode(one, subsampling=subsampling, quality=quality) for one in images]
+            for used, some, threads in ((libraries, files[:1], 1), (full_size, files, usable_cores())):
+                timings = time_libraries(used, some, rounds=options.rounds, threads=threads)
+                rows += _rows(timings, kind, some, threads)
     facts = _facts(options.rounds)
     if options.json:
-        print(json.dumps({"machine": facts, "missing": missing, "rows": [asdict(row) for row in rows]}, indent=1))
+        print(as_json(facts, [asdict(row) for row in rows], missing))
     else:
-        _show(facts, rows, missing, as_markdown=options.markdown)
+        print_report(Console(), facts, _blocks(rows), missing, as_markdown=options.markdown)
 
 
 if __name__ == "__main__":

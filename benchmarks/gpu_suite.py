@@ -1,13 +1,13 @@
-"""Everything that needs an NVIDIA GPU to be known, in one call of less than eight minutes.
+"""Check and measure everything that needs an NVIDIA GPU, in one call of less than eight minutes.
 
     PYTHONPATH=src python benchmarks/gpu_suite.py --out results
 
-Correctness of every GPU route against the CPU, the benchmark's table with the peers, times of the kernels against the
-memory bandwidth, races, leaks, the network end to end, and the tests marked `gpu`. Each section runs in a process of
-its own and within its own time, so a crash or a poisoned CUDA context costs only that section. A short result is
+Correctness of every GPU strategy against the CPU, the benchmark's table with the peers, times of the kernels against
+the memory bandwidth, races, leaks, the network end to end, and the tests marked `gpu`. Each section runs in a process
+of its own and within its own time, so a crash or a poisoned CUDA context costs only that section. A short result is
 printed last; `suite.json`, `suite.log` and `table.json` (for `gpu_preprocessing_benchmark.py --read`) hold the rest.
-Exits with 1 if a check failed. Without a GPU it runs what a CPU can; `--rehearse` lets the CPU play the GPU, to try the
-code: its numbers mean nothing.
+Exits with 1 if a check failed. Without a GPU it runs what a CPU can; `--rehearse` has the CPU stand in for the
+GPU, to try the code: its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 __all__ = ["main"]
 
-# Only the standard library up here: what is missing on a machine must be told of, section by section.
+# Only the standard library up here: what is missing on a machine must be reported, section by section.
 
 SECTIONS = {
     "facts": 30,
@@ -36,7 +36,7 @@ SECTIONS = {
     "table": 140,
     "kernels": 35,
     "tests": 60,
-    "throughput": 75,
+    "disk_to_disk": 75,
     "network": 120,
     "races": 45,
     "leaks": 40,
@@ -50,10 +50,10 @@ _STARTED = time.monotonic()
 _NEED_NO_GPU = ("facts", "table")
 _SECONDS = 455
 _GRACE = 12  # between a section's own end of time and being stopped
-_LEAST = 8  # seconds that are worth starting a section for
+_MIN_SECONDS = 8  # seconds that are worth starting a section for
 _QUICK_SECONDS = {"table": 25}
 _LINE = 110
-_MOST_FAILED = 1000  # characters
+_MAX_FAILED = 1000  # characters
 _PASSED_SHOWN = 16  # of a section with more, the lines that passed are in the files only
 _TESTS = Path(__file__).parent.parent / "tests" / "gpu"
 
@@ -69,7 +69,7 @@ class Section:
     outcomes: list[Found] = field(default_factory=list)
 
     def add(self, status: str, text: str) -> None:
-        """What the suite itself has to say of it."""
+        """An outcome of the suite itself."""
         self.outcomes.append({"name": f"section {self.name}", "status": status, "text": text, "data": {}})
 
 
@@ -91,7 +91,7 @@ def main() -> None:
             if name == "facts":
                 has_gpu = options.rehearse or _says_cuda(section)
             print(f"{name}: {section.seconds:.0f} s", file=sys.stderr, flush=True)
-            _keep(sections, Path(scratch), options.out)
+            _save(sections, Path(scratch), options.out)
     _print_result(sections, options.out, time.monotonic() - began)
     sys.exit(any(one["status"] == "FAILED" for section in sections for one in section.outcomes))
 
@@ -102,8 +102,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some sections")
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="for all of it")
     parser.add_argument("--workers", type=int, default=8, help="CPU threads")
-    parser.add_argument("--quick", action="store_true", help="few and small pictures, few repeats")
-    parser.add_argument("--rehearse", action="store_true", help="the CPU plays the GPU, quickly")
+    parser.add_argument("--quick", action="store_true", help="few and small images, few repeats")
+    parser.add_argument("--rehearse", action="store_true", help="the CPU stands in for the GPU, quickly")
     parser.add_argument("--section", help=argparse.SUPPRESS)  # what a section's own process is given
     parser.add_argument("--part", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -131,7 +131,7 @@ def _section(name: str, seconds: float, has_gpu: bool, scratch: Path, options: a
     began = time.monotonic()
     if not has_gpu and name not in _NEED_NO_GPU:
         section.add("skipped", "no CUDA device")
-    elif seconds < _LEAST:
+    elif seconds < _MIN_SECONDS:
         section.add("skipped", "no time left")
     elif name == "tests":
         _run_tests(section, seconds, scratch)
@@ -194,12 +194,12 @@ def _last_line(log: Path) -> str:
 
 
 def _says_cuda(section: Section) -> bool:
-    """What the facts say; True if they came to nothing, so that the other sections tell why."""
-    told = [one["data"]["cuda"] for one in section.outcomes if "cuda" in one["data"]]
-    return bool(told[0]) if told else True
+    """What the facts say; True if they failed, so that the other sections report why."""
+    found = [one["data"]["cuda"] for one in section.outcomes if "cuda" in one["data"]]
+    return bool(found[0]) if found else True
 
 
-def _keep(sections: list[Section], scratch: Path, out: Path) -> None:
+def _save(sections: list[Section], scratch: Path, out: Path) -> None:
     """All there is so far, should this process be stopped."""
     found = [{"name": one.name, "seconds": one.seconds, "outcomes": one.outcomes} for one in sections]
     (out / "suite.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
@@ -223,7 +223,7 @@ def _print_result(sections: list[Section], out: Path, seconds: float) -> None:
     everything = [one for section in sections for one in section.outcomes]
     failed = [one["name"] for one in everything if one["status"] == "FAILED"]
     if failed:
-        print(f"FAILED: {'; '.join(failed)}"[:_MOST_FAILED])
+        print(f"FAILED: {'; '.join(failed)}"[:_MAX_FAILED])
     statuses = [one["status"] for one in everything]
     sums = ", ".join(f"{statuses.count(status)} {status}" for status in ("passed", "FAILED", "skipped", "measured"))
     print(f"{sums}; {seconds:.0f} s; full numbers in {out}")
@@ -240,7 +240,7 @@ def _print_section(section: Section) -> None:
 
 
 def _print_table(rows: list[Found]) -> None:
-    """A line for each way, from the largest pictures' files; a line for each other case."""
+    """A line for each method, from the largest images' files; a line for each other case."""
     cases: dict[tuple[str, str, str], list[Found]] = {}
     for row in rows:
         if row["median_ms"] is not None:
@@ -258,9 +258,9 @@ def _print_table(rows: list[Found]) -> None:
             print(f"{row['way']}: {times}, {quality}{memory}, {row['runs']} runs {row['took']}")
 
 
-def _brief(way: str) -> str:
+def _brief(method: str) -> str:
     """Ours are all but those with a capital letter or a plus."""
-    return way.removeprefix("ours: ").replace("gpu_decode ", "")
+    return method.removeprefix("ours: ").replace("gpu_decode ", "")
 
 
 if __name__ == "__main__":

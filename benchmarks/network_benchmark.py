@@ -4,11 +4,11 @@
     uv run python benchmarks/network_benchmark.py layout --presets da3-small da3-large
     uv run python benchmarks/network_benchmark.py precision --presets da3-small da3mono-large
     uv run python benchmarks/network_benchmark.py memory --presets da3-small da3-giant --size 504x336
-    uv run python benchmarks/network_benchmark.py throughput --views 1 8 32      # on CUDA, every preset that fits
+    uv run python benchmarks/network_benchmark.py speed --views 1 8 32      # on CUDA, every preset that fits
 
-Weights are seeded random ones and inputs photo-like pictures, normalised; neither reading nor resizing them is timed.
+Weights are seeded random ones and inputs photo-like images, normalised; neither reading nor resizing them is timed.
 `reference` is the same network with the same weights and what ours does not do switched on again (`as_the_reference`).
-Ways take turns in an order that changes from turn to turn; a ratio is the median of the ratios of single turns.
+Networks take turns in an order that changes each round; a ratio is the median of the ratios of single turns.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ import copy
 import json
 import math
 import os
-import random
-import statistics
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is there
 
@@ -45,16 +42,37 @@ from depth_anything_3.model.dual_dpt import DualDptHead
 from depth_anything_3.model.position_table import interpolate_position_table
 from depth_anything_3.model.rope import RotaryTable, in_view_positions, rotary_table
 from depth_anything_3.model.table_cache import TableCache
-from depth_anything_3.runtime.devices import choose_device, default_dtype, synchronize
+from depth_anything_3.runtime.devices import choose_device, default_dtype
+from harness.images import parse_size
 from harness.machine import describe_machine
+from harness.report import as_json
+from harness.timing import Timing, take_turns, timed
 
-__all__ = ["as_the_reference", "layouts", "network_inputs", "seed_weights", "throughput"]
+__all__ = ["Plan", "as_the_reference", "layouts", "memory", "network_inputs", "seed_weights", "speed"]
 
 Network = DepthAnything3Net | NestedDepthAnything3Net
 Found = dict[str, Any]  # Any: plain JSON values
 
+DepthCall = Callable[[], Mapping[str, Any]]  # Any: what a network or head returns, its depth among it
+
 _SEED = 20
 _REFERENCE_CHUNK = 8  # views that the authors' heads take at a time
+
+
+class Plan(NamedTuple):
+    """Size, device and length of every measurement.
+
+    Attributes:
+        size_hw: (height, width), multiples of 14.
+        device: of the networks.
+        rounds: timed turns.
+        seconds: after which no further round begins.
+    """
+
+    size_hw: tuple[int, int]
+    device: torch.device
+    rounds: int
+    seconds: float
 
 
 def seed_weights(module: nn.Module) -> nn.Module:
@@ -85,7 +103,7 @@ def seeded_network(preset: str) -> Network:
 
 
 def network_inputs(views: int, size_hw: tuple[int, int], device: torch.device) -> Tensor:
-    """`(1, views, 3, H, W)` normalised pictures."""
+    """`(1, views, 3, H, W)` normalised images."""
     height, width = size_hw
     pixels = torch.stack([torch.from_numpy(photo(width, height, seed).copy()) for seed in range(views)])
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
@@ -100,8 +118,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 # The authors' arithmetic
 
 
-class _NothingKept(TableCache[Any]):
-    def get(self, key: object, device: torch.device, make: Callable[[], Any]) -> Any:
+class _NoCache(TableCache[Any]):
+    def get(self, key: Hashable, device: torch.device, make: Callable[[], Any]) -> Any:
         return make()
 
 
@@ -114,13 +132,13 @@ def _twin(net: DepthAnything3Net) -> DepthAnything3Net:
 
 
 def as_the_reference(net: DepthAnything3Net, views: int) -> DepthAnything3Net:
-    """A twin that computes what the authors' implementation computes, for scenes of so many views.
+    """A twin that computes what the authors' implementation computes, for so many views.
 
     Tables are made anew in every call; attention across views rotates all tokens; the fusion blocks of the heads resize
     before their 1x1 convolution; rays are always evaluated; heads take eight views at a time, channels first for one.
     """
     twin = _twin(net)
-    backbone = twin.backbone["pretrained"]
+    backbone: Any = twin.backbone["pretrained"]  # Any: some of its methods are replaced
     backbone._position_tables = interpolate_position_table
 
     def rotations(grid: tuple[int, int], device: torch.device) -> tuple[RotaryTable, RotaryTable]:
@@ -142,33 +160,29 @@ def as_the_reference(net: DepthAnything3Net, views: int) -> DepthAnything3Net:
     backbone._rotations = rotations
     for module in twin.modules():
         if isinstance(module, FusionBlock):
-            module.forward = MethodType(fuse, module)
+            module.forward = MethodType(fuse, module)  # type: ignore[method-assign]
         if isinstance(module, DptTrunk) and module.uv is not None:
-            module.uv._tables = _NothingKept()
+            module.uv._tables = _NoCache()
     twin.head.register_forward_pre_hook(head_options, with_kwargs=True)
     if views == 1:
         _contiguous(twin.head)
     return twin
 
 
-def compare_with_reference(
-    preset: str, views: int, size_hw: tuple[int, int], device: torch.device, options: argparse.Namespace
-) -> list[Found]:
+def compare_with_reference(preset: str, views: int, plan: Plan) -> list[Found]:
     """Times of both, in float32 and bfloat16, and how far the results lie apart."""
-    net = seeded_network(preset).to(device)
+    net = seeded_network(preset).to(plan.device)
     assert isinstance(net, DepthAnything3Net)
-    reference, x = as_the_reference(net, views), network_inputs(views, size_hw, device)
+    reference, x = as_the_reference(net, views), network_inputs(views, plan.size_hw, plan.device)
     found = []
     for dtype in (torch.float32, torch.bfloat16):
-        with autocast(device, dtype):
-            times, depths = take_turns({"reference": lambda: reference(x), "ours": lambda: net(x)}, device, options)
-        ratio = statistics.median(a / b for a, b in zip(times["reference"], times["ours"], strict=True))
+        with autocast(plan.device, dtype):
+            timings, depths = _time_depth({"reference": partial(reference, x), "ours": partial(net, x)}, plan)
         found.append(
             {
-                **_case(preset, views, size_hw, dtype),
-                "rounds": len(times["ours"]),
-                **{f"{name}_ms": 1e3 * statistics.median(listed) for name, listed in times.items()},
-                "times_faster": ratio,
+                **_described(preset, views, plan.size_hw, dtype),
+                **_times(timings),
+                "times_faster": timings["ours"].times_faster_than(timings["reference"]),
                 "difference": _relative(depths["ours"], depths["reference"]),
             }
         )
@@ -190,25 +204,27 @@ def _channels_last(head: DptTrunk) -> DptTrunk:
     return head.to(memory_format=torch.channels_last)
 
 
-def layouts(
-    net: DepthAnything3Net, views: int, size_hw: tuple[int, int], device: torch.device, options: argparse.Namespace
-) -> Found:
+def layouts(net: DepthAnything3Net, views: int, plan: Plan) -> Found:
     """Milliseconds of the head alone: as it is, channels first, and channels last with its weights."""
-    patches = math.prod(size_hw) // 196
-    features = [torch.randn(1, views, patches, net.preset.feature_width, device=device) for _ in range(4)]
+    patches = math.prod(plan.size_hw) // 196
+    features = [torch.randn(1, views, patches, net.preset.feature_width, device=plan.device) for _ in range(4)]
     heads = {
         "as_is": net.head,
         "contiguous": _contiguous(copy.deepcopy(net.head)),
         "channels_last": _channels_last(copy.deepcopy(net.head)),
     }
-    ways = {name: (lambda head=head: head(features, size_hw)._asdict()) for name, head in heads.items()}
-    times, depths = take_turns(ways, device, options)
+    calls = {name: partial(_head_maps, head, features, plan.size_hw) for name, head in heads.items()}
+    timings, depths = _time_depth(calls, plan)
     return {
-        **_case(net.preset.name, views, size_hw, torch.float32),
-        "rounds": len(times["as_is"]),
-        **{f"{name}_ms": 1e3 * statistics.median(listed) for name, listed in times.items()},
+        **_described(net.preset.name, views, plan.size_hw, torch.float32),
+        **_times(timings),
         "difference": max(_relative(depths[name], depths["as_is"])["p99"] for name in heads),
     }
+
+
+def _head_maps(head: DptTrunk, features: list[Tensor], size_hw: tuple[int, int]) -> Mapping[str, Any]:
+    maps: Mapping[str, Any] = head(features, size_hw)._asdict()  # Any: tensors, and None for rays
+    return maps
 
 
 # Precision
@@ -221,7 +237,7 @@ def precision(preset: str, size_hw: tuple[int, int], device: torch.device) -> Fo
     for dtype in (torch.float32, torch.bfloat16):
         with torch.inference_mode(), autocast(device, dtype):
             depths.append(net(x)["depth"].float())
-    return {**_case(preset, 1, size_hw, torch.bfloat16), "difference": _relative(depths[1], depths[0])}
+    return {**_described(preset, 1, size_hw, torch.bfloat16), "difference": _relative(depths[1], depths[0])}
 
 
 # Memory
@@ -231,7 +247,7 @@ class _LiveTensors(TorchDispatchMode):
     """Within the block, how many bytes the tensors that operations made take at most at a time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
 
@@ -248,7 +264,7 @@ class _LiveTensors(TorchDispatchMode):
 
 
 def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found:
-    """Bytes of the float32 weights, and at most of the tensors of one picture with the backbone in bfloat16.
+    """Bytes of the float32 weights, and at most of the tensors of one image with the backbone in bfloat16.
 
     Counted, so it is the same on every machine. What operations need inside, such as a convolution's workspace, is not
     in it, nor what a CUDA context and the allocator's rounding take.
@@ -262,60 +278,62 @@ def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found
     with torch.inference_mode(), autocast(device, torch.bfloat16), live:
         net(x)
     weights = sum(one.nbytes for one in net.parameters())
-    return {**_case(preset, 1, size_hw, torch.bfloat16), "weights_gb": weights / 1e9, "tensors_gb": live.peak / 1e9}
+    return {
+        **_described(preset, 1, size_hw, torch.bfloat16),
+        "weights_gb": weights / 1e9,
+        "tensors_gb": live.peak / 1e9,
+    }
 
 
-# Throughput
+# Speed
 
 
-def throughput(
-    preset: str, views: Sequence[int], size_hw: tuple[int, int], device: torch.device, options: argparse.Namespace
-) -> list[Found]:
-    """Images a second and peak memory of independent pictures in batches; what does not fit is told."""
+def speed(preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
+    """Images a second and peak memory of independent images in batches; what does not fit has a reason."""
+    device = plan.device
     with torch.device(device):
         net = build_network(preset).eval().requires_grad_(False)
     found = []
     dtype = default_dtype(device)
     for count in views:
-        case = _case(preset, count, size_hw, dtype)
-        x = network_inputs(count, size_hw, device).transpose(0, 1)
+        described = _described(preset, count, plan.size_hw, dtype)
+        x = network_inputs(count, plan.size_hw, device).transpose(0, 1)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        try:
-            with autocast(device, dtype):
-                times, _ = take_turns({"ours": lambda x=x: net(x)}, device, options)
-        except torch.OutOfMemoryError:
-            found.append({**case, "missing": "out of memory"})
+        with autocast(device, dtype):
+            timings, _ = _time_depth({"ours": partial(net, x)}, plan, catch=(torch.OutOfMemoryError,))
+        timing = timings["ours"]
+        if timing.failure:
+            found.append({**described, "missing": "out of memory"})
             break
         peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
-        speed = count / statistics.median(times["ours"])
-        found.append({**case, "rounds": len(times["ours"]), "images_per_second": speed, "peak_gb": peak})
+        images_per_second = 1e3 * count / timing.median_ms
+        found.append(
+            {**described, "rounds": len(timing.turns), "images_per_second": images_per_second, "peak_gb": peak}
+        )
     return found
 
 
-def take_turns(
-    ways: Mapping[str, Callable[[], Mapping[str, Any]]], device: torch.device, options: argparse.Namespace
-) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
-    """Seconds of each way in each turn, and its depth. One turn warms up; none begins after `options.seconds`."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    depths = {}
-    began = time.monotonic()
+def _time_depth(
+    calls: Mapping[str, DepthCall], plan: Plan, catch: tuple[type[Exception], ...] = ()
+) -> tuple[dict[str, Timing], dict[str, Tensor]]:
+    """Times of each call, and its depth."""
+    depths: dict[str, Tensor] = {}
+
+    def call(name: str) -> None:
+        depths[name] = calls[name]()["depth"]
+
+    steps = {name: timed(partial(call, name), plan.device) for name in calls}
     with torch.inference_mode():
-        for turn in range(1 + options.rounds):
-            if turn > 1 and time.monotonic() - began > options.seconds:
-                break
-            for name in random.Random(turn).sample(list(ways), len(ways)):
-                synchronize(device)
-                start = time.perf_counter()
-                depth = ways[name]()["depth"]
-                synchronize(device)
-                if turn:
-                    times[name].append(time.perf_counter() - start)
-                depths[name] = depth
-    return times, depths
+        return take_turns(steps, rounds=plan.rounds, seconds=plan.seconds, catch=catch), depths
 
 
-def _case(preset: str, views: int, size_hw: tuple[int, int], dtype: torch.dtype) -> Found:
+def _times(timings: Mapping[str, Timing]) -> Found:
+    rounds = min(len(one.turns) for one in timings.values())
+    return {"rounds": rounds, **{f"{name}_ms": one.median_ms for name, one in timings.items()}}
+
+
+def _described(preset: str, views: int, size_hw: tuple[int, int], dtype: torch.dtype) -> Found:
     size = f"{size_hw[1]}x{size_hw[0]}"
     return {"preset": preset, "views": views, "size": size, "dtype": str(dtype).removeprefix("torch.")}
 
@@ -328,15 +346,15 @@ def _relative(depth: Tensor, reference: Tensor) -> dict[str, float]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("reference", "layout", "precision", "memory", "throughput"))
+    parser.add_argument("what", choices=("reference", "layout", "precision", "memory", "speed"))
     parser.add_argument(
-        "--presets", nargs="+", choices=MODEL_CARDS, help="memory, throughput: all; else da3-small, da3-base"
+        "--presets", nargs="+", choices=MODEL_CARDS, help="default: all of memory and speed; else da3-small, da3-base"
     )
     parser.add_argument("--views", nargs="+", type=int, default=[1])
     parser.add_argument("--size", default="504x280", help="WIDTHxHEIGHT, multiples of 14")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=40.0, help="after which no turn of a case begins")
+    parser.add_argument("--seconds", type=float, default=40.0, help="after which no round of a case begins")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -344,30 +362,33 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     options = _arguments()
     device = choose_device(options.device)
-    width, height = map(int, options.size.split("x"))
+    width, height = parse_size(options.size)
+    plan = Plan((height, width), device, options.rounds, options.seconds)
     machine = describe_machine(device)
     print(json.dumps(machine, indent=1))
     rows: list[Found] = []
-    usual = MODEL_CARDS if options.what in ("memory", "throughput") else ("da3-small", "da3-base")
+    usual = MODEL_CARDS if options.what in ("memory", "speed") else ("da3-small", "da3-base")
     for preset in options.presets or usual:
-        if options.what == "throughput":
-            new = throughput(preset, options.views, (height, width), device, options)
-        elif options.what == "precision":
-            new = [precision(preset, (height, width), device)]
-        elif options.what == "memory":
-            new = [memory(preset, (height, width), device)]
-        elif options.what == "layout":
-            net = seeded_network(preset).to(device)
-            new = [layouts(net, views, (height, width), device, options) for views in options.views]
-        else:
-            cases = [compare_with_reference(preset, n, (height, width), device, options) for n in options.views]
-            new = [row for case in cases for row in case]
-        for row in new:
+        for row in _measure(options.what, preset, options.views, plan):
             print(json.dumps(row), flush=True)
-        rows += new
+            rows.append(row)
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1), encoding="utf-8")
+        options.json.write_text(as_json(machine, rows), encoding="utf-8")
+
+
+def _measure(what: str, preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
+    if what == "speed":
+        return speed(preset, views, plan)
+    if what == "precision":
+        return [precision(preset, plan.size_hw, plan.device)]
+    if what == "memory":
+        return [memory(preset, plan.size_hw, plan.device)]
+    if what == "layout":
+        net = seeded_network(preset).to(plan.device)
+        assert isinstance(net, DepthAnything3Net), f"{preset} has two heads"
+        return [layouts(net, count, plan) for count in views]
+    return [row for count in views for row in compare_with_reference(preset, count, plan)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

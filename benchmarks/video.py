@@ -6,24 +6,23 @@
     uv run python benchmarks/video.py live                     # a camera of 30 frames a second before slower networks
     uv run python benchmarks/video.py memory --frames 20000    # live, as fast as frames come
 
-`input`: videos are made on the spot, of a moving photo-like scene with sensor noise. Ways take turns; frames a second
-is the median of the rounds, "CPU ms" the processor time of all threads for a frame. `live`: latency is from the moment
-a frame was there to the moment its depth is taken; the bound is one network time (preprocessing and results included,
-the median of the same run) plus one frame time. Networks given in milliseconds wait that long and leave the CPU alone,
-as one on a GPU does. `memory` exits with 1 if memory grows.
+`input`: videos are made on the spot, of a moving photo-like scene with sensor noise. Methods take turns; frames a
+second is the median of the rounds, "CPU ms" the processor time of all threads for a frame. `live`: latency is from
+the moment a frame was there to the moment its depth is taken; the bound is one network time (preprocessing and results
+included, the median of the same run) plus one frame time. Networks given in milliseconds wait that long and leave the
+CPU alone, as one on a GPU does. `memory` exits with 1 if memory grows.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -31,7 +30,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is there
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is imported
 
 import av
 import cv2
@@ -41,17 +40,26 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from depth_anything_3.api import DepthAnything3, choose_device
+from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inference.video.live import LiveStream
+from depth_anything_3.inference.video.options import VideoOptions
+from depth_anything_3.inputs.choices import Strategy
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
-from depth_anything_3.inputs.video import Frame, open_source
+from depth_anything_3.inputs.video import Frame, VideoInput, open_source
 from depth_anything_3.jobs.video.job import run_video
-from depth_anything_3.runtime.devices import synchronize
+from depth_anything_3.jobs.video.results import VideoResults
+from depth_anything_3.runtime.devices import choose_device, synchronize
 from depth_anything_3.runtime.prefetch import in_background
 from harness.machine import describe_machine
 from harness.moving_scene import moving_scene, repeat_video, write_video
-from throughput import LIMIT_MB, Watch, load
+from harness.report import as_json, print_facts
+from harness.stand_in import load_model
+from harness.timing import take_turns, timed
+from harness.watch import Watch
+from throughput import LIMIT_MB
 
 SIZES = {"720p": (1280, 720, 120), "1080p": (1920, 1080, 90), "4K": (3840, 2160, 45)}
 """Width, height, frames."""
@@ -64,10 +72,10 @@ Pass = Callable[[], int]
 
 @dataclass
 class InputRow:
-    """One source by one way.
+    """One source by one method.
 
     Attributes:
-        source, way: what was read, and how.
+        source, method: what was read, and how.
         frames: in a pass.
         fps: median of the passes.
         slowest, fastest: frames a second of single passes.
@@ -75,7 +83,7 @@ class InputRow:
     """
 
     source: str
-    way: str
+    method: str
     frames: int
     fps: float
     slowest: float
@@ -84,9 +92,9 @@ class InputRow:
 
 
 def measure_input(options: argparse.Namespace, scratch: Path) -> list[InputRow]:
-    """Every source by every way."""
+    """Every source by every method."""
     device = choose_device(options.device)
-    model = load("instant", device, None)
+    model = load_model("instant", device)
     model.input_processor.warm_up()
     strategies = ["cpu"] if device.type == "cpu" else ["auto", "hybrid", "full_gpu", "gpu_decode"]
     rows: list[InputRow] = []
@@ -95,11 +103,11 @@ def measure_input(options: argparse.Namespace, scratch: Path) -> list[InputRow]:
         for codec in options.codecs.split(","):
             path = scratch / f"{size}-{codec}.mp4"
             name = f"{size} {codec}, {write_video(path, codec, width, height, frames):.0f} Mbit/s"
-            ways: dict[str, Pass] = {"PyAV: decode alone": partial(_decode, path)}
-            ways["ours: decode to RGB"] = partial(_read, path)
-            ways["OpenCV, two resizes"] = partial(_opencv, path)
-            ways |= {f"ours: {one}": partial(_prepare, model, path, one) for one in strategies}
-            rows += _time(name, ways, options.rounds)
+            methods: dict[str, Pass] = {"PyAV: decode alone": partial(_decode, path)}
+            methods["ours: decode to RGB"] = partial(_read, path)
+            methods["OpenCV, two resizes"] = partial(_opencv, path)
+            methods |= {f"ours: {one}": partial(_prepare, model, path, one) for one in strategies}
+            rows += _time(name, methods, options.rounds)
         if size == options.sizes.split(",")[0]:
             rows += _other_sources(model, size, strategies, scratch, options.rounds)
     return rows
@@ -110,48 +118,39 @@ def _other_sources(
 ) -> list[InputRow]:
     """Frames that are no video file: arrays, raw frames, JPEG files."""
     width, height, _ = SIZES[size]
-    pictures = list(moving_scene(width, height, 40))
-    raw = b"".join(one.tobytes() for one in pictures)
-    for number, one in enumerate(pictures):
+    images = list(moving_scene(width, height, 40))
+    raw = b"".join(one.tobytes() for one in images)
+    for number, one in enumerate(images):
         Image.fromarray(one).save(scratch / f"{number:03d}.jpg", quality=90)
     sources: dict[str, Callable[[], Iterator[Frame]]] = {
-        "arrays": lambda: iter(open_source(pictures)),
+        "arrays": lambda: iter(open_source(images)),
         "raw rgb24": lambda: iter(open_source(io.BytesIO(raw), raw=f"{width}x{height}:rgb24@30")),
         "JPEG files": lambda: iter(open_source(scratch / "%03d.jpg")),
     }
     rows = []
     for name, source in sources.items():
-        ways = {f"ours: {one}": partial(_prepare, model, source, one) for one in strategies if one != "gpu_decode"}
-        rows += _time(f"{size} {name}", ways, rounds)
+        methods = {f"ours: {one}": partial(_prepare, model, source, one) for one in strategies if one != "gpu_decode"}
+        rows += _time(f"{size} {name}", methods, rounds)
     return rows
 
 
-def _time(source: str, ways: Mapping[str, Pass], rounds: int) -> list[InputRow]:
-    """The ways in turns, another one first each time; those that this machine cannot take say why."""
-    names, notes, passes = list(ways), {}, {name: [] for name in ways}
-    frames = 0
-    for turn in range(-1, rounds):  # the first warms up
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            if name in notes:
-                continue
-            began, spent = time.perf_counter(), time.process_time()
-            try:
-                frames = ways[name]()
-            except DA3Error as error:
-                notes[name] = str(error).partition("\n")[0]
-                continue
-            took = time.perf_counter() - began, time.process_time() - spent
-            if turn >= 0:
-                passes[name].append(took)
+def _time(source: str, methods: Mapping[str, Pass], rounds: int) -> list[InputRow]:
+    """The methods in turns; those that this machine cannot run say why."""
+    frames: dict[str, int] = {}
+
+    def run(name: str) -> None:
+        frames[name] = methods[name]()
+
+    timings = take_turns({name: timed(partial(run, name)) for name in methods}, rounds=rounds, catch=(DA3Error,))
     rows = []
-    for name in names:
-        if name in notes:
-            console.print(f"{source}, {name}: {notes[name]}")
+    for name, timing in timings.items():
+        if timing.failure:
+            console.print(f"{source}, {name}: {timing.failure}")
             continue
-        walls, cpus = zip(*passes[name], strict=True)
-        rates = sorted(frames / wall for wall in walls)
-        cpu_ms = 1e3 * statistics.median(cpus) / frames
-        rows.append(InputRow(source, name, frames, statistics.median(rates), rates[0], rates[-1], cpu_ms))
+        count = frames[name]
+        rates = sorted(1e3 * count / ms for ms in timing.times_ms)
+        fps, cpu_ms = statistics.median(rates), timing.cpu_ms / count
+        rows.append(InputRow(source, name, count, fps, rates[0], rates[-1], cpu_ms))
     return rows
 
 
@@ -170,14 +169,17 @@ def _read(path: Path) -> int:
 def _prepare(model: DepthAnything3, source: Path | Callable[[], Iterator[Frame]], strategy: str) -> int:
     """To the network's tensor, as `stream_video` does it."""
 
-    def images() -> Iterator[Any]:  # Any: what a frame's image may be
+    def images() -> Generator[Any, None, None]:  # Any: what a frame's image may be
         opened = source() if callable(source) else open_source(source, strategy=strategy, device=model.device)
         for frame in opened:
             yield frame.image
 
     ready = 0
     with closing(in_background(images(), ahead=2)) as ahead:
-        for batch in model.input_processor.batches(ahead, 1, num_workers=os.cpu_count() or 1, strategy=strategy):
+        chosen = PreprocessOptions(num_workers=os.cpu_count() or 1, strategy=Strategy(strategy))
+        for batch in model.input_processor.batches(ahead, chosen):
+            if isinstance(batch, ImageFailure):
+                raise batch.error
             ready += len(batch.images)
     synchronize(model.device)
     return ready
@@ -206,7 +208,7 @@ def _opencv(path: Path) -> int:
 def measure_network(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     """All of it, with a network: frames a second of `stream_video`, and of what `da3 video` does once it has begun."""
     torch.manual_seed(0)
-    model = load(options.network, choose_device(options.device), options.dtype)
+    model = load_model(options.network, choose_device(options.device), options.dtype)
     width, height, _ = SIZES[options.sizes.split(",")[0]]
     path = scratch / "scene.mp4"
     write_video(path, "H.264", width, height, options.frames or 24)
@@ -215,7 +217,9 @@ def measure_network(options: argparse.Namespace, scratch: Path) -> list[dict[str
         began = time.perf_counter()
         frames = sum(1 for _ in model.stream_video(path))
         streamed = time.perf_counter() - began
-        report = run_video(model, path, scratch / "out")
+        report = run_video(
+            model.engine, path, scratch / "out", VideoResults(), VideoOptions.parse({}, caller=run_video)
+        )
         busy = report.stage_seconds["network"] / report.wall_seconds
         rows.append({"stream_fps": frames / streamed, "run_fps": report.images / report.wall_seconds, "busy": busy})
         console.print(
@@ -228,15 +232,15 @@ def measure_network(options: argparse.Namespace, scratch: Path) -> list[dict[str
 def measure_live(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
     """Latency behind a camera of 30 frames a second, whose frames are in memory."""
     width, height, _ = SIZES[options.sizes.split(",")[0]]
-    pictures, rate = list(moving_scene(width, height, 30)), 30.0
+    images, rate = list(moving_scene(width, height, 30)), 30.0
     rows = []
     for network in options.networks.split(","):
-        model = load(network, choose_device(options.device), options.dtype)
+        model = load_model(network, choose_device(options.device), options.dtype)
         took: list[float] = []
-        model.inference = partial(_timed, model.inference, took)
-        film = (pictures[number % len(pictures)] for number in range(round(options.seconds * rate)))
-        with model.stream_video(open_source(film, fps=rate), mode="live") as stream:
-            assert isinstance(stream, LiveStream)
+        model.inference = partial(_timed, model.inference, took)  # type: ignore[method-assign]
+        frames = (images[number % len(images)] for number in range(round(options.seconds * rate)))
+        stream = _live(model, open_source(frames, fps=rate))
+        with stream:
             for _ in stream:
                 pass
         network_ms = 1e3 * statistics.median(took)
@@ -248,6 +252,12 @@ def measure_live(options: argparse.Namespace, scratch: Path) -> list[dict[str, A
     return rows
 
 
+def _live(model: DepthAnything3, source: VideoInput) -> LiveStream:
+    stream = model.stream_video(source, mode="live")
+    assert isinstance(stream, LiveStream)
+    return stream
+
+
 def _timed(infer: Callable[..., Any], took: list[float], *given: Any, **options: Any) -> Any:  # Any: as it is called
     began = time.perf_counter()
     result = infer(*given, **options)
@@ -256,31 +266,32 @@ def _timed(infer: Callable[..., Any], took: list[float], *given: Any, **options:
 
 
 def measure_memory(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    """Resident memory while a long film goes through live mode, as fast as it is decoded."""
+    """Resident memory while a long video goes through live mode, as fast as it is decoded."""
     path, frames = scratch / "long.mp4", options.frames or 20_000
     write_video(scratch / "once.mp4", "H.264", 640, 360, 120)
     repeat_video(scratch / "once.mp4", path, -(-frames // 120))
-    model = load(options.networks.split(",")[0], choose_device(options.device), None)
+    model = load_model(options.networks.split(",")[0], choose_device(options.device))
 
-    def film() -> Iterator[Frame]:
+    def frames_of_video() -> Iterator[Frame]:
         for frame in open_source(path):
             yield replace(frame, time=frame.time / 1000)  # its pace is then what decoding allows
 
-    watch = Watch(model.device)
-    with watch.watching(), model.stream_video(islice(film(), frames), mode="live") as stream:
-        assert isinstance(stream, LiveStream)
+    watch, stream = Watch(model.device), _live(model, islice(frames_of_video(), frames))
+    with watch.watching(), stream:
         for _ in stream:
             watch.done = stream.stats.captured
-    peak, growth = watch.growth(_SETTLED)
-    console.print(f"{stream.stats}\npeak {peak:.0f} MB, {growth:+.1f} MB after the first {_SETTLED:,} frames")
-    return [{**asdict(stream.stats), "peak_mb": peak, "growth_mb": growth, "samples": watch.samples}]
+    memory, samples = watch.growth(_SETTLED), [asdict(one) for one in watch.samples]
+    console.print(
+        f"{stream.stats}\npeak {memory.peak:.0f} MB, {memory.growth:+.1f} MB after the first {_SETTLED:,} frames"
+    )
+    return [{**asdict(stream.stats), "peak_mb": memory.peak, "growth_mb": memory.growth, "samples": samples}]
 
 
 def print_input(rows: Sequence[InputRow]) -> None:
-    table = Table(*("source", "way", "frames/s", "slowest, fastest pass", "CPU ms"))
+    table = Table(*("source", "method", "frames/s", "slowest, fastest pass", "CPU ms"))
     for row in rows:
         table.add_row(
-            row.source, row.way, f"{row.fps:.0f}", f"{row.slowest:.0f}, {row.fastest:.0f}", f"{row.cpu_ms:.1f}"
+            row.source, row.method, f"{row.fps:.0f}", f"{row.slowest:.0f}, {row.fastest:.0f}", f"{row.cpu_ms:.1f}"
         )
     console.print(table)
 
@@ -306,8 +317,7 @@ def main() -> None:
     options.sizes = options.sizes or ("720p,1080p,4K" if options.what == "input" else "1080p")
     machine = describe_machine(choose_device(options.device))
     machine["versions"] += f", av {av.__version__}"
-    for key, value in machine.items():
-        console.print(f"{key}: {value}")
+    print_facts(console, machine)
     measures = {"network": measure_network, "live": measure_live, "memory": measure_memory}
     with tempfile.TemporaryDirectory(prefix="da3-video-") as folder:
         if options.what == "input":
@@ -317,7 +327,7 @@ def main() -> None:
         else:
             rows = measures[options.what](options, Path(folder))
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1))
+        options.json.write_text(as_json(machine, rows), encoding="utf-8")
     if options.what == "memory" and not rows[0]["growth_mb"] < LIMIT_MB:
         console.print(f"memory is NOT FLAT (limit {LIMIT_MB:.0f} MB)")
         sys.exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.inputs.choices import Fidelity, ProcessResMethod, Strategy
@@ -16,10 +15,11 @@ from depth_anything_3.inputs.resample.gpu import available_resamplers
 from depth_anything_3.inputs.routing.strategy import ImageTraits, Request, choose_strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from gpu_checks.operators import compare, worst
 from gpu_checks.outcome import Report
-from gpu_checks.samples import Result, broken_files, difference, encode, mixed_files, results_of
-from harness.method import DECODERS, Setting, decoder_unsupported_reason
+from gpu_checks.samples import Result, broken_files, compare, mixed_files, results_by_method, results_of
+from harness.fidelity import Difference, difference, worst
+from harness.images import encode
+from harness.method import Setting, declared_fidelity, find_cuda_decoders
 
 __all__ = ["run"]
 
@@ -34,17 +34,12 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     """Each decoder that is installed; why the others are not."""
     files = mixed_files(quick)
     with InputProcessor() as cpu:
-        truths = {
-            method: results_of(cpu, files.values(), process_res_method=method, num_workers=setting.workers)
-            for method in ProcessResMethod
-        }
+        truths = results_by_method(cpu, files.values(), setting.workers)
         broken = [one.error for one in results_of(cpu, broken_files().values())]
-    for name in DECODERS:
-        unsupported_reason = decoder_unsupported_reason(name, setting.device)
-        if unsupported_reason:
-            report.skipped(name, unsupported_reason)
-            continue
-        traits = DECODERS[name](setting.device.type)
+    decoders = find_cuda_decoders(setting.device)
+    for name, why in decoders.missing.items():
+        report.skipped(name, why)
+    for name, traits in decoders.installed.items():
         with report.guard(f"{name} at full size"):
             _full_size(report, setting, traits, quick)
         for resampler in available_resamplers(setting.device):
@@ -56,15 +51,15 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
 
 def _full_size(report: Report, setting: Setting, traits: DecoderTraits, quick: bool) -> None:
     """Decoded pixels themselves, for each chroma sampling; whether chroma is interpolated follows from them."""
-    pictures = [photo(645, 485, 6)] if quick else [photo(645, 485, 6), photo(1920, 1080, 7)]
-    kinds = {"4:4:4": {"subsampling": "4:4:4"}, "4:2:2": {"subsampling": "4:2:2"}, "4:2:0": {"subsampling": "4:2:0"}}
-    files = {f"{kind} {one.shape[1]}": encode(one, **how) for kind, how in kinds.items() for one in pictures}
-    files |= {f"grey {one.shape[1]}": encode(one, mode="L") for one in pictures}
+    images = [photo(645, 485, 6)] if quick else [photo(645, 485, 6), photo(1920, 1080, 7)]
+    kinds = ("4:4:4", "4:2:2", "4:2:0")
+    files = {f"{kind} {one.shape[1]}": encode(one, subsampling=kind) for kind in kinds for one in images}
+    files |= {f"grey {one.shape[1]}": encode(one, mode="L") for one in images}
     headers = [probe(file, name) for name, file in files.items()]
     decoder = open_decoder(traits.name, setting.device)
     try:
         decoded = decoder.decode(list(files.values()), headers, [None] * len(files))
-        found = {}
+        found: dict[str, Difference] = {}
         for (name, file), header, pixels in zip(files.items(), headers, decoded, strict=True):
             if isinstance(pixels, str):
                 report.check(f"{traits.name} at full size, {name}", False, pixels)
@@ -91,19 +86,20 @@ def _resampled(
     files: dict[str, bytes],
     truths: dict[ProcessResMethod, list[Result]],
 ) -> None:
-    capabilities = replace(setting.capabilities, decoders=(traits,), costs=None)
+    capabilities = setting.only(traits).capabilities
     fidelities = (Fidelity.EXACT,) if traits.exact else (Fidelity.HIGH, Fidelity.FAST)
     with GPUInputProcessor(setting.device, resampler=resampler, capabilities=capabilities) as processor:
         for fidelity in fidelities:
-            found, elsewhere, on_gpu = {}, [], 0
+            found: dict[str, Difference] = {}
+            elsewhere, on_gpu = [], 0
             for method in ProcessResMethod:
                 results = results_of(
                     processor,
                     files.values(),
-                    process_res_method=method,
+                    method=method,
                     strategy=Strategy.GPU_DECODE,
                     fidelity=fidelity,
-                    num_workers=setting.workers,
+                    workers=setting.workers,
                 )
                 for (name, file), result, one in zip(
                     files.items(), results, compare(results, truths[method]), strict=True
@@ -122,7 +118,7 @@ def _resampled(
             what = f"gpu_decode, {traits.name}, {resampler}, {fidelity.value}"
             data = {key: str(one) for key, one in found.items() if one.levels > 1}
             text = f"{on_gpu} of {len(found)} on the GPU: {total}"
-            text += f"; worst: {min(found, key=lambda key: found[key].psnr_db)}"
+            text += f"; worst: {min(found.items(), key=lambda one: one[1].psnr_db)[0]}"
             report.check(what, good, text, files=data)
             counted = Counter(one.partition(": ")[2] for one in elsewhere)
             report.check(
@@ -132,8 +128,7 @@ def _resampled(
 
 def _broken(report: Report, setting: Setting, traits: DecoderTraits, truths: list[str | None]) -> None:
     """The CPU's errors, also when a broken file shares its batch with whole ones."""
-    capabilities = replace(setting.capabilities, decoders=(traits,), costs=None)
-    fidelity = Fidelity.EXACT if traits.exact else Fidelity.FAST
+    capabilities, fidelity = setting.only(traits).capabilities, declared_fidelity(traits)
     whole = encode(photo(640, 480, 8))
     broken = broken_files()
     inputs = [file for one in broken.values() for file in (one, whole)]

@@ -1,4 +1,4 @@
-"""What the machine is, and what the input pipeline finds and chooses on it."""
+"""Report the machine, and what the input pipeline finds and chooses on it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from depth_anything_3.inputs.header import probe
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.routing.strategy import ImageTraits, Request, choose_strategy
 from gpu_checks.outcome import Report
-from gpu_checks.samples import encode
+from harness.images import encode
 from harness.machine import describe_machine
-from harness.method import DECODERS, Setting, decoder_unsupported_reason
+from harness.method import Setting, find_cuda_decoders
 
 __all__ = ["run"]
 
@@ -25,12 +25,13 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     has_cuda = setting.device.type == "cuda"
     text = f"{found.device_type}; resamplers {', '.join(found.resamplers)}; {found.jpeg_engines} JPEG engines"
     report.measured("capabilities", f"{text}; costs {'known' if found.costs else 'not measured'}", cuda=has_cuda)
-    for name in DECODERS:
-        unsupported_reason = decoder_unsupported_reason(name, setting.device)
-        if not setting.has_gpu or unsupported_reason:
-            report.skipped(f"decoder {name}", unsupported_reason or "no CUDA device")
+    decoders = find_cuda_decoders(setting.device)
+    for name, why in decoders.missing.items():
+        report.skipped(f"decoder {name}", why)
+    for name, traits in decoders.installed.items():
+        if not setting.has_gpu:
+            report.skipped(f"decoder {name}", "no CUDA device")
             continue
-        traits = DECODERS[name](setting.device.type)
         with report.guard(f"decoder {name}"):
             open_decoder(name, setting.device).close()
             report.check(f"decoder {name}", True, f"{traits.version} runs")
@@ -38,7 +39,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
         cache = getattr(torch.cuda.get_device_properties(setting.device), "L2_cache_size", 0)
         report.measured("cache", f"{cache / 2**20:.0f} MiB of L2")
     file = encode(photo(640, 480, 0))
-    header = probe(file, "picture")
+    header = probe(file, "image")
     image = ImageTraits(header, reduction=plan_resize(header.stored_hw).reduction)
     for what, traits_of in (("a JPEG", image), ("pixels in memory", ImageTraits())):
         choice = choose_strategy(found, traits_of, Request(batch_size=4, workers=setting.workers))

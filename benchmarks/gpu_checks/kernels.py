@@ -1,4 +1,4 @@
-"""How long the GPU takes to resample and normalise, against the time to read the decoded bytes once.
+"""How long does the GPU take to resample and normalise, against the time to read the decoded bytes once?
 
 Launches are queued behind a pause, so that the host's part is hidden; input sets take turns, so that the cache does not
 serve them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -62,7 +63,7 @@ def _resample(
 ) -> None:
     device = setting.device
     decoded = _BATCH * source_hw[0] * source_hw[1] * 3
-    sets = [_pictures(device, source_hw, layout) for _ in range(_sets(device, decoded))]
+    sets = [_images(device, source_hw, layout) for _ in range(_sets(device, decoded))]
     plan = plan_resize(source_hw)
     shape = (_BATCH, 3, *plan.result_hw)
     pixels = torch.full(shape, 77, dtype=torch.uint8, device=device)
@@ -86,23 +87,23 @@ def _resample(
 
 
 def _calls(name: str, device: torch.device) -> int:
-    """Launches of one call must all be queued during the pause, and the naive way has many."""
+    """Launches of one call must all be queued during the pause, and the naive one has many."""
     if device.type != "cuda":
         return 1
     return _CALLS if name == "triton" else 2
 
 
-def _pictures(device: torch.device, source_hw: tuple[int, int], layout: str) -> list[torch.Tensor]:
-    """Smooth and noisy at once, each picture in memory of its own, as decoders leave them."""
-    pictures = []
+def _images(device: torch.device, source_hw: tuple[int, int], layout: str) -> list[torch.Tensor]:
+    """Smooth and noisy at once, each image in memory of its own, as decoders leave them."""
+    images = []
     for _ in range(_BATCH):
         coarse = torch.rand(1, 3, 32, 32, device=device)
         full = torch.nn.functional.interpolate(coarse, source_hw, mode="bilinear")[0] * 230
         full = (full + 25 * torch.rand(full.shape, device=device)).to(torch.uint8)
-        pictures.append(
+        images.append(
             full.permute(1, 2, 0).contiguous() if layout == "interleaved" else full.contiguous().permute(1, 2, 0)
         )
-    return pictures
+    return images
 
 
 def _sets(device: torch.device, set_bytes: int) -> int:
@@ -120,14 +121,20 @@ def _normalise(report: Report, setting: Setting, name: str, bandwidth: float) ->
         normalized = torch.empty(pixels.shape, dtype=setting.dtype, device=device)
         slots = list(range(batch))
         ms, host_ms = _time(
-            lambda _, p=pixels, s=slots, n=normalized: resampler.normalize(p, s, n),
+            partial(_normalise_once, resampler, pixels, slots, normalized),
             device,
             calls=_calls(name, device),
         )
         moved = pixels.numel() * (1 + normalized.element_size())
         rate = moved / (ms / 1e3) / bandwidth
         text = f"{1e3 * ms:.1f} us for {batch}, {rate:.2f} of the copy's rate; host {host_ms:.2f} ms"
-        report.measured(f"normalise alone, {name}, {batch} pictures", text, ms=ms, host_ms=host_ms)
+        report.measured(f"normalise alone, {name}, {batch} images", text, ms=ms, host_ms=host_ms)
+
+
+def _normalise_once(
+    resampler: DeviceResampler, pixels: torch.Tensor, slots: list[int], normalized: torch.Tensor, _number: int
+) -> None:
+    resampler.normalize(pixels, slots, normalized)
 
 
 def _time(call: Callable[[int], object], device: torch.device, *, calls: int) -> tuple[float, float]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
-from argparse import Namespace
+from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.diagnostics.synthetic import photo
@@ -16,9 +16,11 @@ from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.model import DepthAnything3Net
 from depth_anything_3.model.catalog import MODEL_CARDS
 from gpu_checks.outcome import Report
-from gpu_checks.samples import encode
+from gpu_checks.samples import strategies_here
+from harness.images import encode
 from harness.method import Setting
-from network_benchmark import layouts, seed_weights, throughput
+from harness.timing import take_turns, timed
+from network_benchmark import Plan, layouts, seed_weights, speed
 
 __all__ = ["run"]
 
@@ -27,6 +29,7 @@ _BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Scaled difference of the depth: float32 may only round differently, bfloat16 keeps 8 bits."""
 
 _TURNS = 3
+_SPARE_SECONDS = 5.0  # left for the rest of the section
 _BATCH = 8
 
 _SIZE_HW = (336, 504)
@@ -45,89 +48,82 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     with report.guard("network, GPU against CPU"):
         _agreement(report, setting, model, 112 if quick else 252)
     with report.guard("stream"):
-        _speed(report, setting, model, quick)
+        _stream(report, setting, model, quick)
     torch.backends.cudnn.allow_tf32 = True  # torch's default again, which users have
-    options = Namespace(rounds=1 if quick else _ROUNDS, seconds=_CASE_SECONDS)
-    size_hw = (70, 98) if quick else _SIZE_HW
+    plan = Plan((70, 98) if quick else _SIZE_HW, setting.device, 1 if quick else _ROUNDS, _CASE_SECONDS)
     with report.guard("layout of the heads"):
-        _layouts(report, setting.device, size_hw, quick, options)
-    with report.guard("throughput of the networks"):
-        _throughput(report, setting.device, size_hw, quick, options)
+        _layouts(report, plan, quick)
+    with report.guard("speed of the networks"):
+        _speed(report, plan, quick)
 
 
-def _agreement(report: Report, setting: Setting, model: nn.Module, res: int) -> None:
-    """One small picture, the same pixels: float32 on the CPU is the yardstick."""
-    picture = photo(320, 240, 1)
-    yardstick = _depth(copy.deepcopy(model), picture, torch.device("cpu"), torch.float32, res)
+def _agreement(report: Report, setting: Setting, model: DepthAnything3, res: int) -> None:
+    """One small image, the same pixels: float32 on the CPU is the yardstick."""
+    image = photo(320, 240, 1)
+    yardstick = _depth(copy.deepcopy(model), image, torch.device("cpu"), torch.float32, res)
     for dtype, bound in _BOUNDS.items():
-        depth = _depth(model, picture, setting.device, dtype, res)
+        depth = _depth(model, image, setting.device, dtype, res)
         scaled = float((depth - yardstick).norm() / yardstick.norm())
         what = f"network in {str(dtype).removeprefix('torch.')} on {setting.device.type} against float32 on the CPU"
         report.check(what, scaled <= bound, f"scaled difference of depth {scaled:.2g} (bound {bound:g})", scaled=scaled)
 
 
-def _depth(model: DepthAnything3, picture: object, device: torch.device, dtype: torch.dtype, res: int) -> torch.Tensor:
+def _depth(
+    model: DepthAnything3, image: npt.NDArray[np.uint8], device: torch.device, dtype: torch.dtype, res: int
+) -> torch.Tensor:
     model.to(device)
-    model.compute_dtype = dtype
-    # Pixels take the CPU's way, whose result is the same everywhere.
-    (prediction,) = model.depth([picture], process_res=res, strategy=Strategy.CPU)
+    model.engine.compute_dtype = dtype
+    # The CPU strategy gives the same pixels everywhere.
+    (prediction,) = model.depth([image], process_res=res, strategy=Strategy.CPU)
     return torch.from_numpy(prediction.depth).double()
 
 
-def _speed(report: Report, setting: Setting, model: DepthAnything3, quick: bool) -> None:
+def _stream(report: Report, setting: Setting, model: DepthAnything3, quick: bool) -> None:
+    """Images a second of `stream`, by strategy."""
     size = (640, 480) if quick else (1920, 1080)
     files = [encode(photo(*size, seed)) for seed in range(2 if quick else 8)]
     count, res = (4, 112) if quick else (96, 504)
     inputs = [files[place % len(files)] for place in range(count)]
     model.to(setting.device)
-    model.compute_dtype = None
-    strategies = [Strategy.AUTO, Strategy.CPU]
-    if setting.device.type == "cuda":
-        strategies += [Strategy.HYBRID, *([Strategy.GPU_DECODE] if setting.capabilities.decoders else [])]
-    speeds: dict[str, list[float]] = {one.value: [] for one in strategies}
-    took = {}
-    for turn in range(1 + (1 if quick else _TURNS)):
-        for strategy in strategies:
-            if turn and report.seconds_left < 5:
-                break
-            began = time.perf_counter()
-            predictions = list(
-                model.stream(inputs, batch_size=_BATCH, process_res=res, num_workers=setting.workers, strategy=strategy)
-            )
-            seconds = time.perf_counter() - began
-            took[strategy.value] = predictions[-1].choices[0].reason
-            if turn:  # the first one warms up
-                speeds[strategy.value].append(count / seconds)
-    for name, listed in speeds.items():
-        if listed:
-            text = f"{statistics.median(listed):.1f} images/s, {size[0]}x{size[1]} at {res} ({took[name]})"
-            report.measured(f"stream of {_PRESET}, strategy {name}", text, images_per_second=listed)
+    model.engine.compute_dtype = None
+    reasons: dict[str, str] = {}
+
+    def stream(strategy: Strategy) -> None:
+        for prediction in model.stream(
+            inputs, batch_size=_BATCH, process_res=res, num_workers=setting.workers, strategy=strategy
+        ):
+            reasons[strategy.value] = prediction.choices[0].reason
+
+    calls = {one.value: timed(partial(stream, one)) for one in strategies_here(setting)}
+    timings = take_turns(calls, rounds=1 if quick else _TURNS, seconds=report.seconds_left - _SPARE_SECONDS)
+    for name, timing in timings.items():
+        speeds = [1e3 * count / ms for ms in timing.times_ms]
+        text = f"{statistics.median(speeds):.1f} images/s, {size[0]}x{size[1]} at {res} ({reasons[name]})"
+        report.measured(f"stream of {_PRESET}, strategy {name}", text, images_per_second=speeds)
 
 
-def _layouts(report: Report, device: torch.device, size_hw: tuple[int, int], quick: bool, options: Namespace) -> None:
+def _layouts(report: Report, plan: Plan, quick: bool) -> None:
     """Channels first against channels last, for one view and several."""
-    with torch.device(device):
+    with torch.device(plan.device):
         net = DepthAnything3Net(_PRESET if quick else "da3-large").eval().requires_grad_(False)
     for views in (1,) if quick else (1, 8):
-        found = layouts(net, views, size_hw, device, options)
+        found = layouts(net, views, plan)
         times = ", ".join(f"{name} {found[f'{name}_ms']:.2f}" for name in ("as_is", "contiguous", "channels_last"))
         report.measured(f"head of {net.preset.name}, {views} views", f"{times} ms", **found)
 
 
-def _throughput(
-    report: Report, device: torch.device, size_hw: tuple[int, int], quick: bool, options: Namespace
-) -> None:
-    """Every preset that fits, in batches of independent pictures, in the device's usual precision."""
+def _speed(report: Report, plan: Plan, quick: bool) -> None:
+    """Every preset that fits, in batches of independent images, in the device's default precision."""
     for preset in (_PRESET,) if quick else MODEL_CARDS:
         if not quick and report.seconds_left < _SECONDS_FOR_A_PRESET:
-            report.skipped(f"throughput of {preset}", "no time left")
+            report.skipped(f"speed of {preset}", "no time left")
             continue
-        for found in throughput(preset, (1, 2) if quick else _VIEWS, size_hw, device, options):
-            name = f"{preset}, {found['views']} pictures at a time, {found['dtype']}"
+        for found in speed(preset, (1, 2) if quick else _VIEWS, plan):
+            name = f"{preset}, {found['views']} images at a time, {found['dtype']}"
             if "missing" in found:
                 report.skipped(name, found["missing"])
                 continue
             memory = "" if found["peak_gb"] is None else f", peak {found['peak_gb']:.1f} GB"
             report.measured(name, f"{found['images_per_second']:.1f} images/s at {found['size']}{memory}", **found)
-        if device.type == "cuda":
+        if plan.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -15,10 +15,11 @@ from depth_anything_3.inputs.resample.normalize import normalize, normalized_lev
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from gpu_checks.outcome import Report
-from gpu_checks.samples import Difference, Result, broken_files, difference, mixed_files, results_of
+from gpu_checks.samples import Result, broken_files, compare, mixed_files, results_by_method, results_of
+from harness.fidelity import difference, worst
 from harness.method import Setting
 
-__all__ = ["compare", "run", "worst"]
+__all__ = ["run"]
 
 _DTYPES = {torch.float32: 1e-6, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 """To the largest error of a normalised value that one rounding to the dtype may make (the values are below 4)."""
@@ -31,10 +32,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     """All strategies that decode on the CPU; those of the GPU's decoders are a section of their own."""
     files = mixed_files(quick)
     with InputProcessor() as cpu:
-        truths = {
-            method: results_of(cpu, files.values(), process_res_method=method, num_workers=setting.workers)
-            for method in ProcessResMethod
-        }
+        truths = results_by_method(cpu, files.values(), setting.workers)
         for name in reversed(available_resamplers(setting.device)):  # the plainest first
             with report.guard(f"resampler {name}"):
                 for dtype, bound in _DTYPES.items():
@@ -47,25 +45,6 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
             _broken(report, setting, cpu)
 
 
-def worst(differences: Sequence[Difference]) -> Difference:
-    """The worst in each respect."""
-    return Difference(
-        max(one.levels for one in differences),
-        min(one.psnr_db for one in differences),
-        max(one.differing for one in differences),
-    )
-
-
-def compare(results: Sequence[Result], truths: Sequence[Result]) -> list[Difference]:
-    """One for each file, in order."""
-    differences = []
-    for result, truth in zip(results, truths, strict=True):
-        assert result.pixels is not None, result.error
-        assert truth.pixels is not None, truth.error
-        differences.append(difference(result.pixels, truth.pixels))
-    return differences
-
-
 def _resampler(
     report: Report,
     setting: Setting,
@@ -75,14 +54,15 @@ def _resampler(
     files: dict[str, bytes],
     truths: dict[ProcessResMethod, list[Result]],
 ) -> None:
-    """The strategies that decode on the CPU; the dtype changes only the normalisation, so one method tells of it."""
+    """The strategies that decode on the CPU; the dtype changes only the normalisation, so one method is enough."""
     methods = list(ProcessResMethod) if dtype is torch.float32 else [ProcessResMethod.UPPER_BOUND_RESIZE]
     with GPUInputProcessor(setting.device, dtype=dtype, resampler=name, capabilities=setting.capabilities) as processor:
         for strategy, levels in _BOUNDS.items():
             found, errors = {}, []
             for method in methods:
-                how = {"process_res_method": method, "strategy": strategy, "num_workers": setting.workers}
-                results = results_of(processor, files.values(), **how)
+                results = results_of(
+                    processor, files.values(), method=method, strategy=strategy, workers=setting.workers
+                )
                 for file, one in zip(files, compare(results, truths[method]), strict=True):
                     found[f"{file}, {method.value}"] = one
                 errors.append(_normalisation_error(results))
@@ -99,8 +79,8 @@ def _kornia(
     """The naive resampler has no bound to keep."""
     method = ProcessResMethod.UPPER_BOUND_RESIZE
     with GPUInputProcessor(setting.device, resampler="kornia", capabilities=setting.capabilities) as processor:
-        how = {"strategy": Strategy.FULL_GPU, "num_workers": setting.workers}
-        found = compare(results_of(processor, files.values(), **how), truths[method])
+        results = results_of(processor, files.values(), strategy=Strategy.FULL_GPU, workers=setting.workers)
+    found = compare(results, truths[method])
     data = {file: str(one) for file, one in zip(files, found, strict=True)}
     report.measured("full_gpu, kornia", f"{len(found)} results: {worst(found)}", files=data)
 
@@ -117,7 +97,7 @@ def _normalisation_error(results: Sequence[Result]) -> float:
 
 
 def _frames(report: Report, setting: Setting, files: dict[str, bytes], cpu: InputProcessor) -> None:
-    """Pictures in the GPU's memory already, packed and as views with other strides."""
+    """Images in the GPU's memory already, packed and as views with other strides."""
     for name in available_resamplers(setting.device):
         with GPUInputProcessor(setting.device, resampler=name, capabilities=setting.capabilities) as processor:
             found = []

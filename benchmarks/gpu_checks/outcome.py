@@ -1,4 +1,4 @@
-"""What a section of the suite found, kept on disk as it goes, so that a crash costs only what came after."""
+"""Collect what a section of the suite found, on disk as it goes, so that a crash costs only what came after."""
 
 from __future__ import annotations
 

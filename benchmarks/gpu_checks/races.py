@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 
 from depth_anything_3.diagnostics.network_load import NetworkLoad
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.inputs.choices import Fidelity, Strategy
+from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from gpu_checks.outcome import Report
-from gpu_checks.samples import encode
-from harness.method import DECODERS, Setting, decoder_unsupported_reason
+from harness.images import encode
+from harness.method import Setting, declared_fidelity, find_cuda_decoders
 
 __all__ = ["run"]
 
@@ -32,13 +33,13 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     """Each decoder that is installed."""
     sizes = [(640, 480), (485, 645)] if quick else [(1920, 1080), (3840, 2160), (645, 485), (1280, 720)]
     files = [encode(photo(*size, seed)) for seed, size in enumerate(sizes * 2)]
-    names = [name for name in DECODERS if decoder_unsupported_reason(name, setting.device) is None]
+    decoders = find_cuda_decoders(setting.device).installed
     with NetworkLoad(setting.device) as load:
-        for name in names:
+        for name, traits in decoders.items():
             with report.guard(f"{name}, decoding again and again"):
                 _decoder(report, setting, name, files, load, 3 if quick else _TIMES)
             with report.guard(f"{name}, batches read late"):
-                _batches(report, setting, name, files, load, 2 if quick else _TIMES)
+                _batches(report, setting, traits, files, load, 2 if quick else _TIMES)
         with report.guard("hybrid, batches read late"):
             _batches(report, setting, None, files, load, 2 if quick else _TIMES)
 
@@ -90,7 +91,7 @@ def _decoder(report: Report, setting: Setting, name: str, files: list[bytes], lo
                 done += 1
     finally:
         decoder.close()
-    report.check(f"{name}, decoding again and again", moved == 0, f"{moved} of {done * len(files)} pictures moved")
+    report.check(f"{name}, decoding again and again", moved == 0, f"{moved} of {done * len(files)} images moved")
 
 
 def _pixels(decoded: torch.Tensor | str) -> torch.Tensor:
@@ -100,22 +101,22 @@ def _pixels(decoded: torch.Tensor | str) -> torch.Tensor:
 
 
 def _batches(
-    report: Report, setting: Setting, name: str | None, files: list[bytes], load: NetworkLoad, times: int
+    report: Report, setting: Setting, decoder: DecoderTraits | None, files: list[bytes], load: NetworkLoad, times: int
 ) -> None:
     """Normalised batches of a stream whose consumer lags behind, so that memory handed out too early would show."""
-    capabilities, strategy, fidelity = setting.capabilities, Strategy.HYBRID, Fidelity.EXACT
-    if name is not None:
-        traits = DECODERS[name](setting.device.type)
-        capabilities = replace(capabilities, decoders=(traits,), costs=None)
-        strategy, fidelity = Strategy.GPU_DECODE, Fidelity.EXACT if traits.exact else Fidelity.FAST
+    name, strategy, fidelity = "hybrid", Strategy.HYBRID, Fidelity.EXACT
+    if decoder is not None:
+        setting = setting.only(decoder)
+        name, strategy, fidelity = decoder.name, Strategy.GPU_DECODE, declared_fidelity(decoder)
     first: dict[int, torch.Tensor] = {}
     moved, seen, stop = 0, 0, report.seconds_left * (1 - _SHARE)
     with (
-        GPUInputProcessor(setting.device, dtype=setting.dtype, capabilities=capabilities) as processor,
+        GPUInputProcessor(setting.device, dtype=setting.dtype, capabilities=setting.capabilities) as processor,
         _busy(load) as busy,
     ):
         inputs = (file for _ in range(1 + times) for file in files)
-        stream = processor.batches(inputs, 4, num_workers=setting.workers, strategy=strategy, fidelity=fidelity)
+        options = PreprocessOptions(num_workers=setting.workers, strategy=strategy, fidelity=fidelity)
+        stream = processor.batches(inputs, options, batch_size=4)
         for batch in stream:
             if isinstance(batch, ImageFailure):
                 raise batch.error
@@ -133,5 +134,4 @@ def _batches(
             if report.seconds_left <= stop:
                 break
         stream.close()
-    what = f"{name or 'hybrid'}, batches read late"
-    report.check(what, moved == 0 and seen > 0, f"{moved} of {seen} pictures moved")
+    report.check(f"{name}, batches read late", moved == 0 and seen > 0, f"{moved} of {seen} images moved")

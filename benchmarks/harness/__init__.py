@@ -1,1 +1,1 @@
-"""What every benchmark shares: methods, timing, machine facts and reports."""
+"""What the benchmarks share: methods, timing, memory, fidelity, machine facts and reports."""

@@ -1,4 +1,4 @@
-"""What a measurement was made on: without it a number means nothing."""
+"""Describe the machine that a measurement was made on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import cv2
 import torch
 
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines
+from depth_anything_3.runtime.threads import usable_cores
 
 __all__ = ["describe_gpu", "describe_machine"]
 
@@ -28,7 +29,7 @@ def describe_machine(device: torch.device | None = None) -> dict[str, str]:
     gpu = {} if device is None or device.type != "cuda" else describe_gpu(device)
     return {
         "date": date.today().isoformat(),
-        "processor": f"{_processor()}, {_cores()} cores",
+        "processor": f"{_processor()}, {usable_cores()} cores",
         **gpu,
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
@@ -45,7 +46,7 @@ def describe_gpu(device: torch.device) -> dict[str, str]:
         "gpu": f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
         f"{properties.multi_processor_count} multiprocessors, capability {properties.major}.{properties.minor}",
         "driver": f"{_driver()}, CUDA {torch.version.cuda}",
-        "jpeg_engines": "nvJPEG is not there to be asked" if engines is None else str(engines),
+        "jpeg_engines": "unknown: nvJPEG is not installed" if engines is None else str(engines),
     }
 
 
@@ -64,16 +65,12 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def _driver() -> str:
     return _answer("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").partition("\n")[0] or "unknown"
 
 
 def _commit() -> str:
-    # A copy without its history is told by the variable that CI systems set.
+    # CI systems set the variable for a copy without its history.
     answer = _answer("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
     return answer or os.environ.get("GIT_COMMIT", "unknown")
 

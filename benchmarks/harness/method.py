@@ -1,9 +1,9 @@
-"""What a way from pictures to the network's tensor is, and where and how all of them run. The ways are in `ways.py`."""
+"""Define a method of preprocessing that the benchmarks compare, and the setting that all of them run in."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,47 +11,70 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inputs.decode.gpu import nvimgcodec, torchcodec, torchvision
+from depth_anything_3.inputs.choices import Fidelity
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.registry import DECODER_FINDERS
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.runtime.devices import default_dtype
 
 __all__ = [
-    "DECODERS",
     "FILES",
     "MEMORY",
     "OURS",
     "PEERS",
     "REFERENCE",
     "USUAL",
-    "Picture",
+    "FoundDecoders",
+    "Image",
+    "Method",
     "Setting",
-    "Way",
-    "decoder_unsupported_reason",
+    "declared_fidelity",
+    "find_cuda_decoders",
 ]
 
 FILES, MEMORY = "files", "memory"
 REFERENCE = "CPU reference"
 USUAL, OURS, PEERS = "usual", "ours", "peer"
 
-DECODERS: dict[str, Callable[[str], DecoderTraits]] = {
-    nvimgcodec.NAME: nvimgcodec.find,
-    torchcodec.NAME: torchcodec.find,
-    torchvision.NAME: torchvision.find,
-}
-"""The GPU decoders by name; asked whether they are installed for a kind of device ("cuda")."""
-Picture = bytes | npt.NDArray[np.uint8]
+Image = bytes | npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FoundDecoders:
+    """GPU decoders for CUDA by name: what the installed ones can do, and why each of the others is missing."""
+
+    installed: dict[str, DecoderTraits]
+    missing: dict[str, str]
+
+
+def find_cuda_decoders(device: torch.device) -> FoundDecoders:
+    """Look for every decoder that the package can use on CUDA, without loading any.
+
+    In a rehearsal the device is the CPU, which those decoders have as well.
+    """
+    found = FoundDecoders({}, {})
+    for name, find in DECODER_FINDERS["cuda"].items():
+        try:
+            found.installed[name] = find(device.type)
+        except UnsupportedError as error:
+            found.missing[name] = str(error)
+    return found
+
+
+def declared_fidelity(traits: DecoderTraits) -> Fidelity:
+    """The fidelity to ask for, so that this decoder is used: coarser ones admit decoders of nearest chroma."""
+    return Fidelity.EXACT if traits.exact else Fidelity.FAST
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how all ways run.
+    """Where and how all methods run.
 
     Attributes:
         device: the network's.
         dtype: of the normalised tensor.
-        workers: CPU threads of each way.
+        workers: CPU threads of each method.
         capabilities: of the machine.
     """
 
@@ -62,24 +85,33 @@ class Setting:
 
     @classmethod
     def of(cls, device: torch.device, workers: int, *, rehearse: bool = False) -> Setting:
-        """The network's default dtype on that device, and what the machine has.
+        """The network's default dtype on that device, and the machine's capabilities.
 
-        With `rehearse` the CPU plays the GPU: its ways run, with the decoders' CPU devices, to try the code.
+        With `rehearse` the CPU stands in for the GPU: the GPU's methods run, with the decoders' CPU devices, to try
+        the code.
         """
         capabilities = find_capabilities(device)
         if rehearse:
-            installed = tuple(traits for name in DECODERS if (traits := _traits(name, device)))
+            installed = tuple(find_cuda_decoders(device).installed.values())
             capabilities = replace(capabilities, device_type="cuda", decoders=installed, jpeg_engines=1)
         return cls(device, default_dtype(device), workers, capabilities)
 
     @property
     def has_gpu(self) -> bool:
-        """Whether there is one, or the CPU plays it."""
+        """Whether there is one, or the CPU stands in for it."""
         return self.capabilities.device_type != "cpu"
 
+    def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"to {dtype} at 504 pixels on {self.device.type}; {self.workers} workers"
 
-class Way(ABC):
-    """One way; called with a batch it gives the tensor, perhaps before the device is done.
+    def only(self, decoder: DecoderTraits) -> Setting:
+        """The same with that decoder alone, whatever was measured of it."""
+        return replace(self, capabilities=replace(self.capabilities, decoders=(decoder,), costs=None))
+
+
+class Method(ABC):
+    """One method; called with a batch it returns the tensor, perhaps before the device is done.
 
     Attributes:
         name: for tables.
@@ -87,8 +119,8 @@ class Way(ABC):
         starts: what it can start from, `FILES` and `MEMORY`.
         needs: "gpu", packages and decoders without which it cannot run.
         complete: whether it ends in the network's tensor; a floor, below which none can be, does not.
-        took: what the pictures of the last call went through, where the way chooses.
-        library_bytes: GPU memory that its libraries took of the driver, filled in by who measures.
+        took: decoder or strategy of the images of the last call, where the method chooses.
+        library_bytes: GPU memory that its libraries took from the driver, filled in by the measurement.
     """
 
     name: str
@@ -103,22 +135,9 @@ class Way(ABC):
         self.setting = setting
 
     @abstractmethod
-    def __call__(self, pictures: Sequence[Picture]) -> torch.Tensor:
-        """A batch."""
+    def __call__(self, images: Sequence[Image]) -> torch.Tensor:
+        """Prepare a batch."""
 
     @abstractmethod
     def close(self) -> None:
-        """End threads and give memory back."""
-
-
-def _traits(name: str, device: torch.device) -> DecoderTraits | None:
-    return None if decoder_unsupported_reason(name, device) else DECODERS[name](device.type)
-
-
-def decoder_unsupported_reason(name: str, device: torch.device) -> str | None:
-    """Why a decoder cannot be used with that device, as far as can be told without loading it, or None."""
-    try:
-        DECODERS[name](device.type)
-    except UnsupportedError as error:
-        return str(error)
-    return None
+        """End threads and release memory."""

@@ -1,4 +1,4 @@
-"""A size and a codec in, a video of a moving photo-like scene out, so that video benchmarks need no files of anyone."""
+"""Make videos of a moving photo-like scene, so that the video benchmarks need no files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from depth_anything_3.diagnostics.synthetic import photo
 
 __all__ = ["moving_scene", "repeat_video", "write_video"]
 
-_STEP = (2, 1)  # pixels to the right and down from frame to frame, of a picture 1280 wide
+_STEP = (2, 1)  # pixels to the right and down from frame to frame, of an image 1280 wide
 _NOISE = 2.0  # levels, new in every frame as a sensor's is
 _BITS_A_PIXEL = 0.15  # as cameras record: 9 megabits a second at 1080p30, 37 at 4K
 _ENCODERS = {
@@ -25,7 +25,7 @@ _ENCODERS = {
 
 
 def moving_scene(width: int, height: int, frames: int, seed: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
-    """Frames (H, W, 3) uint8 RGB of a camera that pans over a photo-like picture, with noise of its own in each."""
+    """Frames (H, W, 3) uint8 RGB of a camera that pans over a photo-like image, with noise of its own in each."""
     right, down = (step * max(1, round(width / 1280)) for step in _STEP)
     wide = photo(width + right * frames, height + down * frames, seed)
     rng = np.random.default_rng(seed)
@@ -44,8 +44,8 @@ def write_video(path: Path, codec: str, width: int, height: int, frames: int, fp
         stream = container.add_stream(encoder, rate=Fraction(fps), options=dict(options))
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.bit_rate = round(_BITS_A_PIXEL * width * height * fps)
-        for picture in moving_scene(width, height, frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in moving_scene(width, height, frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return 8e-6 * path.stat().st_size * fps / frames
 

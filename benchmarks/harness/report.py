@@ -1,125 +1,98 @@
-"""Rows of a benchmark in, a table for people, Markdown or a chart out."""
+"""Report results as a table for people, Markdown, JSON or a chart."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from harness.cases import Row
 from harness.method import OURS, PEERS, REFERENCE
-from harness.timing import Row
 
-__all__ = ["draw_chart", "markdown", "print_rows"]
+__all__ = ["Block", "as_json", "blocks_of", "draw_chart", "print_facts", "print_report", "short_ms"]
 
-_COLUMNS = ("way", "median ms", "p90", "times faster", "PSNR dB", "max levels", "GPU MB", "runs", "took")
+Facts = Mapping[str, str]
+
+_COLUMNS = ("method", "median ms", "p90", "times faster", "PSNR dB", "max levels", "GPU MB", "runs", "took")
 _COLOURS = {OURS: "#2f7ed8", PEERS: "#e39b3c"}
 _USUAL_COLOUR, _REFERENCE_COLOUR = "#b0b7c3", "#6f7885"
 
 
-def print_rows(console: Console, machine: Mapping[str, str], rows: Sequence[Row], missing: Mapping[str, str]) -> None:
-    """Tables, one a case, and what is missing and why."""
-    _print_facts(console, machine)
-    for title, block in _blocks(rows):
-        table = Table(title=title, title_justify="left")
-        columns = _columns(block)
-        for column in columns:
-            table.add_column(column, justify="left" if column in ("way", "took") else "right", no_wrap=column == "way")
-        for row in block:
-            cells = _cells(row)
-            table.add_row(*(cells[column] for column in columns), style="dim" if row.missing else None)
+@dataclass(frozen=True)
+class Block:
+    """One table: title, columns, and rows of cells; the first column is a name."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def print_facts(console: Console, facts: Facts) -> None:
+    """The machine, a line each."""
+    for key, value in facts.items():
+        console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
+
+
+def print_report(
+    console: Console, facts: Facts, blocks: Sequence[Block], missing: Facts, *, as_markdown: bool = False
+) -> None:
+    """The machine, the tables, and what is missing and why."""
+    if as_markdown:
+        print(_markdown(facts, blocks, missing))
+        return
+    print_facts(console, facts)
+    for block in blocks:
+        table = Table(title=block.title, title_justify="left")
+        for column in block.columns:
+            left = column in (block.columns[0], "took")
+            table.add_column(column, justify="left" if left else "right", no_wrap=column == block.columns[0])
+        for row in block.rows:
+            table.add_row(*row)
         console.print(table)
     for name, why in missing.items():
         console.print(f"missing here: {name}: {why}", highlight=False)
 
 
-def markdown(machine: Mapping[str, str], rows: Sequence[Row], missing: Mapping[str, str]) -> str:
-    """The same as Markdown."""
-    lines = [f"- {key}: {value}" for key, value in machine.items()]
-    for title, block in _blocks(rows):
-        columns = _columns(block)
-        lines += ["", f"**{title}**", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-        for row in block:
-            cells = _cells(row)
-            lines.append(f"| {' | '.join(cells[column] for column in columns)} |")
+def _markdown(facts: Facts, blocks: Sequence[Block], missing: Facts) -> str:
+    lines = [f"- {key}: {value}" for key, value in facts.items()]
+    for block in blocks:
+        lines += ["", f"**{block.title}**", "", f"| {' | '.join(block.columns)} |", f"|{'---|' * len(block.columns)}"]
+        lines += [f"| {' | '.join(row)} |" for row in block.rows]
     if missing:
         lines += ["", *(f"- missing here: {name}: {why}" for name, why in missing.items())]
     return "\n".join(lines)
 
 
-def draw_chart(path: Path, machine: Mapping[str, str], rows: Sequence[Row]) -> None:
-    """A PNG of horizontal bars, a panel for each size and starting point.
-
-    Raises:
-        SystemExit: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise SystemExit("--plot needs matplotlib: run `uv sync`, or `pip install matplotlib`") from None
-    timed = [row for row in rows if row.condition == "alone" and row.median_ms is not None]
-    if not timed:
-        raise SystemExit("--plot: there are no rows to draw")
-    sizes, starts = list(dict.fromkeys(row.size for row in timed)), list(dict.fromkeys(row.start for row in timed))
-    grouped = {
-        (size, start): [r for r in timed if (r.size, r.start) == (size, start)] for size in sizes for start in starts
-    }
-    heights = [0.9 + 0.26 * max(len(grouped[size, start]) for start in starts) for size in sizes]
-    figure = Figure(figsize=(6.6 * len(starts), sum(heights) + 1.1), layout="constrained")
-    axes = figure.subplots(len(sizes), len(starts), squeeze=False, height_ratios=heights)
-    for line, size in zip(axes, sizes, strict=True):
-        for axis, start in zip(line, starts, strict=True):
-            _draw_panel(axis, grouped[size, start], f"{size}, from {start}")
-    batch = timed[0].batch
-    figure.suptitle(
-        f"{batch} pictures to the network's normalised tensor: median ms (times faster than the CPU reference)\n"
-        f"{machine.get('gpu') or machine['processor']}; {machine['date']}\n"
-        "blue: ours; light grey: the usual ways; orange: other libraries",
-        fontsize=11,
-    )
-    FigureCanvasAgg(figure).print_png(path)
+def as_json(facts: Facts, rows: Sequence[Mapping[str, Any]], missing: Facts | None = None) -> str:  # Any: plain values
+    """All of it, as the scripts' `--json` gives it."""
+    found = {"machine": facts} if missing is None else {"machine": facts, "missing": missing}
+    return json.dumps({**found, "rows": rows}, indent=1)
 
 
-def _draw_panel(axis, rows: Sequence[Row], title: str) -> None:  # noqa: ANN001 - matplotlib is optional
-    longest = max((row.median_ms or 0.0 for row in rows), default=1.0)
-    for place, row in enumerate(rows):
-        ms = row.median_ms or 0.0
-        plain = _REFERENCE_COLOUR if row.way == REFERENCE else _USUAL_COLOUR
-        axis.barh(place, ms, color=_COLOURS.get(row.group, plain), height=0.75)
-        faster = "" if row.way == REFERENCE or row.speed_up is None else f"  ({row.speed_up:.1f}x)"
-        axis.text(ms + 0.01 * longest, place, f"{_short(ms)}{faster}", va="center", fontsize=8)
-    axis.set_yticks(range(len(rows)), [row.way for row in rows], fontsize=8)
-    axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.set_xlim(0, 1.25 * longest)
-    axis.set_title(title, fontsize=10, loc="left")
-    axis.tick_params(axis="x", labelsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set_xlabel("ms", fontsize=8)
-
-
-def _print_facts(console: Console, machine: Mapping[str, str]) -> None:
-    for key, value in machine.items():
-        console.print(f"{key}: {value}", highlight=False)
-
-
-def _blocks(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
-    """Rows of one case together, with a title."""
+def blocks_of(rows: Iterable[Row]) -> list[Block]:
+    """A table for each case."""
 
     def case(row: Row) -> tuple[str, str, str, int]:
         return row.size, row.start, row.condition, row.batch
 
     blocks = []
     for (size, start, condition, batch), members in groupby(rows, case):
-        pictures = "1 picture" if batch == 1 else f"{batch} pictures"
-        blocks.append((f"{size}, from {start}, {condition}: {pictures}", list(members)))
+        block = list(members)
+        columns = _columns(block)
+        images = "1 image" if batch == 1 else f"{batch} images"
+        cells = [[_cells(row)[column] for column in columns] for row in block]
+        blocks.append(Block(f"{size}, from {start}, {condition}: {images}", columns, cells))
     return blocks
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """Those that say something of these rows."""
+    """Those that say something about these rows."""
     columns = list(_COLUMNS)
     if not any(row.peak_mb is not None for row in rows):
         columns.remove("GPU MB")
@@ -132,11 +105,11 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 def _cells(row: Row) -> dict[str, str]:
     if row.median_ms is None:
-        return {**dict.fromkeys((*_COLUMNS, "network lost ms"), "-"), "way": row.way, "took": row.missing or ""}
+        return {**dict.fromkeys((*_COLUMNS, "network lost ms"), "-"), "method": row.method, "took": row.missing or ""}
     return {
-        "way": row.way,
-        "median ms": _short(row.median_ms),
-        "p90": _short(row.p90_ms),
+        "method": row.method,
+        "median ms": short_ms(row.median_ms),
+        "p90": short_ms(row.p90_ms),
         "times faster": "-" if row.speed_up is None else f"{row.speed_up:.2f}",
         "PSNR dB": "-" if row.max_levels is None else "equal" if row.psnr_db is None else f"{row.psnr_db:.1f}",
         "max levels": "-" if row.max_levels is None else str(row.max_levels),
@@ -147,6 +120,58 @@ def _cells(row: Row) -> dict[str, str]:
     }
 
 
-def _short(ms: float | None) -> str:
-    """Three digits that count."""
+def short_ms(ms: float | None) -> str:
+    """Milliseconds with three digits that count."""
     return "-" if ms is None else f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
+
+
+def draw_chart(path: Path, facts: Facts, rows: Sequence[Row]) -> None:
+    """A PNG of horizontal bars, a panel for each size and starting point.
+
+    Raises:
+        SystemExit: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise SystemExit("--plot needs matplotlib: run `uv sync`, or `pip install matplotlib`") from None
+    shown = [row for row in rows if row.condition == "alone" and row.median_ms is not None]
+    if not shown:
+        raise SystemExit("--plot: there are no rows to draw")
+    sizes, starts = list(dict.fromkeys(row.size for row in shown)), list(dict.fromkeys(row.start for row in shown))
+    grouped = {
+        (size, start): [r for r in shown if (r.size, r.start) == (size, start)] for size in sizes for start in starts
+    }
+    heights = [0.9 + 0.26 * max(len(grouped[size, start]) for start in starts) for size in sizes]
+    figure = Figure(figsize=(6.6 * len(starts), sum(heights) + 1.1), layout="constrained")
+    axes = figure.subplots(len(sizes), len(starts), squeeze=False, height_ratios=heights)
+    for line, size in zip(axes, sizes, strict=True):
+        for axis, start in zip(line, starts, strict=True):
+            _draw_panel(axis, grouped[size, start], f"{size}, from {start}")
+    batch = shown[0].batch
+    figure.suptitle(
+        f"{batch} images to the network's normalised tensor: median ms (times faster than the CPU reference)\n"
+        f"{facts.get('gpu') or facts['processor']}; {facts['date']}\n"
+        "blue: ours; light grey: the usual methods; orange: other libraries",
+        fontsize=11,
+    )
+    FigureCanvasAgg(figure)
+    figure.savefig(path)
+
+
+def _draw_panel(axis: Any, rows: Sequence[Row], title: str) -> None:  # Any: matplotlib's axes, which is optional
+    longest = max((row.median_ms or 0.0 for row in rows), default=1.0)
+    for place, row in enumerate(rows):
+        ms = row.median_ms or 0.0
+        plain = _REFERENCE_COLOUR if row.method == REFERENCE else _USUAL_COLOUR
+        axis.barh(place, ms, color=_COLOURS.get(row.group, plain), height=0.75)
+        faster = "" if row.method == REFERENCE or row.speed_up is None else f"  ({row.speed_up:.1f}x)"
+        axis.text(ms + 0.01 * longest, place, f"{short_ms(ms)}{faster}", va="center", fontsize=8)
+    axis.set_yticks(range(len(rows)), [row.method for row in rows], fontsize=8)
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_xlim(0, 1.25 * longest)
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.tick_params(axis="x", labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_xlabel("ms", fontsize=8)

@@ -66,10 +66,10 @@ def scene_rows(network: NanoDepth, side: int, count: int) -> Iterator[list[Pictu
 def photo_rows(network: NanoDepth, side: int) -> Iterator[list[Picture]]:
     """Photo and prediction."""
     import skimage.data
-    from sklearn.datasets import load_sample_images  # type: ignore[import-untyped]
+    from sklearn.datasets import load_sample_images
 
     photos = [getattr(skimage.data, name)() for name in _PHOTOS]
-    photos.append(skimage.data.stereo_motorcycle()[0])  # type: ignore[no-untyped-call]
+    photos.append(skimage.data.stereo_motorcycle()[0])
     photos.extend(load_sample_images().images)
     for photo in photos:
         colour = np.repeat(photo[..., None], 3, 2) if photo.ndim == 2 else photo[..., :3]

@@ -1,5 +1,6 @@
-"""The network of the demonstration checkpoint: a small vision transformer with a DPT head for depth and sky.
+"""Repeat the package's mono network on purpose, in a form that trains faster on a CPU.
 
+This is the network of the demonstration checkpoint: a small vision transformer with a DPT head for depth and sky.
 Structure and parameter names are those of the package's mono presets, so that the weights load there.
 """
 

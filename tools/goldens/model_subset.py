@@ -51,7 +51,7 @@ def main() -> None:
     """Write the subset and report its size."""
     arrays = dict(sorted([*network_arrays(), *unit_arrays()]))
     TARGET.parent.mkdir(exist_ok=True)
-    np.savez_compressed(TARGET, **arrays)
+    np.savez_compressed(TARGET, **arrays)  # type: ignore[arg-type]  # no array is named allow_pickle
     size = TARGET.stat().st_size
     sys.stdout.write(f"{TARGET.relative_to(REPOSITORY)}: {len(arrays)} arrays, {size:,} bytes\n")
     if size > MAX_BYTES:

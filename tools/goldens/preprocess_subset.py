@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 
 _TARGET = Path(__file__).parents[2] / "tests" / "data" / "preprocess_goldens.npz"
-_GEOMETRY = ("width", "height", "process_res", "method", "out_hw", "degenerate", "area_only")
-_GEOMETRY += ("intrinsics_in", "intrinsics_dtype", "intrinsics_out")
+_GEOMETRY = (
+    *("width", "height", "process_res", "method", "out_hw", "degenerate", "area_only"),
+    *("intrinsics_in", "intrinsics_dtype", "intrinsics_out"),
+)
 _PIXELS = ("crc32", "sample")
 _SIZES = {(14, 14), (200, 150), (7, 500), (510, 300)}  # enlarged, shrunk, thin; both one and two steps
 _RESOLUTIONS = (336, 504)

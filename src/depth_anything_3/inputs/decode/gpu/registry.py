@@ -16,7 +16,7 @@ from depth_anything_3.inputs.header import probe
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FoundDecoders", "find_decoders", "open_decoder"]
+__all__ = ["DECODER_FINDERS", "FoundDecoders", "find_decoders", "open_decoder"]
 
 
 class FoundDecoders(NamedTuple):
@@ -31,10 +31,15 @@ class FoundDecoders(NamedTuple):
     missing: tuple[str, ...]
 
 
-_FINDERS: dict[str, tuple[Callable[[str], DecoderTraits], ...]] = {
-    "cuda": (nvimgcodec.find, torchcodec.find, torchvision.find),
-    "mps": (imageio.find,),
+DECODER_FINDERS: dict[str, dict[str, Callable[[str], DecoderTraits]]] = {
+    "cuda": {
+        nvimgcodec.NAME: nvimgcodec.find,
+        torchcodec.NAME: torchcodec.find,
+        torchvision.NAME: torchvision.find,
+    },
+    "mps": {imageio.NAME: imageio.find},
 }
+"""Kind of device to decoder's name to what describes it, the best first; raises UnsupportedError if not installed."""
 _DECODERS: dict[str, Callable[[torch.device], DeviceDecoder]] = {
     nvimgcodec.NAME: nvimgcodec.NvImageCodecDecoder,
     torchcodec.NAME: torchcodec.TorchcodecDecoder,
@@ -50,7 +55,7 @@ def find_decoders(device_type: str) -> FoundDecoders:
     """
     decoders: list[DecoderTraits] = []
     missing: list[str] = []
-    for find in _FINDERS.get(device_type, ()):
+    for find in DECODER_FINDERS.get(device_type, {}).values():
         try:
             decoders.append(find(device_type))
         except UnsupportedError as error:

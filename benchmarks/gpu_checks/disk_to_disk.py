@@ -1,52 +1,47 @@
-"""How many 4K files a second become depth on disk, by each way, against the network alone?"""
+"""How many 4K files a second become depth on disk, by each strategy, against the network alone?"""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
-from depth_anything_3.inputs.choices import Strategy
 from gpu_checks.outcome import Report
+from gpu_checks.samples import strategies_here
 from harness.method import Setting
-from throughput import Run, disk_to_disk
+from throughput import DiskJob, Run, disk_to_disk
 
 __all__ = ["run"]
 
 _PRESETS = ("da3-small", "da3-large")
-_TARGET = 0.9  # of the network alone, by the best way
+_TARGET = 0.9  # of the network alone, by the best strategy
 _BATCH = 8
 
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
-    """Each preset with random weights, in the dtype that the GPU takes by itself."""
-    strategies = [Strategy.AUTO, Strategy.CPU]
-    if setting.device.type == "cuda":
-        strategies += [Strategy.HYBRID, *([Strategy.GPU_DECODE] if setting.capabilities.decoders else [])]
+    """Each preset with random weights, in the dtype that is the GPU's default."""
     for preset in _PRESETS[:1] if quick else _PRESETS:
         with report.guard(preset), tempfile.TemporaryDirectory() as scratch:
-            options = argparse.Namespace(
-                device=str(setting.device),
+            job = DiskJob(
+                device=setting.device,
                 network=preset,
-                dtype=None,
                 images=16 if quick else 192,
                 size="640x480" if quick else "3840x2160",
                 batch_size=_BATCH,
-                strategies=",".join(one.value for one in strategies),
                 workers=setting.workers,
-                fidelity="exact",
+                strategies=[one.value for one in strategies_here(setting)],
                 process_res=112 if quick else 504,
-                format="depth_png",
                 settled=8 if quick else 48,
             )
-            _tell(report, preset, disk_to_disk(options, Path(scratch)), judged=setting.device.type == "cuda")
+            _report(report, preset, disk_to_disk(job, Path(scratch)), judged=setting.device.type == "cuda")
 
 
-def _tell(report: Report, preset: str, runs: list[Run], *, judged: bool) -> None:
+def _report(report: Report, preset: str, runs: list[Run], *, judged: bool) -> None:
     for one in runs:
         busy = ", ".join(f"{stage} {share:.2f}" for stage, share in one.busy.items())
         text = f"{one.images_per_second:.1f} images/s, network alone {one.ceiling:.1f}; busy: {busy}"
-        report.measured(f"{preset}, {one.strategy}, disk to disk", text, ways=one.ways, samples=one.samples)
+        samples = [asdict(sample) for sample in one.samples]
+        report.measured(f"{preset}, {one.strategy}, disk to disk", text, strategies=one.strategies, samples=samples)
     best = max(runs, key=lambda one: one.images_per_second)
     share = best.images_per_second / best.ceiling
     text = f"{best.strategy}: {share:.0%} of the network alone"
