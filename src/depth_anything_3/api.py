@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export import Contents, ExportOptions, check_formats, export
+from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
+from depth_anything_3.export.registry import Formats
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inference.runner import NetworkRunner
 from depth_anything_3.inference.video.stream import stream_video
@@ -161,7 +162,7 @@ class DepthAnything3(nn.Module):
         process_res: int = 504,
         process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
         export_dir: str | os.PathLike[str] | None = None,
-        export_format: str = "mini_npz",
+        export_format: Formats = "mini_npz",
         export_feat_layers: Sequence[int] | None = None,
         conf_thresh_percentile: float = 40.0,
         num_max_points: int | None = 1_000_000,
@@ -195,7 +196,7 @@ class DepthAnything3(nn.Module):
             process_res: length in pixels of the bounded side.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
             export_dir: folder to write results to; None writes nothing.
-            export_format: names joined with '-', see docs/exports.md.
+            export_format: names joined with '-', or a sequence of names; see docs/exports.md.
             export_feat_layers: backbone layers to return in `Prediction.aux`.
             conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: how results are written,
                 see `export.ExportOptions`.
@@ -235,17 +236,16 @@ class DepthAnything3(nn.Module):
         check_several(image)
         inputs = list(image)
         if export_dir is not None:
-            contents = Contents(
+            available = AvailableFields.expected(
+                self.card,
                 views=len(inputs),
-                poses=self.card.has_poses,
-                intrinsics=self.card.has_poses or intrinsics is not None,
+                intrinsics=intrinsics is not None,
                 gaussians=infer_gs,
                 features=bool(export_feat_layers),
                 paths=all(isinstance(one, (str, os.PathLike)) for one in inputs),
                 cropped=ProcessResMethod(process_res_method).crops,
-                model=self.model_name,
             )
-            check_formats(export_format, contents, options)
+            formats = check_formats(export_format, available, options)
         batch = self.input_processor(
             inputs,
             extrinsics,
@@ -280,7 +280,7 @@ class DepthAnything3(nn.Module):
             if align_to_input_ext_scale:  # whatever the unit of the given poses is
                 prediction.is_metric, prediction.depth_kind = 0, DepthKind.RELATIVE
         if export_dir is not None:
-            export(prediction, Path(export_dir), export_format, options=options)
+            export(prediction, Path(export_dir), formats, options=options)
         return prediction
 
     def depth(self, images: Iterable[ImageInput], **options: Any) -> list[Prediction]:  # Any: as for `stream`

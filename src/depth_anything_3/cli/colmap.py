@@ -57,12 +57,12 @@ def colmap(
 ) -> None:
     """Write depth of the images of a COLMAP workspace, conditioned on the cameras of its sparse model."""
     from depth_anything_3.api import choose_device
-    from depth_anything_3.export import ExportFormat, parse_formats
     from depth_anything_3.export.colmap import find_sparse_model, given_cameras, pair_images, read_sparse_model
+    from depth_anything_3.export.registry import FORMATS, parse_formats
     from depth_anything_3.inputs.discover import find_images
     from depth_anything_3.jobs.images import check_options, run_scene
 
-    parse_formats(export_format)
+    formats = parse_formats(export_format)
     pipeline: dict[str, Any] = {
         "process_res": process_res,
         "process_res_method": process_res_method,
@@ -82,7 +82,7 @@ def colmap(
         if images_subdir != "images":
             raise InvalidInputError(f"{images}: no such folder of images")
         images = folder
-    results = [export_dir / one.value for one in ExportFormat]  # which may lie inside the workspace
+    results = [export_dir / one.name for one in FORMATS]  # which may lie inside the workspace
     paths = find_images([str(images)], image_extensions, recursive=True, leave_out=results)
     pairing = pair_images(read_sparse_model(model_folder), paths, images)
     for kind, left in (("images without a pose", pairing.without_pose), ("poses without image", pairing.without_image)):
@@ -97,7 +97,7 @@ def colmap(
             model,
             pairing.paths,
             export_dir,
-            export_format,
+            formats,
             export_options=options,
             extrinsics=pairing.extrinsics,
             intrinsics=intrinsics,
@@ -124,13 +124,13 @@ def export(
     from depth_anything_3.export import load_prediction, parse_formats
     from depth_anything_3.jobs.images import export_names
 
-    parse_formats(export_format)
+    formats = parse_formats(export_format)
     options = o.export_options(conf_thresh_percentile, num_max_points, show_cameras, 15)
     scene = len(sources) == 1 and sources[0].name == "results.npz"
     names = [None] if scene else export_names(sources)
     for source, name in zip(sources, names, strict=True):
         try:
-            files = write(load_prediction(source), export_dir, export_format, name, options)
+            files = write(load_prediction(source), export_dir, formats, name, options)
         except InvalidInputError as error:
             text = str(error)
             raise type(error)(text if str(source) in text else f"{source}: {text}") from error

@@ -61,7 +61,7 @@ def images(
 ) -> None:
     """Write depth for images, each on its own, or with --scene for all as views of one scene."""
     from depth_anything_3.api import choose_device
-    from depth_anything_3.export import ExportFormat, parse_formats
+    from depth_anything_3.export.registry import FORMATS, parse_formats
     from depth_anything_3.inference.batch_limit import parse_batch_size
     from depth_anything_3.inputs.discover import find_images
     from depth_anything_3.jobs.images import check_options, run_images, run_scene
@@ -79,7 +79,7 @@ def images(
         "max_bytes": max_bytes,
         "allow_truncated": allow_truncated,
     }
-    parse_formats(export_format)  # misuse is told before weights are loaded
+    formats = parse_formats(export_format)  # misuse is told before weights are loaded
     batches: dict[str, Any] = {
         "batch_size": parse_batch_size(batch_size, 1),
         "max_batch_size": max_batch_size,
@@ -93,7 +93,7 @@ def images(
     of_a_scene = o.scene_options(mixed_sizes, ref_view_strategy)
     forward: dict[str, Any] = {"infer_gs": infer_gs, "export_feat_layers": o.layers(export_feat)}
     forward["use_ray_pose"] = use_ray_pose
-    results = [export_dir / one.value for one in ExportFormat]  # which may lie inside the folder of images
+    results = [export_dir / one.name for one in FORMATS]  # which may lie inside the folder of images
     paths = find_images(sources, image_extensions, recursive=recursive, leave_out=results)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:
@@ -106,7 +106,7 @@ def images(
     options |= exports | forward
     if scene or single:
         with stderr.status(f"depth of {len(paths)} view(s)"):
-            report = run_scene(model, paths, export_dir, export_format, **options, **of_a_scene)
+            report = run_scene(model, paths, export_dir, formats, **options, **of_a_scene)
     else:
         options |= batches | {"batch_size": parse_batch_size(batch_size, len(paths))}
         report_file = export_dir / "report.json"
@@ -115,7 +115,7 @@ def images(
                 model,
                 paths,
                 export_dir,
-                export_format,
+                formats,
                 resume=resume,
                 report_file=report_file,
                 on_progress=advance,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.fields import ARCHIVE_FIELDS
+from depth_anything_3.export.registry import FORMATS, format_names, formats_for
 
 if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
@@ -19,13 +21,14 @@ EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
 ModelDir = Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")]
 ExportDir = Annotated[Path, typer.Option(help="Folder for the results; made if missing.")]
 ReExportFormat = Annotated[
-    str, typer.Option(help="Names joined with '-': mini_npz, npz, depth_png, depth_vis, tiff, exr, ply, glb.")
+    str, typer.Option(help=f"Names joined with '-': {format_names(formats_for(ARCHIVE_FIELDS))}.")
 ]
 ExportFormat = Annotated[
     str,
     typer.Option(
-        help="Names joined with '-': mini_npz, npz, depth_png, depth_vis, tiff, exr, feat_vis, ply, glb, colmap, "
-        "gs_ply, gs_video."
+        help="\n".join(
+            ("\b", "Formats:", *(f"{one.name}: {one.help}" for one in FORMATS), "", "Join several with '-'.")
+        )
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]

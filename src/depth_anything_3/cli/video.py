@@ -13,6 +13,8 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.fields import FRAME_FIELDS
+from depth_anything_3.export.registry import format_names, formats_for
 
 if TYPE_CHECKING:
     from depth_anything_3.inputs.video import SourceInfo
@@ -37,7 +39,7 @@ def video(
         str,
         typer.Option(
             help="Names joined with '-': mp4 (depth in colours), ffv1 (16 bits, lossless), or a file for each frame: "
-            "npz, mini_npz, depth_png, depth_vis, tiff, exr, ply. With --scene as for da3 images."
+            f"{format_names(formats_for(FRAME_FIELDS))}. With --scene as for da3 images."
         ),
     ] = "mp4",
     fps: Annotated[
@@ -106,8 +108,7 @@ def video(
         for name, given in (("--resume", resume), ("--side-by-side", side_by_side), ("--full-size", full_size)):
             if given:
                 raise InvalidInputError(f"{name} is not for --scene, whose views are computed as a whole")
-        formats = "depth_vis-glb" if export_format == "mp4" else export_format
-        parse_formats(formats)
+        formats = parse_formats("depth_vis-glb" if export_format == "mp4" else export_format)
         if fps is None and every is None:
             selection["fps"] = _SCENE_FPS
         paths = extract_frames(source, export_dir / "input_images", **selection)

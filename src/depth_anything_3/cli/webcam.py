@@ -163,13 +163,13 @@ def _recorder(target: Path) -> Iterator[Show]:
 
 
 def _check_recording(target: Path) -> None:
-    from depth_anything_3.export.mp4 import NEEDS_AV, can_write_mp4
     from depth_anything_3.export.video_file import part_files
+    from depth_anything_3.runtime.pyav import NEEDS_PYAV, has_pyav
 
     if target.suffix != ".mp4":
         raise InvalidInputError(f"--record {target}: recordings are .mp4 files")
-    if not can_write_mp4():
-        raise UnsupportedError(NEEDS_AV)
+    if not has_pyav():
+        raise UnsupportedError(NEEDS_PYAV)
     for part in part_files(target):
         raise InvalidInputError(f"{part}: left by a recording that was killed, and plays; rename or remove it first")
 

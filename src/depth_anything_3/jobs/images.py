@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import ExportError, ImageReadError, ImageSizeError, InvalidInputError
-from depth_anything_3.export import Contents, ExportOptions, check_formats, export, result_files
+from depth_anything_3.export import AvailableFields, ExportFormat, ExportOptions, check_formats, export, result_files
+from depth_anything_3.export.registry import Formats
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inputs.failure import ImageFailure, OnError
 from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
@@ -186,7 +187,7 @@ def run_images(
     model: DepthAnything3,
     paths: Sequence[Path],
     export_dir: str | os.PathLike[str],
-    export_format: str,
+    export_format: Formats,
     *,
     export_options: ExportOptions | None = None,
     metres: Metres | None = None,
@@ -216,16 +217,14 @@ def run_images(
         ExportError: a file cannot be written; nothing after it is.
         UnsupportedError: the model does not predict what a format or metres need.
     """
-    _check_wishes(model, export_format, export_options, metres, options, views=1)
+    formats = _check_wishes(model, export_format, export_options, metres, options, views=1)
     target, report, writer = Path(export_dir), RunReport.of(model, export_dir), BackgroundWriter()
     # Of the whole list, so that a picture's name does not depend on which others are skipped.
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
     if resume:
-        _remove_leftovers(target, result_files(target, export_format, "any", export_options))
+        _remove_leftovers(target, result_files(target, formats, "any", export_options))
         paths = [
-            path
-            for path in paths
-            if not _is_done(result_files(target, export_format, names[str(path)], export_options))
+            path for path in paths if not _is_done(result_files(target, formats, names[str(path)], export_options))
         ]
     for _ in range(len(names) - len(paths)):
         report.skipped += 1
@@ -246,7 +245,7 @@ def run_images(
                 note(ImageFailure(report.images, prediction.sources[0], error))
                 return
             report.add_focal_lengths(origins)
-        export(prediction, target, export_format, names[prediction.sources[0]], export_options)
+        export(prediction, target, formats, names[prediction.sources[0]], export_options)
         report.add_prediction(prediction, time.perf_counter() - exporting)
         on_progress()
 
@@ -282,26 +281,26 @@ def _reported(report: RunReport, file: Path | None) -> Iterator[None]:
 
 def _check_wishes(
     model: DepthAnything3,
-    export_format: str,
+    export_format: Formats,
     export_options: ExportOptions | None,
     metres: Metres | None,
     options: Mapping[str, Any],
     *,
     views: int,
-) -> None:
-    """Refuse formats and units that the model cannot give, before a picture is read."""
-    contents = Contents(
+) -> tuple[ExportFormat, ...]:
+    """The formats; raises an error for those, and for units, that the model cannot give, before an image is read."""
+    available = AvailableFields.expected(
+        model.card,
         views=views,
-        poses=model.card.has_poses,
-        intrinsics=model.card.has_poses or metres is not None or options.get("intrinsics") is not None,
+        intrinsics=metres is not None or options.get("intrinsics") is not None,
         gaussians=bool(options.get("infer_gs")),
         features=bool(options.get("export_feat_layers")),
         cropped=ProcessResMethod(options.get("process_res_method", ProcessResMethod.UPPER_BOUND_RESIZE)).crops,
-        model=model.model_name,
     )
-    check_formats(export_format, contents, export_options)
+    formats = check_formats(export_format, available, export_options)
     if metres is not None:
         metres.check(model.card)
+    return formats
 
 
 def _is_done(files: Sequence[Path]) -> bool:
@@ -329,7 +328,7 @@ def run_scene(
     model: DepthAnything3,
     paths: Sequence[Path],
     export_dir: str | os.PathLike[str],
-    export_format: str,
+    export_format: Formats,
     *,
     export_options: ExportOptions | None = None,
     metres: Metres | None = None,
@@ -344,7 +343,7 @@ def run_scene(
     Raises:
         DA3Error: with `on_error="raise"`, the first view's error; with "skip" it is in the report.
     """
-    _check_wishes(model, export_format, export_options, metres, options, views=len(paths))
+    formats = _check_wishes(model, export_format, export_options, metres, options, views=len(paths))
     report = RunReport.of(model, export_dir)
     model.input_processor.warm_up()
     began = time.perf_counter()
@@ -361,7 +360,7 @@ def run_scene(
     if metres is not None:
         prediction, origins = metres.of(prediction)
         report.add_focal_lengths(origins)
-    export(prediction, Path(export_dir), export_format, options=export_options)
+    export(prediction, Path(export_dir), formats, options=export_options)
     done = time.perf_counter()
     report.add_prediction(prediction, done - exporting)
     for failure in prediction.failures:

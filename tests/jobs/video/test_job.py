@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError, VideoReadError
-from depth_anything_3.export.formats.depth_vis import colorize_depth, nearness_range
+from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.export.video_file import part_files
 from depth_anything_3.inputs.video import IterableSource
 from depth_anything_3.jobs.video.job import extract_frames, run_video
@@ -91,7 +91,7 @@ def test_every_format_holds_every_frame(seeded_small, clip, depths, tmp_path):
 def test_colours_cover_one_range_all_through_the_video(seeded_small, clip, depths, tmp_path):
     run_video(seeded_small, clip, tmp_path, **SMALL)
     within = RunState.read(tmp_path / "a_clip_frames.csv").nearness
-    low, high = nearness_range(np.stack(depths))
+    low, high = inverse_depth_range(np.stack(depths))
     assert within == pytest.approx((low, high), rel=0.1)  # a few frames stand for all
     for depth, image in zip(depths, read_clip(tmp_path / "a_clip_depth.mp4")[1], strict=True):
         expected = colorize_depth(depth, within)[: image.shape[0], : image.shape[1]].astype(int)
@@ -108,7 +108,7 @@ def test_the_range_of_a_long_video_is_that_of_its_keyframes(seeded_small, tmp_pa
     # Of four places (frames 3, 9, 15 and 21) the keyframes that come next; behind the last place there is none.
     depths = [one.depth[0] for one in seeded_small.depth([images[place] for place in (4, 12, 16)], **SMALL)]
     within = RunState.read(tmp_path / "a_frames.csv").nearness
-    assert within == pytest.approx(nearness_range(np.stack(depths)), rel=1e-3)
+    assert within == pytest.approx(inverse_depth_range(np.stack(depths)), rel=1e-3)
 
 
 def test_full_size_is_that_of_the_video(seeded_small, clip, tmp_path):
@@ -199,7 +199,7 @@ def test_what_cannot_be_looked_through_takes_the_range_of_its_first_frames(seede
     report = run_video(seeded_small, frames, tmp_path, VideoResults("mp4-ffv1"), **SMALL)
     assert report.images == len(read_clip(tmp_path / "video_depth.mp4")[1]) == 20
     first = [one.depth[0] for one in seeded_small.depth(frames[:16], **SMALL)]
-    expected = nearness_range(np.stack(first))
+    expected = inverse_depth_range(np.stack(first))
     assert RunState.read(tmp_path / "video_frames.csv").nearness == pytest.approx(expected, rel=1e-3)
 
 

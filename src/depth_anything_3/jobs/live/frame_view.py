@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.export.formats.depth_vis import colorize_depth, nearness_range
+from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["LivePicture"]
@@ -34,7 +34,7 @@ class LivePicture:
         """
         assert prediction.processed_images is not None
         depth = prediction.depth[0]
-        found = nearness_range(depth)
+        found = inverse_depth_range(depth)
         if found is not None:
             share = 1.0 if self._range is None else 1.0 - math.exp(-max(0.0, time - self._time) / _SETTLING)
             before = np.zeros(2) if self._range is None else self._range

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from depth_anything_3.export.formats.depth_vis import colorize_depth
+from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.inputs.pillow_open import open_image
 from depth_anything_3.inputs.source import read_file
 from depth_anything_3.inputs.video import Frame

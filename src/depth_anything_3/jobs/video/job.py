@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import InvalidInputError, VideoReadError
-from depth_anything_3.export import Contents, check_formats
-from depth_anything_3.export.image_file import write_picture
+from depth_anything_3.export import AvailableFields, check_formats
+from depth_anything_3.export.image_file import write_image
 from depth_anything_3.export.video_file import frames_in, part_files
 from depth_anything_3.inputs.failure import OnError
 from depth_anything_3.inputs.video import Frame, FrameSource, SourceInfo, VideoInput, open_source
@@ -26,7 +26,6 @@ from depth_anything_3.jobs.video.frames import pixels_of
 from depth_anything_3.jobs.video.results import VIDEO_SUFFIXES, ResultsWriter, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.prediction.metric import Metres
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
@@ -83,8 +82,9 @@ def run_video(
     wanted = results or VideoResults()
     if wanted.metres is not None:
         wanted.metres.check(model.card)
-    if wanted.each:
-        check_formats(wanted.each, _contents(model, wanted.metres))
+    if wanted.frame_formats:
+        available = AvailableFields.expected(model.card, views=1, intrinsics=wanted.metres is not None, paths=False)
+        check_formats(wanted.frame_formats, available)
     chosen = dict(selection or {})
     name, target, report = _name(source), Path(export_dir), RunReport.of(model, export_dir)
     files = {one: target / f"{name}_depth{VIDEO_SUFFIXES[one]}" for one in wanted.videos}
@@ -143,12 +143,6 @@ def _compute(model: DepthAnything3, opened: FrameSource, writing: ResultsWriter,
     writing.finish()
 
 
-def _contents(model: DepthAnything3, metres: Metres | None) -> Contents:
-    cameras = model.card.has_poses
-    lenses = cameras or metres is not None
-    return Contents(views=1, poses=cameras, intrinsics=lenses, paths=False, model=model.model_name)
-
-
 def _name(source: VideoInput) -> str:
     """What the results of a source are called."""
     if not isinstance(source, (str, os.PathLike)):
@@ -171,7 +165,7 @@ def _settings(
     """What the results depend on, as JSON has it."""
     name = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
     size = os.path.getsize(name) if os.path.isfile(name) else None
-    output = {key: str(value) for key, value in vars(results).items()}
+    output = {key: str(value) for key, value in results.settings().items()}
     matter = ("process_res", "process_res_method", "temporal")
     network = {key: str(options[key]) for key in matter if key in options}
     chosen = {key: value for key, value in selection.items() if value is not None}
@@ -272,7 +266,7 @@ def extract_frames(source: VideoInput, folder: Path, **selection: Any) -> list[P
     paths: list[Path] = []
     with open_source(source, **selection) as opened:
         for frame in opened:
-            paths.append(write_picture(folder / f"{len(paths):06d}.png", pixels_of(frame), "PNG"))
+            paths.append(write_image(folder / f"{len(paths):06d}.png", pixels_of(frame), "PNG"))
     if not paths:
         raise VideoReadError(f"{opened.info.label}: no frames between these times")
     return paths
