@@ -102,7 +102,7 @@ class ExportFormat:
 FORMATS: tuple[ExportFormat, ...] = (
     ExportFormat(
         name="mini_npz",
-        help="NumPy archive: depth, confidence, cameras",
+        help="depth, confidence, cameras for NumPy",
         writer="npz:write_mini",
         suffix=".npz",
         views_files=("exports/mini_npz/results.npz",),
@@ -110,7 +110,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="npz",
-        help="NumPy archive: also the image",
+        help="mini_npz and the image",
         writer="npz:write",
         suffix=".npz",
         views_files=("exports/npz/results.npz",),
@@ -118,7 +118,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="depth_png",
-        help="16-bit PNG: value * depth_scale = depth",
+        help="depth as 16-bit PNG with its scale",
         writer="depth_png:write",
         suffix=".png",
         views_files=("depth_png/0000.png",),
@@ -126,7 +126,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="depth_vis",
-        help="JPEG: image and coloured depth, near is red",
+        help="image and coloured depth as JPEG",
         writer="depth_vis:write",
         suffix=".jpg",
         views_files=("depth_vis/0000.jpg",),
@@ -135,7 +135,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="tiff",
-        help="TIFF: float32 depth",
+        help="depth as float32 TIFF",
         writer="tiff:write",
         suffix=".tiff",
         views_files=("tiff/0000.tiff",),
@@ -143,7 +143,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="exr",
-        help="OpenEXR: float32 depth in channel Z",
+        help="depth as float32 OpenEXR, channel Z",
         writer="exr:write",
         suffix=".exr",
         views_files=("exr/0000.exr",),
@@ -152,7 +152,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="feat_vis",
-        help="JPEG, MP4: coloured backbone features",
+        help="coloured features as JPEG and MP4",
         writer="feat_vis:write",
         suffix=".jpg",
         views_files=("feat_vis/feat_layer_K/000000.jpg", "feat_vis/feat_layer_K.mp4"),
@@ -172,7 +172,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="glb",
-        help="glTF scene: points and cameras",
+        help="points and cameras as glTF scene",
         writer="glb:write",
         suffix=".glb",
         views_files=("scene.glb", "scene.jpg", "depth_vis/0000.jpg"),
@@ -183,7 +183,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="colmap",
-        help="COLMAP sparse model: cameras and points",
+        help="cameras and points for COLMAP",
         writer="colmap:write",
         suffix=".bin",
         file_names="colmap:file_names",
@@ -204,7 +204,7 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
     ExportFormat(
         name="gs_video",
-        help="MP4: camera path through 3D Gaussians",
+        help="rendered 3D Gaussians as MP4",
         writer="gs_video:write",
         suffix=".mp4",
         views_files=("gs_video/0000_MODE.mp4",),
