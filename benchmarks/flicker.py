@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.api import DepthAnything3, choose_device
-from depth_anything_3.inference.video.smoothing import SteadyDepth
+from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.scenes import Clip, make_atlas, render_clip
@@ -97,7 +97,7 @@ def by_truth(clip: Clip, temporal: str, window: int, rng: np.random.Generator) -
             frames, lambda some: _scene(clip, some, rng.normal(1, 0.05)), size=window, overlap=window // 4
         )
         return [one.depth[0] for one in views]
-    steady = SteadyDepth() if temporal == "ema" else None
+    steady = ScaleShiftSmoother() if temporal == "ema" else None
     predictions = [_frame(clip, one, rng.normal(1, 0.05), rng.normal(0, 0.03)) for one in frames]
     return [(steady(one) if steady else one).depth[0] for one in predictions]
 

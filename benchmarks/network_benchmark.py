@@ -36,7 +36,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from depth_anything_3.diagnostics.network_load import synchronize
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
 from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
@@ -46,7 +45,7 @@ from depth_anything_3.model.dual_dpt import DualDptHead
 from depth_anything_3.model.position_table import interpolate_position_table
 from depth_anything_3.model.rope import RotaryTable, in_view_positions, rotary_table
 from depth_anything_3.model.table_cache import TableCache
-from depth_anything_3.runtime.devices import choose_device, usual_dtype
+from depth_anything_3.runtime.devices import choose_device, default_dtype, synchronize
 from harness.machine import describe_machine
 
 __all__ = ["as_the_reference", "layouts", "network_inputs", "seed_weights", "throughput"]
@@ -276,7 +275,7 @@ def throughput(
     with torch.device(device):
         net = build_network(preset).eval().requires_grad_(False)
     found = []
-    dtype = usual_dtype(device)
+    dtype = default_dtype(device)
     for count in views:
         case = _case(preset, count, size_hw, dtype)
         x = network_inputs(count, size_hw, device).transpose(0, 1)

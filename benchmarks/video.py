@@ -42,12 +42,12 @@ from rich.console import Console
 from rich.table import Table
 
 from depth_anything_3.api import DepthAnything3, choose_device
-from depth_anything_3.diagnostics.network_load import synchronize
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inference.video.live import LiveStream
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
 from depth_anything_3.inputs.video import Frame, open_source
 from depth_anything_3.jobs.video.job import run_video
+from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.runtime.prefetch import in_background
 from harness.machine import describe_machine
 from harness.moving_scene import moving_scene, repeat_video, write_video

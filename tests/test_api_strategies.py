@@ -8,7 +8,8 @@ import pytest
 from depth_anything_3 import DepthAnything3
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
+from depth_anything_3.inputs.choices import Strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.faulty_decoder import EXACT, AwkwardDecoder

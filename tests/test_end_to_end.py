@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
+from depth_anything_3.inputs.choices import Strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.jobs.demo import abs_rel, demo_resolution
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.scenes import Atlas, Rendering, make_atlas, render, render_large

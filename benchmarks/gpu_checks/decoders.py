@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import replace
 
 from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.choices import Fidelity, ProcessResMethod, Strategy
 from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.header import probe
-from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod, plan_resize
+from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.resample.gpu import available_resamplers
-from depth_anything_3.inputs.routing.strategy import Fidelity, ImageTraits, Request, Strategy, choose_strategy
+from depth_anything_3.inputs.routing.strategy import ImageTraits, Request, choose_strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from gpu_checks.operators import compare, worst

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from depth_anything_3.diagnostics.network_load import synchronize
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.resample.gpu import DeviceResampler, available_resamplers, open_resampler
+from depth_anything_3.runtime.devices import synchronize
 from gpu_checks.outcome import Report
 from harness.method import Setting
 

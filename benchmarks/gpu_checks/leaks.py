@@ -8,10 +8,10 @@ from dataclasses import replace
 import psutil
 import torch
 
-from depth_anything_3.diagnostics.network_load import synchronize
 from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
+from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode

@@ -12,7 +12,7 @@ from torch import nn
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.diagnostics.synthetic import photo
-from depth_anything_3.inputs.routing.strategy import Strategy
+from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.model import DepthAnything3Net
 from depth_anything_3.model.catalog import MODEL_CARDS
 from gpu_checks.outcome import Report

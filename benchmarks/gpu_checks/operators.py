@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
+from depth_anything_3.inputs.choices import ProcessResMethod, Strategy
 from depth_anything_3.inputs.resample.gpu import available_resamplers
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
-from depth_anything_3.inputs.routing.strategy import Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from gpu_checks.outcome import Report

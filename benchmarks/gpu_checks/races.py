@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import torch
 
-from depth_anything_3.diagnostics.network_load import NetworkLoad, synchronize
+from depth_anything_3.diagnostics.network_load import NetworkLoad
 from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe
-from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
+from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from gpu_checks.outcome import Report
 from gpu_checks.samples import encode

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from depth_anything_3.diagnostics.calibrate import calibrate
 from depth_anything_3.diagnostics.network_load import NetworkLoad
-from depth_anything_3.inputs.routing.strategy import Strategy
+from depth_anything_3.inputs.choices import Strategy
 from gpu_checks.outcome import Report
 from gpu_preprocessing_benchmark import measure
 from harness.machine import describe_machine

@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from depth_anything_3.inputs.routing.strategy import Strategy
+from depth_anything_3.inputs.choices import Strategy
 from gpu_checks.outcome import Report
 from harness.method import Setting
 from throughput import Run, disk_to_disk

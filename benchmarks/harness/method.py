@@ -15,6 +15,7 @@ from depth_anything_3.inputs.decode.gpu import nvimgcodec, torchcodec, torchvisi
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import Capabilities
+from depth_anything_3.runtime.devices import default_dtype
 
 __all__ = [
     "DECODERS",
@@ -61,18 +62,15 @@ class Setting:
 
     @classmethod
     def of(cls, device: torch.device, workers: int, *, rehearse: bool = False) -> Setting:
-        """The network's usual dtype on that device, and what the machine has.
+        """The network's default dtype on that device, and what the machine has.
 
         With `rehearse` the CPU plays the GPU: its ways run, with the decoders' CPU devices, to try the code.
         """
-        bfloat16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        low = torch.bfloat16 if bfloat16 else torch.float16
-        dtype = low if device.type == "cuda" else torch.float32
         capabilities = find_capabilities(device)
         if rehearse:
             installed = tuple(traits for name in DECODERS if (traits := _traits(name, device)))
             capabilities = replace(capabilities, device_type="cuda", decoders=installed, jpeg_engines=1)
-        return cls(device, dtype, workers, capabilities)
+        return cls(device, default_dtype(device), workers, capabilities)
 
     @property
     def has_gpu(self) -> bool:

@@ -26,11 +26,11 @@ from PIL import Image
 from torch.nn import functional
 
 from depth_anything_3.errors import DA3Error, UnsupportedError
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu import nvimgcodec, torchcodec, torchvision
 from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import resample_stepwise
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
-from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from harness.method import DECODERS, FILES, MEMORY, OURS, PEERS, REFERENCE, Picture, Setting, Way, decoder_refusal

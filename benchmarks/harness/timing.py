@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from depth_anything_3.diagnostics.network_load import NetworkLoad, synchronize
+from depth_anything_3.diagnostics.network_load import NetworkLoad
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
+from depth_anything_3.runtime.devices import synchronize
 from harness.method import REFERENCE, Picture, Setting, Way
 
 __all__ = ["Case", "Row", "fidelity", "first_line", "time_ways"]

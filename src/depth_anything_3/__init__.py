@@ -18,7 +18,7 @@ from depth_anything_3.runtime.version import __version__
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.errors import DA3Error
-    from depth_anything_3.inputs.routing.strategy import Fidelity, Strategy
+    from depth_anything_3.inputs.choices import Fidelity, Strategy
     from depth_anything_3.prediction import Prediction
     from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
     from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -37,11 +37,11 @@ __all__ = [
 _HOMES = {
     "DA3Error": "errors",
     "DepthAnything3": "api",
-    "Fidelity": "inputs.routing.strategy",
+    "Fidelity": "inputs.choices",
     "GPUInputProcessor": "utils.io.gpu_input_processor",
     "InputProcessor": "utils.io.input_processor",
     "Prediction": "prediction",
-    "Strategy": "inputs.routing.strategy",
+    "Strategy": "inputs.choices",
 }
 
 

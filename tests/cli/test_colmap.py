@@ -1,4 +1,4 @@
-"""`da3 colmap`, `da3 export`, `da3 models`: the real commands, in this process."""
+"""`da3 colmap`: the real command, in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from depth_anything_3.cli import app
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.colmap import SparseModel, SparsePoints, write_sparse_model
-from depth_anything_3.model.catalog import MODEL_CARDS
 
 SIZE = (84, 112)  # of the pictures, which the network sees as they are
 
@@ -73,23 +72,6 @@ def test_colmap_tells_what_is_left_out(workspace, small_checkpoint, tmp_path, ca
     assert "1 poses without image are left out: gone.png" in caplog.text
 
 
-def test_results_leave_in_other_formats_without_the_network(computed, tmp_path):
-    source = computed[0] / "exports" / "npz" / "results.npz"
-    told = run("export", source, "--export-dir", tmp_path, "--export-format", "ply-tiff-depth_vis").output.split()
-    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    assert sorted(map(Path, told)) == files
-    assert {path.suffix for path in files} == {".ply", ".tiff", ".jpg"}
-
-
-def test_what_a_result_lacks_is_refused_by_name(computed, tmp_path):
-    source = computed[0] / "exports" / "npz" / "results.npz"
-    with pytest.raises(UnsupportedError, match=r"results\.npz: feat_vis needs features"):
-        run("export", source, "--export-dir", tmp_path, "--export-format", "feat_vis")
-    with pytest.raises(InvalidInputError, match=r"gone\.npz"):
-        run("export", tmp_path / "gone.npz", "--export-dir", tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_format_that_needs_what_the_model_lacks_is_refused_before_a_picture_is_read(small_checkpoint, tmp_path):
     (tmp_path / "a.jpg").write_text("never read")
     for wish, told in (("gs_ply", "infer_gs=True with da3-giant"), ("feat_vis", "export_feat_layers")):
@@ -121,16 +103,6 @@ def test_an_option_is_checked_also_where_it_has_nothing_to_say(tmp_path, option,
 def test_a_workspace_that_is_not_there_is_told(tmp_path):
     with pytest.raises(InvalidInputError, match=r"nowhere: no such folder$"):
         run("colmap", tmp_path / "nowhere")
-
-
-def test_models_lists_every_checkpoint_and_its_licence():
-    shown = run("models").output
-    listed = json.loads(run("models", "--json").output)
-    for card, row in zip(MODEL_CARDS.values(), listed, strict=True):
-        assert row["hub_ids"] == list(card.hub_ids)
-        assert all(name in shown for name in card.hub_ids)
-        assert card.licence in shown
-    assert "da3-nano comes with the package: a small demonstration, not for real work." in shown
 
 
 def test_colmap_takes_images_beside_the_model_by_their_folders(small_checkpoint, tmp_path):

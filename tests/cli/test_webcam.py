@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3 import cli
-from depth_anything_3.jobs import live as viewer
+from depth_anything_3.jobs.live import webcam
 from support.clips import write_clip
 
 
@@ -69,7 +69,7 @@ def test_a_film_is_watched_and_recorded_until_ctrl_c(command, tmp_path):
 
 def test_a_short_film_ends_by_itself(tmp_path, small_checkpoint, monkeypatch, capsys):
     film, recording = write_clip(tmp_path / "film.mp4", frames=6), tmp_path / "out.mp4"
-    monkeypatch.setattr(viewer, "why_no_window", lambda: "no screen here")
+    monkeypatch.setattr(webcam, "why_no_window", lambda: "no screen here")
     words = [film, "--record", recording, "--temporal", "none", "--model-dir", small_checkpoint, "--process-res", 56]
     monkeypatch.setattr(sys, "argv", ["da3", "webcam", *map(str, words), "--device", "cpu"])
     with pytest.raises(SystemExit) as left:
@@ -106,7 +106,7 @@ def test_a_recording_that_was_killed_is_not_mixed_with_a_new_one(tmp_path, monke
 )
 def test_misuse_is_told_before_anything_is_loaded(arguments, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(viewer, "why_no_window", lambda: "no screen here")
+    monkeypatch.setattr(webcam, "why_no_window", lambda: "no screen here")
     monkeypatch.setattr(sys, "argv", ["da3", "webcam", *arguments, "--model-dir", "/nowhere"])
     with pytest.raises(SystemExit) as left:
         cli.main()

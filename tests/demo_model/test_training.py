@@ -115,8 +115,8 @@ def test_a_step_on_two_threads_follows_the_mean_of_both_gradients(
 def test_saved_weights_have_the_official_names_and_give_the_packages_network_the_same_depth(
     recipe: Recipe, tmp_path: Path
 ) -> None:
+    from depth_anything_3.model.catalog import Preset
     from depth_anything_3.model.network import DepthAnything3Net
-    from depth_anything_3.model.presets import Preset
 
     trainer = Trainer(recipe, TINY, CPU)
     trainer.save(tmp_path)

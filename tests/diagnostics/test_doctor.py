@@ -20,10 +20,11 @@ from depth_anything_3.diagnostics import doctor
 from depth_anything_3.diagnostics import report as doctor_report
 from depth_anything_3.diagnostics.self_check import SelfCheck, self_check
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.routing import cost_store as calibration
 from depth_anything_3.inputs.routing.cost_store import Calibration
 from depth_anything_3.inputs.routing.costs import Cost, Costs
-from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities
 from support.fake_gpu import Opener, gpu_with
 
 CPU = torch.device("cpu")

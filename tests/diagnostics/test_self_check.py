@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from depth_anything_3.diagnostics.self_check import SelfCheck, self_check
-from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
+from depth_anything_3.inputs.choices import Strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities
 from support.fake_gpu import Opener, gpu_with
 
 CPU = torch.device("cpu")

@@ -113,7 +113,7 @@ def test_arrays_have_no_names_for_colmap(plane_scene, tmp_path):
         pytest.param({"obj": {}}, "'obj' is no format; there are: mini_npz, npz", id="format"),
         pytest.param({"npz": {"level": 9}}, "npz has no option 'level'; it has none", id="none"),
         pytest.param({"gs_video": {"trj_mode": "loop"}}, "trj_mode='loop' is unknown; choose 'original'", id="mode"),
-        pytest.param({"gs_video": {"chunk_size": 0}}, "chunk_size=0: give a whole number of at least 1", id="chunk"),
+        pytest.param({"gs_video": {"chunk_size": 0}}, "chunk_size=0: give a whole number, 1 or more", id="chunk"),
         pytest.param({"gs_ply": {"gs_views_interval": 1.5}}, "gs_views_interval=1.5: give a whole", id="interval"),
         pytest.param({"glb": {"ensure_thresh_percentile": 101}}, "percentile=101 is a percentile", id="percentile"),
     ],

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import depth_anything_3
 from depth_anything_3 import cli
-from depth_anything_3.cli import options as cli_options
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import ExportOptions, export, formats, registry, result_files
 from depth_anything_3.export.fields import ARCHIVE_FIELDS, FRAME_FIELDS, AvailableFields, RequiredFields
@@ -62,17 +62,27 @@ def toy(tmp_path, monkeypatch):
     """A format added as a contributor adds one: a module in the folder of formats, and a row."""
     (tmp_path / "formats").mkdir()
     (tmp_path / "formats" / "toy.py").write_text(TOY_MODULE)
-    with monkeypatch.context() as patch:
-        patch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path / "formats")])
-        patch.setattr(registry, "FORMATS", (*FORMATS, TOY_ROW))
-        importlib.reload(cli_options)  # help is made when the command starts
-        yield TOY_ROW
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path / "formats")])
+    monkeypatch.setattr(registry, "FORMATS", (*FORMATS, TOY_ROW))
+    yield TOY_ROW
     sys.modules.pop(f"{formats.__name__}.toy", None)
-    importlib.reload(cli_options)
 
 
-def test_a_module_and_a_row_make_a_format(toy, plane_scene, tmp_path):
-    assert "toy: the greatest depth as text" in CliRunner().invoke(cli.app, ["images", "--help"]).output
+@pytest.fixture
+def help_of_images(monkeypatch):
+    """Prints the help of `da3 images` from a fresh import of the command, as when it starts."""
+
+    def run() -> str:
+        monkeypatch.setattr(depth_anything_3, "cli", cli)  # restored later, as are its modules
+        for name in [one for one in sys.modules if one.startswith(cli.__name__)]:
+            monkeypatch.delitem(sys.modules, name)
+        return CliRunner().invoke(importlib.import_module(cli.__name__).app, ["images", "--help"]).output
+
+    return run
+
+
+def test_a_module_and_a_row_make_a_format(toy, help_of_images, plane_scene, tmp_path):
+    assert "toy: the greatest depth as text" in help_of_images()
     assert (
         "| `toy` | the greatest depth as text | `toy/scene.txt` | `toy/NAME.txt` | poses | people |" in formats_table()
     )
@@ -95,8 +105,8 @@ def test_a_new_format_has_options_checks_and_result_files(toy, plane_scene, tmp_
         export(plane_scene, tmp_path / "out", "toy")
 
 
-def test_without_its_row_the_format_is_unknown():
-    assert "toy" not in CliRunner().invoke(cli.app, ["images", "--help"]).output
+def test_without_its_row_the_format_is_unknown(help_of_images):
+    assert "toy" not in help_of_images()
     with pytest.raises(InvalidInputError, match="'toy' is unknown"):
         parse_formats("toy")
 

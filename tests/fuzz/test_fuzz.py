@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depth_anything_3.errors import DA3Error
-from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE, ProcessResMethod, plan_resize
+from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.limits import PATCH_SIZE
+from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from support.fuzz_target import Examiner
 from support.mutations import mutated, seeds
 

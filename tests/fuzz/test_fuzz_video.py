@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depth_anything_3.errors import VideoReadError
-from depth_anything_3.inputs.failure import OnError
+from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video import open_source
 from support.clips import write_clip
 from support.mutations import damaged

@@ -12,11 +12,10 @@ from PIL import Image
 from depth_anything_3.diagnostics.self_check import EXACT_DECODER_DB, EXACT_DECODER_LEVELS
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, UnsupportedError
+from depth_anything_3.inputs.choices import ProcessResMethod, Strategy
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
-from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
-from depth_anything_3.inputs.routing.strategy import Strategy
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import encoded, exif_block, jpeg, largest_difference, psnr

@@ -210,3 +210,9 @@ def test_a_list_without_pictures_is_misuse_that_names_it(tmp_path, name, told):
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     with pytest.raises(InvalidInputError, match=f"^{tmp_path}/{name}: the list of images {told}"):
         find_images([f"@{tmp_path}/{name}"], "jpg")
+
+
+def test_without_extensions_every_kind_of_image_is_found(tmp_path):
+    for name in ("a.heic", "b.HEIF", "c.avif", "d.jpg", "e.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images([str(tmp_path)])] == ["a.heic", "b.HEIF", "c.avif", "d.jpg"]

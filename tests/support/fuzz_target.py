@@ -9,8 +9,8 @@ import numpy as np
 
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
+from depth_anything_3.inputs.choices import Fidelity
 from depth_anything_3.inputs.limits import Reading
-from depth_anything_3.inputs.routing.strategy import Fidelity
 from depth_anything_3.utils.io.input_processor import InputProcessor
 
 __all__ = ["MOST_SECONDS", "Examiner"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from depth_anything_3.model import Preset
-from depth_anything_3.model.presets import FeedForward
+from depth_anything_3.model.catalog import FeedForward
 from support.model_golden import scaled_error
 from support.seeded_values import seeded_array, seeded_cameras, seeded_images
 

@@ -21,7 +21,7 @@ TABLE_SIDE = 37
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """What shapes the network: see `depth_anything_3.model.presets.Preset`."""
+    """What shapes the network: see `depth_anything_3.model.catalog.Preset`."""
 
     width: int
     depth: int

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from depth_anything_3.cli.colmap import colmap, export
+from depth_anything_3.cli.colmap import colmap
 from depth_anything_3.cli.console import (
     EXIT_FAILURES,
     EXIT_INTERRUPTED,
@@ -26,8 +26,10 @@ from depth_anything_3.cli.console import (
     told,
 )
 from depth_anything_3.cli.demo import demo
-from depth_anything_3.cli.doctor import doctor, models
+from depth_anything_3.cli.doctor import doctor
+from depth_anything_3.cli.export import export
 from depth_anything_3.cli.images import images
+from depth_anything_3.cli.models import models
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
 from depth_anything_3.errors import DA3Error, InvalidInputError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,11 @@ from rich.markup import escape
 from depth_anything_3.cli.messages import in_flags
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from depth_anything_3.api import DepthAnything3
-    from depth_anything_3.jobs.images import RunReport
+    from depth_anything_3.cli.options import ModelFlags
+    from depth_anything_3.jobs.report import RunReport
 
 __all__ = [
     "EXIT_FAILURES",
@@ -24,6 +28,7 @@ __all__ = [
     "EXIT_MISUSE",
     "EXIT_TERMINATED",
     "LogHandler",
+    "ProgressBar",
     "finish",
     "load_model",
     "progress",
@@ -47,28 +52,53 @@ def told(message: str) -> str:
     return escape(in_flags(plain))
 
 
-def load_model(model_dir: str, device: str, dtype: str, *, compiled: bool = False) -> DepthAnything3:
-    """A checkpoint; tells of a licence that forbids commercial use."""
-    with stderr.status(f"loading {escape(model_dir)}"):
+def load_model(flags: ModelFlags) -> DepthAnything3:
+    """Load a checkpoint; reports a licence that forbids commercial use."""
+    with stderr.status(f"loading {escape(flags.model_dir)}"):
         from depth_anything_3.api import DepthAnything3
 
-        model = DepthAnything3.from_pretrained(model_dir, device, None if dtype == "auto" else dtype)
+        dtype = None if flags.dtype == "auto" else flags.dtype
+        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype)
     if "-NC-" in model.card.licence:
         stderr.print(f"{model.model_name}: licence {model.card.licence}, not for commercial use", markup=False)
-    if compiled:
+    if flags.compiled:
         model.compile()
     return model
 
 
+class ProgressBar:
+    """A bar with the count, the rate and the time left; call it once for each item. Nothing is drawn off a terminal."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+        self._done, self._started = 0, 0.0
+
+    def begin(self, description: str, total: int | None, done: int = 0) -> None:
+        """Set what is counted, how many there are (None: unknown), and how many earlier runs have done."""
+        self._bar.update(self._task, description=description, total=total, completed=done)
+
+    def __call__(self) -> None:
+        """Count one more item."""
+        self._done += 1
+        self._started = self._started or time.monotonic()  # at the first item: excludes loading
+        rate = (self._done - 1) / max(time.monotonic() - self._started, 1e-3)
+        self._bar.update(self._task, advance=1, rate=f"{rate:.1f}/s")
+
+
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal; call what it gives once for each image."""
+def progress(total: int | None, description: str = "images") -> Iterator[ProgressBar]:
+    """Show a bar on a terminal while the block runs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task("images", total=total)
-        yield lambda: progress.advance(task)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        yield ProgressBar(bar, bar.add_task(description, total=total, rate=""))
 
 
 def finish(report: RunReport, as_json: bool) -> None:

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr, stdout
+from depth_anything_3.cli.groups import Omit, grouped
+from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.options import PreprocessOptions
 
 if TYPE_CHECKING:
     from depth_anything_3.jobs.demo import DemoReport
 
 __all__ = ["demo"]
 
+_OWN = (
+    "process_res",
+    "mixed_sizes",
+    "on_error",
+    "executor",
+    "num_workers",
+    "max_pixels",
+    "max_bytes",
+    "allow_truncated",
+    "exif",
+    "process_res_method",
+)
 
+
+@grouped
 def demo(
     sources: Annotated[
         list[str] | None,
         typer.Argument(help="Photos, or folders of them; none: three scenes are drawn.", metavar="IMAGE"),
     ] = None,
     export_dir: o.ExportDir = Path("demo"),
-    model_dir: o.ModelDir = "da3-nano",
-    device: o.Device = "auto",
+    model: Annotated[o.ModelFlags, Omit(("dtype", "compiled"))] = o.ModelFlags(model_dir="da3-nano"),  # noqa: B008
     process_res: Annotated[
         int | None, typer.Option(help="Length in pixels of the bounded side; left out: what suits the model.")
     ] = None,
-    strategy: o.Strategy = "auto",
-    fidelity: o.Fidelity = "exact",
+    preprocess: Annotated[PreprocessOptions, Omit(_OWN)] = PreprocessOptions(on_error=OnError.SKIP),  # noqa: B008
     as_json: o.Json = False,
 ) -> None:
     """Take pictures to depth with the small model in the package: side by side, as points, and all in overview.jpg.
@@ -37,20 +53,21 @@ def demo(
     Without photos of yours, three scenes that the model has not seen are drawn in 4K, with their true depth.
     """
     began = time.perf_counter()
-    from depth_anything_3.api import choose_device
     from depth_anything_3.inputs.discover import find_images
     from depth_anything_3.jobs import demo as parts
-    from depth_anything_3.jobs.images import check_options
+    from depth_anything_3.jobs.destination import check_device
+    from depth_anything_3.runtime.devices import choose_device
 
-    options: dict[str, Any] = {"strategy": strategy, "fidelity": fidelity}
     if process_res is not None:
-        options["process_res"] = process_res
-    check_options(choose_device(device), **options)
-    paths = find_images(sources or [], "png,jpg,jpeg,webp,bmp,tif,tiff")
-    model = load_model(model_dir, device, "auto")
-    if model.card.is_demonstration:
+        preprocess = replace(preprocess, process_res=process_res)
+    check_device(choose_device(model.device), preprocess)
+    paths = find_images(sources or [])
+    loaded = load_model(model)
+    if process_res is None:
+        preprocess = replace(preprocess, process_res=parts.demo_resolution(loaded.engine))
+    if loaded.card.is_demonstration:
         stderr.print(
-            f"[yellow]{model.model_name} is a demonstration:[/] a small network, trained on drawn scenes alone. "
+            f"[yellow]{loaded.model_name} is a demonstration:[/] a small network, trained on drawn scenes alone. "
             "For real work: --model-dir depth-anything/DA3-BASE"
         )
     scenes = []
@@ -61,7 +78,7 @@ def demo(
                 paths.append(scene.path)
                 status.update(f"drawing scenes: {len(scenes)} of {len(parts.SCENES)}")
     with progress(len(paths)) as advance:
-        report = parts.run_demo(model, paths, export_dir, scenes, on_progress=advance, **options)
+        report = parts.run_demo(loaded.engine, paths, export_dir, scenes, preprocess, on_progress=advance)
     if not as_json and report.images:
         _tell(report, time.perf_counter() - began)
     finish(report, as_json)

@@ -1,4 +1,4 @@
-"""`da3 doctor`, `models`: what there is, and whether it works."""
+"""`da3 doctor`: report what this machine has, and whether it works."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import EXIT_FAILURES, stderr, stdout
 
-__all__ = ["doctor", "models"]
+__all__ = ["doctor"]
 
 
 def doctor(
@@ -48,33 +48,3 @@ def doctor(
             stdout.print(cost_report(diagnosis.calibration.costs), soft_wrap=False)
     if not (diagnosis.ok and all(check.ok for check in checks)):
         raise typer.Exit(EXIT_FAILURES)
-
-
-def models(as_json: o.Json = False) -> None:
-    """List the models: what each predicts, and under which licence."""
-    from dataclasses import asdict
-
-    from rich.table import Column, Table
-
-    from depth_anything_3.model.catalog import MODEL_CARDS
-
-    if as_json:
-        stdout.print_json(json.dumps([asdict(card) for card in MODEL_CARDS.values()]))
-        return
-    longest = max(len(name) for card in MODEL_CARDS.values() for name in card.hub_ids)
-    table = Table(
-        Column("--model-dir", no_wrap=True, min_width=longest),
-        "depth",
-        "also predicts",
-        Column("licence", no_wrap=True, min_width=12),
-        box=None,
-    )
-    for card in MODEL_CARDS.values():
-        has = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
-        has["3D Gaussians"] = card.has_gaussians
-        also = ", ".join(name for name, there in has.items() if there)
-        table.add_row("\n".join(card.hub_ids or [card.name]), card.depth_kind.value, also, card.licence)
-    stdout.print(table)
-    for card in MODEL_CARDS.values():
-        if card.is_demonstration:
-            stdout.print(f"{card.name} comes with the package: a small demonstration, not for real work.", markup=False)

@@ -1,47 +1,30 @@
-"""A message that speaks of Python's arguments in, one that speaks of the command's options out."""
+"""Rewrite messages that name Python arguments to name flags."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import fields
+
+from depth_anything_3.cli.groups import flag_of
+from depth_anything_3.cli.options import BatchFlags, MetricFlags, ModelFlags, NetworkFlags, WriterFlags
+from depth_anything_3.inputs.options import PreprocessOptions
 
 __all__ = ["in_flags"]
 
-_NAMES = (
-    "allow_truncated",
-    "batch_size",
-    "conf_thresh_percentile",
-    "dtype",
+# Parameters of single commands that messages of the Python API name.
+_OWN_NAMES = (
     "every",
-    "exif",
     "export_format",
-    "feat_vis_fps",
-    "fidelity",
-    "focal",
-    "fov",
     "fps",
     "full_size",
-    "infer_gs",
-    "max_batch_size",
-    "max_bytes",
-    "max_pixels",
-    "mixed_sizes",
-    "num_max_points",
-    "num_workers",
-    "on_error",
-    "process_res",
-    "process_res_method",
     "raw",
-    "ref_view_strategy",
     "resume",
-    "show_cameras",
     "side_by_side",
-    "strategy",
     "temporal",
-    "target_memory_utilization",
-    "use_ray_pose",
 )
-_FLAGS = {name: "--" + name.replace("_", "-") for name in _NAMES}
-_FLAGS["export_feat_layers"] = "--export-feat"
+_GROUPS = (BatchFlags, MetricFlags, ModelFlags, NetworkFlags, PreprocessOptions, WriterFlags)
+_FLAGS = {name: flag_of(name) for name in (*_OWN_NAMES, *(one.name for group in _GROUPS for one in fields(group)))}
+_FLAGS["export_feat_layers"] = flag_of("export_feat")
 # Not within a file's name; and where a name is a word of English too, only with its value.
 _ARGUMENT = re.compile(
     rf"(?<![\w./\\-])(?P<name>{'|'.join(sorted(_FLAGS, reverse=True))})"
@@ -50,7 +33,7 @@ _ARGUMENT = re.compile(
 
 
 def in_flags(text: str) -> str:
-    """Of `infer_gs=True` makes `--infer-gs`, of `on_error='skip'` `--on-error skip`, of `max_pixels` `--max-pixels`."""
+    """Replace `infer_gs=True` by `--infer-gs` and `on_error='skip'` by `--on-error skip`."""
 
     def flag(found: re.Match[str]) -> str:
         name, value = found["name"], found["value"]

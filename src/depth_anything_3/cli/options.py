@@ -1,146 +1,235 @@
-"""What the commands of `da3` take, named and explained once."""
+"""The flags that several commands share, in groups."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export.fields import ARCHIVE_FIELDS
-from depth_anything_3.export.registry import FORMATS, format_names, formats_for
+from depth_anything_3.export.registry import FORMATS
+from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
+from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.model.choices import RefViewStrategy
 
 if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
+    from depth_anything_3.inference.options import BatchOptions, NetworkOptions, StreamOptions
+    from depth_anything_3.jobs.destination import Destination
     from depth_anything_3.prediction.metric import Metres
 
-EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
-"""Which files of a folder are pictures, unless told otherwise."""
+__all__ = [
+    "AutoCleanup",
+    "BatchFlags",
+    "Device",
+    "ExportDir",
+    "FindFlags",
+    "Json",
+    "MetricFlags",
+    "ModelFlags",
+    "NetworkFlags",
+    "PreprocessOptions",
+    "ResultFlags",
+    "Resume",
+    "Scene",
+    "WriterFlags",
+    "stream_options",
+]
 
-ModelDir = Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")]
-ExportDir = Annotated[Path, typer.Option(help="Folder for the results; made if missing.")]
-ReExportFormat = Annotated[
-    str, typer.Option(help=f"Names joined with '-': {format_names(formats_for(ARCHIVE_FIELDS))}.")
-]
-ExportFormat = Annotated[
-    str,
-    typer.Option(
-        help="\n".join(
-            ("\b", "Formats:", *(f"{one.name}: {one.help}" for one in FORMATS), "", "Join several with '-'.")
-        )
-    ),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, typer.Option(help="What the backbone computes in: auto, float32, bfloat16, float16.")]
-Scene = Annotated[bool, typer.Option("--scene", help="The images are views of ONE scene and see each other.")]
-ProcessRes = Annotated[int, typer.Option(help="Length in pixels of the bounded side.")]
-Method = Annotated[
-    str, typer.Option(help="upper_bound_resize, upper_bound_crop, lower_bound_resize, lower_bound_crop.")
-]
-RayPose = Annotated[
-    bool, typer.Option("--use-ray-pose", help="Cameras from the ray map, not the camera decoder; slower.")
-]
-RefView = Annotated[str, typer.Option(help="With --scene: saddle_balanced, saddle_sim_range, first, middle.")]
-BatchSize = Annotated[
-    str,
-    typer.Option(help="Most images of one size computed together: a number, all, or auto (what GPU memory holds)."),
-]
-MaxBatchSize = Annotated[int, typer.Option(help="Most that --batch-size auto takes.")]
-MemoryShare = Annotated[float, typer.Option(help="Share of the free memory that --batch-size auto fills.")]
-Workers = Annotated[int, typer.Option(help="Images decoded and resampled at a time.")]
-OnError = Annotated[str, typer.Option(help="skip: go on without an image that cannot be read; raise: stop.")]
-MaxPixels = Annotated[int, typer.Option(help="Refuse pictures whose header claims more.")]
-MaxBytes = Annotated[int, typer.Option(help="Refuse larger files, unread.")]
-AllowTruncated = Annotated[
-    bool, typer.Option("--allow-truncated", help="Decode cut or damaged files as far as they go, with a warning.")
-]
-Extensions = Annotated[str, typer.Option(help="Which files of a folder or pattern are taken.")]
-Recursive = Annotated[bool, typer.Option("--recursive", help="Of folders, also the images in folders below.")]
-Exif = Annotated[
-    str, typer.Option(help="apply: turn pictures upright; ignore: leave them as stored, as upstream does.")
-]
-Strategy = Annotated[
-    str, typer.Option(help="Way to the network's memory: auto, gpu_decode, hybrid, full_gpu, cpu; see da3 doctor.")
-]
-Fidelity = Annotated[str, typer.Option(help="How exact pixels must be: exact, high, fast.")]
+Device = Annotated[str, typer.Option(help="Where the network runs.", metavar="auto|cpu|cuda|cuda:1|mps")]
+ExportDir = Annotated[Path, typer.Option(help="Folder for the results; created if missing.")]
+Scene = Annotated[bool, typer.Option("--scene", help="The images are views of ONE scene and attend to each other.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Skip images whose results are there: go on with a run that was stopped.")
+    bool, typer.Option("--resume", help="Continue a run that was stopped: skip images whose results exist.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
-MixedSizes = Annotated[
-    str, typer.Option(help="Views of ONE scene that differ in size: crop to the smallest, pad to the largest, refuse.")
-]
-InferGs = Annotated[
-    bool,
-    typer.Option("--infer-gs", help="Predict 3D Gaussians too, for gs_ply and gs_video; DA3-GIANT or nested."),
-]
-ExportFeat = Annotated[str, typer.Option(help="Backbone layers to keep features of, such as 5,11; for feat_vis.")]
-ConfThresh = Annotated[
-    float, typer.Option(help="Of ply, glb, colmap: points below this percentile of confidence are left out.")
-]
-MaxPoints = Annotated[int, typer.Option(help="Of ply, glb, colmap: most points.")]
-ShowCameras = Annotated[bool, typer.Option(help="Of glb: draw the cameras.")]
-FeatVisFps = Annotated[int, typer.Option(help="Of feat_vis: frames per second.")]
-Metric = Annotated[
-    bool,
-    typer.Option(
-        "--metric",
-        help="Depth in metres: the metric model's by --focal, --fov or what the files' Exif says of the lens; nested "
-        "models' as it is.",
-    ),
-]
-Focal = Annotated[
-    float | None, typer.Option(help="With --metric: focal length in pixels of the pictures as they are on disk.")
-]
-Fov = Annotated[float | None, typer.Option(help="With --metric: horizontal field of view in degrees.")]
-Compile = Annotated[
-    bool,
-    typer.Option("--compile", help="Have torch.compile make the network faster; takes a minute or more first."),
-]
 
 
-def export_options(
-    conf_thresh_percentile: float, num_max_points: int, show_cameras: bool, feat_vis_fps: int
-) -> ExportOptions:
-    """How results are written, checked."""
-    from depth_anything_3.export import ExportOptions
+@dataclass(frozen=True)
+class ModelFlags:
+    """Which checkpoint, where and how it computes."""
 
-    return ExportOptions(conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps)
-
-
-def scene_options(mixed_sizes: str, ref_view_strategy: str | None = None) -> dict[str, Any]:
-    """What is for the views of one scene, checked also where there is none."""
-    from depth_anything_3.inputs.batch.mixed_sizes import MixedSizes as Mixed
-    from depth_anything_3.model import RefViewStrategy
-
-    options: dict[str, Any] = {"mixed_sizes": Mixed(mixed_sizes)}
-    if ref_view_strategy is not None:
-        options["ref_view_strategy"] = RefViewStrategy(ref_view_strategy)
-    return options
+    model_dir: Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")] = (
+        "depth-anything/DA3-BASE"
+    )
+    device: Device = "auto"
+    dtype: Annotated[
+        str, typer.Option(help="What the backbone computes in.", metavar="auto|float32|bfloat16|float16")
+    ] = "auto"
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network with torch.compile; takes a minute or more first.")
+    ] = False
 
 
-def metres(metric: bool, focal: float | None, fov: float | None) -> Metres | None:
-    """What --metric, --focal and --fov ask for.
+@dataclass(frozen=True)
+class FindFlags:
+    """Which files are taken."""
+
+    recursive: Annotated[bool, typer.Option("--recursive", help="Recurse into subfolders.")] = False
+    image_extensions: Annotated[str, typer.Option(help="Extensions of images in folders and patterns.")] = (
+        IMAGE_EXTENSIONS
+    )
+
+
+@dataclass(frozen=True)
+class BatchFlags:
+    """How many images are computed together."""
+
+    batch_size: Annotated[
+        str, typer.Option(help="Images per batch: a number, all, or auto (fit GPU memory).", metavar="N|all|auto")
+    ] = "auto"
+    max_batch_size: Annotated[int, typer.Option(help="Upper bound of --batch-size auto.")] = 64
+    target_memory_utilization: Annotated[
+        float, typer.Option(help="Share of the free memory that --batch-size auto fills.")
+    ] = 0.85
+
+    def options(self, count: int = 1) -> BatchOptions:
+        """The options for `count` images.
+
+        Raises:
+            InvalidInputError: a value is not accepted.
+        """
+        from depth_anything_3.inference.batch_limit import parse_batch_size
+        from depth_anything_3.inference.options import BatchOptions
+
+        return BatchOptions(
+            batch_size=parse_batch_size(self.batch_size, count),
+            max_batch_size=self.max_batch_size,
+            target_memory_utilization=self.target_memory_utilization,
+        )
+
+
+@dataclass(frozen=True)
+class NetworkFlags:
+    """What the network computes beside depth."""
+
+    use_ray_pose: Annotated[
+        bool, typer.Option("--use-ray-pose", help="Cameras from the ray map, not the camera decoder; slower.")
+    ] = False
+    ref_view_strategy: Annotated[
+        str,
+        typer.Option(
+            help="Reference view of a scene; matters from three views on.",
+            metavar="|".join(one.value for one in RefViewStrategy),
+        ),
+    ] = RefViewStrategy.SADDLE_BALANCED.value
+    infer_gs: Annotated[
+        bool, typer.Option("--infer-gs", help="Predict 3D Gaussians too, for gs_ply and gs_video; DA3-GIANT or nested.")
+    ] = False
+    export_feat: Annotated[str, typer.Option(help="Backbone layers to export, such as 5,11; for feat_vis.")] = ""
+
+    def options(self) -> NetworkOptions:
+        """The options.
+
+        Raises:
+            InvalidInputError: a value is not accepted.
+        """
+        from depth_anything_3.inference.options import NetworkOptions
+
+        try:
+            layers = tuple(int(one) for one in self.export_feat.split(",") if one.strip())
+        except ValueError:
+            raise InvalidInputError(f"--export-feat {self.export_feat}: give numbers of layers, such as 5,11") from None
+        return NetworkOptions(
+            infer_gs=self.infer_gs,
+            use_ray_pose=self.use_ray_pose,
+            ref_view_strategy=RefViewStrategy(self.ref_view_strategy),
+            export_feat_layers=layers,
+        )
+
+
+@dataclass(frozen=True)
+class MetricFlags:
+    """Whether and how depth is converted to metres."""
+
+    metric: Annotated[
+        bool,
+        typer.Option(
+            "--metric",
+            help="Write metric depth: the metric model's by --focal, --fov or the lens in the files' EXIF; the nested "
+            "model's as it is.",
+        ),
+    ] = False
+    focal: Annotated[
+        float | None, typer.Option(help="With --metric: focal length in pixels of the images as they are on disk.")
+    ] = None
+    fov: Annotated[float | None, typer.Option(help="With --metric: horizontal field of view in degrees.")] = None
+
+    def conversion(self) -> Metres | None:
+        """The conversion; None without --metric.
+
+        Raises:
+            InvalidInputError: a focal length without --metric, two, or one that is not accepted.
+        """
+        from depth_anything_3.prediction.metric import Metres
+
+        if not self.metric and (self.focal is not None or self.fov is not None):
+            raise InvalidInputError("--focal and --fov convert to metric depth: give --metric with them")
+        return Metres(self.focal, self.fov) if self.metric else None
+
+
+@dataclass(frozen=True)
+class WriterFlags:
+    """How results are written."""
+
+    conf_thresh_percentile: Annotated[
+        float, typer.Option(help="Drop points below this percentile of confidence (ply, glb, colmap).")
+    ] = 40.0
+    num_max_points: Annotated[int, typer.Option(help="Maximum number of points (ply, glb, colmap).")] = 1_000_000
+    show_cameras: Annotated[bool, typer.Option(help="Draw cameras (glb).")] = True
+    feat_vis_fps: Annotated[int, typer.Option(help="Frames per second (feat_vis).")] = 15
+
+    def options(self) -> ExportOptions:
+        """The options.
+
+        Raises:
+            InvalidInputError: a value is not accepted.
+        """
+        from depth_anything_3.export import ExportOptions
+
+        return ExportOptions(self.conf_thresh_percentile, self.num_max_points, self.show_cameras, self.feat_vis_fps)
+
+
+@dataclass(frozen=True)
+class ResultFlags:
+    """Where results go and in which formats."""
+
+    export_dir: ExportDir = Path("debug")
+    export_format: Annotated[
+        str,
+        typer.Option(
+            # The escape keeps the lines of its paragraph as they are.
+            help="\n".join(
+                ("\b", "Formats:", *(f"{one.name}: {one.help}" for one in FORMATS), "", "Join several with '-'.")
+            )
+        ),
+    ] = "depth_vis-npz"
+
+    def destination(self, writers: WriterFlags, metric: MetricFlags) -> Destination:
+        """The destination.
+
+        Raises:
+            InvalidInputError: a format or an option is not accepted.
+        """
+        from depth_anything_3.jobs.destination import Destination
+
+        return Destination(
+            folder=self.export_dir,
+            formats=self.export_format,
+            options=writers.options(),
+            metric=metric.conversion(),
+        )
+
+
+def stream_options(preprocess: PreprocessOptions, network: NetworkFlags, batches: BatchFlags) -> StreamOptions:
+    """The options of a stream, before the number of its images is known.
 
     Raises:
-        InvalidInputError: a focal length without --metric, two, or one that is none.
+        InvalidInputError: a value is not accepted.
     """
-    from depth_anything_3.prediction.metric import Metres
+    from depth_anything_3.inference.options import StreamOptions
 
-    if not metric and (focal is not None or fov is not None):
-        raise InvalidInputError("--focal and --fov turn depth into metres: give --metric with them")
-    return Metres(focal, fov) if metric else None
-
-
-def layers(numbers: str) -> list[int]:
-    """The numbers in "5,11".
-
-    Raises:
-        InvalidInputError: it is no list of numbers.
-    """
-    try:
-        return [int(one) for one in numbers.split(",") if one.strip()]
-    except ValueError:
-        raise InvalidInputError(f"--export-feat {numbers}: give numbers of layers, such as 5,11") from None
+    return StreamOptions(preprocess=preprocess, network=network.options(), batching=batches.options())

@@ -18,14 +18,16 @@ import cv2
 import numpy as np
 import torch
 
-from depth_anything_3.diagnostics.network_load import NetworkLoad, synchronize
+from depth_anything_3.diagnostics.network_load import NetworkLoad
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, UnsupportedError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.routing.costs import Cost, Costs
-from depth_anything_3.inputs.routing.strategy import Capabilities, Fidelity, Strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities
+from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 
 __all__ = ["SIZES", "calibrate", "nothing_to_measure"]

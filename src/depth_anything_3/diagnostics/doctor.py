@@ -20,6 +20,7 @@ from PIL import features
 
 from depth_anything_3.diagnostics.calibrate import calibrate, nothing_to_measure
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
 from depth_anything_3.inputs.header import ImageHeader, JpegCoding, JpegProcess
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
@@ -29,10 +30,8 @@ from depth_anything_3.inputs.routing.strategy import (
     STRATEGY_VARIABLE,
     Capabilities,
     Choice,
-    Fidelity,
     ImageTraits,
     Request,
-    Strategy,
     check_strategy,
     choose_strategy,
 )

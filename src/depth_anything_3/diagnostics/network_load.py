@@ -1,4 +1,4 @@
-"""A number of seconds in, a device out that computes for that long what a depth network would, in another thread."""
+"""Keep a device as busy as a depth network would, for a number of seconds, in another thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-__all__ = ["NetworkLoad", "synchronize"]
+from depth_anything_3.runtime.devices import default_dtype, synchronize
+
+__all__ = ["NetworkLoad"]
 
 _TIMED_BLOCKS = 16
 
@@ -31,7 +33,7 @@ class NetworkLoad:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         tokens, width = (1024, 1024) if device.type == "cuda" else (64, 128)
-        self._dtype = _fast_dtype(device)
+        self._dtype = default_dtype(device)
         self._tokens = self._random(tokens, width)
         self._qkv = self._random(width, 3 * width)
         self._out = self._random(width, width)
@@ -87,19 +89,3 @@ class NetworkLoad:
         seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(tokens, width)
         mixed = self._tokens + seen @ self._out
         return mixed + functional.gelu(mixed @ self._up) @ self._down
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until everything queued on a device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def _fast_dtype(device: torch.device) -> torch.dtype:
-    """What a network computes in there; cards before Ampere only emulate bfloat16, many times slower."""
-    if device.type != "cuda":
-        return torch.float32
-    major, _ = torch.cuda.get_device_capability(device)
-    return torch.bfloat16 if major >= 8 or torch.version.hip else torch.float16

@@ -18,16 +18,17 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from depth_anything_3.diagnostics.network_load import synchronize
 from depth_anything_3.diagnostics.synthetic import photo_jpeg
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.processor import BatchProcessor
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.resample.cpu import resample_stepwise
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
-from depth_anything_3.inputs.routing.strategy import Capabilities, Choice, Fidelity, Strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities, Choice
+from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.runtime.choice import positive_int
 
-__all__ = ["FormatOptions", "PointOptions", "check_minimum", "check_percentile"]
+__all__ = ["FormatOptions", "PointOptions", "check_percentile"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class PointOptions(FormatOptions):
     def __post_init__(self) -> None:
         check_percentile("conf_thresh_percentile", self.conf_thresh_percentile)
         if self.num_max_points is not None:
-            check_minimum("num_max_points", self.num_max_points, 1)
+            positive_int("num_max_points", self.num_max_points)
 
 
 def check_percentile(name: str, value: float) -> None:
@@ -44,13 +45,3 @@ def check_percentile(name: str, value: float) -> None:
     """
     if not 0 <= value <= 100:
         raise InvalidInputError(f"{name}={value!r} is a percentile; give 0 to 100")
-
-
-def check_minimum(name: str, value: int, minimum: int) -> None:
-    """Check that a value is an integer that is large enough.
-
-    Raises:
-        InvalidInputError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise InvalidInputError(f"{name}={value!r}: give a whole number of at least {minimum}")

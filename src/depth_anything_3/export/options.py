@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export.format_options import FormatOptions, PointOptions, check_minimum
+from depth_anything_3.export.format_options import FormatOptions, PointOptions
 from depth_anything_3.export.registry import ExportFormat, find_format, format_names
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = ["ExportOptions"]
 
@@ -44,7 +45,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         # Checked also if no format that is asked for uses them.
         PointOptions(self.conf_thresh_percentile, self.num_max_points)
-        check_minimum("feat_vis_fps", self.feat_vis_fps, 1)
+        positive_int("feat_vis_fps", self.feat_vis_fps)
 
     def of(self, one: ExportFormat) -> FormatOptions:
         """The options of one format.

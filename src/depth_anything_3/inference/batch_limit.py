@@ -1,4 +1,4 @@
-"""A picture's size in, how many of that size are computed together out: given, or told by the GPU's memory."""
+"""Maximum batch size per image size: fixed, or measured from free GPU memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inference.options import BatchOptions
 
 __all__ = ["BatchLimit", "parse_batch_size"]
 
@@ -17,44 +18,31 @@ logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 
-_USUAL = 16  # pictures: what "auto" is taken to become before anything is measured
+_EXPECTED = 16  # images: estimate of "auto" before anything is measured
 
 
 class BatchLimit:
-    """Most pictures of a size in a batch. Asked in the pipeline's thread, told in the network's.
+    """Maximum number of images of a size in a batch. Read by the pipeline's thread, updated by the network's.
 
-    With "auto" on CUDA the first picture of a size is computed alone and measured; from then on as many go together as
-    fit into the memory that is left. On other devices "auto" is one at a time. A batch for which memory runs out all
-    the same halves the limit of its size, whatever it came from.
+    With "auto" on CUDA the first image of a size is computed alone and measured; from then on batches are as large as
+    the remaining memory allows. On other devices "auto" is 1. A batch that runs out of memory all the same halves the
+    limit of its size, whether it was given or measured.
 
     Args:
-        batch_size: a number, or "auto".
+        options: the batch size, or how to find it.
         device: where the network is.
-        most: upper bound of "auto".
-        utilization: share of the free memory that "auto" may fill, above 0 and at most 1.
 
     Attributes:
-        expected: what the limit will about be.
-
-    Raises:
-        InvalidInputError: one of these is not accepted.
+        expected: an estimate of the limit before anything is measured.
     """
 
-    def __init__(
-        self, batch_size: int | str, device: torch.device, *, most: int = 64, utilization: float = 0.85
-    ) -> None:
-        self._auto = batch_size == "auto"
-        if not self._auto and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-            raise InvalidInputError(f"batch_size={batch_size!r}: give a whole number, 1 or more, or 'auto'")
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise InvalidInputError(f"max_batch_size={most!r}: give a whole number, 1 or more")
-        if not 0 < utilization <= 1:
-            raise InvalidInputError(f"target_memory_utilization={utilization!r}: give a share above 0 and at most 1")
-        self._given = 1 if self._auto else int(batch_size)
-        self.expected = min(most, _USUAL) if self._auto and device.type == "cuda" else self._given
+    def __init__(self, options: BatchOptions, device: torch.device) -> None:
+        self._auto = options.batch_size == "auto"
+        self._given = 1 if self._auto else int(options.batch_size)
         self._device = device
-        self._most = most
-        self._utilization = utilization
+        self._max = options.max_batch_size
+        self._utilization = options.target_memory_utilization
+        self.expected = min(self._max, _EXPECTED) if self._auto and device.type == "cuda" else self._given
         self._known: dict[Size, int] = {}
         self._failed: dict[Size, int] = {}
         self._lock = threading.Lock()
@@ -66,7 +54,7 @@ class BatchLimit:
 
     @contextmanager
     def measured(self, size: Size, count: int) -> Iterator[None]:
-        """Around the network's work on `count` pictures; learns from it what one takes."""
+        """Measure the memory that the network takes for `count` images inside the block."""
         if not self._auto or self._device.type != "cuda":
             yield
             return
@@ -78,21 +66,21 @@ class BatchLimit:
         self.learn(size, count, torch.cuda.max_memory_allocated(self._device) - before, free + cached)
 
     def learn(self, size: Size, count: int, used: int, available: int) -> None:
-        """Set a size's limit from the bytes that `count` pictures used at most and those that can be had."""
+        """Set a size's limit from the peak bytes that `count` images used and the bytes available."""
         each = max(1, used // count)
-        fitting = max(1, min(self._most, int(available * self._utilization) // each))
+        fitting = max(1, min(self._max, int(available * self._utilization) // each))
         with self._lock:
-            self._known[size] = min(fitting, self._failed.get(size, self._most))
+            self._known[size] = min(fitting, self._failed.get(size, self._max))
 
     def fail(self, size: Size, count: int) -> None:
-        """Memory ran out for `count` pictures: from now on at most half as many."""
+        """Halve the limit: memory ran out for `count` images."""
         with self._lock:
             self._failed[size] = self._known[size] = max(1, count // 2)
-        logger.warning("out of memory for %d pictures of %dx%d: from now on %d", count, size[1], size[0], count // 2)
+        logger.warning("out of memory for %d images of %dx%d: from now on %d", count, size[1], size[0], count // 2)
 
 
 def parse_batch_size(text: str, count: int) -> int | str:
-    """A batch size as it is written on a command line: a number, "auto", or "all" of `count` pictures.
+    """Parse a batch size of the command line: a number, "auto", or "all" of `count` images.
 
     Raises:
         InvalidInputError: it is none of these.

@@ -1,4 +1,4 @@
-"""Batches in, predictions out: the network computes while the results before are made arrays of, and used."""
+"""Run the network on batches and build predictions, overlapped with the caller's work."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from torch import nn
 
 from depth_anything_3.errors import DeviceMemoryError, UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.grouping import InOrder
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.plan.resize_plan import ResizePlan
-from depth_anything_3.model.catalog import DepthKind, ModelCard
+from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
+from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.device_errors import out_of_memory, told
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import KeptThreads
-from depth_anything_3.utils.io.output_processor import OutputProcessor
+from depth_anything_3.utils.io.output_processor import OutputProcessor, SceneInput
 
 __all__ = ["NetworkRunner"]
 
 Outputs = Mapping[str, Any]  # Any: tensors, and mappings of tensors
+Forward = Mapping[str, Any]  # Any: the keyword arguments of the network's forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,31 +81,50 @@ class NetworkRunner:
         self._dtype = dtype
         self._threads = threads
 
-    def scene(self, batch: ProcessedBatch, **options: Any) -> Prediction:  # Any: of the network's forward
-        """One prediction of a batch whose images are the views of one scene."""
+    def views(
+        self,
+        batch: ProcessedBatch,
+        options: NetworkOptions,
+        extrinsics: torch.Tensor | None = None,
+        intrinsics: torch.Tensor | None = None,
+    ) -> Prediction:
+        """Compute one prediction for a batch whose images are the views of one scene.
+
+        Args:
+            batch: the views.
+            options: of the network.
+            extrinsics, intrinsics: (1, N, 4, 4) and (1, N, 3, 3) float32, given cameras to condition on.
+        """
+        forward: Forward = {**options.forward(), "extrinsics": extrinsics, "intrinsics": intrinsics}
         with self._callers_stream(), told(self._device):
-            return self._finish(self._launch(batch, [batch.images], 0, options))[0]
+            computed = self._launch(batch, [batch.images], 0, forward)
+            return self._finish(
+                computed,
+                failures=batch.failures,
+                windows=batch.windows,
+                intrinsics=None if batch.intrinsics is None else batch.intrinsics.numpy(),
+            )[0]
 
     def stream(
         self,
         batches: Generator[ProcessedBatch | ImageFailure, None, None],
         limit: BatchLimit,
         on_failure: Callable[[ImageFailure], None],
-        options: Mapping[str, Any],
+        options: NetworkOptions,
     ) -> Iterator[Prediction]:
-        """A prediction for each image of batches of independent images, in the images' order.
+        """Compute a prediction for each image of batches of independent images, in the images' order.
 
-        The network runs in a thread of its own, at most two batches ahead of what was taken.
+        The network runs in a background thread, at most two batches ahead of what was taken.
 
         Args:
-            batches: of which this is the only user; closed at the end.
-            limit: told what fits into memory.
+            batches: generator; must not be consumed elsewhere. Closed at the end.
+            limit: maximum batch size; updated with what fits into memory.
             on_failure: called for images that cannot be used, at their place in the order.
-            options: of the network's forward.
+            options: of the network.
         """
         # Failures take their place in the order, so that photos held back for a batch still come before them.
         in_order: InOrder[Prediction | ImageFailure] = InOrder()
-        computed = self._compute(batches, limit, options, self._callers_stream())
+        computed = self._compute(batches, limit, options.forward(), self._callers_stream())
         if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
             computed = in_background(computed, ahead=1, threads=self._threads)
         with told(self._device), closing(computed):  # an error must not leave its thread at work
@@ -125,7 +146,7 @@ class NetworkRunner:
         self,
         batches: Generator[ProcessedBatch | ImageFailure, None, None],
         limit: BatchLimit,
-        options: Mapping[str, Any],
+        options: Forward,
         stream: AbstractContextManager[Any],
     ) -> Generator[_Computed | ImageFailure, None, None]:
         with closing(batches), stream:
@@ -138,7 +159,7 @@ class NetworkRunner:
                     yield from self._within_memory(batch, limit, options)
 
     def _within_memory(
-        self, batch: ProcessedBatch, limit: BatchLimit, options: Mapping[str, Any]
+        self, batch: ProcessedBatch, limit: BatchLimit, options: Forward
     ) -> Iterator[_Computed | ImageFailure]:
         """One result for a batch of independent images; several for its halves if memory runs out."""
         count, size = len(batch.images), (batch.tensor.shape[2], batch.tensor.shape[3])
@@ -170,7 +191,7 @@ class NetworkRunner:
         batch: ProcessedBatch,
         images: list[tuple[PlannedImage, ...]],
         axis: int,
-        options: Mapping[str, Any],
+        options: Forward,
     ) -> _Computed:
         """Run the network, on CUDA without waiting for it. `axis` is where (B, S) gets the one that is missing."""
         moved = {
@@ -191,7 +212,7 @@ class NetworkRunner:
         finished.record()
         return _Computed(images, outputs, pixels, finished, lambda: 1e-3 * start.elapsed_time(end))
 
-    def _call(self, x: torch.Tensor, options: Mapping[str, Any]) -> Outputs:
+    def _call(self, x: torch.Tensor, options: Forward) -> Outputs:
         try:
             with self._autocast():
                 outputs: Outputs = self._network(x, **options)
@@ -204,31 +225,43 @@ class NetworkRunner:
             ) from error
         return outputs
 
-    def _finish(self, computed: _Computed) -> list[Prediction]:
-        """A prediction for each scene, when the device is done."""
+    def _finish(
+        self,
+        computed: _Computed,
+        *,
+        failures: tuple[ImageFailure, ...] = (),
+        windows: tuple[Crop, ...] = (),
+        intrinsics: npt.NDArray[np.float32] | None = None,
+    ) -> list[Prediction]:
+        """Build a prediction for each scene, when the device is done."""
         outputs, pixels = computed.outputs, computed.pixels
         if computed.finished is not None:
             computed.finished.synchronize()
             outputs, pixels = _pageable(outputs), pixels.clone()
-        predictions = self._output_processor(outputs)
-        seconds = computed.seconds() / len(predictions)
-        seen = iter(pixels.numpy())
-        for prediction, images in zip(predictions, computed.images, strict=True):
-            prediction.processed_images = np.stack([_interleaved(next(seen)) for _ in images])
-            prediction.sources = tuple(one.label for one in images)
-            prediction.source_hw = tuple(one.plan.source_hw for one in images)
-            prediction.source_scale = tuple(_scale(one.plan) for one in images)
-            prediction.exif = tuple(one.exif for one in images)
-            prediction.model_name = self._card.name
-            if prediction.is_metric or self._card.depth_kind is not DepthKind.METRIC:
-                prediction.depth_kind = self._card.depth_kind
-            prediction.choices = tuple(one.choice for one in images)
-            prediction.seconds = {
-                "decode": sum(one.decode_seconds for one in images),
-                "resample": sum(one.resample_seconds for one in images),
-                "network": seconds,
-            }
-        return predictions
+        seconds = computed.seconds() / len(computed.images)
+        arrays = iter(pixels.numpy())
+        scenes = [
+            SceneInput(
+                processed_images=np.stack([_interleaved(next(arrays)) for _ in images]),
+                sources=tuple(one.label for one in images),
+                source_hw=tuple(one.plan.source_hw for one in images),
+                source_scale=tuple(_scale(one.plan) for one in images),
+                exif=tuple(one.exif for one in images),
+                model_name=self._card.name,
+                model_depth_kind=self._card.depth_kind,
+                choices=tuple(one.choice for one in images),
+                failures=failures,
+                seconds={
+                    "decode": sum(one.decode_seconds for one in images),
+                    "resample": sum(one.resample_seconds for one in images),
+                    "network": seconds,
+                },
+                intrinsics=intrinsics,
+                windows=windows,
+            )
+            for images in computed.images
+        ]
+        return self._output_processor(outputs, scenes)
 
     def _callers_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
         """What makes any thread use the caller's CUDA stream, also if another GPU is the caller's current one.

@@ -1,4 +1,4 @@
-"""What a user names in, the pictures meant out: files, folders, patterns and lists of files."""
+"""Find the images that a user means by files, folders, patterns and lists."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ from pathlib import Path
 
 from depth_anything_3.errors import ImageReadError, InvalidInputError
 
-__all__ = ["find_images"]
+__all__ = ["IMAGE_EXTENSIONS", "find_images"]
+
+IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
+"""Extensions of the files of a folder that are images, unless others are given."""
 
 _WILDCARDS = re.compile(r"[*?]")  # not brackets: more photos have them in their name than patterns do
 
 
 def find_images(
-    sources: Sequence[str], extensions: str, *, recursive: bool = False, leave_out: Collection[Path] = ()
+    sources: Sequence[str],
+    extensions: str = IMAGE_EXTENSIONS,
+    *,
+    recursive: bool = False,
+    leave_out: Collection[Path] = (),
 ) -> list[Path]:
-    """The pictures meant by a list of sources, in order and each once.
+    """Find the images meant by a list of sources, in order and each once.
 
     Args:
         sources: any of these; one that exists is what it is, whatever it is called.

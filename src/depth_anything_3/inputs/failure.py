@@ -6,18 +6,10 @@ import logging
 from dataclasses import dataclass
 
 from depth_anything_3.errors import DA3Error
-from depth_anything_3.runtime.choice import Option
 
-__all__ = ["ImageFailure", "OnError", "log_failure", "raise_failure"]
+__all__ = ["ImageFailure", "log_failure", "raise_failure"]
 
 logger = logging.getLogger(__name__)
-
-
-class OnError(Option):
-    """`RAISE` stops at the first image that cannot be used; `SKIP` records it and goes on."""
-
-    RAISE = "raise"
-    SKIP = "skip"
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageDraw, ImageFont
 
-from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export
 from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.export.image_file import write_image, write_jpeg
-from depth_anything_3.jobs.images import RunReport, export_names
+from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.jobs.naming import export_names
+from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.scenes import make_atlas, render_large
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -79,9 +81,9 @@ class DemoReport(RunReport):
     overview: str = ""
 
 
-def demo_resolution(model: DepthAnything3) -> int:
+def demo_resolution(engine: Engine) -> int:
     """The `process_res` that suits a model: the demonstration's has seen no larger pictures in training."""
-    return _DEMO_RESOLUTION if model.card.is_demonstration else _USUAL_RESOLUTION
+    return _DEMO_RESOLUTION if engine.card.is_demonstration else _USUAL_RESOLUTION
 
 
 def draw_scenes(folder: Path, size: tuple[int, int] = _SIZE) -> Iterator[DrawnScene]:
@@ -107,36 +109,35 @@ def draw_scenes(folder: Path, size: tuple[int, int] = _SIZE) -> Iterator[DrawnSc
 
 
 def run_demo(
-    model: DepthAnything3,
+    engine: Engine,
     paths: Sequence[Path],
     export_dir: Path,
-    scenes: Sequence[DrawnScene] = (),
+    scenes: Sequence[DrawnScene],
+    preprocess: PreprocessOptions,
     *,
     on_progress: Callable[[], None] = lambda: None,
-    **options: Any,  # Any: the options of DepthAnything3.stream
 ) -> DemoReport:
     """Depth of scenes and photos: `depth/NAME.jpg`, `ply/NAME.ply`, `glb/NAME.glb` of each, `overview.jpg` of all.
 
     Args:
-        model: the network.
+        engine: the network.
         paths: pictures, in order; one that cannot be read is listed in the report, and the others go on.
         export_dir: folder to write into.
         scenes: what is known of those pictures that are drawn scenes.
-        on_progress: called when a picture is done.
-        options: passed on to `DepthAnything3.stream`; `process_res` is the model's where it is not given.
+        preprocess: how images are prepared.
+        on_progress: called when an image is done.
 
     Raises:
         ExportError: a file cannot be written.
     """
-    options.setdefault("process_res", demo_resolution(model))
-    report = DemoReport(export_dir=str(export_dir), device=str(model.device), network=model.model_name)
-    report.process_res = options["process_res"]
+    report = DemoReport(export_dir=str(export_dir), device=str(engine.device), network=engine.card.name)
+    report.process_res = preprocess.process_res
     truths = {str(scene.path): scene.depth for scene in scenes}
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
     rows = []
-    model.input_processor.warm_up()
+    engine.input_processor.warm_up()
     began = time.perf_counter()
-    for prediction in model.stream(paths, on_error="skip", on_failure=report.add_failure, **options):
+    for prediction in engine.stream(paths, StreamOptions(preprocess=preprocess), report.add_failure):
         writing, source = time.perf_counter(), prediction.sources[0]
         name, truth = names[source], truths.get(source)
         report.lenses[name] = _give_camera(prediction)

@@ -6,13 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from depth_anything_3.model.catalog import Preset
+    from depth_anything_3.model.choices import RefViewStrategy
     from depth_anything_3.model.nested import NestedDepthAnything3Net, build_network
     from depth_anything_3.model.network import DepthAnything3Net
-    from depth_anything_3.model.presets import PRESETS, Preset
-    from depth_anything_3.model.reference_view import RefViewStrategy
 
 __all__ = [
-    "PRESETS",
     "DepthAnything3Net",
     "NestedDepthAnything3Net",
     "Preset",
@@ -21,11 +20,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PRESETS": "presets",
     "DepthAnything3Net": "network",
     "NestedDepthAnything3Net": "nested",
-    "Preset": "presets",
-    "RefViewStrategy": "reference_view",
+    "Preset": "catalog",
+    "RefViewStrategy": "choices",
     "build_network": "nested",
 }
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from depth_anything_3.model.blocks import Block
+from depth_anything_3.model.catalog import PATCH_SIZE, Preset
+from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.model.position_table import TABLE_SIDE, PositionTables
-from depth_anything_3.model.presets import PATCH_SIZE, Preset
 from depth_anything_3.model.reference_view import (
-    RefViewStrategy,
     order_from_reference,
     order_to_original,
     select_reference_view,

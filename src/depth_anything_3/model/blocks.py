@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_anything_3.model.presets import FeedForward
+from depth_anything_3.model.catalog import FeedForward
 from depth_anything_3.model.rope import RotaryTable, apply_rotary
 
 __all__ = ["Attention", "Block", "LayerScale", "Mlp", "SwiGlu"]

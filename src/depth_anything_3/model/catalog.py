@@ -1,17 +1,37 @@
-"""The models: a preset name in, its licence, where its weights are, and what it predicts out. Loads no torch."""
+"""Catalog of the models: one row each, with its network's shape, its licence, its weights and what it predicts.
+
+A new model is one row of `_CARDS`. Importing this module does not load torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from types import MappingProxyType
 
+from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.runtime.choice import Option
 
-__all__ = ["CANONICAL_FOCAL_PX", "MODEL_CARDS", "DepthKind", "ModelCard", "models_that"]
+__all__ = [
+    "CANONICAL_FOCAL_PX",
+    "MODEL_CARDS",
+    "PATCH_SIZE",
+    "DepthKind",
+    "FeedForward",
+    "ModelCard",
+    "NestedPreset",
+    "Preset",
+    "find_card",
+    "find_preset",
+    "models_that",
+]
 
 CANONICAL_FOCAL_PX = 300.0
 """The focal length, in pixels of the network's input, to which canonical depth belongs."""
+
+PATCH_SIZE = 14
+"""Side of a patch in pixels; image heights and widths are multiples of it."""
 
 _APACHE = "Apache-2.0"
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
@@ -28,88 +48,272 @@ class DepthKind(Option):
     """Metres."""
 
 
+class FeedForward(Enum):
+    """Kind of the feed-forward half of a transformer block."""
+
+    MLP = "mlp"
+    SWIGLU = "swiglu"
+
+
 @dataclass(frozen=True)
-class ModelCard:
-    """What a user needs to know to choose a model.
+class Preset:
+    """Shape of one network: everything that distinguishes it from another of the family.
 
     Attributes:
         name: The preset name, as in `config.json`.
-        hub_ids: Its checkpoints on the Hugging Face hub, the one to prefer first; none if they come with the package.
-        licence: SPDX identifier of the licence of the weights.
-        depth_kind: What its depth means.
-        has_conf: Whether it predicts confidence.
-        has_poses: Whether it predicts cameras, and takes given ones.
-        has_sky: Whether it tells the sky.
-        has_gaussians: Whether it can predict 3D Gaussians.
-        is_demonstration: Whether it shows the way and is not for real work; its weights come with the package.
+        width: Channels of a backbone token.
+        depth: Number of transformer blocks.
+        heads: Attention heads, of 64 channels each.
+        out_layers: The four blocks (from 0) whose outputs feed the dense heads.
+        alt_start: First block of the second stage, where odd blocks attend across all views of a scene, and all
+            normalise queries and keys and rotate them by their position. None: there is no such stage, so views
+            do not see each other; such a network predicts depth and sky, and no cameras.
+        head_features: Channels inside the dense heads' fusion path.
+        head_channels: Channels of the four levels before fusion.
+        feed_forward: Kind of feed-forward layer in the backbone.
+        gaussian_head: Whether the network also has a head for 3D Gaussians.
     """
 
     name: str
-    hub_ids: tuple[str, ...]
+    width: int
+    depth: int
+    heads: int
+    out_layers: tuple[int, int, int, int]
+    alt_start: int | None
+    head_features: int
+    head_channels: tuple[int, int, int, int]
+    feed_forward: FeedForward = FeedForward.MLP
+    gaussian_head: bool = False
+
+    @property
+    def feature_width(self) -> int:
+        """Channels of a feature handed to the heads: with two stages one half within the view, one across views."""
+        return self.width if self.alt_start is None else 2 * self.width
+
+
+@dataclass(frozen=True)
+class NestedPreset:
+    """A network that joins two others of the catalog.
+
+    Attributes:
+        name: The preset name, as in `config.json`.
+        any_view: Name of the network that predicts everything.
+        metric: Name of the network whose canonical depth and sky bring the scene to metres.
+    """
+
+    name: str
+    any_view: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a user needs to know to choose a model, and what it takes to build its network.
+
+    Attributes:
+        network: Shape of the network, or the two networks that it joins.
+        licence: SPDX identifier of the licence of the weights.
+        depth_kind: What its depth means.
+        hub_ids: Its checkpoints on the Hugging Face hub, the preferred one first; none: the weights come with the
+            package.
+    """
+
+    network: Preset | NestedPreset
     licence: str
     depth_kind: DepthKind
-    has_conf: bool = True
-    has_poses: bool = True
-    has_sky: bool = False
-    has_gaussians: bool = False
-    is_demonstration: bool = False
+    hub_ids: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The preset name, as in `config.json`."""
+        return self.network.name
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether it predicts cameras, and takes given ones."""
+        return self._main_network.alt_start is not None
+
+    @property
+    def has_conf(self) -> bool:
+        """Whether it predicts confidence."""
+        return self.has_poses  # the head of the any-view networks predicts both
+
+    @property
+    def has_sky(self) -> bool:
+        """Whether it predicts a sky mask."""
+        return not self.has_poses
+
+    @property
+    def has_gaussians(self) -> bool:
+        """Whether it can predict 3D Gaussians."""
+        return self._main_network.gaussian_head
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether it is a demonstration, not for real work, whose weights come with the package."""
+        return not self.hub_ids
+
+    @property
+    def _main_network(self) -> Preset:
+        return self.network if isinstance(self.network, Preset) else find_preset(self.network.any_view)
+
+    def as_dict(self) -> dict[str, object]:
+        """The card as plain values, for JSON."""
+        return {
+            "name": self.name,
+            "hub_ids": list(self.hub_ids),
+            "licence": self.licence,
+            "depth_kind": self.depth_kind.value,
+            "has_conf": self.has_conf,
+            "has_poses": self.has_poses,
+            "has_sky": self.has_sky,
+            "has_gaussians": self.has_gaussians,
+            "is_demonstration": self.is_demonstration,
+        }
 
 
 _CARDS = (
-    ModelCard("da3-small", ("depth-anything/DA3-SMALL",), _APACHE, DepthKind.RELATIVE),
-    ModelCard("da3-base", ("depth-anything/DA3-BASE",), _APACHE, DepthKind.RELATIVE),
     ModelCard(
-        "da3-large",
-        ("depth-anything/DA3-LARGE-1.1", "depth-anything/DA3-LARGE"),
-        _NON_COMMERCIAL,
-        DepthKind.RELATIVE,
+        Preset(
+            name="da3-small",
+            width=384,
+            depth=12,
+            heads=6,
+            out_layers=(5, 7, 9, 11),
+            alt_start=4,
+            head_features=64,
+            head_channels=(48, 96, 192, 384),
+        ),
+        licence=_APACHE,
+        depth_kind=DepthKind.RELATIVE,
+        hub_ids=("depth-anything/DA3-SMALL",),
     ),
     ModelCard(
-        "da3-giant",
-        ("depth-anything/DA3-GIANT-1.1", "depth-anything/DA3-GIANT"),
-        _NON_COMMERCIAL,
-        DepthKind.RELATIVE,
-        has_gaussians=True,
+        Preset(
+            name="da3-base",
+            width=768,
+            depth=12,
+            heads=12,
+            out_layers=(5, 7, 9, 11),
+            alt_start=4,
+            head_features=128,
+            head_channels=(96, 192, 384, 768),
+        ),
+        licence=_APACHE,
+        depth_kind=DepthKind.RELATIVE,
+        hub_ids=("depth-anything/DA3-BASE",),
     ),
     ModelCard(
-        "da3mono-large",
-        ("depth-anything/DA3MONO-LARGE",),
-        _APACHE,
-        DepthKind.RELATIVE,
-        has_conf=False,
-        has_poses=False,
-        has_sky=True,
+        Preset(
+            name="da3-large",
+            width=1024,
+            depth=24,
+            heads=16,
+            out_layers=(11, 15, 19, 23),
+            alt_start=8,
+            head_features=256,
+            head_channels=(256, 512, 1024, 1024),
+        ),
+        licence=_NON_COMMERCIAL,
+        depth_kind=DepthKind.RELATIVE,
+        hub_ids=("depth-anything/DA3-LARGE-1.1", "depth-anything/DA3-LARGE"),
     ),
     ModelCard(
-        "da3metric-large",
-        ("depth-anything/DA3METRIC-LARGE",),
-        _APACHE,
-        DepthKind.CANONICAL,
-        has_conf=False,
-        has_poses=False,
-        has_sky=True,
+        Preset(
+            name="da3-giant",
+            width=1536,
+            depth=40,
+            heads=24,
+            out_layers=(19, 27, 33, 39),
+            alt_start=13,
+            head_features=256,
+            head_channels=(256, 512, 1024, 1024),
+            feed_forward=FeedForward.SWIGLU,
+            gaussian_head=True,
+        ),
+        licence=_NON_COMMERCIAL,
+        depth_kind=DepthKind.RELATIVE,
+        hub_ids=("depth-anything/DA3-GIANT-1.1", "depth-anything/DA3-GIANT"),
     ),
     ModelCard(
-        "da3nested-giant-large",
-        ("depth-anything/DA3NESTED-GIANT-LARGE-1.1", "depth-anything/DA3NESTED-GIANT-LARGE"),
-        _NON_COMMERCIAL,
-        DepthKind.METRIC,
-        has_gaussians=True,
+        Preset(
+            name="da3mono-large",
+            width=1024,
+            depth=24,
+            heads=16,
+            out_layers=(4, 11, 17, 23),
+            alt_start=None,
+            head_features=256,
+            head_channels=(256, 512, 1024, 1024),
+        ),
+        licence=_APACHE,
+        depth_kind=DepthKind.RELATIVE,
+        hub_ids=("depth-anything/DA3MONO-LARGE",),
     ),
     ModelCard(
-        "da3-nano",
-        (),
-        _APACHE,
-        DepthKind.RELATIVE,
-        has_conf=False,
-        has_poses=False,
-        has_sky=True,
-        is_demonstration=True,
+        Preset(
+            name="da3metric-large",
+            width=1024,
+            depth=24,
+            heads=16,
+            out_layers=(4, 11, 17, 23),
+            alt_start=None,
+            head_features=256,
+            head_channels=(256, 512, 1024, 1024),
+        ),
+        licence=_APACHE,
+        depth_kind=DepthKind.CANONICAL,
+        hub_ids=("depth-anything/DA3METRIC-LARGE",),
+    ),
+    ModelCard(
+        NestedPreset(name="da3nested-giant-large", any_view="da3-giant", metric="da3metric-large"),
+        licence=_NON_COMMERCIAL,
+        depth_kind=DepthKind.METRIC,
+        hub_ids=("depth-anything/DA3NESTED-GIANT-LARGE-1.1", "depth-anything/DA3NESTED-GIANT-LARGE"),
+    ),
+    # Ours, not one of the published family: small enough to come with the package.
+    ModelCard(
+        Preset(
+            name="da3-nano",
+            width=192,
+            depth=8,
+            heads=3,
+            out_layers=(1, 3, 5, 7),
+            alt_start=None,
+            head_features=32,
+            head_channels=(24, 48, 96, 192),
+        ),
+        licence=_APACHE,
+        depth_kind=DepthKind.RELATIVE,
     ),
 )
+_BY_NAME = {card.name: card for card in _CARDS}
 
-MODEL_CARDS: Mapping[str, ModelCard] = MappingProxyType({card.name: card for card in _CARDS})
+MODEL_CARDS: Mapping[str, ModelCard] = MappingProxyType(_BY_NAME)
 """Every model this package can build, by preset name."""
+
+
+def find_card(name: str) -> ModelCard:
+    """Look a model up by its preset name.
+
+    Raises:
+        InvalidInputError: No model has this name.
+    """
+    if name not in MODEL_CARDS:
+        raise InvalidInputError(f"unknown preset {name!r}; choose one of {', '.join(MODEL_CARDS)}")
+    return MODEL_CARDS[name]
+
+
+def find_preset(name: str) -> Preset:
+    """Look the shape of a single network up by its preset name.
+
+    Raises:
+        InvalidInputError: No single network has this name.
+    """
+    single = {card.name: card.network for card in MODEL_CARDS.values() if isinstance(card.network, Preset)}
+    if name not in single:
+        raise InvalidInputError(f"unknown preset {name!r}; choose one of {', '.join(single)}")
+    return single[name]
 
 
 def models_that(can: Callable[[ModelCard], bool]) -> str:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_anything_3.model.presets import PATCH_SIZE
+from depth_anything_3.model.catalog import PATCH_SIZE
 from depth_anything_3.model.uv_embedding import UvEmbedding
 
 __all__ = [

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from depth_anything_3.model.catalog import Preset
 from depth_anything_3.model.dpt import DptTrunk, FusionBlock, Scratch, fuse_levels, in_chunks, resize_map
-from depth_anything_3.model.presets import Preset
 
 __all__ = ["DenseMaps", "DualDptHead"]
 

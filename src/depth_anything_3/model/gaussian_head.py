@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from depth_anything_3.model.catalog import Preset
 from depth_anything_3.model.dpt import DptTrunk, Scratch, in_chunks, resize_map
-from depth_anything_3.model.presets import Preset
 
 __all__ = ["GaussianHead", "RawGaussians"]
 

@@ -1,4 +1,4 @@
-"""Nested network: an any-view network and a metric one in, a network whose scenes are in metres out."""
+"""Nested network: an any-view network scaled to metres by a metric one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.model.catalog import NestedPreset, Preset, find_card
+from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metres
 from depth_anything_3.model.network import DepthAnything3Net
-from depth_anything_3.model.presets import PRESETS, Preset
-from depth_anything_3.model.reference_view import RefViewStrategy
 
-__all__ = ["NESTED_PRESETS", "NestedDepthAnything3Net", "build_network"]
-
-NESTED_PRESETS = {"da3nested-giant-large": ("da3-giant", "da3metric-large")}
-"""The nested models: the any-view preset and the metric one each joins."""
+__all__ = ["NestedDepthAnything3Net", "build_network"]
 
 
 class NestedDepthAnything3Net(nn.Module):
@@ -97,7 +93,7 @@ class NestedDepthAnything3Net(nn.Module):
 
 
 def build_network(name: str) -> DepthAnything3Net | NestedDepthAnything3Net:
-    """Build the network of a published model, with random weights.
+    """Build the network of a model of the catalog, with random weights.
 
     Args:
         name: One of the names in :data:`~depth_anything_3.model.catalog.MODEL_CARDS`.
@@ -105,8 +101,7 @@ def build_network(name: str) -> DepthAnything3Net | NestedDepthAnything3Net:
     Raises:
         InvalidInputError: No model has this name.
     """
-    if name in NESTED_PRESETS:
-        return NestedDepthAnything3Net(*NESTED_PRESETS[name])
-    if name in PRESETS:
-        return DepthAnything3Net(name)
-    raise InvalidInputError(f"unknown preset {name!r}; choose one of {', '.join([*PRESETS, *NESTED_PRESETS])}")
+    network = find_card(name).network
+    if isinstance(network, NestedPreset):
+        return NestedDepthAnything3Net(network.any_view, network.metric)
+    return DepthAnything3Net(network)

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.model.backbone import Backbone, BackboneOutput
 from depth_anything_3.model.camera import CameraDecoder, CameraEncoder, decode_pose
-from depth_anything_3.model.catalog import models_that
+from depth_anything_3.model.catalog import PATCH_SIZE, Preset, find_preset, models_that
+from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.model.dual_dpt import DenseMaps, DualDptHead
 from depth_anything_3.model.gaussian_adapter import place_gaussians
 from depth_anything_3.model.gaussian_head import GaussianHead
 from depth_anything_3.model.geometry import rigid_inverse
 from depth_anything_3.model.metric_scale import fill_sky
-from depth_anything_3.model.presets import PATCH_SIZE, Preset, find_preset
 from depth_anything_3.model.ray_pose import cameras_from_rays
-from depth_anything_3.model.reference_view import RefViewStrategy
 from depth_anything_3.model.sky_dpt import SkyDptHead, SkyMaps
 
 __all__ = ["DepthAnything3Net"]

@@ -9,28 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.model.choices import RefViewStrategy
 
 __all__ = [
-    "RefViewStrategy",
     "order_from_reference",
     "order_to_original",
     "select_reference_view",
     "take_views",
 ]
-
-
-class RefViewStrategy(Option):
-    """How the reference view is chosen; each member accepts and equals its string."""
-
-    FIRST = "first"
-    """The first view as given."""
-    MIDDLE = "middle"
-    """View `S // 2`, sensible for a video."""
-    SADDLE_BALANCED = "saddle_balanced"
-    """The view that is most average in similarity to the others, token norm and token variance."""
-    SADDLE_SIM_RANGE = "saddle_sim_range"
-    """The view whose similarities to the others spread most."""
 
 
 def select_reference_view(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from depth_anything_3.model.catalog import Preset
 from depth_anything_3.model.dpt import DptTrunk, Scratch, in_chunks, output_convs, resize_map
-from depth_anything_3.model.presets import Preset
 
 __all__ = ["SkyDptHead", "SkyMaps"]
 

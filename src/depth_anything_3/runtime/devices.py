@@ -1,4 +1,4 @@
-"""The name of a device or dtype in, itself out, if it can be used."""
+"""Choose devices and dtypes, and wait for devices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 
-__all__ = ["choose_device", "parse_dtype", "usual_dtype"]
+__all__ = ["choose_device", "default_dtype", "parse_dtype", "synchronize"]
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -28,8 +28,8 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
-def usual_dtype(device: torch.device) -> torch.dtype:
-    """What a network's backbone computes in on a device unless something else is asked for."""
+def default_dtype(device: torch.device) -> torch.dtype:
+    """The dtype a network's backbone computes in on a device, unless another is given."""
     if device.type != "cuda":
         return torch.float32
     # Asked of the device: emulated bfloat16 on older cards is slower than float16.
@@ -48,3 +48,11 @@ def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if isinstance(dtype, str) and dtype in accepted:
         return accepted[dtype]
     raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or None")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until everything queued on a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

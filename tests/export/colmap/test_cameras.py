@@ -11,7 +11,7 @@ from PIL import Image
 
 from depth_anything_3.errors import ImageDecodeError, ImageReadError, ImageSizeError, InvalidInputError
 from depth_anything_3.export.colmap import Pairing, given_cameras
-from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.inputs.options import PreprocessOptions
 
 K = np.array([[100.0, 0, 60], [0, 110, 40], [0, 0, 1]])
 
@@ -53,7 +53,7 @@ def test_files_whose_turn_keeps_their_size_are_taken_unturned_as_colmap_does(tmp
 
 def test_a_picture_of_too_many_pixels_is_named(tmp_path):
     with pytest.raises(ImageSizeError, match=r"a\.jpg: claims 120x80 pixels, more than the 100 that"):
-        given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]), Reading(max_pixels=100))
+        given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]), PreprocessOptions(max_pixels=100))
 
 
 def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):

@@ -22,7 +22,7 @@ from depth_anything_3.errors import (
     VideoReadError,
 )
 from depth_anything_3.inference.video.live import LiveStream
-from depth_anything_3.inputs.routing.strategy import Strategy
+from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.video import Frame, IterableSource
 from support.clips import picture, read_clip, write_clip
 

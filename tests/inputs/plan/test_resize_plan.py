@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depth_anything_3.errors import ImageSizeError, InvalidInputError
-from depth_anything_3.inputs.plan.resize_plan import Interpolation, ProcessResMethod, plan_resize
+from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.plan.resize_plan import Interpolation, plan_resize
 from support.preprocess_golden import case_id, geometry_cases
 
 METHODS = [method.value for method in ProcessResMethod]

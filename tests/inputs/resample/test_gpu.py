@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import ImageSizeError, UnsupportedError
+from depth_anything_3.inputs.choices import ProcessResMethod
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, resample_passes
-from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod, ResizePlan, plan_resize
+from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import compile_passes, resample, resample_stepwise
 from depth_anything_3.inputs.resample.gpu import DeviceResampler, available_resamplers, open_resampler
 from depth_anything_3.inputs.resample.layout import PictureLayout, chunked_columns, grouped_rows

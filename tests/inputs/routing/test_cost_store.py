@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from depth_anything_3.errors import ExportError, UnsupportedError
+from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.registry import FoundDecoders
 from depth_anything_3.inputs.header import ImageHeader, JpegCoding, JpegProcess
@@ -20,7 +21,7 @@ from depth_anything_3.inputs.routing import capabilities
 from depth_anything_3.inputs.routing import cost_store as calibration
 from depth_anything_3.inputs.routing.cost_store import calibration_path, load_costs, read_calibration, save_costs
 from depth_anything_3.inputs.routing.costs import Cost, Costs
-from depth_anything_3.inputs.routing.strategy import Capabilities, ImageTraits, Request, Strategy, choose_strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities, ImageTraits, Request, choose_strategy
 
 HERE = Capabilities(
     device_type="cuda",

@@ -5,16 +5,15 @@ import re
 import pytest
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.header import ImageHeader, JpegCoding, JpegProcess
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.routing.costs import Cost, Costs
 from depth_anything_3.inputs.routing.strategy import (
     Capabilities,
-    Fidelity,
     ImageTraits,
     Request,
-    Strategy,
     check_strategy,
     choose_strategy,
     least_source_hw,

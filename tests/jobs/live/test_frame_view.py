@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from depth_anything_3.export.colormap import colorize_depth
-from depth_anything_3.jobs.live import LivePicture
+from depth_anything_3.jobs.live import FrameView
 from depth_anything_3.prediction import Prediction
 
 SEEN = np.full((1, 20, 30, 3), 77, np.uint8)
@@ -17,14 +17,14 @@ def prediction(scale: float = 1.0) -> Prediction:
 
 
 def test_camera_is_left_and_depth_right_in_the_colours_of_depth_vis():
-    picture = LivePicture()(prediction(), 0.0)
+    picture = FrameView()(prediction(), 0.0)
     assert picture.shape == (20, 60, 3)
     np.testing.assert_array_equal(picture[:, :30], SEEN[0])
     np.testing.assert_array_equal(picture[:, 30:], colorize_depth(prediction().depth[0]))
 
 
 def test_the_range_of_colours_follows_slowly():
-    draw = LivePicture()
+    draw = FrameView()
     first = draw(prediction(), 0.0)[:, 30:].astype(int)
     soon = draw(prediction(1.3), 1 / 30)[:, 30:].astype(int)
     at_once = colorize_depth(prediction(1.3).depth[0]).astype(int)
@@ -36,7 +36,7 @@ def test_the_range_of_colours_follows_slowly():
 
 
 def test_a_frame_without_depth_keeps_the_range():
-    draw = LivePicture()
+    draw = FrameView()
     first = draw(prediction(), 0.0)
     nothing = Prediction(depth=np.zeros((1, 20, 30), np.float32), processed_images=SEEN)
     assert len(np.unique(draw(nothing, 0.1)[:, 30:].reshape(-1, 3), axis=0)) == 1
@@ -45,4 +45,4 @@ def test_a_frame_without_depth_keeps_the_range():
 
 def test_nothing_known_at_all_is_drawn_far():
     nothing = Prediction(depth=np.zeros((1, 20, 30), np.float32), processed_images=SEEN)
-    assert len(np.unique(LivePicture()(nothing, 0.0)[:, 30:].reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(FrameView()(nothing, 0.0)[:, 30:].reshape(-1, 3), axis=0)) == 1

@@ -15,8 +15,9 @@ from PIL import Image
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, ImageDecodeError, InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.batch import gpu_assembler as device_batch
+from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
+from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.faulty_decoder import EXACT, NEAREST, AwkwardDecoder

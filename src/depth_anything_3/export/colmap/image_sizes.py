@@ -10,7 +10,7 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.colmap.find import Pairing
 from depth_anything_3.inputs.header import probe
-from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.source import read_file
 
 __all__ = ["given_cameras"]
@@ -21,12 +21,12 @@ _TRANSPOSED = range(5, 9)  # orientations that exchange height and width
 _MAX_ASPECT_ERROR = 0.02  # relative; more than the rounding of a smaller copy
 
 
-def given_cameras(pairing: Pairing, reading: Reading | None = None) -> tuple[str, npt.NDArray[np.float64]]:
+def given_cameras(pairing: Pairing, options: PreprocessOptions | None = None) -> tuple[str, npt.NDArray[np.float64]]:
     """Whether to apply Exif orientations, and the intrinsics in pixels of the images.
 
     Args:
         pairing: images and their poses.
-        reading: limits of the images.
+        options: limits of the images.
 
     Returns:
         "apply" or "ignore", and (N, 3, 3) in pixels of images that are read with that `exif`.
@@ -35,7 +35,7 @@ def given_cameras(pairing: Pairing, reading: Reading | None = None) -> tuple[str
         InvalidInputError: an image has another aspect ratio than in the model, or orientations are inconsistent.
         ImageReadError, ImageDecodeError, ImageSizeError: an image cannot be read, or exceeds the limits.
     """
-    found = [_sizes(path, reading or Reading()) for path in pairing.paths]
+    found = [_sizes(path, options or PreprocessOptions()) for path in pairing.paths]
     matches: dict[str, list[bool]] = {}
     for index, exif in enumerate(("apply", "ignore")):
         matches[exif] = [_same_aspect(both[index], size) for both, size in zip(found, pairing.sizes, strict=True)]
@@ -55,9 +55,9 @@ def given_cameras(pairing: Pairing, reading: Reading | None = None) -> tuple[str
     return exif, intrinsics
 
 
-def _sizes(path: Path, reading: Reading) -> tuple[Size, Size]:
+def _sizes(path: Path, options: PreprocessOptions) -> tuple[Size, Size]:
     """(height, width) upright and as stored, from the header."""
-    header = probe(read_file(path, reading.max_bytes), str(path), reading.max_pixels)
+    header = probe(read_file(path, options.max_bytes), str(path), options.max_pixels)
     stored = header.stored_hw
     return (stored[::-1] if header.exif_orientation in _TRANSPOSED else stored), stored
 

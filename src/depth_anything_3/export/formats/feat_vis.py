@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export.format_options import FormatOptions, check_minimum
+from depth_anything_3.export.format_options import FormatOptions
 from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.export.labels import view_names
 from depth_anything_3.export.video_file import write_mp4
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.choice import positive_int
 from depth_anything_3.runtime.pyav import NEEDS_PYAV, has_pyav
 
 __all__ = ["FeatVisOptions", "colorize_features", "write"]
@@ -40,7 +41,7 @@ class FeatVisOptions(FormatOptions):
     fps: int = field(default=15, metadata={"parameter": "feat_vis_fps"})
 
     def __post_init__(self) -> None:
-        check_minimum("feat_vis_fps", self.fps, 1)
+        positive_int("feat_vis_fps", self.fps)
 
 
 def colorize_features(features: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export.format_options import FormatOptions, check_minimum
+from depth_anything_3.export.format_options import FormatOptions
 from depth_anything_3.export.ply_file import write_vertices
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.choice import positive_int
 
 __all__ = ["GsPlyOptions", "gaussian_rows", "write"]
 
@@ -37,7 +38,7 @@ class GsPlyOptions(FormatOptions):
 
     def __post_init__(self) -> None:
         if self.gs_views_interval is not None:
-            check_minimum("gs_views_interval", self.gs_views_interval, 1)
+            positive_int("gs_views_interval", self.gs_views_interval)
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None, options: GsPlyOptions) -> list[Path]:

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.camera_path import Trajectory, TrjMode, make_trajectory
 from depth_anything_3.export.colormap import spectral_table
-from depth_anything_3.export.format_options import FormatOptions, check_minimum
+from depth_anything_3.export.format_options import FormatOptions
 from depth_anything_3.export.gsplat_rasterizer import GsplatRasterizer
 from depth_anything_3.export.point_cloud import homogeneous, inverse
 from depth_anything_3.export.video_file import write_mp4
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import rigid_inverse
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.choice import Option, positive_int
 
 __all__ = ["GsVideoOptions", "Rasterizer", "VideoQuality", "VisDepth", "centred", "write"]
 
@@ -82,7 +82,7 @@ class GsVideoOptions(FormatOptions):
         object.__setattr__(self, "trj_mode", TrjMode(self.trj_mode))
         object.__setattr__(self, "video_quality", VideoQuality(self.video_quality))
         object.__setattr__(self, "vis_depth", VisDepth("none" if self.vis_depth is None else self.vis_depth))
-        check_minimum("chunk_size", self.chunk_size, 1)
+        positive_int("chunk_size", self.chunk_size)
         _check_cameras(self.extrinsics, self.intrinsics)
         if self.out_image_hw is not None:
             _check_size(self.out_image_hw)

@@ -1,135 +1,97 @@
-"""A video in, depth of each frame out, as the frames come: all of them in order, or always the newest."""
+"""Compute the depth of a video: every frame in order, or always the newest."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from depth_anything_3.errors import DA3Error, UnsupportedError
+from depth_anything_3.errors import DA3Error
+from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inference.video.live import LiveStream
-from depth_anything_3.inference.video.smoothing import SteadyDepth, Temporal
+from depth_anything_3.inference.video.options import VideoMode, VideoOptions
+from depth_anything_3.inference.video.smoothing import Temporal
 from depth_anything_3.inference.video.windows import stream_windows
-from depth_anything_3.inputs.failure import ImageFailure, OnError, log_failure, raise_failure
-from depth_anything_3.inputs.routing.strategy import Strategy
+from depth_anything_3.inference.views import GivenCameras, ViewOptions, infer_views
+from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
+from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
 from depth_anything_3.inputs.video.paced import PacedSource
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import Option
 from depth_anything_3.runtime.prefetch import in_background
-from depth_anything_3.runtime.threads import usable_cores
 
-if TYPE_CHECKING:
-    from depth_anything_3.api import DepthAnything3
+__all__ = ["stream_video"]
 
-__all__ = ["VideoMode", "stream_video"]
-
-_DECODED_AHEAD = 2  # frames, besides those that are being prepared
-_WORKERS = 8
-_BATCH = 16  # most frames that "auto" takes: their full-size pictures are held until their depth is there
-
-
-class VideoMode(Option):
-    """`THROUGHPUT` gives every frame in order; `LIVE` always the newest, and drops what comes too fast."""
-
-    THROUGHPUT = "throughput"
-    LIVE = "live"
+_PREFETCH_FRAMES = 2  # besides those that are being prepared
 
 
 def stream_video(
-    model: DepthAnything3,
+    engine: Engine,
     source: VideoInput,
-    *,
-    mode: VideoMode | str = VideoMode.THROUGHPUT,
-    temporal: Temporal | str | Callable[[Prediction], Prediction] = Temporal.NONE,
-    fps: float | None = None,
-    every: int | None = None,
-    start: float | None = None,
-    end: float | None = None,
-    after: float | None = None,
-    raw: str | None = None,
-    window: int = 16,
-    batch_size: int | str = "auto",
-    max_batch_size: int = _BATCH,
-    num_workers: int | None = None,
-    on_error: OnError | str = OnError.RAISE,
+    options: VideoOptions,
     on_failure: Callable[[ImageFailure], None] = log_failure,
-    strategy: Strategy | str = Strategy.AUTO,
-    **options: Any,  # Any: the other options of `DepthAnything3.stream`
 ) -> Iterator[tuple[Frame, Prediction]]:
-    """Depth of a video's frames, each for itself, in memory that does not grow with its length.
+    """Compute the depth of a video's frames, in memory that does not grow with its length.
 
-    Decoding, preprocessing, the network and the caller's own work go on at the same time, each in a thread of its
-    own. Frames that a GPU has decoded stay there; others are shrunk on the CPU, so that little crosses the bus.
+    Decoding, preprocessing, the network and the caller's own work overlap, each in a thread of its own. Frames that a
+    GPU has decoded stay there; others are resized on the CPU, so that little crosses the bus.
 
     Args:
-        model: the network.
-        source, fps, every, start, end, after, raw: what to read and which of its frames; see
-            `depth_anything_3.inputs.video.open_source`. Closed at the end.
-        mode: "throughput": every frame, in order, computed in batches, decoded ahead. "live": the newest frame, with
-            the least delay; a `LiveStream` is returned, whose `stats` tell latencies and what was dropped. A file then
-            plays at its own pace.
-        temporal: what is done to each prediction in order: "none", "ema" (`SteadyDepth`: no flicker of scale and
-            shift), or a function. "window": frames see each other, and depth and cameras come in one frame of reference
-            (`temporal_windows`), with models that predict cameras.
-        window: frames that see each other at a time with "window"; a quarter of them are shared with the next.
-        batch_size, max_batch_size: frames computed together; see `DepthAnything3.stream`. One with "live".
-        num_workers: frames shrunk at a time; None: up to 8, by the cores.
-        on_error: "raise" where the video is damaged, after the frames before it; "skip" what is damaged.
-        on_failure: with "skip", called for each frame that cannot be used.
-        strategy: way to the network's memory; "auto" and "gpu_decode" also decode videos on the GPU where it can.
-        options: such as `process_res`, as for `DepthAnything3.stream`.
+        engine: the network.
+        source: what to read; see `depth_anything_3.inputs.video.open_source`. Closed at the end.
+        options: which frames, and how. `on_error` "raise" raises where the video is damaged, after the frames before
+            it; "skip" skips what is damaged. Strategies "auto" and "gpu_decode" also decode videos on the GPU.
+        on_failure: with `on_error` "skip", called for each frame that cannot be used.
 
     Yields:
-        The `Frame` (its picture as decoded, its time) and its `Prediction` (N = 1).
+        The `Frame` (its image as decoded, its time) and its `Prediction` (N = 1). With mode "live" this is a
+        `LiveStream`, whose `stats` report latencies and dropped frames.
 
     Raises:
         InvalidInputError: an option is not accepted.
         VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or broke off.
     """
-    chosen, failing = VideoMode(mode), OnError(on_error)
-    steady = _steadier(temporal, chosen)
+    preprocess = options.stream.preprocess
     opened = open_source(
         source,
-        fps=fps,
-        every=every,
-        start=start,
-        end=end,
-        after=after,
-        raw=raw,
-        on_error=failing,
-        strategy=strategy,
-        device=model.device,
+        raw=options.raw,
+        on_error=preprocess.on_error,
+        strategy=preprocess.strategy,
+        device=engine.device,
+        **options.selection.kwargs(),
     )
+    smooth = options.smoother()
+    raising = preprocess.on_error is OnError.RAISE
     try:
-        if chosen is VideoMode.LIVE:
-            return _live(model, opened, steady, failing, on_failure, {"strategy": strategy, **options})
-        frames = _Tracked(opened)
+        if options.mode is VideoMode.LIVE:
+            return _live(engine, opened, smooth, None if raising else on_failure, options.stream)
+        frames = _PendingFrames(opened)
 
         def failed(failure: ImageFailure) -> None:
-            (raise_failure if failing is OnError.RAISE else on_failure)(frames.failed(failure))
+            (raise_failure if raising else on_failure)(frames.failed(failure))
 
-        workers = min(_WORKERS, usable_cores()) if num_workers is None else num_workers
-        options |= {"num_workers": workers, "strategy": strategy}
-        if temporal == Temporal.WINDOW.value:
-            predictions = stream_windows(model, frames.images(), window, failed, **options)
+        # The source raises where the video is damaged; a frame that cannot be prepared must not end the others here.
+        stream = replace(options.stream, preprocess=replace(preprocess, on_error=OnError.SKIP))
+        if options.temporal is Temporal.WINDOW:
+            predictions = stream_windows(engine, frames.images(), options.window, stream, failed)
         else:
-            options |= {"batch_size": batch_size, "max_batch_size": max_batch_size, "on_error": OnError.SKIP}
-            predictions = model.stream(frames.images(), on_failure=failed, **options)
-        return _paired(frames, predictions, steady)
+            predictions = engine.stream(frames.images(), stream, failed)
+        return _paired(frames, predictions, smooth)
     except BaseException:
         opened.close()
         raise
 
 
 @dataclass
-class _Tracked:
-    """Frames of a source that are on their way through the network, in order."""
+class _PendingFrames:
+    """Frames of a source whose depth is being computed, in order."""
 
     source: FrameSource
     error: Exception | None = None
@@ -145,7 +107,7 @@ class _Tracked:
             with self.source:
                 yield from self.source
 
-        with closing(in_background(decoded(), ahead=_DECODED_AHEAD)) as frames:
+        with closing(in_background(decoded(), ahead=_PREFETCH_FRAMES)) as frames:
             try:
                 for frame in frames:
                     self._waiting.append(frame)
@@ -164,14 +126,12 @@ class _Tracked:
 
 
 def _paired(
-    frames: _Tracked, predictions: Iterator[Prediction], steady: Callable[[Prediction], Prediction]
+    frames: _PendingFrames, predictions: Iterator[Prediction], smooth: Callable[[Prediction], Prediction]
 ) -> Iterator[tuple[Frame, Prediction]]:
     try:
         for prediction in predictions:
             frame = frames.next()
-            if not isinstance(frame.image, Path):
-                prediction.sources = (_label(frames.source, frame),)
-            yield frame, steady(prediction)
+            yield frame, smooth(_named(prediction, frames.source, frame))
         if frames.error is not None:
             raise frames.error
     finally:
@@ -179,41 +139,37 @@ def _paired(
 
 
 def _live(
-    model: DepthAnything3,
+    engine: Engine,
     source: FrameSource,
-    steady: Callable[[Prediction], Prediction],
-    on_error: OnError,
-    on_failure: Callable[[ImageFailure], None],
-    options: dict[str, Any],
+    smooth: Callable[[Prediction], Prediction],
+    on_failure: Callable[[ImageFailure], None] | None,
+    options: StreamOptions,
 ) -> LiveStream:
-    def compute(frame: Frame) -> Prediction:
-        prediction = model.inference([frame.image], **options)
-        if not isinstance(frame.image, Path):
-            prediction.sources = (_label(source, frame),)
-        return steady(prediction)
+    views = ViewOptions(preprocess=replace(options.preprocess, on_error=OnError.RAISE), network=options.network)
 
-    def tell(frame: Frame, error: DA3Error) -> None:
+    def infer(image: ImageInput) -> Prediction:
+        return infer_views(engine, [image], views, GivenCameras())
+
+    def compute(frame: Frame) -> Prediction:
+        return smooth(_named(infer(frame.image), source, frame))
+
+    def report(frame: Frame, error: DA3Error) -> None:
+        assert on_failure is not None
         on_failure(ImageFailure(frame.index, _label(source, frame), error))
 
-    if source.info.size_hw is not None:  # what is done only once, like compiling, must not delay the first frame
-        model.inference([np.zeros((*source.info.size_hw, 3), np.uint8)], **options)
+    engine.check(options.network)
+    if source.info.size_hw is not None:  # compiling and other one-time work must not delay the first frame
+        infer(np.zeros((*source.info.size_hw, 3), np.uint8))
     paced = source if source.info.live else PacedSource(source)
-    return LiveStream(paced, compute, None if on_error is OnError.RAISE else tell)
+    return LiveStream(paced, compute, None if on_failure is None else report)
+
+
+def _named(prediction: Prediction, source: FrameSource, frame: Frame) -> Prediction:
+    """The prediction with the frame's name, unless the frame is a file."""
+    if isinstance(frame.image, Path):
+        return prediction
+    return replace(prediction, sources=(_label(source, frame),))
 
 
 def _label(source: FrameSource, frame: Frame) -> str:
-    """How a frame is named."""
     return f"{source.info.label}, frame {frame.index} at {frame.time:.3f} s"
-
-
-def _steadier(
-    temporal: Temporal | str | Callable[[Prediction], Prediction], mode: VideoMode
-) -> Callable[[Prediction], Prediction]:
-    if callable(temporal):
-        return temporal
-    kind = Temporal(temporal)
-    if kind is Temporal.EMA:
-        return SteadyDepth()
-    if kind is Temporal.WINDOW and mode is VideoMode.LIVE:
-        raise UnsupportedError("temporal='window' waits for frames to come, which live depth cannot; choose 'ema'")
-    return lambda prediction: prediction

@@ -1,4 +1,4 @@
-"""Frames of a film in, depth and cameras in one frame of reference out: windows that overlap, each laid on the last."""
+"""Align overlapping windows of frames to one frame of reference, by a similarity fitted to what they share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.inference.video.smoothing import known_pixels, tukey_weights
+from depth_anything_3.inference.video.robust_fit import MAX_POINTS, MIN_POINTS, ROUNDS, known_pixels, tukey_weights
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import Similarity, fit_points, rigid_inverse
 
@@ -22,9 +22,6 @@ FloatArray = npt.NDArray[np.floating]
 
 logger = logging.getLogger(__name__)
 
-_POINTS = 20_000
-_FEWEST = 100
-_ROUNDS = 8
 _ONE_A_VIEW = (
     *("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images"),
     *("sources", "source_hw", "source_scale", "exif", "choices"),
@@ -39,7 +36,7 @@ def aligned_windows(
     overlap: int = 4,
     is_cut: Callable[[Item, Item], bool] | None = None,
 ) -> Iterator[Prediction]:
-    """Depth and cameras of a film of any length, as of one scene, in memory for one window.
+    """Depth and cameras of a video of any length, as of one scene, in memory for one window.
 
     A network that sees all views of a scene at a time agrees with itself on depth and cameras, but each call has a
     scale and an origin of its own. Neighbouring windows therefore share `overlap` frames. A similarity, fitted
@@ -92,7 +89,7 @@ def _joined(before: Sequence[Prediction], window: Prediction) -> list[Prediction
 
 def _fit(before: Sequence[Prediction], after: Sequence[Prediction]) -> Similarity:
     """What carries the later window's points of the same pixels onto the earlier one's."""
-    step = max(1, round((before[0].depth.size * len(before) / _POINTS) ** 0.5))
+    step = max(1, round((before[0].depth.size * len(before) / MAX_POINTS) ** 0.5))
     sources, targets, distances = [], [], []
     for early, late in zip(before, after, strict=True):
         known = (known_pixels(early) & known_pixels(late))[0, ::step, ::step]
@@ -103,10 +100,10 @@ def _fit(before: Sequence[Prediction], after: Sequence[Prediction]) -> Similarit
     similarity = _fit_cameras(before, after)
     source, target = np.concatenate(sources), np.concatenate(targets)
     distance = np.sqrt(np.concatenate(distances) * similarity.scale)
-    if len(source) < _FEWEST:
+    if len(source) < MIN_POINTS:
         logger.warning("two windows share too little to go by; the later one keeps the scale that it came with")
         return similarity
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         errors = np.linalg.norm(similarity.move_points(source) - target, axis=1) / distance
         weights = tukey_weights(errors) / np.square(distance)
         found = fit_points(source, target, weights, symmetric=True)

@@ -1,4 +1,4 @@
-"""Pictures of a film in, depth and cameras in one frame of reference out, by windows of views of a network."""
+"""Compute depth and cameras of a video in one frame of reference, in windows of frames that attend to each other."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import torch
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inference.video.smoothing import is_same_shot, thumbnail
+from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inference.video.shot_detection import is_same_shot, thumbnail
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.grouping import InOrder
@@ -19,34 +20,28 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.model.catalog import models_that
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.prefetch import in_background
-
-if TYPE_CHECKING:
-    from depth_anything_3.api import DepthAnything3
 
 __all__ = ["stream_windows"]
 
-_FORWARD = ("use_ray_pose", "ref_view_strategy")
-
 
 def stream_windows(
-    model: DepthAnything3,
+    engine: Engine,
     images: Iterable[ImageInput],
     size: int,
+    options: StreamOptions,
     on_failure: Callable[[ImageFailure], None],
-    **options: Any,  # Any: `use_ray_pose`, `ref_view_strategy`, and what `InputProcessor.batches` takes
 ) -> Iterator[Prediction]:
-    """Depth and cameras of the frames of a film, as of one scene, in memory for one window; see `aligned_windows`.
+    """Compute depth and cameras of the frames of a video as of one scene, in memory for one window.
 
-    A cut, or another size of picture, begins a frame of reference anew. Decoding and preprocessing, the network, and
-    the caller's work go on at the same time.
+    See `aligned_windows`. A cut, or another size of image, starts a new frame of reference. Decoding and
+    preprocessing, the network, and the caller's work overlap.
 
     Args:
-        model: one that predicts cameras.
+        engine: a network that predicts cameras.
         images: the frames.
         size: of a window; neighbours share a quarter of it.
-        on_failure: called for a frame that cannot be used, at its place in the order.
         options: of the preprocessing and the network.
+        on_failure: called for a frame that cannot be used, at its place in the order.
 
     Yields:
         A `Prediction` (N = 1) for each frame that can be used.
@@ -54,21 +49,19 @@ def stream_windows(
     Raises:
         UnsupportedError: the model predicts no cameras.
     """
-    if not model.card.has_poses:
+    if not engine.card.has_poses:
         raise UnsupportedError(
-            f"temporal='window' lays windows of frames on one another by their cameras, which {model.model_name} does "
-            f"not predict; choose 'ema', or take {models_that(lambda card: card.has_poses)}"
+            f"temporal='window' aligns windows of frames by their cameras, which {engine.card.name} does not predict; "
+            f"choose 'ema', or take {models_that(lambda card: card.has_poses)}"
         )
-    forward = {name: options.pop(name) for name in _FORWARD if name in options}
-    batches = model.input_processor.batches(images, 1, **options)
-    runner = model._runner()
+    engine.check(options.network)
+    batches = engine.input_processor.batches(images, options.preprocess)
 
     def infer(views: Sequence[ProcessedBatch]) -> Prediction:
-        return runner.scene(_scene(views), **forward)
+        return engine.views(_scene(views), options.network)
 
     computed = _in_order(batches, infer, size)
-    if model.device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
-        computed = in_background(computed, ahead=size, threads=model._threads)
+    computed = engine.in_background(computed, ahead=size)
     return _told(computed, on_failure)
 
 

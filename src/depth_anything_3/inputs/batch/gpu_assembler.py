@@ -17,6 +17,7 @@ import torch
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.records import OpenedImage, PlannedImage, PreparedImage
 from depth_anything_3.inputs.batch.staging import Staging
+from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.decode.gpu.batch_fallback import reason_of
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.failure import ImageFailure
@@ -24,7 +25,6 @@ from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.resample.gpu import DeviceResampler
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
-from depth_anything_3.inputs.routing.strategy import Strategy
 
 __all__ = ["Arrival", "DeviceAssembler"]
 

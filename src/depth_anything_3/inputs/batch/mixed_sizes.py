@@ -1,4 +1,4 @@
-"""Views that came out in different sizes in, one batch of one size out."""
+"""Crop or pad views of different sizes to one size."""
 
 from __future__ import annotations
 
@@ -12,30 +12,18 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.errors import ShapeMismatchError
+from depth_anything_3.inputs.choices import MixedSizes
 from depth_anything_3.inputs.plan.resize_plan import Crop, center_crop, crop_intrinsics
 from depth_anything_3.inputs.resample.normalize import MEAN
-from depth_anything_3.runtime.choice import Option
 
 if TYPE_CHECKING:
     from depth_anything_3.inputs.batch.batch import ProcessedBatch
 
-__all__ = ["MixedSizes", "carry_intrinsics", "unify"]
+__all__ = ["carry_intrinsics", "unify"]
 
 logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.floating]
-
-
-class MixedSizes(Option):
-    """What to do when the views of one batch end up with different sizes.
-
-    `CROP` cuts each to the smallest height and the smallest width, as upstream does; `PAD` sets each into grey of the
-    largest height and the largest width; both with a warning. `REFUSE` raises.
-    """
-
-    CROP = "crop"
-    PAD = "pad"
-    REFUSE = "refuse"
 
 
 def unify(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> ProcessedBatch:

@@ -1,6 +1,6 @@
-"""An image as the caller gave it in; opened (read, probed, planned), and prepared (decoded, resampled on the CPU) out.
+"""Open, decode and resample one image on the CPU.
 
-Free of torch, so that a worker process starts quickly.
+Imports no torch, so that a worker process starts quickly.
 """
 
 from __future__ import annotations
@@ -19,36 +19,31 @@ from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageSizeError
 from depth_anything_3.inputs.batch.records import ON_CPU, OpenedImage, PreparedImage, UInt8Array
+from depth_anything_3.inputs.choices import Exif
 from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe, read_orientation
-from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
-from depth_anything_3.inputs.plan.resize_plan import ProcessResMethod, ResizePlan, plan_resize
+from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
 from depth_anything_3.inputs.routing.reduction import choose_reduction
-from depth_anything_3.inputs.routing.strategy import Choice, Fidelity
+from depth_anything_3.inputs.routing.strategy import Choice
 from depth_anything_3.inputs.source import ImageInput, as_source, check_bytes, read_file
-from depth_anything_3.runtime.choice import Option
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Exif", "ImagePreparer", "KeptMemory", "attempt"]
+__all__ = ["ImagePreparer", "KeptMemory", "attempt"]
 
 _PLANS_KEPT = 64
 _LOCKS = 64
 _MOST_KEPT = 150_000_000  # bytes: a picture of 50 megapixels
 
+_DEFAULTS = PreprocessOptions()
+
 Prepared = TypeVar("Prepared")
-
-
-class Exif(Option):
-    """Whether a picture's EXIF orientation is honoured (`APPLY`) or left alone, as upstream does (`IGNORE`)."""
-
-    APPLY = "apply"
-    IGNORE = "ignore"
 
 
 class KeptMemory(threading.local):
@@ -72,44 +67,24 @@ class KeptMemory(threading.local):
 
 
 class ImagePreparer:
-    """Turns sources into pictures of the network's size; keeps the operators of the sizes it met.
+    """Turns sources into images of the network's size; caches the resampling operators of the sizes it has seen.
 
-    Sent to a worker process, it starts there without them.
+    A copy sent to a worker process starts with an empty cache.
 
     Args:
-        process_res: length in pixels of the bounded side.
-        process_res_method: see `ProcessResMethod`.
-        exif: see `Exif`.
-        fidelity: below `EXACT`, JPEGs may be decoded at a part of their size.
-        reading: what is accepted of encoded images.
-        kept: memory to decode into; without it, new memory for each picture.
-
-    Raises:
-        InvalidInputError: an option is not accepted.
+        options: how to prepare; below fidelity `EXACT`, JPEGs may be decoded at a fraction of their size.
+        kept: memory to decode into; without it, new memory for each image.
     """
 
-    def __init__(
-        self,
-        process_res: int = 504,
-        process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
-        exif: Exif | str = Exif.APPLY,
-        fidelity: Fidelity = Fidelity.EXACT,
-        reading: Reading | None = None,
-        kept: KeptMemory | None = None,
-    ) -> None:
-        self.process_res = process_res
-        self.method = ProcessResMethod(process_res_method)
-        self.exif = Exif(exif)
-        self.fidelity = fidelity
-        self.reading = reading or Reading()
+    def __init__(self, options: PreprocessOptions = _DEFAULTS, kept: KeptMemory | None = None) -> None:
+        self.options = options
         self._kept = kept
-        plan_resize((process_res, process_res), process_res, self.method)  # refuse a bad process_res at the door
         # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLANS_KEPT)(_compiled_passes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; caches stay behind
-        return ImagePreparer, (self.process_res, self.method, self.exif, self.fidelity, self.reading)
+        return ImagePreparer, (self.options,)
 
     def __call__(self, index: int, image: ImageInput) -> PreparedImage:
         """Open one image and finish it on the CPU; raises what these raise."""
@@ -132,7 +107,7 @@ class ImagePreparer:
         if isinstance(data, Image.Image):
             block = data.info.get("exif")
             exif = block if isinstance(block, bytes) else b""
-            allowed = truncated_allowed() if self.reading.allow_truncated else nullcontext()
+            allowed = truncated_allowed() if self.options.allow_truncated else nullcontext()
             with self._locks[(id(data) >> 4) % len(self._locks)], allowed:
                 pixels = pixels_of(data, source.label)
             if data.format != "TIFF":  # those Pillow turns by itself
@@ -141,9 +116,9 @@ class ImagePreparer:
         elif isinstance(data, np.ndarray):
             stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, (Path, bytes, bytearray, memoryview)):
-            data = read_file(data, self.reading.max_bytes) if isinstance(data, Path) else data
-            check_bytes(len(data), source.label, self.reading.max_bytes)
-            header = probe(data, source.label, self.reading.max_pixels)
+            data = read_file(data, self.options.max_bytes) if isinstance(data, Path) else data
+            check_bytes(len(data), source.label, self.options.max_bytes)
+            header = probe(data, source.label, self.options.max_pixels)
             stored_hw, orientation, exif = header.stored_hw, header.exif_orientation, header.exif
         else:
             stored_hw = data.shape[1], data.shape[2]
@@ -157,7 +132,7 @@ class ImagePreparer:
             header=header,
             decode_seconds=seconds,
             exif=exif,
-            allow_truncated=self.reading.allow_truncated,
+            allow_truncated=self.options.allow_truncated,
         )
 
     def decode(self, opened: OpenedImage, kept: KeptMemory | None = None) -> OpenedImage:
@@ -174,7 +149,7 @@ class ImagePreparer:
         if opened.header is None or not isinstance(opened.data, (bytes, bytearray, memoryview)):
             return opened
         began = time.perf_counter()
-        factor = choose_reduction(opened.header, opened.plan, self.fidelity)
+        factor = choose_reduction(opened.header, opened.plan, self.options.fidelity)
         rows, columns = (-(-side // factor) for side in opened.header.stored_hw)
         try:
             pixels = decode(
@@ -227,10 +202,15 @@ class ImagePreparer:
         )
 
     def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:
-        if self.exif is Exif.IGNORE:
+        if self.options.exif is Exif.IGNORE:
             orientation = 1
         try:
-            return plan_resize(stored_hw, self.process_res, self.method, exif_orientation=orientation)
+            return plan_resize(
+                stored_hw,
+                self.options.process_res,
+                self.options.process_res_method,
+                exif_orientation=orientation,
+            )
         except ImageSizeError as error:
             raise ImageSizeError(f"{label}: {error}") from None
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
-from depth_anything_3.inputs.routing.strategy import Choice, Strategy
+from depth_anything_3.inputs.routing.strategy import Choice
 
 if TYPE_CHECKING:
     import torch

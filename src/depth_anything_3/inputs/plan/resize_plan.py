@@ -14,15 +14,14 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.errors import ImageSizeError, InvalidInputError
-from depth_anything_3.runtime.choice import Option
+from depth_anything_3.errors import ImageSizeError
+from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.limits import PATCH_SIZE, check_process_res
 
 __all__ = [
-    "PATCH_SIZE",
     "Crop",
     "Interpolation",
     "Orientation",
-    "ProcessResMethod",
     "ResizePlan",
     "ResizeStep",
     "center_crop",
@@ -30,32 +29,10 @@ __all__ = [
     "plan_resize",
 ]
 
-PATCH_SIZE = 14
-"""Side of the network's patches in pixels: the result's sides are multiples of it."""
-
 MAX_RESULT_PIXELS = 32 * 2**20
 """A larger result is refused: `lower_bound_*` would turn a 1x3000 sliver into 762 million pixels."""
 
 Size = tuple[int, int]
-
-
-class ProcessResMethod(Option):
-    """Which side `process_res` bounds, and how both sides become multiples of 14."""
-
-    UPPER_BOUND_RESIZE = "upper_bound_resize"
-    UPPER_BOUND_CROP = "upper_bound_crop"
-    LOWER_BOUND_RESIZE = "lower_bound_resize"
-    LOWER_BOUND_CROP = "lower_bound_crop"
-
-    @property
-    def bounds_longest_side(self) -> bool:
-        """Whether `process_res` is the longest side (else the shortest)."""
-        return self in (ProcessResMethod.UPPER_BOUND_RESIZE, ProcessResMethod.UPPER_BOUND_CROP)
-
-    @property
-    def crops(self) -> bool:
-        """Whether sides become multiples of 14 by a centre crop (else by a second resize)."""
-        return self in (ProcessResMethod.UPPER_BOUND_CROP, ProcessResMethod.LOWER_BOUND_CROP)
 
 
 class Interpolation(str, Enum):
@@ -190,15 +167,14 @@ def plan_resize(
         ImageSizeError: the picture is empty, or too thin for a usable result.
     """
     method = ProcessResMethod(process_res_method)
-    if isinstance(process_res, bool) or not isinstance(process_res, (int, np.integer)) or process_res < PATCH_SIZE:
-        raise InvalidInputError(f"process_res={process_res!r}: give a whole number of pixels, {PATCH_SIZE} or more")
+    process_res = check_process_res(process_res)
     orientation = Orientation.from_exif(exif_orientation)
     source = orientation.turned(stored_hw)
     if min(source) < 1:
         raise ImageSizeError(f"the picture is empty ({source[1]}x{source[0]} pixels)")
 
     side = max(source) if method.bounds_longest_side else min(source)
-    bounded = _scaled(source, int(process_res) / side)
+    bounded = _scaled(source, process_res / side)
     steps = []
     if side != process_res:
         kernel = Interpolation.CUBIC if process_res > side else Interpolation.AREA

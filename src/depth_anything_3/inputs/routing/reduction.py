@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from depth_anything_3.inputs.choices import Fidelity
 from depth_anything_3.inputs.header import ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan
-from depth_anything_3.inputs.routing.strategy import Fidelity
 
 __all__ = ["choose_reduction"]
 

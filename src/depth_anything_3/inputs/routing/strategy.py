@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.header import ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.routing.costs import Costs
-from depth_anything_3.runtime.choice import Option
 
 __all__ = [
     "STRATEGY_VARIABLE",
     "Capabilities",
     "Choice",
-    "Fidelity",
     "ImageTraits",
     "Request",
-    "Strategy",
     "check_strategy",
     "choose_strategy",
     "least_source_hw",
@@ -32,37 +29,6 @@ __all__ = [
 
 STRATEGY_VARIABLE = "DA3_STRATEGY"
 """Environment variable that stands in for a strategy left at "auto"."""
-
-
-class Strategy(Option):
-    """The ways from an image to the network's memory; `AUTO` asks for the best of them and is never the answer.
-
-    | | decoded on | resampled on | crosses the bus | normalised on |
-    |---|---|---|---|---|
-    | `GPU_DECODE` | GPU | GPU | the compressed file | GPU |
-    | `HYBRID` | CPU | CPU | the small 8-bit picture | GPU |
-    | `FULL_GPU` | CPU | GPU | the full-size 8-bit picture | GPU |
-    | `CPU` | CPU | CPU | nothing, or the network's input | CPU |
-    """
-
-    AUTO = "auto"
-    GPU_DECODE = "gpu_decode"
-    HYBRID = "hybrid"
-    FULL_GPU = "full_gpu"
-    CPU = "cpu"
-
-
-class Fidelity(Option):
-    """How close to the reference the pixels must be.
-
-    `EXACT`: decoders that reconstruct chroma as libjpeg does, then at most one level of 255 away. `HIGH`: 50 dB or
-    more on photos; `FAST`: 44 dB or more. Both also admit GPU decoders that repeat the nearest chroma sample, where the
-    picture is reduced enough to average that away.
-    """
-
-    EXACT = "exact"
-    HIGH = "high"
-    FAST = "fast"
 
 
 _NEAREST_CHROMA = {Fidelity.HIGH: 2.5, Fidelity.FAST: 1.0}
@@ -138,21 +104,29 @@ class Request:
     from_environment: bool = False
 
     @classmethod
-    def of(cls, strategy: Strategy | str, fidelity: Fidelity | str, **how: Any) -> Request:  # Any: the other fields
-        """From strings; where "auto" is asked for, the environment's `DA3_STRATEGY` decides.
+    def of(
+        cls,
+        strategy: Strategy | str,
+        fidelity: Fidelity | str,
+        *,
+        batch_size: int = 1,
+        workers: int = 1,
+        overlapped: bool = False,
+    ) -> Request:
+        """Parse the choices; where "auto" is asked for, the environment's `DA3_STRATEGY` decides.
 
         Raises:
             InvalidInputError: an option is unknown.
         """
-        asked, variable = Strategy(strategy), os.environ.get(STRATEGY_VARIABLE)
-        if asked is not Strategy.AUTO or not variable:
-            return cls(asked, Fidelity(fidelity), **how)
+        request = cls(Strategy(strategy), Fidelity(fidelity), batch_size, workers, overlapped)
+        variable = os.environ.get(STRATEGY_VARIABLE)
+        if request.strategy is not Strategy.AUTO or not variable:
+            return request
         try:
-            asked = Strategy(variable)
+            return replace(request, strategy=Strategy(variable), from_environment=True)
         except InvalidInputError as error:
-            told = str(error).removeprefix("strategy=")
-            raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}={told}") from None
-        return cls(asked, Fidelity(fidelity), from_environment=True, **how)
+            reason = str(error).removeprefix("strategy=")
+            raise InvalidInputError(f"environment variable {STRATEGY_VARIABLE}={reason}") from None
 
 
 @dataclass(frozen=True)

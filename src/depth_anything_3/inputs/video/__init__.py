@@ -1,9 +1,9 @@
-"""Video in, frames with their times out: files, image sequences, cameras, network streams, raw frames, iterables."""
+"""Read frames with their times from files, image sequences, cameras, network streams, raw frames and iterables."""
 
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.iterable import IterableSource
 from depth_anything_3.inputs.video.open import VideoInput, open_source
-from depth_anything_3.inputs.video.selection import FrameSelection, parse_time
+from depth_anything_3.inputs.video.selection import FrameSelection, SelectionKwargs, parse_time
 
 __all__ = [
     "DecoderChoice",
@@ -11,6 +11,7 @@ __all__ = [
     "FrameSelection",
     "FrameSource",
     "IterableSource",
+    "SelectionKwargs",
     "SourceInfo",
     "VideoInput",
     "open_source",

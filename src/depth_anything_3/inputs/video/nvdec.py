@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import UnsupportedError, VideoReadError
-from depth_anything_3.inputs.failure import OnError
+from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.pyav import PyAVSource, VideoTraits
 from depth_anything_3.inputs.video.selection import FrameSelection

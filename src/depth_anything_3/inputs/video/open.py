@@ -1,4 +1,4 @@
-"""What a user names as a video in, the `FrameSource` that reads it out."""
+"""Open the `FrameSource` that reads what a user names as a video."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from depth_anything_3.errors import InvalidInputError, VideoReadError
+from depth_anything_3.inputs.choices import OnError, Strategy
 from depth_anything_3.inputs.discover import find_images
-from depth_anything_3.inputs.failure import OnError
-from depth_anything_3.inputs.routing.strategy import Request, Strategy
+from depth_anything_3.inputs.options import check_names
+from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.inputs.video.camera import CameraSource
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource
 from depth_anything_3.inputs.video.iterable import FrameInput, IterableSource
 from depth_anything_3.inputs.video.nvdec import NvdecSource, why_not_nvdec
 from depth_anything_3.inputs.video.pyav import PyAVSource
 from depth_anything_3.inputs.video.raw import RawSource
-from depth_anything_3.inputs.video.selection import FrameSelection
+from depth_anything_3.inputs.video.selection import FrameSelection, SelectionKwargs
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Unpack
 
 __all__ = ["VideoInput", "open_source"]
 
@@ -36,22 +38,16 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
 _CAMERA = re.compile(r"\d+|/dev/video\d+")
 _NUMBERED = re.compile(r"%0?\d*d")
 _WILDCARDS = re.compile(r"[*?]")
-_IMAGES = "png,jpg,jpeg,webp,bmp,tif,tiff"
 
 
 def open_source(
     source: VideoInput,
     *,
-    fps: float | None = None,
-    every: int | None = None,
-    start: float | None = None,
-    end: float | None = None,
-    after: float | None = None,
-    keyframes: bool = False,
     raw: str | None = None,
     on_error: OnError | str = OnError.RAISE,
     strategy: Strategy | str = Strategy.AUTO,
     device: torch.device | None = None,
+    **selection: Unpack[SelectionKwargs],
 ) -> FrameSource:
     """Open a video of any kind.
 
@@ -65,17 +61,13 @@ def open_source(
             - An address: `rtsp://`, `http://`, `udp://` and whatever else FFmpeg opens.
             - Any iterable of uint8 arrays, tensors, paths of images, or `Frame`s.
             - A `FrameSource`, which is returned as it is.
-        fps: most frames a second, by their times. Of what carries no times (image sequences, arrays, raw frames), the
-            rate that it has; 24 if not given.
-        every: each n-th frame only.
-        start, end: seconds from the first frame; `end` is left out.
-        after: a `Frame.time`: go on behind it, with the frames that would follow.
-        keyframes: of videos that PyAV decodes only keyframes, for a quick look through a long one.
         raw: what frames without a container are that come from a file object or "-": "640x480:rgb24@30", that is
             width, height, pixel format (rgb24, bgr24, gray, yuv420p) and rate.
         on_error: "raise" where a video is damaged, when the frames before were given; "skip" what is damaged.
         strategy: "auto" and "gpu_decode" decode on a CUDA `device` where that can be done; the others on the CPU.
         device: of the network.
+        selection: which frames, as `FrameSelection` has them. Sources without times (image sequences, arrays, raw
+            frames) have the rate `fps`; 24 if not given.
 
     Raises:
         InvalidInputError: an argument is not accepted.
@@ -84,27 +76,31 @@ def open_source(
     if isinstance(source, FrameSource):
         return source
     failing = OnError(on_error)
-    selection = FrameSelection(None if _has_no_clock(source, raw) else fps, every, start, end, after, keyframes)
+    check_names(selection, caller=open_source, keywords=SelectionKwargs)
+    chosen = FrameSelection(**selection)
+    fps = chosen.fps
+    if _has_no_clock(source, raw):
+        chosen = replace(chosen, fps=None)
     if raw is not None:
         file = sys.stdin.buffer if source == "-" else source
         if not hasattr(file, "read"):
             raise InvalidInputError(f"raw={raw!r} is for standard input (-) or a binary file object")
-        return RawSource(file, raw, selection, rate=fps, on_error=failing)  # type: ignore[arg-type]
+        return RawSource(file, raw, chosen, rate=fps, on_error=failing)  # type: ignore[arg-type]
     if isinstance(source, bytes):
-        return PyAVSource(io.BytesIO(source), f"video ({len(source):,} bytes)", selection, on_error=failing)
+        return PyAVSource(io.BytesIO(source), f"video ({len(source):,} bytes)", chosen, on_error=failing)
     if isinstance(source, bool) or not isinstance(source, (str, int, os.PathLike)):
-        return _open_object(source, selection, fps, failing)
+        return _open_object(source, chosen, fps, failing)
     name = str(source) if isinstance(source, int) else os.fsdecode(source)
     if name == "-":
-        return PyAVSource(sys.stdin.buffer, "standard input", selection, on_error=failing)
+        return PyAVSource(sys.stdin.buffer, "standard input", chosen, on_error=failing)
     if _CAMERA.fullmatch(name) and not (isinstance(source, str) and os.path.isfile(name)):
-        return CameraSource(name, selection)
+        return CameraSource(name, chosen)
     if _ADDRESS.match(name):
-        return PyAVSource(name, name, selection, on_error=failing, network=True)
+        return PyAVSource(name, name, chosen, on_error=failing, network=True)
     if os.path.isdir(name) or _is_pattern(name):
-        return _sequence(name, selection, fps)
+        return _sequence(name, chosen, fps)
     request = Request.of(strategy, "exact")
-    return _open_file(name, selection, failing, request.strategy, device)
+    return _open_file(name, chosen, failing, request.strategy, device)
 
 
 def _has_no_clock(source: VideoInput, raw: str | None) -> bool:
@@ -161,7 +157,7 @@ def _sequence(name: str, selection: FrameSelection, fps: float | None) -> Iterab
     choice = DecoderChoice("images", "image files: each takes its best way through the input pipeline")
     numbered = None if os.path.isdir(name) else _NUMBERED.search(Path(name).name)
     if numbered is None:
-        paths = find_images([name], _IMAGES)
+        paths = find_images([name])
         return IterableSource(paths, selection, fps=fps, label=name, decoder=choice)
     folder, pattern = Path(name).parent, Path(name).name
     before, after = pattern[: numbered.start()], pattern[numbered.end() :]

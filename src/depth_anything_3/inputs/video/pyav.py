@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from depth_anything_3.errors import VideoDecodeError, VideoReadError
-from depth_anything_3.inputs.failure import OnError
+from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.convert import FrameConverter
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.selection import FrameSelection

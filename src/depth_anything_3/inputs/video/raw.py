@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError, VideoDecodeError
-from depth_anything_3.inputs.failure import OnError
+from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.iterable import DEFAULT_FPS
 from depth_anything_3.inputs.video.selection import FrameSelection

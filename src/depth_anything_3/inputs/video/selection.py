@@ -1,20 +1,33 @@
-"""Which frames of a source are taken: by their times and places, without decoding."""
+"""Select the frames of a source by time and position, without decoding."""
 
 from __future__ import annotations
 
 import math
 import re
 from dataclasses import dataclass
+from typing import TypedDict
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.runtime.choice import positive_int
 
-__all__ = ["FrameSelection", "parse_time"]
+__all__ = ["FrameSelection", "SelectionKwargs", "parse_time"]
 
 _EARLY = 0.005
 """Seconds that a frame may come before its interval, at most a quarter of one. Containers round times (Matroska to
 milliseconds) and cameras tremble, and a video of 30 frames a second asked for 30 must keep them all."""
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
+
+
+class SelectionKwargs(TypedDict, total=False):
+    """Keyword arguments of calls that read a video; see `FrameSelection`."""
+
+    fps: float | None
+    every: int | None
+    start: float | None
+    end: float | None
+    after: float | None
+    keyframes: bool
 
 
 @dataclass(frozen=True)
@@ -45,15 +58,24 @@ class FrameSelection:
             raise InvalidInputError("fps and every are two ways to choose frames; give one of them")
         if self.fps is not None and not (0 < self.fps < math.inf):
             raise InvalidInputError(f"fps={self.fps!r}: give frames a second, more than 0")
-        if self.every is not None and (
-            isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1
-        ):
-            raise InvalidInputError(f"every={self.every!r}: give a whole number, 1 or more")
+        if self.every is not None:
+            positive_int("every", self.every)
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not (0 <= value < math.inf):
                 raise InvalidInputError(f"{name}={value!r}: give seconds from the first frame, 0 or more")
         if self.end is not None and self.end <= (self.start or 0.0):
             raise InvalidInputError(f"end={self.end:g} is not after start={self.start or 0.0:g}")
+
+    def kwargs(self) -> SelectionKwargs:
+        """The values as keyword arguments of `open_source`."""
+        return {
+            "fps": self.fps,
+            "every": self.every,
+            "start": self.start,
+            "end": self.end,
+            "after": self.after,
+            "keyframes": self.keyframes,
+        }
 
     def begin(self, origin: float) -> FrameSelector:
         """What decides for the frames of a source whose first one has the time `origin`."""

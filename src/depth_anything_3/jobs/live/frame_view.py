@@ -1,4 +1,4 @@
-"""A live prediction in, one picture out: what the camera saw, and its depth in colours that do not flicker."""
+"""Draw a live frame beside its depth, in colours that do not flicker."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy.typing as npt
 from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["LivePicture"]
+__all__ = ["FrameView"]
 
 _SETTLING = 1.0  # seconds in which the range of colours goes 63 % of the way to that of the frame
 
 
-class LivePicture:
-    """Draws picture | depth; the range of depths that the colours cover follows slowly, from frame to frame."""
+class FrameView:
+    """Draws frame | depth; the range of depths that the colours cover follows slowly, from frame to frame."""
 
     def __init__(self) -> None:
         self._range: npt.NDArray[np.float64] | None = None
         self._time = 0.0
 
     def __call__(self, prediction: Prediction, time: float) -> npt.NDArray[np.uint8]:
-        """One picture.
+        """Draw one frame.
 
         Args:
-            prediction: of one frame, with the picture that the network saw.
+            prediction: of one frame, with the image that the network saw.
             time: of the frame, in seconds.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Pictures in, a page for browsers out: the newest picture as motion JPEG, with numbers beside it."""
+"""Serve the newest frame to browsers as motion JPEG, with numbers below it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["WebViewer", "parse_address"]
 
 _QUALITY = 85  # of JPEGs
 _BOUNDARY = "frame"
-_SILENCE = 5.0  # seconds after which a viewer gets the same picture again, to find out whether it is still there
+_SILENCE = 5.0  # seconds after which a viewer gets the same image again, to find out whether it is still there
 _SEND_TIMEOUT = 30.0
 _ADDRESS = re.compile(r"(?:(?P<host>[^\[\]:]*|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5})")
 
@@ -36,10 +36,10 @@ img { width: 100%; max-width: WIDTHpx; height: auto; display: block; margin: 0 a
 dl { display: inline-flex; flex-wrap: wrap; gap: .2em 2em; margin: .8em }
 dt { color: #9aa0a8 } dd { margin: 0; font-variant-numeric: tabular-nums } p { color: #9aa0a8; margin: .3em }
 </style></head>
-<body><img id="picture" src="/stream.mjpg" alt="camera and depth, side by side">
+<body><img id="image" src="/stream.mjpg" alt="camera and depth, side by side">
 <dl id="numbers"></dl><p>TITLE. Left: camera. Right: depth; near is red, far is blue.</p>
 <script>
-const numbers = document.getElementById("numbers"), picture = document.getElementById("picture");
+const numbers = document.getElementById("numbers"), image = document.getElementById("image");
 let lost = false;
 async function refresh() {
   try {
@@ -48,7 +48,7 @@ async function refresh() {
       const row = document.createElement("div"), dt = document.createElement("dt"), dd = document.createElement("dd");
       dt.textContent = name; dd.textContent = value; row.append(dt, dd); return row;
     }));
-    if (lost) { lost = false; picture.src = "/stream.mjpg?" + Date.now(); }
+    if (lost) { lost = false; image.src = "/stream.mjpg?" + Date.now(); }
   } catch (error) { lost = true; numbers.textContent = "the stream has ended, or is out of reach"; }
 }
 refresh(); setInterval(refresh, 1000);
@@ -69,16 +69,16 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 class WebViewer:
-    """Serves a page with the newest picture, for any number of viewers.
+    """Serves a page with the newest image, for any number of viewers.
 
-    A picture is encoded once, and only while somebody watches. Each viewer has a thread and takes the newest picture
-    when it is done with its last one: a slow viewer sees fewer pictures, and slows neither others nor `show`.
+    An image is encoded once, and only while somebody watches. Each viewer has a thread and takes the newest image
+    when it is done with its last one: a slow viewer sees fewer images, and slows neither others nor `show`.
 
     Args:
         host: address to listen at. At a loopback address only pages of this machine are answered.
         port: 0 takes one that is free.
         title: what is shown, in words.
-        numbers: called for what stands below the picture.
+        numbers: called for what stands below the image.
 
     Raises:
         UnsupportedError: the port is taken, or the address not this machine's.
@@ -89,7 +89,7 @@ class WebViewer:
     ) -> None:
         self._changed = threading.Condition()
         self._encoding = threading.Lock()
-        self._picture: npt.NDArray[np.uint8] | None = None
+        self._image: npt.NDArray[np.uint8] | None = None
         self._number = 0
         self._encoded = (-1, b"")  # number and JPEG
         self._closed = False
@@ -119,10 +119,10 @@ class WebViewer:
         """Whether only this machine can watch."""
         return self._local
 
-    def show(self, picture: npt.NDArray[np.uint8]) -> None:
-        """Show a picture (H, W, 3) uint8 RGB in place of the last one. It is kept, so it must not be filled again."""
+    def show(self, image: npt.NDArray[np.uint8]) -> None:
+        """Show an image (H, W, 3) uint8 RGB in place of the last one. It is kept, so it must not be filled again."""
         with self._changed:
-            self._picture = picture
+            self._image = image
             self._number += 1
             self._changed.notify_all()
 
@@ -136,7 +136,7 @@ class WebViewer:
         self._thread.join()
 
     def newest(self, after: int) -> tuple[int, bytes] | None:
-        """Number and JPEG of the first picture that is newer than number `after`, or after a while the same again.
+        """Number and JPEG of the first image that is newer than number `after`, or after a while the same again.
 
         None when there will be none; an empty JPEG while there is none yet.
         """
@@ -144,12 +144,12 @@ class WebViewer:
             self._changed.wait_for(lambda: self._closed or self._number > after, _SILENCE)
             if self._closed:
                 return None
-            number, picture = self._number, self._picture
-        if picture is None:
+            number, image = self._number, self._image
+        if image is None:
             return 0, b""
         with self._encoding:  # the first viewer to come encodes it for all
             if self._encoded[0] < number:
-                flipped = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+                flipped = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
                 _, data = cv2.imencode(".jpg", flipped, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
                 self._encoded = number, data.tobytes()
             return self._encoded

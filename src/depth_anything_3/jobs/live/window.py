@@ -1,4 +1,4 @@
-"""Pictures in, a window on the desktop out, by Tk: it comes with Python, and OpenCV's headless build has no windows."""
+"""Show frames in a window on the desktop, by Tk: it comes with Python, and OpenCV's headless build has no windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def why_no_window() -> str | None:
 
 
 class WindowViewer:
-    """A window with a picture, and a line of text below it; Esc, q, or its own button closes it.
+    """A window with an image, and a line of text below it; Esc, q, or its own button closes it.
 
     For the main thread only, which is all that Tk works in.
 
@@ -40,26 +40,26 @@ class WindowViewer:
 
         self._root = tkinter.Tk()
         self._root.title(title)
-        self._picture = tkinter.Label(self._root)
-        self._picture.pack()
+        self._image = tkinter.Label(self._root)
+        self._image.pack()
         self._text = tkinter.Label(self._root, font="TkFixedFont")
         self._text.pack()
         self._open = True
         self._root.protocol("WM_DELETE_WINDOW", self.close)
         for key in ("<Escape>", "q"):
             self._root.bind(key, lambda _event: self.close())
-        self._shown: object = None  # Tk keeps no reference to its pictures
+        self._shown: object = None  # Tk keeps no reference to its images
 
-    def show(self, picture: npt.NDArray[np.uint8], text: str) -> bool:
-        """Show a picture (H, W, 3) uint8 RGB in place of the last one; False once the window was closed."""
+    def show(self, image: npt.NDArray[np.uint8], text: str) -> bool:
+        """Show an image (H, W, 3) uint8 RGB in place of the last one; False once the window was closed."""
         import tkinter
 
         if self._open:
-            height, width = picture.shape[:2]
-            image = tkinter.PhotoImage(data=b"P6 %d %d 255\n" % (width, height) + picture.tobytes(), format="PPM")
-            self._picture.configure(image=image)
+            height, width = image.shape[:2]
+            photo = tkinter.PhotoImage(data=b"P6 %d %d 255\n" % (width, height) + image.tobytes(), format="PPM")
+            self._image.configure(image=photo)
             self._text.configure(text=text)
-            self._shown = image
+            self._shown = photo
             self._root.update()
         return self._open
 

@@ -1,4 +1,4 @@
-"""Frames of a video and their depth in, pictures for a depth video out: coloured, or 16 bits of grey."""
+"""Make the images of a depth video, and extract frames of a video."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
+from depth_anything_3.errors import VideoReadError
 from depth_anything_3.export.colormap import colorize_depth
+from depth_anything_3.export.image_file import write_image
 from depth_anything_3.inputs.pillow_open import open_image
 from depth_anything_3.inputs.source import read_file
-from depth_anything_3.inputs.video import Frame
+from depth_anything_3.inputs.video import Frame, FrameSelection, VideoInput, open_source
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["coloured_picture", "depth_levels", "pixels_of"]
+__all__ = ["coloured_picture", "depth_levels", "extract_frames"]
 
 _LARGEST = 65535
 
@@ -69,3 +71,28 @@ def pixels_of(frame: Frame) -> UInt8Array:
     if isinstance(frame.image, np.ndarray):
         return frame.image
     return np.asarray(frame.image.permute(1, 2, 0).cpu().numpy(), np.uint8)
+
+
+def extract_frames(
+    source: VideoInput, folder: Path, selection: FrameSelection, *, raw: str | None = None
+) -> list[Path]:
+    """Write frames of a video as PNGs, `000000.png` and on, to be views of one scene.
+
+    Args:
+        source, raw: what to read; see `open_source`.
+        selection: which frames.
+        folder: made if missing; frames of an earlier video in it are removed.
+
+    Raises:
+        VideoReadError: the video cannot be opened, is damaged, or has no such frames.
+        ExportError: a file cannot be written.
+    """
+    for old in folder.glob("[0-9]*.png"):
+        old.unlink()
+    paths: list[Path] = []
+    with open_source(source, raw=raw, **selection.kwargs()) as opened:
+        for frame in opened:
+            paths.append(write_image(folder / f"{len(paths):06d}.png", pixels_of(frame), "PNG"))
+    if not paths:
+        raise VideoReadError(f"{opened.info.label}: no frames between these times")
+    return paths

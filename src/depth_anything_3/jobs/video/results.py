@@ -19,7 +19,7 @@ from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
 from depth_anything_3.inputs.video import Frame
-from depth_anything_3.jobs.images import RunReport
+from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.video.frames import coloured_picture, depth_levels
 from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
 from depth_anything_3.prediction import Prediction

@@ -1,4 +1,4 @@
-"""Images in, one tensor in the GPU's memory out: each by its best way, in the caller's order."""
+"""Prepare images for a network on a GPU, each by the strategy that suits it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import DA3Error, InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.gpu_assembler import Arrival, DeviceAssembler
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import OpenedImage, PreparedImage
+from depth_anything_3.inputs.choices import Executor, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.plan.resize_plan import PATCH_SIZE
+from depth_anything_3.inputs.limits import PATCH_SIZE
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.resample.gpu import open_resampler
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import (
@@ -30,7 +32,6 @@ from depth_anything_3.inputs.routing.strategy import (
     Choice,
     ImageTraits,
     Request,
-    Strategy,
     check_strategy,
     choose_strategy,
     least_source_hw,
@@ -115,9 +116,13 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
         super().close()
         self._assembler.close()
 
-    def _worker(self, preparer: ImagePreparer, request: Request) -> Callable[[int, ImageInput], Arrival]:
+    def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], Arrival]:
         check_strategy(self.capabilities, request)
-        return partial(self._route, preparer, request)
+        if options.executor is Executor.PROCESS:
+            raise UnsupportedError(
+                "executor='process' is for a network on the CPU; with a GPU the workers are threads: use 'thread'"
+            )
+        return partial(self._route, self._preparer(options), request)
 
     def _route(self, preparer: ImagePreparer, request: Request, index: int, image: ImageInput) -> Arrival:
         """Open an image, choose its way, and do the CPU's part of that."""
@@ -131,7 +136,7 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
             return replace(preparer.decode(opened), choice=choice)
         return preparer.finish(opened, choice)
 
-    def _begin(self) -> AbstractContextManager[Any]:  # Any: what torch's context gives
+    def _enter(self) -> AbstractContextManager[Any]:  # Any: what torch's context gives
         self._assembler.follow_caller()
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
@@ -144,7 +149,7 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
     def _assemble(self, images: Sequence[Arrival], normalized: bool) -> ProcessedBatch:
         return self._assembler(images, normalized)
 
-    def _received(self, batch: ProcessedBatch) -> ProcessedBatch:
+    def _deliver(self, batch: ProcessedBatch) -> ProcessedBatch:
         return self._assembler.receive(batch)
 
     def _finish_on_cpu(
@@ -158,4 +163,4 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
             except DA3Error as error:
                 return ImageFailure(image.index, image.label, error)
 
-        return list(self._workers(self._pool_size).map(finish, images, reasons))
+        return list(self._pools.last_used().map(finish, images, reasons))

@@ -1,51 +1,117 @@
-"""The network's output in, a `Prediction` for each scene out: tensors to float32 arrays on the CPU."""
+"""Build predictions from what the network returns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop
+from depth_anything_3.inputs.routing.strategy import Choice
+from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["OutputProcessor", "blank_outside"]
+__all__ = ["OutputProcessor", "SceneInput"]
 
 _SKY_THRESHOLD = 0.5
 
 
-class OutputProcessor:
-    """Converts what the network returns."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SceneInput:
+    """What is known of the N views of a scene beside what the network returns; see `Prediction` for the fields.
 
-    def __call__(self, outputs: Mapping[str, Any]) -> list[Prediction]:  # Any: tensors, and what is named below
-        """One `Prediction` for each scene of a batch.
+    Attributes:
+        model_depth_kind: what the model's depth means; a model of metric depth that could not reach it returns
+            relative depth.
+        intrinsics: (N, 3, 3) given ones, which take the place of predicted ones.
+        windows: where each view lies in (H, W), if views of different sizes were padded; else empty.
+    """
+
+    processed_images: npt.NDArray[np.uint8] | None = None
+    sources: tuple[str, ...] = ()
+    source_hw: tuple[tuple[int, int], ...] = ()
+    source_scale: tuple[tuple[float, float], ...] = ()
+    exif: tuple[bytes, ...] = ()
+    model_name: str = ""
+    model_depth_kind: DepthKind = DepthKind.RELATIVE
+    choices: tuple[Choice, ...] = ()
+    failures: tuple[ImageFailure, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    intrinsics: npt.NDArray[np.float32] | None = None
+    windows: tuple[Crop, ...] = ()
+
+
+_UNKNOWN = SceneInput()
+
+
+class OutputProcessor:
+    """Converts tensors of the network to float32 arrays on the CPU, one `Prediction` per scene."""
+
+    def __call__(
+        self,
+        outputs: Mapping[str, Any],  # Any: tensors, and what is named below
+        scenes: Sequence[SceneInput] | None = None,
+    ) -> list[Prediction]:
+        """Build one `Prediction` for each scene of a batch.
 
         Args:
             outputs: `depth` (B, S, H, W) and, where the model has them, `depth_conf`, `sky`, `extrinsics` (B, S, 3, 4),
                 `intrinsics` (B, S, 3, 3), `aux` (name -> (B, S, h, w, C)), `is_metric` (B,), `scale_factor` (B,), NaN
                 where there is none, and `gaussians`, which stay where they are, with a first axis of 1.
+            scenes: what else is known of each scene, B of them.
         """
         arrays = {name: _to_numpy(value) for name, value in outputs.items() if isinstance(value, torch.Tensor)}
         aux = {name: _to_numpy(value) for name, value in outputs.get("aux", {}).items()}
         gaussians: Gaussians | None = outputs.get("gaussians")
+        known = scenes or [_UNKNOWN] * len(arrays["depth"])
         return [
-            Prediction(
-                depth=arrays["depth"][scene],
-                is_metric=int(arrays["is_metric"][scene]) if "is_metric" in arrays else 0,
-                sky=arrays["sky"][scene] >= _SKY_THRESHOLD if "sky" in arrays else None,
-                conf=arrays["depth_conf"][scene] if "depth_conf" in arrays else None,
-                extrinsics=arrays["extrinsics"][scene] if "extrinsics" in arrays else None,
-                intrinsics=arrays["intrinsics"][scene] if "intrinsics" in arrays else None,
-                gaussians=None if gaussians is None else gaussians.scene(scene),
-                aux={name: value[scene] for name, value in aux.items()},
-                scale_factor=_finite(arrays["scale_factor"][scene]) if "scale_factor" in arrays else None,
+            _prediction(
+                {name: array[place] for name, array in arrays.items()},
+                {name: value[place] for name, value in aux.items()},
+                None if gaussians is None else gaussians.scene(place),
+                scene,
             )
-            for scene in range(len(arrays["depth"]))
+            for place, scene in enumerate(known)
         ]
+
+
+def _prediction(
+    arrays: Mapping[str, npt.NDArray[np.float32]],
+    aux: dict[str, npt.NDArray[np.float32]],
+    gaussians: Gaussians | None,
+    scene: SceneInput,
+) -> Prediction:
+    sky = arrays["sky"] >= _SKY_THRESHOLD if "sky" in arrays else None
+    _mask_padding(scene.windows, arrays["depth"], arrays.get("depth_conf"), sky)
+    is_metric = int(arrays["is_metric"]) if "is_metric" in arrays else 0
+    reached = is_metric or scene.model_depth_kind is not DepthKind.METRIC
+    return Prediction(
+        depth=arrays["depth"],
+        is_metric=is_metric,
+        sky=sky,
+        conf=arrays.get("depth_conf"),
+        extrinsics=arrays.get("extrinsics"),
+        intrinsics=arrays.get("intrinsics") if scene.intrinsics is None else scene.intrinsics,
+        processed_images=scene.processed_images,
+        gaussians=gaussians,
+        aux=aux,
+        scale_factor=_finite(arrays["scale_factor"]) if "scale_factor" in arrays else None,
+        sources=scene.sources,
+        source_hw=scene.source_hw,
+        source_scale=scene.source_scale,
+        exif=scene.exif,
+        depth_kind=scene.model_depth_kind if reached else DepthKind.RELATIVE,
+        model_name=scene.model_name,
+        choices=scene.choices,
+        failures=scene.failures,
+        seconds=scene.seconds,
+    )
 
 
 def _to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
@@ -53,17 +119,22 @@ def _to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
     return array
 
 
-def _finite(value: np.float32) -> float | None:
+def _finite(value: npt.NDArray[np.float32]) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def blank_outside(prediction: Prediction, windows: Sequence[Crop]) -> None:
-    """No depth where a view was padded: there is nothing to see there."""
+def _mask_padding(
+    windows: Sequence[Crop],
+    depth: npt.NDArray[np.float32],
+    conf: npt.NDArray[np.float32] | None,
+    sky: npt.NDArray[np.bool_] | None,
+) -> None:
+    """Set depth to 0, confidence to its minimum and sky to False where a view was padded."""
     for view, window in enumerate(windows):
-        outside = np.ones(prediction.depth.shape[1:], bool)
+        outside = np.ones(depth.shape[1:], bool)
         outside[window.top : window.top + window.height, window.left : window.left + window.width] = False
-        prediction.depth[view, outside] = 0
-        if prediction.conf is not None:
-            prediction.conf[view, outside] = 1  # the least there is
-        if prediction.sky is not None:
-            prediction.sky[view, outside] = False
+        depth[view, outside] = 0
+        if conf is not None:
+            conf[view, outside] = 1
+        if sky is not None:
+            sky[view, outside] = False

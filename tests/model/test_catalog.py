@@ -1,16 +1,20 @@
-"""Presets: the parameters of each network are exactly those of the published file."""
+"""The catalog: networks have the published parameters, and a model is one row."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.model import DepthAnything3Net, build_network
-from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind
+from depth_anything_3.cli import app
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export import Contents, check_formats
+from depth_anything_3.model import DepthAnything3Net, build_network, catalog
+from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind, ModelCard, find_preset
 from support.model_golden import PARAMETER_LISTS
 from support.preset_facts import PARAMETER_COUNTS
 
@@ -69,5 +73,49 @@ def test_a_card_tells_what_the_network_has(preset):
     assert card.has_sky == ("sky_output_conv2" in modules and not nested)
     assert (card.depth_kind is DepthKind.METRIC) == nested
     assert all(name.startswith("depth-anything/DA3") for name in card.hub_ids)
-    assert card.is_demonstration == (not card.hub_ids)
     assert card.licence in ("Apache-2.0", "CC-BY-NC-4.0")
+
+
+TOY = ModelCard(
+    replace(find_preset("da3-small"), name="toy-giant", depth=8, out_layers=(1, 3, 5, 7), gaussian_head=True),
+    licence="MIT",
+    depth_kind=DepthKind.CANONICAL,
+    hub_ids=("someone/toy",),
+)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A model added to the catalog by its one row."""
+    monkeypatch.setitem(catalog._BY_NAME, TOY.name, TOY)
+    return TOY.name
+
+
+def test_a_model_added_in_one_row_can_be_built(toy):
+    assert (on_meta(toy).preset, on_meta(toy).preset.depth) == (TOY.network, 8)
+
+
+def test_a_model_added_in_one_row_is_listed_by_the_command(toy):
+    shown = CliRunner().invoke(app, ["models"])
+    assert "someone/toy" in shown.output
+    listed = json.loads(CliRunner().invoke(app, ["models", "--json"]).output)
+    assert listed[-1] == TOY.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("formats", "contents"),
+    [
+        pytest.param("glb", Contents(poses=False), id="poses"),
+        pytest.param("ply", Contents(poses=False, intrinsics=False), id="metric"),
+        pytest.param("gs_ply", Contents(), id="gaussians"),
+    ],
+)
+def test_a_model_added_in_one_row_is_suggested_in_messages(toy, formats, contents):
+    with pytest.raises(UnsupportedError, match=toy):
+        check_formats(formats, contents)
+
+
+def test_a_model_added_in_one_row_is_named_beside_an_unknown_one(toy):
+    for build in (build_network, DepthAnything3Net):
+        with pytest.raises(InvalidInputError, match=f"'da3-huge'.*{toy}"):
+            build("da3-huge")

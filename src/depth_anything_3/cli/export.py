@@ -1,0 +1,45 @@
+"""`da3 export`: write results of earlier runs in other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depth_anything_3.cli import options as o
+from depth_anything_3.cli.console import stdout
+from depth_anything_3.cli.groups import Omit, grouped
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.fields import ARCHIVE_FIELDS
+from depth_anything_3.export.registry import format_names, formats_for
+
+__all__ = ["export"]
+
+
+@grouped
+def export(
+    sources: Annotated[list[Path], typer.Argument(help="results.npz or NAME.npz of earlier runs.", metavar="NPZ")],
+    writers: Annotated[o.WriterFlags, Omit(("feat_vis_fps",))],
+    export_dir: o.ExportDir = Path("debug"),
+    export_format: Annotated[
+        str, typer.Option(help=f"Formats joined with '-': {format_names(formats_for(ARCHIVE_FIELDS))}.")
+    ] = "depth_vis",
+) -> None:
+    """Write results in other formats, without the network: npz keeps what depth_vis, ply, glb and others need."""
+    from depth_anything_3.export import export as write
+    from depth_anything_3.export import load_prediction, parse_formats
+    from depth_anything_3.jobs.naming import export_names
+
+    formats = parse_formats(export_format)
+    options = writers.options()
+    scene = len(sources) == 1 and sources[0].name == "results.npz"
+    names = [None] if scene else export_names(sources)
+    for source, name in zip(sources, names, strict=True):
+        try:
+            files = write(load_prediction(source), export_dir, formats, name, options)
+        except InvalidInputError as error:
+            text = str(error)
+            raise type(error)(text if str(source) in text else f"{source}: {text}") from error
+        for file in files:
+            stdout.print(str(file), markup=False)

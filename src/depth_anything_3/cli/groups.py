@@ -1,0 +1,98 @@
+"""Expand records in a command's signature into one flag per field."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from enum import Enum
+from functools import wraps
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+__all__ = ["Omit", "flag_of", "grouped"]
+
+
+@dataclass(frozen=True)
+class Omit:
+    """Annotates a group of flags that a command takes without some of its fields."""
+
+    names: tuple[str, ...]
+
+
+def flag_of(name: str) -> str:
+    """The flag of a parameter: `--process-res` of `process_res`."""
+    return "--" + name.replace("_", "-")
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a typer command of a function whose parameters may be records.
+
+    A parameter whose type is a dataclass becomes one flag per field; its default value holds the flags' defaults. A
+    field is described by `Annotated[..., typer.Option(...)]`, or by `help` in its metadata. The function gets the
+    record.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[Any, list[str]]] = {}  # Any: an instance of whichever record
+    for one in inspect.signature(command).parameters.values():
+        record, omitted = _record(hints[one.name])
+        if record is None:
+            parameters.append(_keyword(one.name, hints[one.name], one.default))
+            continue
+        default = record() if one.default is inspect.Parameter.empty else one.default
+        flags = _flags(record, default, omitted)
+        groups[one.name] = default, [flag.name for flag in flags]
+        parameters += flags
+
+    @wraps(command)
+    def run(**values: Any) -> None:  # Any: what the command line gave
+        for name, (default, names) in groups.items():
+            values[name] = replace(default, **{one: values.pop(one) for one in names})
+        command(**values)
+
+    del run.__wrapped__  # typer would read the signature behind it
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def _record(hint: Any) -> tuple[type | None, tuple[str, ...]]:  # Any: a type as annotations have it
+    """The record that a parameter holds, and the fields to omit; None if it holds no record."""
+    omitted: tuple[str, ...] = ()
+    if get_origin(hint) is Annotated:
+        hint, *notes = get_args(hint)
+        omitted = tuple(name for note in notes if isinstance(note, Omit) for name in note.names)
+    return (hint, omitted) if isinstance(hint, type) and is_dataclass(hint) else (None, ())
+
+
+def _flags(record: type, default: object, omitted: tuple[str, ...]) -> list[inspect.Parameter]:
+    hints = get_type_hints(record, include_extras=True)
+    return [
+        _keyword(one.name, _annotation(one, hints[one.name]), _plain(getattr(default, one.name)))
+        for one in fields(record)
+        if one.init and one.name not in omitted
+    ]
+
+
+def _annotation(one: Field[Any], hint: Any) -> Any:  # Any: types as annotations have them
+    if get_origin(hint) is Annotated:
+        return hint
+    text = one.metadata["help"]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        # Parsed by the record, whose messages list the choices.
+        return Annotated[str, typer.Option(help=text, metavar="|".join(member.value for member in hint))]
+    if hint is bool and one.default is False:
+        return Annotated[bool, typer.Option(flag_of(one.name), help=text)]
+    return Annotated[hint, typer.Option(help=text)]
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:  # Any: types and values of any kind
+    if default is MISSING:
+        default = inspect.Parameter.empty
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

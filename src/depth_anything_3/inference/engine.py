@@ -1,0 +1,127 @@
+"""A network with its input processor and threads: what computes predictions for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inference.options import NetworkOptions, StreamOptions
+from depth_anything_3.inference.runner import NetworkRunner
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.source import ImageInput
+from depth_anything_3.model.catalog import ModelCard
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.devices import default_dtype
+from depth_anything_3.runtime.prefetch import in_background
+from depth_anything_3.runtime.threads import KeptThreads
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.output_processor import OutputProcessor
+
+__all__ = ["Engine"]
+
+Item = TypeVar("Item")
+
+
+class Engine:
+    """Computes predictions with one network, on the device that its weights are on.
+
+    `DepthAnything3`, videos, live streams and the jobs call an engine; it owns the input processor, whose workers and
+    decoders are reused, and the threads that the network runs in.
+
+    Args:
+        network: takes (B, N, 3, H, W) and returns what `OutputProcessor` takes.
+        card: what is known of its model.
+
+    Attributes:
+        compute_dtype: what the backbone computes in; None: the device's default.
+        output_processor: builds predictions of the network's output.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard) -> None:
+        self.network = network
+        self.card = card
+        self.compute_dtype: torch.dtype | None = None
+        self.output_processor = OutputProcessor()
+        self._input_processor: InputProcessor | GPUInputProcessor | None = None
+        self._threads = KeptThreads()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the backbone computes in."""
+        return default_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
+
+    @property
+    def input_processor(self) -> InputProcessor | GPUInputProcessor:
+        """Prepares images for the network's device."""
+        device, dtype = self.device, self.dtype
+        current = self._input_processor
+        if device.type == "cpu":
+            if not isinstance(current, InputProcessor):
+                self._input_processor = current = InputProcessor()
+        elif not isinstance(current, GPUInputProcessor) or (current.device, current.dtype) != (device, dtype):
+            self._input_processor = current = GPUInputProcessor(device, dtype=dtype)
+        return current
+
+    def views(
+        self,
+        batch: ProcessedBatch,
+        options: NetworkOptions,
+        extrinsics: torch.Tensor | None = None,
+        intrinsics: torch.Tensor | None = None,
+    ) -> Prediction:
+        """Compute one prediction for a batch whose images are the views of one scene; see `NetworkRunner.views`."""
+        return self._runner().views(batch, options, extrinsics, intrinsics)
+
+    def stream(
+        self, images: Iterable[ImageInput], options: StreamOptions, on_failure: Callable[[ImageFailure], None]
+    ) -> Iterator[Prediction]:
+        """Compute a prediction (N = 1) for each independent image, in order, as they are ready.
+
+        Images are decoded ahead while the network computes, and grouped by size without cropping.
+
+        Args:
+            images: any iterable of images, drawn from a few batches ahead, in another thread.
+            options: preprocessing, network and batching.
+            on_failure: called for each image that cannot be used, at its place in the order.
+
+        Raises:
+            InvalidInputError: the network does not take an option; before anything is read.
+        """
+        limit = BatchLimit(options.batching, self.device)
+        batches = self.input_processor.batches(images, options.preprocess, batch_size=limit.expected, limit=limit)
+        self.check(options.network)
+        return self._runner().stream(batches, limit, on_failure, options.network)
+
+    def check(self, options: NetworkOptions, *, has_poses: bool = False) -> None:
+        """Refuse options that the network does not take, before anything is computed.
+
+        Raises:
+            InvalidInputError: a layer does not exist.
+            UnsupportedError: the model predicts no cameras, or no Gaussians.
+        """
+        self.network.check_options(  # type: ignore[operator]
+            has_poses=has_poses,
+            export_feat_layers=options.export_feat_layers,
+            infer_gs=options.infer_gs,
+            ref_view_strategy=options.ref_view_strategy,
+        )
+
+    def in_background(self, items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
+        """Run a generator that uses the network in a background thread, where the device allows for one."""
+        if self.device.type == "mps":  # two threads that use Apple's GPU at once can abort the process
+            return items
+        return in_background(items, ahead=ahead, threads=self._threads)
+
+    def _runner(self) -> NetworkRunner:
+        return NetworkRunner(self.network, self.output_processor, self.card, self.device, self.dtype, self._threads)

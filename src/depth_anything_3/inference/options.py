@@ -1,0 +1,142 @@
+"""Hold what a caller chooses of the network's work and of batching, parsed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypedDict
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions, check_names
+from depth_anything_3.model.choices import RefViewStrategy
+from depth_anything_3.runtime.choice import positive_int
+
+__all__ = ["BatchOptions", "ImageKwargs", "NetworkOptions", "StreamKwargs", "StreamOptions", "ViewForward"]
+
+
+class _NetworkKwargs(TypedDict, total=False):
+    infer_gs: bool
+    use_ray_pose: bool
+    export_feat_layers: Sequence[int] | None
+
+
+class _BatchKwargs(TypedDict, total=False):
+    batch_size: int | str
+    max_batch_size: int
+    target_memory_utilization: float
+
+
+class ImageKwargs(PreprocessKwargs, _NetworkKwargs, total=False):
+    """Keyword arguments of calls that compute independent images, without those of batching."""
+
+
+class StreamKwargs(ImageKwargs, _BatchKwargs, total=False):
+    """Keyword arguments of calls that compute independent images; see `StreamOptions`."""
+
+
+class ViewForward(TypedDict, total=False):
+    """Keyword arguments of the network's `forward`, beside cameras."""
+
+    export_feat_layers: tuple[int, ...]
+    infer_gs: bool
+    use_ray_pose: bool
+    ref_view_strategy: RefViewStrategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """What the network computes beside depth.
+
+    Attributes:
+        infer_gs: predict 3D Gaussians too, with da3-giant and the nested model.
+        use_ray_pose: cameras from the ray map instead of the camera decoder; slower.
+        ref_view_strategy: which view the others are seen from; matters from three views on.
+        export_feat_layers: backbone layers to return in `Prediction.aux`.
+
+    Raises:
+        InvalidInputError: the strategy is unknown.
+    """
+
+    infer_gs: bool = False
+    use_ray_pose: bool = False
+    ref_view_strategy: RefViewStrategy = RefViewStrategy.SADDLE_BALANCED
+    export_feat_layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ref_view_strategy", RefViewStrategy(self.ref_view_strategy))
+        object.__setattr__(self, "export_feat_layers", tuple(self.export_feat_layers or ()))
+
+    def forward(self) -> ViewForward:
+        """The keyword arguments of the network's `forward`."""
+        return {
+            "export_feat_layers": self.export_feat_layers,
+            "infer_gs": self.infer_gs,
+            "use_ray_pose": self.use_ray_pose,
+            "ref_view_strategy": self.ref_view_strategy,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How many images of one size are computed together.
+
+    Attributes:
+        batch_size: a number, or "auto": on CUDA what its memory holds, measured once per size; elsewhere 1.
+        max_batch_size: upper bound of "auto".
+        target_memory_utilization: share of the free memory that "auto" may fill, above 0 and at most 1.
+
+    Raises:
+        InvalidInputError: one of these is not accepted.
+    """
+
+    batch_size: int | str = 1
+    max_batch_size: int = 64
+    target_memory_utilization: float = 0.85
+
+    def __post_init__(self) -> None:
+        if self.batch_size != "auto":
+            positive_int("batch_size", self.batch_size, hint="give a whole number, 1 or more, or 'auto'")
+        positive_int("max_batch_size", self.max_batch_size)
+        if not 0 < self.target_memory_utilization <= 1:
+            raise InvalidInputError(
+                f"target_memory_utilization={self.target_memory_utilization!r}: give a share above 0 and at most 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """Everything that a stream of independent images can be told: preprocessing, the network's work, and batching."""
+
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    batching: BatchOptions = field(default_factory=BatchOptions)
+
+    @classmethod
+    def parse(
+        cls,
+        given: Mapping[str, Any],  # Any: what is being checked
+        *,
+        caller: Callable[..., object],
+        keywords: type = StreamKwargs,
+    ) -> StreamOptions:
+        """Build the record from the keyword arguments of a public function.
+
+        Args:
+            given: the keyword arguments that the function collected; `keywords` may allow for others, which are left.
+            caller: that function, named in messages.
+            keywords: the TypedDict that says which it accepts.
+
+        Raises:
+            InvalidInputError: a name is unknown, or a value is not accepted.
+        """
+        check_names(given, caller=caller, keywords=keywords)
+        return cls(
+            preprocess=PreprocessOptions(**_of(PreprocessOptions, given)),
+            network=NetworkOptions(**_of(NetworkOptions, given)),
+            batching=BatchOptions(**_of(BatchOptions, given)),
+        )
+
+
+def _of(record: type, given: Mapping[str, Any]) -> dict[str, Any]:  # Any: fields of different types
+    names = {one.name for one in fields(record)}
+    return {name: value for name, value in given.items() if name in names}

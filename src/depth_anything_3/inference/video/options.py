@@ -1,0 +1,106 @@
+"""Hold what a caller chooses of a video's depth, parsed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inference.options import StreamKwargs, StreamOptions
+from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother, Temporal
+from depth_anything_3.inputs.options import check_names
+from depth_anything_3.inputs.video import FrameSelection, SelectionKwargs
+from depth_anything_3.model import RefViewStrategy
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.choice import Option
+from depth_anything_3.runtime.threads import usable_cores
+
+__all__ = ["VideoKwargs", "VideoMode", "VideoOptions"]
+
+_MAX_WORKERS = 8
+_MAX_BATCH = 16  # frames of "auto": their full-size images are held until their depth is there
+
+
+class VideoMode(Option):
+    """`THROUGHPUT` gives every frame in order; `LIVE` always the newest, and drops what comes too fast."""
+
+    THROUGHPUT = "throughput"
+    LIVE = "live"
+
+
+class VideoKwargs(StreamKwargs, SelectionKwargs, total=False):
+    """Keyword arguments of calls that compute a video; see `VideoOptions`."""
+
+    mode: VideoMode | str
+    temporal: Temporal | str | Callable[[Prediction], Prediction]
+    window: int
+    raw: str | None
+    ref_view_strategy: RefViewStrategy | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """How a video is read and computed.
+
+    Attributes:
+        mode: "throughput": every frame, in order, computed in batches, decoded ahead. "live": the newest frame, with
+            the least delay; a file then plays in real time.
+        temporal: temporal smoothing of each prediction in order: "none", "ema" (no flicker of scale and shift), or a
+            function. "window": frames attend to each other, and depth and cameras come in one frame of reference, with
+            models that predict cameras.
+        window: frames that attend to each other at a time with "window"; a quarter of them are shared with the next.
+        raw: format of frames without a container; see `open_source`.
+        selection: which frames.
+        stream: preprocessing, network and batching; one frame at a time with "live".
+
+    Raises:
+        InvalidInputError: a choice is unknown.
+        UnsupportedError: "window" with "live".
+    """
+
+    mode: VideoMode = VideoMode.THROUGHPUT
+    temporal: Temporal | Callable[[Prediction], Prediction] = Temporal.NONE
+    window: int = 16
+    raw: str | None = None
+    selection: FrameSelection = field(default_factory=FrameSelection)
+    stream: StreamOptions = field(default_factory=StreamOptions)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", VideoMode(self.mode))
+        if isinstance(self.temporal, str) or not callable(self.temporal):
+            object.__setattr__(self, "temporal", Temporal(self.temporal))
+        if self.temporal is Temporal.WINDOW and self.mode is VideoMode.LIVE:
+            raise UnsupportedError("temporal='window' waits for later frames, which live depth cannot; choose 'ema'")
+
+    @classmethod
+    def parse(
+        cls,
+        given: Mapping[str, Any],  # Any: what is being checked
+        *,
+        caller: Callable[..., object],
+        keywords: type = VideoKwargs,
+    ) -> VideoOptions:
+        """Build the record from the keyword arguments of a public function.
+
+        Raises:
+            InvalidInputError: a name is unknown, or a value is not accepted.
+        """
+        check_names(given, caller=caller, keywords=keywords)
+        defaults: StreamKwargs = {
+            "num_workers": min(_MAX_WORKERS, usable_cores()),
+            "batch_size": "auto",
+            "max_batch_size": _MAX_BATCH,
+        }
+        own = {one.name for one in fields(cls)} - {"selection", "stream"}
+        return cls(
+            **{name: value for name, value in given.items() if name in own},
+            selection=FrameSelection(**{k: v for k, v in given.items() if k in SelectionKwargs.__annotations__}),
+            stream=StreamOptions.parse({**defaults, **given}, caller=caller, keywords=keywords),
+        )
+
+    def smoother(self) -> Callable[[Prediction], Prediction]:
+        """The function that smooths predictions in order; a new one for each video, as it may have state."""
+        if not isinstance(self.temporal, Temporal):
+            return self.temporal
+        return ScaleShiftSmoother() if self.temporal is Temporal.EMA else lambda prediction: prediction

@@ -1,0 +1,96 @@
+"""Compute depth and cameras of the views of one scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.options import NetworkOptions
+from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.source import ImageInput
+from depth_anything_3.model.catalog import DepthKind
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.prediction.pose_alignment import align_poses, normalize_extrinsics
+
+__all__ = ["GivenCameras", "ViewOptions", "check_cameras", "infer_views"]
+
+
+@dataclass(frozen=True, eq=False)
+class GivenCameras:
+    """Cameras that the caller knows.
+
+    Attributes:
+        extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; need `intrinsics`.
+        intrinsics: (N, 3, 3) in pixels of the upright source images.
+        align_depth: True returns the given poses, with depth in their unit; False returns them moved into the predicted
+            frame, with depth as predicted.
+    """
+
+    extrinsics: Any = None  # Any: whatever numpy makes an array of
+    intrinsics: Any = None
+    align_depth: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """How the views of a scene are prepared and computed."""
+
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+
+
+def check_cameras(engine: Engine, cameras: GivenCameras) -> None:
+    """Refuse cameras that are incomplete for the model.
+
+    Raises:
+        InvalidInputError: poses without intrinsics, or intrinsics without poses for a model that predicts cameras.
+    """
+    if cameras.extrinsics is not None and cameras.intrinsics is None:
+        raise InvalidInputError("extrinsics need intrinsics")
+    if cameras.intrinsics is not None and cameras.extrinsics is None and engine.card.has_poses:
+        raise InvalidInputError(f"intrinsics need extrinsics with {engine.card.name}, which predicts cameras")
+
+
+def infer_views(
+    engine: Engine, images: Iterable[ImageInput], options: ViewOptions, cameras: GivenCameras
+) -> Prediction:
+    """Compute depth and cameras of the views of ONE scene: every view attends to all others.
+
+    Args:
+        engine: the network.
+        images: the views.
+        options: how to prepare and compute them.
+        cameras: what is known of their cameras.
+
+    Raises:
+        InvalidInputError, ImageReadError, ImageDecodeError: as `DepthAnything3.inference`.
+    """
+    batch = engine.input_processor.views(images, options.preprocess, cameras.extrinsics, cameras.intrinsics)
+    if cameras.extrinsics is None:
+        return engine.views(batch, options.network)
+    given = _in_float64(cameras.extrinsics)[[one.index for one in batch.images]]
+    prediction = engine.views(
+        batch,
+        options.network,
+        torch.from_numpy(normalize_extrinsics(given))[None],
+        None if batch.intrinsics is None else batch.intrinsics[None],
+    )
+    if prediction.extrinsics is None:
+        return prediction
+    extrinsics, divisor = align_poses(given, prediction.extrinsics, to_given=cameras.align_depth)
+    aligned = replace(prediction, extrinsics=extrinsics, depth=prediction.depth / np.float32(divisor))
+    if cameras.align_depth:  # whatever the unit of the given poses is
+        return replace(aligned, is_metric=0, depth_kind=DepthKind.RELATIVE)
+    return aligned
+
+
+def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor
+    """Camera matrices without loss: float32 would move a camera in map coordinates by half a metre."""
+    return np.asarray(matrices.detach().cpu() if isinstance(matrices, torch.Tensor) else matrices, np.float64)

@@ -1,0 +1,95 @@
+"""Run the per-image work in pools of threads or processes that are reused between calls."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from functools import partial
+from typing import NoReturn, TypeVar
+
+from depth_anything_3.errors import ImageDecodeError
+from depth_anything_3.inputs.batch.preparer import attempt
+from depth_anything_3.inputs.choices import Executor
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.source import ImageInput, as_source
+from depth_anything_3.runtime.prefetch import ordered_map
+from depth_anything_3.runtime.threads import usable_cores
+
+__all__ = ["WorkerPools"]
+
+_MAX_THREAD_POOLS = 4
+
+Prepared = TypeVar("Prepared")
+
+
+class WorkerPools:
+    """Pools by kind and number of workers. `close()` ends the workers; the next call starts new ones."""
+
+    def __init__(self) -> None:
+        self._pools: dict[tuple[Executor, int], futures.Executor] = {}  # the one used last is last
+
+    def get(self, kind: Executor, count: int) -> futures.Executor:
+        """A pool of `count` workers, at most one per core: more would compete, each holding a full-size bitmap."""
+        key = kind, min(count, usable_cores())
+        pool = self._pools.pop(key, None) or _new_pool(*key)
+        self._pools[key] = pool
+        # Thread pools of other sizes stay for their next call: new threads would take new memory. Pools that are
+        # dropped are not closed: a stream may still draw from one; its workers end with the last reference.
+        same_kind = [one for one in self._pools if one[0] is kind]
+        for other in same_kind[: -_MAX_THREAD_POOLS if kind is Executor.THREAD else -1]:
+            self._pools.pop(other, None)
+        return pool
+
+    def last_used(self) -> futures.Executor:
+        """The pool of the latest call."""
+        key = next(reversed(self._pools), (Executor.THREAD, 1))
+        return self.get(*key)
+
+    def map(
+        self,
+        work: Callable[[int, ImageInput], Prepared],
+        images: Iterable[ImageInput],
+        *,
+        kind: Executor = Executor.THREAD,
+        count: int = 1,
+    ) -> Iterator[Prepared | ImageFailure]:
+        """Apply `work(index, image)` to each image, in order, a few images ahead.
+
+        An image that cannot be used gives an `ImageFailure` in its place; so does one whose process is killed twice.
+        """
+        is_process = kind is Executor.PROCESS
+        if is_process:  # memoryviews cannot be sent to another process
+            images = (bytes(image) if isinstance(image, memoryview) else image for image in images)
+        return ordered_map(
+            self.get(kind, count),
+            partial(attempt, work),
+            images,
+            ahead=2 * count,
+            renew=partial(self._replace, kind, count) if is_process else None,
+            lost=partial(attempt, _raise_killed),
+        )
+
+    def close(self) -> None:
+        """End the workers. An iteration in progress ends with `CancelledError`."""
+        while self._pools:
+            self._pools.popitem()[1].shutdown(cancel_futures=True)
+
+    def _replace(self, kind: Executor, count: int) -> futures.Executor:
+        for key in [one for one in self._pools if one[0] is kind]:
+            del self._pools[key]
+        return self.get(kind, count)
+
+
+def _new_pool(kind: Executor, count: int) -> futures.Executor:
+    if kind is Executor.THREAD:
+        return futures.ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
+    # Spawned, because a fork of a process that runs torch's threads can hang.
+    return futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+
+
+def _raise_killed(index: int, image: ImageInput) -> NoReturn:
+    raise ImageDecodeError(
+        f"{as_source(image, index).label}: the process that decodes it was killed, twice: it takes too much memory, or "
+        "crashes the decoder; leave it out"
+    )

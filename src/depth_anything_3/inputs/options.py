@@ -1,0 +1,183 @@
+"""Hold every preprocessing choice in one record, parsed once."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, TypedDict
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.choices import (
+    Executor,
+    Exif,
+    Fidelity,
+    MixedSizes,
+    OnError,
+    ProcessResMethod,
+    Strategy,
+)
+from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, check_process_res
+from depth_anything_3.runtime.choice import positive_int
+
+__all__ = [
+    "InputKwargs",
+    "PreprocessKwargs",
+    "PreprocessOptions",
+    "ViewKwargs",
+    "check_names",
+]
+
+
+class InputKwargs(TypedDict, total=False):
+    """Keyword arguments of every call that prepares images; see `PreprocessOptions`."""
+
+    num_workers: int
+    executor: Executor | str
+    on_error: OnError | str
+    exif: Exif | str
+    strategy: Strategy | str
+    fidelity: Fidelity | str
+    max_pixels: int
+    max_bytes: int
+    allow_truncated: bool
+
+
+class PreprocessKwargs(InputKwargs, total=False):
+    """Keyword arguments of calls that prepare independent images; see `PreprocessOptions`."""
+
+    process_res: int
+    process_res_method: ProcessResMethod | str
+
+
+class ViewKwargs(InputKwargs, total=False):
+    """Keyword arguments of calls that prepare the views of one scene; see `PreprocessOptions`."""
+
+    mixed_sizes: MixedSizes | str
+
+
+def _about(help: str, *, in_result: bool = False) -> dict[str, object]:
+    """Metadata of a field: its help text, and whether results depend on its value."""
+    return {"help": help, "in_result": in_result}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessOptions:
+    """Every choice on the way from an image to the network's input. Strings become enums; compares by value.
+
+    `docs/options.md` lists the fields, with the flags of the command line.
+
+    Raises:
+        InvalidInputError: a value is not accepted.
+    """
+
+    process_res: int = field(default=504, metadata=_about("Length of the bounded side in pixels.", in_result=True))
+    process_res_method: ProcessResMethod = field(
+        default=ProcessResMethod.UPPER_BOUND_RESIZE,
+        metadata=_about(
+            "Bound the longest (upper) or shortest (lower) side; reach multiples of 14 by resizing or cropping.",
+            in_result=True,
+        ),
+    )
+    exif: Exif = field(
+        default=Exif.APPLY,
+        metadata=_about("Apply the EXIF orientation, or ignore it as upstream does.", in_result=True),
+    )
+    mixed_sizes: MixedSizes = field(
+        default=MixedSizes.CROP,
+        metadata=_about(
+            "Views of one scene that differ in size: crop to the smallest, pad to the largest, or refuse.",
+            in_result=True,
+        ),
+    )
+    strategy: Strategy = field(
+        default=Strategy.AUTO,
+        metadata=_about("How an image reaches the network's memory; da3 doctor shows what auto chooses and why."),
+    )
+    fidelity: Fidelity = field(
+        default=Fidelity.EXACT,
+        metadata=_about(
+            "How close pixels are to the reference: exact (1 level of 255), high (50 dB) or fast (44 dB).",
+            in_result=True,
+        ),
+    )
+    num_workers: int = field(
+        default=8, metadata=_about("Images decoded and resampled at a time, at most one per core.")
+    )
+    executor: Executor = field(
+        default=Executor.THREAD, metadata=_about("Run the CPU workers as threads or as processes.")
+    )
+    on_error: OnError = field(
+        default=OnError.RAISE,
+        metadata=_about("At an image that cannot be used: raise an error and stop, or skip it and report it."),
+    )
+    max_pixels: int = field(default=MAX_PIXELS, metadata=_about("Refuse images whose header claims more pixels."))
+    max_bytes: int = field(default=MAX_BYTES, metadata=_about("Refuse larger files without reading them."))
+    allow_truncated: bool = field(
+        default=False,
+        metadata=_about("Decode truncated or damaged files as far as possible, with a warning.", in_result=True),
+    )
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, kind = getattr(self, one.name), type(one.default)
+            if issubclass(kind, Enum):
+                object.__setattr__(self, one.name, kind(value))
+            elif kind is bool and not isinstance(value, bool):
+                raise InvalidInputError(f"{one.name}={value!r}: give True or False")
+            elif kind is int and one.name != "process_res":
+                object.__setattr__(self, one.name, positive_int(one.name, value))
+        object.__setattr__(self, "process_res", check_process_res(self.process_res))
+
+    @classmethod
+    def parse(
+        cls,
+        given: Mapping[str, Any],  # Any: what is being checked
+        *,
+        caller: Callable[..., object],
+        keywords: type = PreprocessKwargs,
+        **explicit: Any,
+    ) -> PreprocessOptions:
+        """Build the record from the keyword arguments of a public function.
+
+        Args:
+            given: the keyword arguments that the function collected.
+            caller: that function, named in messages.
+            keywords: the TypedDict that says which it accepts.
+            explicit: values of the function's own parameters.
+
+        Raises:
+            InvalidInputError: a name is unknown (the message lists the accepted ones), or a value is not accepted.
+        """
+        check_names(given, caller=caller, keywords=keywords)
+        return cls(**explicit, **given)
+
+    def result_settings(self) -> dict[str, str | int | bool]:
+        """The choices that results depend on, as plain values for a manifest."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["in_result"]}
+        return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+
+
+def check_names(given: Mapping[str, object], *, caller: Callable[..., object], keywords: type) -> None:
+    """Refuse keyword arguments that a function does not accept.
+
+    Args:
+        given: the keyword arguments that the function collected.
+        caller: that function.
+        keywords: the TypedDict that says which it accepts.
+
+    Raises:
+        InvalidInputError: naming the closest accepted name, and all of them.
+    """
+    unknown = given.keys() - keywords.__annotations__
+    if not unknown:
+        return
+    own = (name for name, one in inspect.signature(caller).parameters.items() if one.kind is not one.VAR_KEYWORD)
+    accepted = sorted({*keywords.__annotations__, *own} - {"self"})
+    name = min(unknown)
+    close = difflib.get_close_matches(name, accepted, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    called = caller.__name__ if caller.__name__ != "__call__" else type(getattr(caller, "__self__", caller)).__name__
+    raise InvalidInputError(f"{called}() has no argument {name!r}{hint} It accepts: {', '.join(accepted)}")

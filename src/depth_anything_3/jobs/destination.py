@@ -1,0 +1,85 @@
+"""Where the results of a job go, in which formats, and whether the model can give them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, parse_formats
+from depth_anything_3.export.registry import Formats
+from depth_anything_3.inference.options import NetworkOptions
+from depth_anything_3.inputs.choices import Strategy
+from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.routing.capabilities import find_capabilities
+from depth_anything_3.inputs.routing.strategy import Capabilities, Request, check_strategy
+from depth_anything_3.model.catalog import ModelCard
+from depth_anything_3.prediction.metric import Metres
+
+__all__ = ["Destination", "check_device"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where results go, in which formats and how.
+
+    Attributes:
+        folder: made if missing.
+        formats: names joined with '-', or a sequence of names, see docs/exports.md; parsed once.
+        options: how each format is written.
+        metric: convert to metric depth; an image whose focal length is unknown fails.
+    """
+
+    folder: Path
+    formats: Formats
+    options: ExportOptions | None = None
+    metric: Metres | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "formats", parse_formats(self.formats))
+
+    def check(
+        self,
+        card: ModelCard,
+        preprocess: PreprocessOptions,
+        network: NetworkOptions,
+        *,
+        views: int = 1,
+        has_intrinsics: bool = False,
+    ) -> None:
+        """Refuse formats and units that a model cannot give, before an image is read.
+
+        Args:
+            card: of the model.
+            preprocess, network: what will be computed.
+            views: number of views of a prediction.
+            has_intrinsics: whether the caller gives intrinsics.
+
+        Raises:
+            InvalidInputError: a format or an option is unknown.
+            UnsupportedError: the model does not predict what a format or metric depth needs.
+        """
+        available = AvailableFields.expected(
+            card,
+            views=views,
+            intrinsics=self.metric is not None or has_intrinsics,
+            gaussians=network.infer_gs,
+            features=bool(network.export_feat_layers),
+            cropped=preprocess.process_res_method.crops,
+        )
+        check_formats(self.formats, available, self.options)
+        if self.metric is not None:
+            self.metric.check(card)
+
+
+def check_device(device: torch.device, preprocess: PreprocessOptions) -> None:
+    """Refuse a strategy that a device cannot carry out, before weights are loaded.
+
+    Raises:
+        InvalidInputError: the environment names an unknown strategy.
+        UnsupportedError: there is no GPU, or no decoder for it that reaches the fidelity.
+    """
+    request = Request.of(preprocess.strategy, preprocess.fidelity)
+    if request.strategy not in (Strategy.AUTO, Strategy.CPU):
+        check_strategy(Capabilities() if device.type == "cpu" else find_capabilities(device), request)

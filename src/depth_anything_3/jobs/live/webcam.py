@@ -1,0 +1,231 @@
+"""Watch live depth of a camera, stream or file: in a window, in browsers, and in a recording."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
+from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.video.live import LiveStats, LiveStream
+from depth_anything_3.inference.video.options import VideoOptions
+from depth_anything_3.inference.video.stream import stream_video
+from depth_anything_3.inputs.choices import OnError, Strategy
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.video import FrameSource, open_source
+from depth_anything_3.inputs.video.reconnect import ReconnectingSource
+from depth_anything_3.jobs.live.frame_view import FrameView
+from depth_anything_3.jobs.live.web import WebViewer, parse_address
+from depth_anything_3.jobs.live.window import WindowViewer, why_no_window
+
+if TYPE_CHECKING:
+    import torch
+from depth_anything_3.runtime.pyav import NEEDS_PYAV, has_pyav
+
+__all__ = ["LiveEvents", "LiveOutputs", "check_outputs", "open_live_source", "watch"]
+
+_STATUS_INTERVAL = 0.5  # seconds
+
+_Show = Callable[[npt.NDArray[np.uint8], str, float], bool]
+"""Takes an image, a line of text and the seconds since the first frame; returns whether it will take more."""
+
+
+@dataclass(frozen=True)
+class LiveOutputs:
+    """Where live depth is shown.
+
+    Attributes:
+        address: host and port of a page for browsers.
+        window: whether a window is opened.
+        recording: an .mp4 file.
+    """
+
+    address: tuple[str, int] | None = None
+    window: bool = False
+    recording: Path | None = None
+
+
+@dataclass(frozen=True)
+class LiveEvents:
+    """Callbacks of a live run.
+
+    Attributes:
+        status: takes a line that replaces the last one.
+        page: takes the address of the page, and whether only this machine can open it.
+        recorded: takes the number of frames and the file, once it is complete.
+        failed: takes a frame that could not be used; called in the network's thread.
+    """
+
+    status: Callable[[str], None]
+    page: Callable[[str, bool], None]
+    recorded: Callable[[int, Path], None]
+    failed: Callable[[ImageFailure], None]
+
+
+def check_outputs(http: str, recording: Path | None) -> LiveOutputs:
+    """Choose where to show frames, before anything is loaded.
+
+    Args:
+        http: [HOST:]PORT of a page; empty: a window, where one can be opened.
+        recording: an .mp4 file, or None.
+
+    Raises:
+        InvalidInputError: the address or the file is not accepted.
+        UnsupportedError: there is nothing to show frames in, or PyAV is missing.
+    """
+    address = parse_address(http) if http else None
+    if recording is not None:
+        _check_recording(recording)
+    no_window = why_no_window() if address is None else None
+    if no_window is not None and recording is None:
+        raise UnsupportedError(f"no window can be shown: {no_window}; watch in a browser with --http 8000")
+    return LiveOutputs(address, address is None and no_window is None, recording)
+
+
+def _check_recording(target: Path) -> None:
+    if target.suffix != ".mp4":
+        raise InvalidInputError(f"--record {target}: recordings are .mp4 files")
+    if not has_pyav():
+        raise UnsupportedError(NEEDS_PYAV)
+    for part in part_files(target):
+        raise InvalidInputError(f"{part}: left by a recording that was killed, and plays; rename or remove it first")
+
+
+def open_live_source(
+    source: str, device: torch.device, *, reconnect: float = 0.0, strategy: Strategy = Strategy.AUTO
+) -> FrameSource:
+    """Open a camera, address or file; damaged frames are skipped.
+
+    Args:
+        source: as for `open_source`.
+        device: of the network.
+        reconnect: seconds for which an address that was lost is tried again.
+        strategy: as for `open_source`.
+
+    Raises:
+        InvalidInputError: an argument is not accepted.
+        VideoReadError: it cannot be opened.
+    """
+
+    def opened() -> FrameSource:
+        return open_source(source, on_error=OnError.SKIP, strategy=strategy, device=device)
+
+    return ReconnectingSource(opened, reconnect) if "://" in source else opened()
+
+
+def watch(
+    engine: Engine, frames: FrameSource, outputs: LiveOutputs, events: LiveEvents, options: VideoOptions
+) -> LiveStats:
+    """Show depth of the newest frame until the source ends, a window is closed, or Ctrl-C; SIGTERM is raised again.
+
+    Args:
+        engine: the network.
+        frames: closed at the end.
+        outputs: where frames are shown.
+        events: called as things happen.
+        options: how frames are computed, in mode "live".
+
+    Returns:
+        Counts and latencies.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(frames)
+        events.status("warming up")
+        stream = stream_video(engine, frames, options, events.failed)
+        assert isinstance(stream, LiveStream)
+        stack.enter_context(stream)
+        title = f"{frames.info.label}, {engine.card.name}"
+        shows: list[_Show] = []
+        if outputs.recording is not None:
+            shows.append(stack.enter_context(_recorder(outputs.recording, events)))
+        if outputs.address is not None:
+            shows.append(stack.enter_context(_page(stream, outputs.address, title, events)))
+        if outputs.window:
+            shows.append(stack.enter_context(_window(title)))
+        try:
+            _show_all(stream, shows, events)
+        except KeyboardInterrupt as stopped:
+            if stopped.args:  # SIGTERM
+                raise
+    return stream.stats
+
+
+def _show_all(stream: LiveStream, shows: Sequence[_Show], events: LiveEvents) -> None:
+    view, reported, text, began = FrameView(), 0.0, "", None
+    events.status("waiting for the first frame")
+    for frame, prediction in stream:
+        began = frame.time if began is None else began
+        if time.monotonic() - reported > _STATUS_INTERVAL:
+            reported, text = time.monotonic(), str(stream.stats)
+            events.status(text)
+        image = view(prediction, frame.time)
+        taken = [show(image, text, frame.time - began) for show in shows]  # all of them see the last frame
+        if not all(taken):
+            return
+
+
+@contextmanager
+def _window(title: str) -> Iterator[_Show]:
+    window = WindowViewer(f"{title}: camera | depth")
+    try:
+        yield lambda image, text, _seconds: window.show(image, text)
+    finally:
+        window.close()
+
+
+@contextmanager
+def _page(stream: LiveStream, address: tuple[str, int], title: str, events: LiveEvents) -> Iterator[_Show]:
+    web = WebViewer(*address, title, lambda: _numbers(stream))
+    events.page(web.url, web.is_local)
+
+    def show(image: npt.NDArray[np.uint8], _text: str, _seconds: float) -> bool:
+        web.show(image)
+        return True
+
+    try:
+        yield show
+    finally:
+        web.close()
+
+
+def _numbers(stream: LiveStream) -> Mapping[str, str]:
+    """What stands below the image in a browser."""
+    stats = stream.stats
+    numbers = {
+        "frames a second": f"{stats.fps:.1f}",
+        "latency": f"{1e3 * stats.p50:.0f} ms (p95 {1e3 * stats.p95:.0f}, p99 {1e3 * stats.p99:.0f})",
+        "dropped": f"{stats.dropped} of {stats.captured}",
+    }
+    reconnections = getattr(stream.source, "reconnections", 0)
+    return {**numbers, "reconnections": str(reconnections)} if reconnections else numbers
+
+
+@contextmanager
+def _recorder(target: Path, events: LiveEvents) -> Iterator[_Show]:
+    """Record what is shown; the file is complete when the block ends, however it does."""
+    writer, size = VideoWriter(target), None
+
+    def show(image: npt.NDArray[np.uint8], _text: str, seconds: float) -> bool:
+        nonlocal size
+        size = size or image.shape[1::-1]
+        # A stream may come back in another size than it had.
+        same_size = image if image.shape[1::-1] == size else np.asarray(cv2.resize(image, size), np.uint8)
+        writer.write(same_size, seconds)
+        return True
+
+    try:
+        yield show
+    finally:
+        writer.close()
+        if writer.frames:
+            join_parts(target)
+            events.recorded(writer.frames, target)

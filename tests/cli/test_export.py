@@ -1,0 +1,49 @@
+"""`da3 export`: results of earlier runs in other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from depth_anything_3.cli import app
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export import export
+from depth_anything_3.prediction import Prediction
+
+
+def run(*arguments: object):
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """A results.npz of two views."""
+    rng = np.random.default_rng(0)
+    prediction = Prediction(
+        depth=rng.uniform(1, 5, (2, 28, 42)).astype(np.float32),
+        processed_images=rng.integers(0, 256, (2, 28, 42, 3), dtype=np.uint8),
+        extrinsics=np.tile(np.eye(4, dtype=np.float32)[:3], (2, 1, 1)),
+        intrinsics=np.tile(np.array([[40, 0, 21], [0, 40, 14], [0, 0, 1]], np.float32), (2, 1, 1)),
+    )
+    (file,) = export(prediction, tmp_path_factory.mktemp("run"), "npz")
+    return file
+
+
+def test_results_are_written_in_other_formats(results, tmp_path):
+    printed = run("export", results, "--export-dir", tmp_path, "--export-format", "ply-tiff-depth_vis").output.split()
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert sorted(map(Path, printed)) == files
+    assert {path.suffix for path in files} == {".ply", ".tiff", ".jpg"}
+
+
+def test_what_a_result_lacks_is_named(results, tmp_path):
+    with pytest.raises(UnsupportedError, match=r"results\.npz: feat_vis needs features"):
+        run("export", results, "--export-dir", tmp_path, "--export-format", "feat_vis")
+    with pytest.raises(InvalidInputError, match=r"gone\.npz"):
+        run("export", tmp_path / "gone.npz", "--export-dir", tmp_path)
+    assert list(tmp_path.iterdir()) == []

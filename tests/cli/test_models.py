@@ -1,0 +1,26 @@
+"""`da3 models`: the table and the JSON."""
+
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+from depth_anything_3.cli import app
+from depth_anything_3.model.catalog import MODEL_CARDS
+
+
+def run(*arguments: object):
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_models_lists_every_checkpoint_and_its_licence():
+    shown = run("models").output
+    listed = json.loads(run("models", "--json").output)
+    for card, row in zip(MODEL_CARDS.values(), listed, strict=True):
+        assert row["hub_ids"] == list(card.hub_ids)
+        assert all(name in shown for name in card.hub_ids)
+        assert card.licence in shown
+    assert "da3-nano comes with the package: a small demonstration, not for real work." in shown
