@@ -16,8 +16,9 @@ from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import load_prediction
-from depth_anything_3.jobs.images import export_names, run_images
+from depth_anything_3.jobs.naming import export_names
 from depth_anything_3.runtime.atomic_file import whole_file
+from support.jobs import run_images
 from support.seeded_values import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}

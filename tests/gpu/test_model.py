@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*TF32")
 @pytest.fixture(scope="module")
 def on_gpu(seeded_small, cuda):
     model = copy.deepcopy(seeded_small).to(cuda)
-    model.compute_dtype = torch.float32
+    model.engine.compute_dtype = torch.float32
     return model
 
 
@@ -53,12 +53,12 @@ def test_the_processor_follows_the_model_and_its_precision(on_gpu, cuda):
 def test_bfloat16_is_near_float32(on_gpu):
     pictures = [photo(280, 210, 5)]
     exact = on_gpu.depth(pictures, process_res=140)[0].depth
-    on_gpu.compute_dtype = torch.bfloat16
+    on_gpu.engine.compute_dtype = torch.bfloat16
     try:
         assert on_gpu.input_processor.dtype is torch.bfloat16
         low = on_gpu.depth(pictures, process_res=140)[0].depth
     finally:
-        on_gpu.compute_dtype = torch.float32
+        on_gpu.engine.compute_dtype = torch.float32
     assert np.median(np.abs(low / exact - 1)) < 0.05
 
 

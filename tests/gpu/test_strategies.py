@@ -14,6 +14,7 @@ from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, UnsupportedError
 from depth_anything_3.inputs.choices import ProcessResMethod, Strategy
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
@@ -212,7 +213,7 @@ def test_memory_stays_flat_over_many_batches(cuda, processor):
     files = [jpeg(640, 480, seed) for seed in range(4)]
 
     def used() -> int:
-        for _ in processor.batches(files * 25, 4, 140):
+        for _ in processor.batches(files * 25, PreprocessOptions(process_res=140), batch_size=4):
             pass
         torch.cuda.synchronize()
         free, total = torch.cuda.mem_get_info(cuda)  # of the driver: decoders have memory of their own

@@ -9,6 +9,7 @@ import torch
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DeviceMemoryError, InvalidInputError
 from depth_anything_3.inference.batch_limit import BatchLimit, parse_batch_size
+from depth_anything_3.inference.options import BatchOptions
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIZE = (280, 504)
@@ -37,19 +38,19 @@ def little_memory(seeded_small, monkeypatch):
 
 
 def test_a_number_is_the_limit_of_every_size():
-    limit = BatchLimit(7, CPU)
+    limit = BatchLimit(BatchOptions(batch_size=7), CPU)
     assert (limit(SIZE), limit((14, 14)), limit.expected) == (7, 7, 7)
 
 
 def test_auto_is_one_where_memory_cannot_be_measured():
-    limit = BatchLimit("auto", CPU)
+    limit = BatchLimit(BatchOptions(batch_size="auto"), CPU)
     with limit.measured(SIZE, 1):
         pass
     assert (limit(SIZE), limit.expected) == (1, 1)
 
 
 def test_auto_fills_the_share_of_memory_asked_for_and_no_more_than_the_most():
-    limit = BatchLimit("auto", CUDA, most=20, utilization=0.5)
+    limit = BatchLimit(BatchOptions(batch_size="auto", max_batch_size=20, target_memory_utilization=0.5), CUDA)
     assert limit(SIZE) == 1
     limit.learn(SIZE, count=1, used=100, available=2000)
     assert limit(SIZE) == 10
@@ -61,7 +62,7 @@ def test_auto_fills_the_share_of_memory_asked_for_and_no_more_than_the_most():
 
 
 def test_after_memory_ran_out_a_limit_does_not_grow_beyond_half_again():
-    limit = BatchLimit("auto", CUDA)
+    limit = BatchLimit(BatchOptions(batch_size="auto"), CUDA)
     limit.fail(SIZE, 24)
     limit.learn(SIZE, count=12, used=12, available=10**9)
     assert limit(SIZE) == 12

@@ -13,8 +13,8 @@ from PIL import Image
 
 from depth_anything_3.errors import DeviceError
 from depth_anything_3.inference.runner import NetworkRunner
-from depth_anything_3.jobs.images import run_images
 from depth_anything_3.utils.io.input_processor import InputProcessor
+from support.jobs import run_images
 
 LEFT_HALF_DONE = """
 import sys

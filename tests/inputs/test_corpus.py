@@ -14,6 +14,7 @@ import pytest
 from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageReadError, ImageSizeError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.source import read_file
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -124,14 +125,14 @@ def crumbs(kind: str) -> bytes:
 )  # fmt: skip
 def test_a_file_of_crumbs_is_refused_before_it_is_gone_through(kind):
     with pytest.raises(ImageDecodeError, match=r"tiny pieces|segments before its pixels"):
-        ImagePreparer(56)(0, crumbs(kind))
+        ImagePreparer(PreprocessOptions(process_res=56))(0, crumbs(kind))
 
 
 @pytest.mark.parametrize("kind", ["QOI", "BMP"])
 def test_a_picture_that_is_read_pixel_by_pixel_is_none_of_crumbs(kind):
     noise = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
     data = encoded(noise, kind) if kind == "QOI" else run_length_bmp(400, 700)
-    assert ImagePreparer(56)(0, data).pixels.shape[0] == 3
+    assert ImagePreparer(PreprocessOptions(process_res=56))(0, data).pixels.shape[0] == 3
 
 
 def run_length_bmp(width: int, height: int) -> bytes:
@@ -240,4 +241,4 @@ NAMES = [b"new\nline.jpg", b"\xff\xfe not UTF-8.jpg", b" .jpg", "日本 é.jpg".
 def test_a_file_is_read_whatever_its_name(tmp_path, name):
     path = os.path.join(os.fsencode(tmp_path), name)
     Path(os.fsdecode(path)).write_bytes(jpeg())
-    assert ImagePreparer(56)(0, os.fsdecode(path)).pixels.shape == (3, 42, 56)
+    assert ImagePreparer(PreprocessOptions(process_res=56))(0, os.fsdecode(path)).pixels.shape == (3, 42, 56)

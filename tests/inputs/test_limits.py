@@ -14,7 +14,7 @@ from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError, InvalidInputError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.decode.cpu.pillow import truncated_allowed
-from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.fake_gpu import Opener, gpu_with
@@ -39,11 +39,6 @@ def test_a_limit_that_is_none_is_refused(options):
         InputProcessor()([RGB], **options)
 
 
-def test_an_argument_that_is_none_is_told_by_its_name():
-    with pytest.raises(TypeError, match="no argument 'batchsize'"):
-        InputProcessor()([RGB], batchsize=4)
-
-
 @pytest.mark.parametrize("as_path", [True, False], ids=["path", "bytes"])
 @pytest.mark.parametrize(
     ("options", "told"),
@@ -66,7 +61,7 @@ def test_a_cut_file_is_decoded_as_pillow_does_with_its_flag(kind, monkeypatch, c
     data = cut(kind)
     with pytest.raises(ImageDecodeError, match=r"truncated .* allow_truncated=True"):
         ImagePreparer()(0, data)
-    opened = ImagePreparer(reading=Reading(allow_truncated=True)).open(0, data)
+    opened = ImagePreparer(PreprocessOptions(allow_truncated=True)).open(0, data)
     pixels = ImagePreparer().decode(opened).data
     assert "image 0" in caplog.text
     assert "decoded as far as it goes" in caplog.text
@@ -132,8 +127,8 @@ def test_another_thread_that_comes_first_at_the_same_time_takes_nothing_away(mon
 
 
 def test_a_worker_process_is_told_the_limits_too():
-    reading = Reading(max_pixels=7, max_bytes=8, allow_truncated=True)
-    assert pickle.loads(pickle.dumps(ImagePreparer(reading=reading))).reading == reading
+    options = PreprocessOptions(max_pixels=7, max_bytes=8, allow_truncated=True)
+    assert pickle.loads(pickle.dumps(ImagePreparer(options))).options == options
 
 
 def test_a_picture_for_which_there_is_no_memory_costs_only_itself(monkeypatch):

@@ -13,7 +13,8 @@ from PIL import Image
 
 from depth_anything_3.errors import ExportError, ImageDecodeError, InvalidInputError
 from depth_anything_3.inputs.discover import find_images
-from depth_anything_3.jobs.images import export_names, run_images, run_scene
+from depth_anything_3.jobs.naming import export_names
+from support.jobs import run_images, run_views
 from support.seeded_values import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
@@ -156,7 +157,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(seeded_small, pictures
 
 def test_a_scene_is_written_as_one_and_its_missing_views_are_reported(seeded_small, folder):
     paths = find_images([str(folder)], "png")
-    report = run_scene(seeded_small, paths, folder / "out", "npz", on_error="skip", **SMALL)
+    report = run_views(seeded_small, paths, folder / "out", "npz", on_error="skip", **SMALL)
     assert report.images == 2
     assert [one["image"] for one in report.failures] == [str(folder / "1.png"), str(folder / "3.png")]
     assert report.stage_seconds.keys() == {"decode", "resample", "network", "export"}
@@ -165,7 +166,7 @@ def test_a_scene_is_written_as_one_and_its_missing_views_are_reported(seeded_sma
         np.testing.assert_array_equal(file["depth"], np.round(expected.depth, 6))
 
 
-@pytest.mark.parametrize("run", [run_images, run_scene])
+@pytest.mark.parametrize("run", [run_images, run_views])
 def test_an_unknown_format_is_refused_before_anything_is_read(seeded_small, tmp_path, run):
     with pytest.raises(InvalidInputError, match="'obj' is unknown"):
         run(seeded_small, [tmp_path / "missing.png"], tmp_path / "out", "npz-obj")

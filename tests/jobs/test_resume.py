@@ -15,9 +15,9 @@ from PIL import Image
 from depth_anything_3.errors import ExportError, ImageDecodeError
 from depth_anything_3.export import export, result_files
 from depth_anything_3.jobs.background_writer import BackgroundWriter
-from depth_anything_3.jobs.images import run_images
 from depth_anything_3.runtime.atomic_file import whole_file
 from support.full_disk import full_disk
+from support.jobs import run_images
 from support.run_state import files_in, wait_until
 from support.seeded_values import seeded_images_uint8
 

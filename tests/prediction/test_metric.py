@@ -17,12 +17,11 @@ from torch import nn
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import load_prediction
-from depth_anything_3.jobs.images import run_images, run_scene
-from depth_anything_3.jobs.video.job import run_video
 from depth_anything_3.jobs.video.results import VideoResults
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.focal_length import exif_focal_length
 from depth_anything_3.prediction.metric import Metres
+from support.jobs import run_images, run_video, run_views
 
 CANONICAL = 2.0  # the depth that the stand-in sees everywhere
 FOCAL_LENGTH, FOCAL_35MM, PLANE_RESOLUTION, PLANE_UNIT, EXIF_WIDTH = 0x920A, 0xA405, 0xA20E, 0xA210, 0xA002
@@ -236,7 +235,7 @@ def test_without_skip_the_first_unknown_focal_length_ends_the_run(metric, tmp_pa
 
 
 def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_small, tmp_path):
-    for run in (run_images, run_scene):
+    for run in (run_images, run_views):
         with pytest.raises(UnsupportedError, match="da3-small has no unit"):
             run(seeded_small, [tmp_path / "gone.jpg"], tmp_path / "out", "npz", metres=Metres(focal=500))
 

@@ -10,6 +10,7 @@ import weakref
 import pytest
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.runtime.threads import KeptThreads
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import jpeg
@@ -120,7 +121,7 @@ def test_a_processor_keeps_its_workers_when_another_number_of_them_is_asked_for(
 def test_closing_a_processor_ends_all_its_threads():
     before = set(threading.enumerate())
     with InputProcessor() as processor:
-        assert len(list(processor.batches([jpeg()] * 3, process_res=28))) == 3
+        assert len(list(processor.batches([jpeg()] * 3, PreprocessOptions(process_res=28)))) == 3
         started = set(threading.enumerate()) - before
     assert started
     assert all(ended(one) for one in started)

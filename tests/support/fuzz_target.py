@@ -10,7 +10,7 @@ import numpy as np
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.choices import Fidelity
-from depth_anything_3.inputs.limits import Reading
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.utils.io.input_processor import InputProcessor
 
 __all__ = ["MOST_SECONDS", "Examiner"]
@@ -25,7 +25,16 @@ class Examiner:
     def __init__(self) -> None:
         InputProcessor().warm_up()  # loading the compiled kernels is not what is timed
         self._preparers = [
-            ImagePreparer(process_res, method, fidelity=fidelity, reading=Reading(_MOST_PIXELS, 1 << 20, allow))
+            ImagePreparer(
+                PreprocessOptions(
+                    process_res=process_res,
+                    process_res_method=method,
+                    fidelity=fidelity,
+                    max_pixels=_MOST_PIXELS,
+                    max_bytes=1 << 20,
+                    allow_truncated=allow,
+                )
+            )
             for process_res, method, fidelity, allow in (
                 (28, "upper_bound_resize", Fidelity.EXACT, False),
                 (14, "lower_bound_crop", Fidelity.FAST, True),

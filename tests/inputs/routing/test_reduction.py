@@ -178,8 +178,8 @@ def test_every_way_reads_the_reduced_picture_alike(processor, tmp_path):
             batch = on_gpu(files, process_res=126, fidelity="fast", strategy=strategy)
             assert largest_difference(batch.pixels.numpy(), expected) <= 1
             assert {one.plan.reduced_by for one in batch.images} == {4}
-    with InputProcessor(executor="process") as processes:
-        found = processes(files, process_res=126, fidelity="fast", num_workers=1).pixels.numpy()
+    with InputProcessor() as processes:
+        found = processes(files, process_res=126, fidelity="fast", num_workers=1, executor="process").pixels.numpy()
     assert largest_difference(found, expected) == 0
 
 

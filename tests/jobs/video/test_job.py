@@ -13,12 +13,13 @@ from PIL import Image
 from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError, VideoReadError
 from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.export.video_file import part_files
-from depth_anything_3.inputs.video import IterableSource
-from depth_anything_3.jobs.video.job import extract_frames, run_video
+from depth_anything_3.inputs.video import FrameSelection, IterableSource
+from depth_anything_3.jobs.video.frames import extract_frames
 from depth_anything_3.jobs.video.results import VideoResults
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction.metric import Metres
 from support.clips import SIZE_HW, picture, read_clip, write_clip
+from support.jobs import run_video
 
 SMALL = {"process_res": 42}
 FRAMES = 8
@@ -257,12 +258,12 @@ def test_image_sequences_are_named_after_their_pattern(seeded_small, tmp_path):
 def test_frames_become_views_of_a_scene(clip, tmp_path):
     (tmp_path / "views").mkdir()
     (tmp_path / "views" / "000999.png").write_text("of an earlier video")
-    paths = extract_frames(clip, tmp_path / "views", every=3)
+    paths = extract_frames(clip, tmp_path / "views", FrameSelection(every=3))
     assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
     assert np.array_equal(np.asarray(Image.open(paths[1])), read_clip(clip)[1][3])
     assert len(list((tmp_path / "views").iterdir())) == 3
     with pytest.raises(VideoReadError, match="no frames between"):
-        extract_frames(clip, tmp_path / "views", start=60)
+        extract_frames(clip, tmp_path / "views", FrameSelection(start=60))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.options import PreprocessOptions
 from support.corpus.cases import Case, corpus
 
 __all__ = ["all_mistakes", "decoded", "mistakes", "table"]
@@ -36,7 +37,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 def decoded(image: bytes | Path) -> np.ndarray:
     """The pixels of a file as this package decodes it, turned upright; raises what it raises."""
-    preparer = ImagePreparer(_RES)
+    preparer = ImagePreparer(PreprocessOptions(process_res=_RES))
     opened = preparer.open(0, image)
     assert opened.header
     return _TURNS[opened.header.exif_orientation](np.asarray(preparer.decode(opened).data))
@@ -67,7 +68,8 @@ def all_mistakes(processor: BatchProcessor, strategy: str, levels: int) -> list[
     """
     cases, wanted = _some()
     found: dict[int, np.ndarray | Exception] = {}
-    for one in processor.batches([case.data for case in cases], process_res=_RES, num_workers=2, strategy=strategy):
+    options = PreprocessOptions(process_res=_RES, num_workers=2, strategy=strategy)
+    for one in processor.batches([case.data for case in cases], options):
         if isinstance(one, ImageFailure):
             found[one.index] = one.error
         else:
@@ -80,7 +82,7 @@ def all_mistakes(processor: BatchProcessor, strategy: str, levels: int) -> list[
 @cache
 def _some() -> tuple[list[Case], list[np.ndarray | None]]:
     cases = [case for at, case in enumerate(corpus()) if case.group not in ("cut", "flipped bytes") or at % 5 == 0]
-    preparer = ImagePreparer(_RES)
+    preparer = ImagePreparer(PreprocessOptions(process_res=_RES))
     shown = [case.pixels for case in cases]
     return cases, [None if one is None else preparer(0, np.ascontiguousarray(one)).pixels for one in shown]
 

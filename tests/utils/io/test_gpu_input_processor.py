@@ -17,6 +17,7 @@ from depth_anything_3.errors import DA3Error, ImageDecodeError, InvalidInputErro
 from depth_anything_3.inputs.batch import gpu_assembler as device_batch
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -269,7 +270,11 @@ def test_where_two_threads_must_not_use_the_gpu_batches_are_made_in_the_callers(
     decoder = AwkwardDecoder()
     with gpu_processor(decoder) as processor:
         processor._assembles_in_background = False  # as on Apple's GPU
-        batches = list(processor.batches([jpeg(120, 90, seed) for seed in range(4)], 2, 56))
+        batches = list(
+            processor.batches(
+                [jpeg(120, 90, seed) for seed in range(4)], PreprocessOptions(process_res=56), batch_size=2
+            )
+        )
     assert decoder.threads == {threading.current_thread()}
     assert [one.index for batch in batches for one in batch.images] == [0, 1, 2, 3]
 
@@ -304,7 +309,7 @@ def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread
     decoder = AwkwardDecoder()
     found, failed = {}, {}
     with gpu_processor(decoder) as processor:
-        for item in processor.batches(inputs, batch_size, 56):
+        for item in processor.batches(inputs, PreprocessOptions(process_res=56), batch_size=batch_size):
             for failure in [item] if isinstance(item, ImageFailure) else item.failures:
                 failed[failure.index] = str(failure.error)
             if not isinstance(item, ImageFailure):
@@ -324,7 +329,9 @@ def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread
 def test_leaving_a_stream_early_leaves_nothing_at_work_and_closing_nothing_running():
     decoder = AwkwardDecoder()
     with gpu_processor(decoder) as processor:
-        batches = processor.batches((jpeg(120, 90, seed % 5) for seed in range(10**6)), 2, 56)
+        batches = processor.batches(
+            (jpeg(120, 90, seed % 5) for seed in range(10**6)), PreprocessOptions(process_res=56), batch_size=2
+        )
         next(batches)
         batches.close()
         assert {thread.name for thread in decoder.threads} == {"da3-idle"}
@@ -365,7 +372,7 @@ def test_without_a_gpu_its_strategies_are_refused(cpu, asked):
     with pytest.raises(UnsupportedError, match=f"strategy='{asked}' needs a GPU"):
         cpu([photo(60, 60, 0)], process_res=56, strategy=asked)
     with pytest.raises(UnsupportedError, match=f"strategy='{asked}' needs a GPU"):
-        cpu.batches([photo(60, 60, 0)], strategy=asked)
+        cpu.batches([photo(60, 60, 0)], PreprocessOptions(strategy=asked))
 
 
 def test_gpu_decoding_that_cannot_be_exact_says_so():

@@ -100,8 +100,10 @@ def test_normalised_output_is_the_float_of_the_eight_bit_output(processor):
 def test_order_and_pixels_do_not_depend_on_the_number_of_workers(processor, sizes, workers):
     pictures = [photo(width, height, seed) for seed, (width, height) in enumerate(sizes)]
     with InputProcessor() as alone:
-        one_by_one = list(alone.iterate(pictures, 56, "lower_bound_crop", num_workers=1))
-    together = list(processor.iterate(pictures, 56, "lower_bound_crop", num_workers=workers))
+        one_by_one = list(alone.iterate(pictures, process_res=56, process_res_method="lower_bound_crop", num_workers=1))
+    together = list(
+        processor.iterate(pictures, process_res=56, process_res_method="lower_bound_crop", num_workers=workers)
+    )
     assert [one.index for one in together] == list(range(len(pictures)))
     for a, b in zip(one_by_one, together, strict=True):
         np.testing.assert_array_equal(a.pixels, b.pixels)
@@ -115,9 +117,11 @@ def test_worker_processes_give_what_threads_give(processor, tmp_path):
         Image.fromarray(photo(90, 120, 3)),
     ]
     bad = [b"nonsense", tmp_path / "missing.jpg"]
-    threads = list(processor.iterate(inputs + bad, 98, on_error="skip"))
-    with InputProcessor(executor="process") as in_processes:
-        processes = list(in_processes.iterate(inputs + bad, 98, num_workers=2, on_error="skip"))
+    threads = list(processor.iterate(inputs + bad, process_res=98, on_error="skip"))
+    with InputProcessor() as in_processes:
+        processes = list(
+            in_processes.iterate(inputs + bad, process_res=98, num_workers=2, executor="process", on_error="skip")
+        )
     for a, b in zip(threads[:4], processes[:4], strict=True):
         np.testing.assert_array_equal(a.pixels, b.pixels)
         assert (a.index, a.label, a.plan) == (b.index, b.label, b.plan)
@@ -254,7 +258,7 @@ def test_a_processor_can_be_copied_and_pickled_after_use(processor):
 
 
 def test_skipping_one_by_one_leaves_a_failure_in_its_place(processor):
-    results = list(processor.iterate([photo(60, 60, 0), b"?", photo(60, 60, 1)], 56, on_error="skip"))
+    results = list(processor.iterate([photo(60, 60, 0), b"?", photo(60, 60, 1)], process_res=56, on_error="skip"))
     assert [isinstance(one, ImageFailure) for one in results] == [False, True, False]
     assert results[1].label == "image 1 (1 bytes)"
 
@@ -279,7 +283,7 @@ def test_options_that_are_not_accepted_are_refused_before_anything_is_read(proce
 
 def test_an_unknown_executor_is_refused():
     with pytest.raises(InvalidInputError, match="'thread' or 'process'"):
-        InputProcessor(executor="fiber")
+        InputProcessor()([photo(60, 60, 0)], executor="fiber")
 
 
 def test_warming_up_leaves_nothing_behind():
@@ -300,8 +304,8 @@ def test_odd_but_acceptable_inputs_are_taken(processor):
     data = jpeg(60, 40)
     spread = memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))[::2]
     assert processor([with_odd_exif, spread], process_res=56).tensor.shape[0] == 2
-    with InputProcessor(executor="process") as in_processes:
-        assert in_processes([memoryview(data)], process_res=56, num_workers=1).tensor.shape[0] == 1
+    with InputProcessor() as in_processes:
+        assert in_processes([memoryview(data)], process_res=56, num_workers=1, executor="process").tensor.shape[0] == 1
 
 
 @pytest.mark.parametrize("options", [{"process_res": [98]}, {"process_res_method": [1]}, {"exif": {}}], ids=str)
@@ -318,8 +322,8 @@ def test_a_closed_processor_starts_again_when_it_is_used(processor):
 @pytest.mark.slow  # starts five processes
 def test_a_worker_that_is_killed_costs_nothing_and_a_picture_that_kills_costs_only_itself(tmp_path):
     images = [jpeg(60, 40, seed) for seed in range(12)]
-    with InputProcessor(executor="process") as processor:
-        results = processor.iterate(images, process_res=56, num_workers=2, on_error="skip")
+    with InputProcessor() as processor:
+        results = processor.iterate(images, process_res=56, num_workers=2, executor="process", on_error="skip")
         found = [next(results)]
         for worker in psutil.Process().children(recursive=True):
             if "spawn_main" in " ".join(worker.cmdline()):

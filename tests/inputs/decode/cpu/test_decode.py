@@ -13,6 +13,7 @@ from depth_anything_3.errors import ImageDecodeError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer, KeptMemory
 from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.header import probe
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import encoded, exif_block, jpeg, largest_difference
 
@@ -146,12 +147,14 @@ def test_kept_memory_grows_is_a_threads_own_and_has_a_bound():
 def test_a_prepared_picture_outlives_the_memory_it_was_decoded_into():
     files = [jpeg(320, 240, seed) for seed in range(4)]
     with InputProcessor() as processor:
-        kept = list(processor.iterate(files, 112, num_workers=1))
+        kept = list(processor.iterate(files, process_res=112, num_workers=1))
     for index, file in enumerate(files):
-        np.testing.assert_array_equal(kept[index].pixels, ImagePreparer(112)(0, file).pixels)
+        np.testing.assert_array_equal(
+            kept[index].pixels, ImagePreparer(PreprocessOptions(process_res=112))(0, file).pixels
+        )
 
 
 def test_pixels_that_leave_the_preparer_are_the_callers():
-    preparer = ImagePreparer(112, kept=KeptMemory())
+    preparer = ImagePreparer(PreprocessOptions(process_res=112), kept=KeptMemory())
     one, other = (preparer.decode(preparer.open(0, jpeg(320, 240, seed))).data for seed in (1, 2))
     assert not np.shares_memory(one, other)
