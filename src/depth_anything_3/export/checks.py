@@ -13,16 +13,15 @@ from depth_anything_3.model.catalog import DepthKind, models_that
 
 __all__ = ["check_formats"]
 
-_WITH_POSES = models_that(lambda card: card.has_poses)
 _MISSING = {
     "images": "the images as the network saw them (processed_images), which {owner} does not have; a results.npz holds "
     "them, a mini_npz does not",
-    "poses": f"camera poses, which {{owner}} does not have; use {_WITH_POSES}, or write depth alone: npz, depth_png, "
+    "poses": "camera poses, which {owner} does not have; use {with_poses}, or write depth alone: npz, depth_png, "
     "tiff, exr, or the ply of one image whose intrinsics are given",
-    "intrinsics": f"the camera's focal length, which {{owner}} does not have; give intrinsics, or use {_WITH_POSES}, "
-    f"which predict them, or {models_that(lambda card: card.depth_kind is DepthKind.CANONICAL)} with --metric",
+    "intrinsics": "the camera's focal length, which {owner} does not have; give intrinsics, or use {with_poses}, "
+    "which predict them, or {canonical} with --metric",
     "gaussians": "3D Gaussians, which are predicted on request; pass infer_gs=True with "
-    f"{models_that(lambda card: card.has_gaussians)}, or write points: ply, glb",
+    "{with_gaussians}, or write points: ply, glb",
     "features": "features of the backbone; pass export_feat_layers, such as [11]",
     "paths": "images that are files, because it names them; pass paths when depth is computed (results.npz does not "
     "hold them), or write glb or ply",
@@ -62,7 +61,7 @@ def check_formats(
 def _check_format(one: ExportFormat, available: AvailableFields) -> None:
     missing = one.required.missing_from(available)
     if missing is not None:
-        raise UnsupportedError(f"{one.name} needs {_MISSING[missing].format(owner=available.owner)}")
+        raise UnsupportedError(f"{one.name} needs {_hint(missing, available.owner)}")
     for package, extra in one.packages:
         if importlib.util.find_spec(package) is None:
             name = package if extra is None else f"'depth-anything-3-fast[{extra}]'"
@@ -70,3 +69,12 @@ def _check_format(one: ExportFormat, available: AvailableFields) -> None:
             raise UnsupportedError(f"{one.name} needs the package {package}, which is not installed: {hint}")
     if one.needs_cuda:
         check_cuda(one.name)
+
+
+def _hint(missing: str, owner: str) -> str:
+    return _MISSING[missing].format(
+        owner=owner,
+        with_poses=models_that(lambda card: card.has_poses),
+        with_gaussians=models_that(lambda card: card.has_gaussians),
+        canonical=models_that(lambda card: card.depth_kind is DepthKind.CANONICAL),
+    )
