@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from depth_anything_3.export import Contents, ExportOptions, check_formats, export
+from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
+from depth_anything_3.export.registry import Formats
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import ImageKwargs, NetworkOptions, StreamKwargs, StreamOptions
 from depth_anything_3.inference.video.options import VideoKwargs, VideoOptions
@@ -151,7 +152,7 @@ class DepthAnything3(nn.Module):
         process_res: int = 504,
         process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
         export_dir: str | os.PathLike[str] | None = None,
-        export_format: str = "mini_npz",
+        export_format: Formats = "mini_npz",
         export_feat_layers: Sequence[int] | None = None,
         conf_thresh_percentile: float = 40.0,
         num_max_points: int | None = 1_000_000,
@@ -178,7 +179,7 @@ class DepthAnything3(nn.Module):
             process_res: length of the bounded side in pixels.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
             export_dir: folder to write results to; None writes nothing.
-            export_format: names joined with '-', see docs/exports.md.
+            export_format: names joined with '-', or a sequence of names; see docs/exports.md.
             export_feat_layers: backbone layers to return in `Prediction.aux`.
             conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: how results are written,
                 see `export.ExportOptions`.
@@ -221,20 +222,19 @@ class DepthAnything3(nn.Module):
         check_several(image)
         inputs = list(image)
         if export_dir is not None:
-            contents = Contents(
+            available = AvailableFields.expected(
+                self.card,
                 views=len(inputs),
-                poses=self.card.has_poses,
-                intrinsics=self.card.has_poses or intrinsics is not None,
+                intrinsics=intrinsics is not None,
                 gaussians=infer_gs,
                 features=bool(export_feat_layers),
                 paths=all(isinstance(one, (str, os.PathLike)) for one in inputs),
                 cropped=preprocess.process_res_method.crops,
-                model=self.model_name,
             )
-            check_formats(export_format, contents, writing)
+            formats = check_formats(export_format, available, writing)
         prediction = infer_views(self.engine, inputs, ViewOptions(preprocess=preprocess, network=network), cameras)
         if export_dir is not None:
-            export(prediction, Path(export_dir), export_format, options=writing)
+            export(prediction, Path(export_dir), formats, options=writing)
         return prediction
 
     def depth(

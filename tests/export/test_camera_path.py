@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depth_anything_3.export.camera_path import Trajectory, make_trajectory
-from depth_anything_3.export.options import TrjMode
-from depth_anything_3.export.pose_interpolation import interpolate_pose
+from depth_anything_3.export.camera_path import Trajectory, TrjMode, interpolate_pose, make_trajectory
 
 WIDTH = 100
 KN = np.array([[1.2, 0, 0.5], [0, 1.6, 0.5], [0, 0, 1]])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import export, parse_formats
-from depth_anything_3.export.formats.depth_vis import colorize_depth
+from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.prediction import Prediction
 from support.full_disk import full_disk
 
@@ -185,7 +185,7 @@ def test_depth_vis_shows_the_picture_on_the_left_and_its_depth_on_the_right(scen
 
 def test_depth_vis_without_pictures_is_refused(photo, tmp_path):
     photo.processed_images = None
-    with pytest.raises(InvalidInputError, match="depth_vis needs the pictures"):
+    with pytest.raises(InvalidInputError, match="depth_vis needs the images"):
         export(photo, tmp_path, "depth_vis")
 
 

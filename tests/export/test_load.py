@@ -34,9 +34,9 @@ def test_a_loaded_result_can_be_written_in_other_formats(plane_scene, tmp_path, 
 
 def test_what_a_loaded_result_lacks_is_told(plane_scene, tmp_path):
     (path,) = export(plane_scene, tmp_path, "mini_npz")
-    with pytest.raises(InvalidInputError, match=r"depth_vis needs the pictures.* a mini_npz has not"):
+    with pytest.raises(InvalidInputError, match=r"depth_vis needs the images.* a mini_npz does not"):
         export(load_prediction(path), tmp_path, "depth_vis")
-    with pytest.raises(InvalidInputError, match="colmap needs the pictures"):
+    with pytest.raises(InvalidInputError, match="colmap needs the images"):
         export(load_prediction(path), tmp_path, "colmap")
 
 
@@ -56,19 +56,23 @@ def save_array(path):
     ("make", "told"),
     [
         pytest.param(lambda path: path.write_bytes(b""), "not an .npz archive", id="empty"),
-        pytest.param(lambda path: path.write_bytes(b"\xff\xd8\xff" * 99), "not an .npz archive, or a cut", id="jpeg"),
+        pytest.param(
+            lambda path: path.write_bytes(b"\xff\xd8\xff" * 99), "not an .npz archive, or a truncated", id="jpeg"
+        ),
         pytest.param(lambda path: path.write_bytes(pickle.dumps([1])), "not an .npz archive", id="pickle"),
         pytest.param(lambda path: save_array(path), "not an .npz archive", id="npy"),
-        pytest.param(lambda path: save(path, conf=DEPTH), "no depth in it, but conf", id="no-depth"),
+        pytest.param(lambda path: save(path, conf=DEPTH), "no depth in it, only conf", id="no-depth"),
         pytest.param(
             lambda path: save(path, depth=np.array([{}])), "not an .npz archive of plain arrays", id="objects"
         ),
         pytest.param(lambda path: save(path, depth=DEPTH[0]), r"depth is float32\[3, 4\]", id="axes"),
         pytest.param(lambda path: save(path, depth=DEPTH[:0]), r"depth is float32\[0, 3, 4\]", id="no-views"),
         pytest.param(lambda path: save(path, depth=DEPTH > 0), r"depth is bool", id="type"),
-        pytest.param(lambda path: save(path, depth=DEPTH, conf=DEPTH[:, 1:]), "conf.* does not fit depth", id="conf"),
+        pytest.param(lambda path: save(path, depth=DEPTH, conf=DEPTH[:, 1:]), "conf.* does not match depth", id="conf"),
         pytest.param(
-            lambda path: save(path, depth=DEPTH, extrinsics=np.ones((1, 2, 4))), "extrinsics.* does not fit", id="poses"
+            lambda path: save(path, depth=DEPTH, extrinsics=np.ones((1, 2, 4))),
+            "extrinsics.* does not match",
+            id="poses",
         ),
         pytest.param(
             lambda path: save(path, depth=DEPTH, image=np.ones((1, 3, 4, 3), np.float32)),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from depth_anything_3.cli import app
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.export import Contents, check_formats
+from depth_anything_3.export import AvailableFields, check_formats
 from depth_anything_3.model import DepthAnything3Net, build_network, catalog
 from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind, ModelCard, find_preset
 from support.model_golden import PARAMETER_LISTS
@@ -103,16 +103,16 @@ def test_a_model_added_in_one_row_is_listed_by_the_command(toy):
 
 
 @pytest.mark.parametrize(
-    ("formats", "contents"),
+    ("formats", "available"),
     [
-        pytest.param("glb", Contents(poses=False), id="poses"),
-        pytest.param("ply", Contents(poses=False, intrinsics=False), id="metric"),
-        pytest.param("gs_ply", Contents(), id="gaussians"),
+        pytest.param("glb", AvailableFields(poses=False), id="poses"),
+        pytest.param("ply", AvailableFields(poses=False, intrinsics=False), id="metric"),
+        pytest.param("gs_ply", AvailableFields(), id="gaussians"),
     ],
 )
-def test_a_model_added_in_one_row_is_suggested_in_messages(toy, formats, contents):
+def test_a_model_added_in_one_row_is_suggested_in_messages(toy, formats, available):
     with pytest.raises(UnsupportedError, match=toy):
-        check_formats(formats, contents)
+        check_formats(formats, available)
 
 
 def test_a_model_added_in_one_row_is_named_beside_an_unknown_one(toy):

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from augment import normalise
-from depth_anything_3.export.formats.depth_vis import colorize_depth
+from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.scenes import make_atlas, render
 from evaluate import HELD_OUT_SEED

@@ -42,8 +42,8 @@ def colmap(
     auto_cleanup: o.AutoCleanup = False,
 ) -> None:
     """Write depth of the images of a COLMAP workspace, conditioned on the cameras of its sparse model."""
-    from depth_anything_3.export import ExportFormat
     from depth_anything_3.export.colmap import find_sparse_model, given_cameras, pair_images, read_sparse_model
+    from depth_anything_3.export.registry import FORMATS
     from depth_anything_3.inference.views import GivenCameras, ViewOptions
     from depth_anything_3.inputs.choices import Exif
     from depth_anything_3.inputs.discover import find_images
@@ -60,7 +60,7 @@ def colmap(
         if images_subdir != "images":
             raise InvalidInputError(f"{images}: no such folder of images")
         images = folder
-    written = [destination.folder / one.value for one in ExportFormat]  # which may lie inside the workspace
+    written = [destination.folder / one.name for one in FORMATS]  # which may lie inside the workspace
     paths = find_images([str(images)], find.image_extensions, recursive=True, leave_out=written)
     pairing = pair_images(read_sparse_model(model_folder), paths, images)
     for kind, left in (("images without a pose", pairing.without_pose), ("poses without image", pairing.without_image)):

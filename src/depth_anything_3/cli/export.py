@@ -11,6 +11,8 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import stdout
 from depth_anything_3.cli.groups import Omit, grouped
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.fields import ARCHIVE_FIELDS
+from depth_anything_3.export.registry import format_names, formats_for
 
 __all__ = ["export"]
 
@@ -21,7 +23,7 @@ def export(
     writers: Annotated[o.WriterFlags, Omit(("feat_vis_fps",))],
     export_dir: o.ExportDir = Path("debug"),
     export_format: Annotated[
-        str, typer.Option(help="Formats joined with '-': mini_npz, npz, depth_png, depth_vis, tiff, exr, ply, glb.")
+        str, typer.Option(help=f"Formats joined with '-': {format_names(formats_for(ARCHIVE_FIELDS))}.")
     ] = "depth_vis",
 ) -> None:
     """Write results in other formats, without the network: npz keeps what depth_vis, ply, glb and others need."""
@@ -29,13 +31,13 @@ def export(
     from depth_anything_3.export import load_prediction, parse_formats
     from depth_anything_3.jobs.naming import export_names
 
-    parse_formats(export_format)
+    formats = parse_formats(export_format)
     options = writers.options()
     scene = len(sources) == 1 and sources[0].name == "results.npz"
     names = [None] if scene else export_names(sources)
     for source, name in zip(sources, names, strict=True):
         try:
-            files = write(load_prediction(source), export_dir, export_format, name, options)
+            files = write(load_prediction(source), export_dir, formats, name, options)
         except InvalidInputError as error:
             text = str(error)
             raise type(error)(text if str(source) in text else f"{source}: {text}") from error

@@ -38,7 +38,7 @@ def images(
     auto_cleanup: o.AutoCleanup = False,  # upstream's scripts pass it; here every write is atomic
 ) -> None:
     """Write depth for images, each on its own, or with --scene for all as views of one scene."""
-    from depth_anything_3.export import ExportFormat
+    from depth_anything_3.export.registry import FORMATS
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.inputs.discover import find_images
     from depth_anything_3.jobs.destination import check_device
@@ -50,7 +50,7 @@ def images(
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
-    written = [destination.folder / one.value for one in ExportFormat]  # which may lie inside the folder of images
+    written = [destination.folder / one.name for one in FORMATS]  # which may lie inside the folder of images
     paths = find_images(sources, find.image_extensions, recursive=find.recursive, leave_out=written)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:

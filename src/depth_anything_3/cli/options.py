@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.registry import FORMATS
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.model.choices import RefViewStrategy
@@ -200,8 +201,10 @@ class ResultFlags:
     export_format: Annotated[
         str,
         typer.Option(
-            help="Formats joined with '-': mini_npz, npz, depth_png, depth_vis, tiff, exr, feat_vis, ply, glb, colmap, "
-            "gs_ply, gs_video."
+            # The escape keeps the lines of its paragraph as they are.
+            help="\n".join(
+                ("\b", "Formats:", *(f"{one.name}: {one.help}" for one in FORMATS), "", "Join several with '-'.")
+            )
         ),
     ] = "depth_vis-npz"
 
@@ -211,10 +214,8 @@ class ResultFlags:
         Raises:
             InvalidInputError: a format or an option is not accepted.
         """
-        from depth_anything_3.export import parse_formats
         from depth_anything_3.jobs.destination import Destination
 
-        parse_formats(self.export_format)
         return Destination(
             folder=self.export_dir,
             formats=self.export_format,

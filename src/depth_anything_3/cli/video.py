@@ -12,6 +12,8 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
 from depth_anything_3.cli.groups import Omit, grouped
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.fields import FRAME_FIELDS
+from depth_anything_3.export.registry import format_names, formats_for
 from depth_anything_3.inputs.options import PreprocessOptions
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class _VideoResultFlags:
         str,
         typer.Option(
             help="Formats joined with '-': mp4 (depth in colours), ffv1 (16 bits, lossless), or a file per frame: "
-            "npz, mini_npz, depth_png, depth_vis, tiff, exr, ply. With --scene as for da3 images."
+            f"{format_names(formats_for(FRAME_FIELDS))}. With --scene as for da3 images."
         ),
     ] = "mp4"
     side_by_side: Annotated[

@@ -1,4 +1,4 @@
-"""Gaussians and cameras in, pictures and depth out, by `gsplat` (Ye et al., 2024), which needs a CUDA GPU."""
+"""Render 3D Gaussians by `gsplat` (Ye et al., 2024), which needs a CUDA GPU."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from depth_anything_3.errors import UnsupportedError
 
 __all__ = ["GsplatRasterizer", "check_cuda"]
 
-_DEGREE = 2  # of the spherical harmonics
+_SH_DEGREE = 2  # of the spherical harmonics
 
 
-def check_cuda() -> None:
-    """Refuse a machine without a CUDA device.
+def check_cuda(format_name: str) -> None:
+    """Check that there is a CUDA device, for a format that renders on it.
 
     Raises:
         UnsupportedError: there is none.
@@ -23,11 +23,11 @@ def check_cuda() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise UnsupportedError("gs_video needs a CUDA GPU, which gsplat renders on; write gs_ply instead")
+        raise UnsupportedError(f"{format_name} needs a CUDA GPU, on which it is rendered; write gs_ply instead")
 
 
 class GsplatRasterizer:
-    """Renders one scene's Gaussians.
+    """Renders the Gaussians of one scene.
 
     Args:
         gaussians: with tensors as in `gs_ply.gaussian_rows`, on any device.
@@ -41,17 +41,17 @@ class GsplatRasterizer:
             import gsplat
         except ImportError as missing:
             raise UnsupportedError("gs_video needs gsplat: pip install 'depth-anything-3-fast[gsplat]'") from missing
-        check_cuda()
+        check_cuda("gs_video")
         import torch
 
         self._rasterization = gsplat.rasterization
 
-        def flat(values: Any, axes: int) -> Any:  # Any: tensors, of a library that is loaded here only
+        def flat(values: Any, axes: int) -> Any:  # Any: tensors; torch is imported late
             return values.detach().to("cuda", torch.float32).reshape(values.shape[-axes:]).contiguous()
 
         self._scene = {
             "means": flat(gaussians.means, 2),
-            "quats": flat(gaussians.rotations, 2),  # its four numbers are taken as (w, x, y, z)
+            "quats": flat(gaussians.rotations, 2),  # gsplat reads (w, x, y, z)
             "scales": flat(gaussians.scales, 2),
             "opacities": flat(gaussians.opacities, 1),
             "colors": flat(gaussians.harmonics, 3).transpose(1, 2).contiguous(),
@@ -60,7 +60,7 @@ class GsplatRasterizer:
     def __call__(
         self, world_to_camera: npt.NDArray[np.float64], intrinsics: npt.NDArray[np.float64], size_hw: tuple[int, int]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Render some frames on black.
+        """Render frames on a black background.
 
         Args:
             world_to_camera: (F, 4, 4).
@@ -68,7 +68,7 @@ class GsplatRasterizer:
             size_hw: (height, width).
 
         Returns:
-            Colours (F, H, W, 3), about 0 to 1, and expected depth (F, H, W), 0 where there is nothing.
+            Colours (F, H, W, 3), about 0 to 1, and expected depth (F, H, W), 0 where no Gaussian is.
         """
         import torch
 
@@ -80,7 +80,7 @@ class GsplatRasterizer:
                 Ks=torch.as_tensor(intrinsics, dtype=torch.float32, device="cuda"),
                 width=width,
                 height=height,
-                sh_degree=_DEGREE,
+                sh_degree=_SH_DEGREE,
                 render_mode="RGB+ED",
                 packed=False,
             )

@@ -1,4 +1,4 @@
-"""Pixels in, a picture file out, whole or not at all."""
+"""Write image files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["write_jpeg", "write_picture"]
+__all__ = ["write_image", "write_jpeg"]
 
 _QUALITY = 95
 
@@ -23,18 +23,18 @@ def write_jpeg(path: Path, pixels: npt.NDArray[np.uint8]) -> Path:
     Raises:
         ExportError: the file cannot be written.
     """
-    return write_picture(path, pixels, "JPEG", quality=_QUALITY)
+    return write_image(path, pixels, "JPEG", quality=_QUALITY)
 
 
-def write_picture(path: Path, pixels: npt.NDArray[Any], kind: str, **options: Any) -> Path:  # Any: as Pillow takes them
-    """Write pixels in one of Pillow's formats.
+def write_image(path: Path, pixels: npt.NDArray[Any], format_name: str, **options: Any) -> Path:  # Any: as in Pillow
+    """Write pixels in one of Pillow's formats, with Pillow's options.
 
     Raises:
         ExportError: the file cannot be written.
     """
-    # Encoded in memory: into a file, Pillow takes what a full disk cut short for written (13.0, TIFF and JPEG).
+    # Encoded in memory: Pillow raises no error when a full disk cuts the file short (13.0, TIFF and JPEG).
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, kind, **options)
-    with atomic_write(path) as aside:
-        aside.write_bytes(content.getbuffer())
+    Image.fromarray(pixels).save(content, format_name, **options)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
     return path

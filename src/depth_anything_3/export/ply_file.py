@@ -1,4 +1,4 @@
-"""Named columns in, a binary PLY file out."""
+"""Write binary PLY files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def write_vertices(path: Path, rows: npt.NDArray[Any], comments: tuple[str, ...]
     """Write the `vertex` element of a little-endian PLY file.
 
     Args:
-        path: the file.
-        rows: (M,) structured array, packed, of little-endian float32 and uint8 columns.
-        comments: lines for the header, in ASCII.
+        path: of the file.
+        rows: (M,) structured array, packed, with little-endian float32 and uint8 columns.
+        comments: lines of the header, in ASCII.
 
     Raises:
         ExportError: the file cannot be written.
@@ -30,6 +30,6 @@ def write_vertices(path: Path, rows: npt.NDArray[Any], comments: tuple[str, ...]
     columns = (f"property {_TYPES[rows.dtype[name].str]} {name}" for name in rows.dtype.names)
     header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
     header += [f"element vertex {len(rows)}", *columns, "end_header", ""]
-    with atomic_write(path) as aside, aside.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write("\n".join(header).encode("ascii"))
         file.write(np.ascontiguousarray(rows).data)

@@ -1,4 +1,4 @@
-"""A prediction in, the points of its surest pixels out."""
+"""Make point clouds of the confident pixels of a prediction."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["PointCloud", "confidence_threshold", "gather_points", "homogeneous",
 FloatArray = npt.NDArray[np.floating]
 
 _MIN_CONFIDENCE = 1.05
-_ENSURED_PERCENTILE = 90.0
+_MAX_PERCENTILE = 90.0
 _SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
-    """Points in the world of the extrinsics, view by view and row by row.
+    """Points in the world frame of the extrinsics, by view and row.
 
     Attributes:
         points: (M, 3) float64, in the unit of depth.
-        colors: (M, 3) uint8 RGB; None without pictures.
+        colors: (M, 3) uint8 RGB; None without images.
         pixels: (M, 2) int64, column and row of each point's pixel.
-        counts: (N,) int64, how many points each view has.
+        counts: (N,) int64, number of points of each view.
     """
 
     points: npt.NDArray[np.float64]
@@ -40,22 +40,22 @@ def confidence_threshold(
     conf: FloatArray,
     percentile: float,
     *,
-    least: float = _MIN_CONFIDENCE,
-    ensured_percentile: float = _ENSURED_PERCENTILE,
+    minimum: float = _MIN_CONFIDENCE,
+    max_percentile: float = _MAX_PERCENTILE,
 ) -> float:
-    """The confidence from which on points are shown: a percentile, at least `least`, but so that points remain.
+    """Confidence that a point must have: a percentile, not below `minimum`, but such that points remain.
 
     Args:
-        conf: of any shape; what is not finite is left out.
+        conf: of any shape; values that are not finite are ignored.
         percentile: 0 to 100.
-        least: the threshold is no lower,
-        ensured_percentile: unless this percentile is.
+        minimum: lower bound of the threshold.
+        max_percentile: upper bound of the threshold, 0 to 100; it wins over `minimum`.
     """
-    known = conf[np.isfinite(conf)]
-    if not known.size:
-        return least
-    low, high = np.percentile(known, (percentile, ensured_percentile), overwrite_input=True)
-    return float(min(max(least, low), high))
+    finite = conf[np.isfinite(conf)]
+    if not finite.size:
+        return minimum
+    low, high = np.percentile(finite, (percentile, max_percentile), overwrite_input=True)
+    return float(min(max(minimum, low), high))
 
 
 def homogeneous(extrinsics: FloatArray) -> npt.NDArray[np.float64]:
@@ -66,7 +66,7 @@ def homogeneous(extrinsics: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def inverse(matrices: FloatArray) -> npt.NDArray[np.float64]:
-    """Inverse of a camera's matrix, or of several (..., n, n).
+    """Inverse of a camera matrix, or of several (..., n, n).
 
     Raises:
         InvalidInputError: there is none.
@@ -83,7 +83,7 @@ def unproject(
 ) -> npt.NDArray[np.float64]:
     """World points of pixels: `X = w2c^-1 [K^-1 (u, v, 1) depth]`.
 
-    As in the authors' exports, pixel (u, v) stands for its corner nearest the image's origin and not for its centre.
+    As in upstream, pixel (u, v) has its coordinates at the corner nearest the image's origin, not at its centre.
 
     Args:
         pixels: (M, 2) column and row.
@@ -105,19 +105,19 @@ def unproject(
 
 
 def gather_points(
-    prediction: Prediction, conf: FloatArray | None, threshold: float, most: int | None, seed: int = _SEED
+    prediction: Prediction, conf: FloatArray | None, threshold: float, max_points: int | None, seed: int = _SEED
 ) -> PointCloud:
-    """Points of the pixels whose depth is finite and above 0, which are no sky, and sure enough.
+    """Points of the pixels whose depth is finite and above 0, which are not sky, and confident.
 
-    Memory beyond the prediction is that of one view and of the points; where they are thinned out, also of the numbers
-    of all candidates, in the worst case (fewer than 50 times `most`) 400 bytes a point.
+    Memory beyond the prediction is that of one view and of the points; if there are too many, also of the indices of
+    all candidates, in the worst case (fewer than 50 times `max_points`) 400 bytes a point.
 
     Args:
-        prediction: with intrinsics; without extrinsics the camera is the world. Views whose camera is not known
-            (not finite) give no points.
+        prediction: with intrinsics; without extrinsics the camera is the world frame. Views whose camera is not
+            finite give no points.
         conf: (N, H, W) confidence; None takes every pixel.
-        threshold: least confidence.
-        most: more points are thinned out at random, every subset being as likely; None keeps all.
+        threshold: minimum confidence.
+        max_points: if there are more, a random subset is kept, each as likely; None keeps all.
         seed: of the random choice.
     """
     assert prediction.intrinsics is not None
@@ -136,9 +136,9 @@ def gather_points(
 
     ends = np.cumsum([len(candidates(view)) for view in range(views)])
     chosen = None
-    if most is not None and ends[-1] > most:
+    if max_points is not None and ends[-1] > max_points:
         rng = np.random.default_rng(seed)
-        chosen = np.sort(rng.choice(int(ends[-1]), most, replace=False, shuffle=False))
+        chosen = np.sort(rng.choice(int(ends[-1]), max_points, replace=False, shuffle=False))
     width = prediction.depth.shape[2]
     pixels, points, colors = [], [], []
     for view in range(views):
@@ -149,7 +149,7 @@ def gather_points(
             at = at[chosen[first:last] - start]
         pixels.append(np.stack([at % width, at // width], axis=1))
         if not len(at):
-            continue  # and perhaps no camera
+            continue  # its camera may be missing
         points.append(unproject(pixels[-1], prediction.depth[view].reshape(-1)[at], intrinsics[view], cameras[view]))
         if prediction.processed_images is not None:
             colors.append(prediction.processed_images[view].reshape(-1, 3)[at])

@@ -1,43 +1,320 @@
-"""The formats that results are written in, and the string that joins their names."""
+"""The export formats, one row each.
+
+A new format is a module in `export/formats` with a function `write`, and a row here. The help of `da3` and the tables
+in docs/exports.md come from the rows. Importing this module is cheap: writers are imported when they are first used.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export.fields import AvailableFields, RequiredFields
 
-__all__ = ["ExportFormat", "parse_formats"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from depth_anything_3.export.format_options import FormatOptions
+    from depth_anything_3.prediction import Prediction
+
+__all__ = [
+    "FORMATS",
+    "ExportFormat",
+    "Formats",
+    "find_format",
+    "format_names",
+    "formats_for",
+    "formats_table",
+    "options_table",
+    "parse_formats",
+]
 
 
-class ExportFormat(str, Enum):
-    """What can be written; see docs/exports.md."""
+@dataclass(frozen=True, kw_only=True)
+class ExportFormat:
+    """One row of the registry.
 
-    MINI_NPZ = "mini_npz"
-    NPZ = "npz"
-    DEPTH_PNG = "depth_png"
-    DEPTH_VIS = "depth_vis"
-    TIFF = "tiff"
-    EXR = "exr"
-    FEAT_VIS = "feat_vis"
-    PLY = "ply"
-    GLB = "glb"
-    COLMAP = "colmap"
-    GS_PLY = "gs_ply"
-    GS_VIDEO = "gs_video"
+    Functions and classes are given as "module:name", with a module of `export/formats`.
+
+    Attributes:
+        name: as users write it; also the folder that holds results of independent images.
+        help: what is written, as a noun phrase of few words.
+        writer: function `(prediction, export_dir, name, options)` that returns the paths it wrote; a format without
+            options takes the first three.
+        suffix: of the file of an independent image.
+        file_names: function of the options that returns the names of several files; they are in a folder for each
+            image. None: one file.
+        views_files: where the files of views are, for the documentation.
+        read_by: programs that read it, for the documentation.
+        required: fields that the prediction must have.
+        packages: optional packages by their import names, each with the extra that installs it (None: no extra).
+        needs_cuda: whether writing needs a CUDA device.
+        options: class of the options.
+    """
+
+    name: str
+    help: str
+    writer: str
+    suffix: str
+    views_files: tuple[str, ...]
+    read_by: str
+    file_names: str | None = None
+    required: RequiredFields = RequiredFields()  # noqa: RUF009 (frozen)
+    packages: tuple[tuple[str, str | None], ...] = ()
+    needs_cuda: bool = False
+    options: str | None = None
+
+    def options_class(self) -> type[FormatOptions]:
+        """Class of this format's options."""
+        from depth_anything_3.export.format_options import FormatOptions
+
+        loaded: type[FormatOptions] = FormatOptions if self.options is None else _load(self.options)
+        return loaded
+
+    def write(self, prediction: Prediction, export_dir: Path, name: str | None, options: FormatOptions) -> list[Path]:
+        """Write a prediction.
+
+        Args:
+            prediction: with the fields that are required.
+            export_dir: folder of the results.
+            name: file name of an independent image, without suffix; None for views.
+            options: of the class `options_class`.
+
+        Returns:
+            Paths of the files.
+        """
+        writer: Callable[..., list[Path]] = _load(self.writer)
+        return writer(prediction, export_dir, name, *(() if self.options is None else (options,)))
+
+    def image_files(self, export_dir: Path, name: str, options: FormatOptions) -> list[Path]:
+        """Paths of the files that `write` writes for an independent image of this name."""
+        folder = export_dir / self.name
+        if self.file_names is None:
+            return [folder / f"{name}{self.suffix}"]
+        names: Callable[[FormatOptions], Iterable[str]] = _load(self.file_names)
+        return [folder / name / file for file in names(options)]
 
 
-def parse_formats(names: str) -> tuple[ExportFormat, ...]:
-    """The formats in a string such as "npz-depth_vis".
+FORMATS: tuple[ExportFormat, ...] = (
+    ExportFormat(
+        name="mini_npz",
+        help="depth, confidence, cameras for NumPy",
+        writer="npz:write_mini",
+        suffix=".npz",
+        views_files=("exports/mini_npz/results.npz",),
+        read_by="NumPy, `load_prediction`",
+    ),
+    ExportFormat(
+        name="npz",
+        help="mini_npz and the image",
+        writer="npz:write",
+        suffix=".npz",
+        views_files=("exports/npz/results.npz",),
+        read_by="NumPy, `load_prediction`",
+    ),
+    ExportFormat(
+        name="depth_png",
+        help="depth as 16-bit PNG with its scale",
+        writer="depth_png:write",
+        suffix=".png",
+        views_files=("depth_png/0000.png",),
+        read_by="any image viewer or library",
+    ),
+    ExportFormat(
+        name="depth_vis",
+        help="image and coloured depth as JPEG",
+        writer="depth_vis:write",
+        suffix=".jpg",
+        views_files=("depth_vis/0000.jpg",),
+        read_by="any image viewer",
+        required=RequiredFields(images=True),
+    ),
+    ExportFormat(
+        name="tiff",
+        help="depth as float32 TIFF",
+        writer="tiff:write",
+        suffix=".tiff",
+        views_files=("tiff/0000.tiff",),
+        read_by="tifffile, OpenCV, GIS programs",
+    ),
+    ExportFormat(
+        name="exr",
+        help="depth as float32 OpenEXR, channel Z",
+        writer="exr:write",
+        suffix=".exr",
+        views_files=("exr/0000.exr",),
+        read_by="Blender, Nuke",
+        packages=(("OpenEXR", "exr"),),
+    ),
+    ExportFormat(
+        name="feat_vis",
+        help="coloured features as JPEG and MP4",
+        writer="feat_vis:write",
+        suffix=".jpg",
+        views_files=("feat_vis/feat_layer_K/000000.jpg", "feat_vis/feat_layer_K.mp4"),
+        read_by="any image viewer",
+        required=RequiredFields(images=True, features=True),
+        options="feat_vis:FeatVisOptions",
+    ),
+    ExportFormat(
+        name="ply",
+        help="coloured point cloud",
+        writer="ply:write",
+        suffix=".ply",
+        views_files=("scene.ply",),
+        read_by="MeshLab, CloudCompare, Open3D",
+        required=RequiredFields(intrinsics=True, poses_of_views=True),
+        options="ply:PointOptions",
+    ),
+    ExportFormat(
+        name="glb",
+        help="points and cameras as glTF scene",
+        writer="glb:write",
+        suffix=".glb",
+        views_files=("scene.glb", "scene.jpg", "depth_vis/0000.jpg"),
+        read_by="Blender, three.js, any glTF viewer",
+        required=RequiredFields(images=True, poses=True, intrinsics=True),
+        packages=(("trimesh", None),),
+        options="glb:GlbOptions",
+    ),
+    ExportFormat(
+        name="colmap",
+        help="cameras and points for COLMAP",
+        writer="colmap:write",
+        suffix=".bin",
+        file_names="colmap:file_names",
+        views_files=("cameras.bin", "images.bin", "points3D.bin", "rigs.bin", "frames.bin"),
+        read_by="COLMAP 3.12 and later, pycolmap, trainers of 3DGS",
+        required=RequiredFields(images=True, poses=True, intrinsics=True, paths=True, uncropped=True),
+        options="colmap:ColmapOptions",
+    ),
+    ExportFormat(
+        name="gs_ply",
+        help="3D Gaussians",
+        writer="gs_ply:write",
+        suffix=".ply",
+        views_files=("gs_ply/0000.ply",),
+        read_by="viewers of 3D Gaussian splatting",
+        required=RequiredFields(gaussians=True),
+        options="gs_ply:GsPlyOptions",
+    ),
+    ExportFormat(
+        name="gs_video",
+        help="rendered 3D Gaussians as MP4",
+        writer="gs_video:write",
+        suffix=".mp4",
+        views_files=("gs_video/0000_MODE.mp4",),
+        read_by="any video player",
+        required=RequiredFields(poses=True, intrinsics=True, gaussians=True),
+        packages=(("gsplat", "gsplat"), ("av", "video")),
+        needs_cuda=True,
+        options="gs_video:GsVideoOptions",
+    ),
+)
+
+Formats = str | Iterable[str | ExportFormat]
+"""What `parse_formats` takes: names joined with '-', or names and rows of the registry."""
+
+
+def parse_formats(formats: Formats) -> tuple[ExportFormat, ...]:
+    """Rows of the formats that are asked for, in that order and each once.
+
+    Args:
+        formats: names joined with '-', such as "npz-depth_vis", or a sequence of names and rows.
 
     Raises:
-        InvalidInputError: a name is unknown.
+        InvalidInputError: a name is unknown, or there is none.
     """
-    known = {one.value: one for one in ExportFormat}
-    parts = [part for part in names.split("-") if part]
-    unknown = [part for part in parts if part not in known]
-    if unknown or not parts:
-        raise InvalidInputError(
-            f"export format {unknown[0] if unknown else names!r} is unknown; "
-            f"join some of these with '-': {', '.join(known)}"
+    wanted = [one for one in (formats.split("-") if isinstance(formats, str) else formats) if one]
+    if not wanted:
+        raise InvalidInputError(f"export format {formats!r} is unknown; join some of these with '-': {format_names()}")
+    return tuple(dict.fromkeys(one if isinstance(one, ExportFormat) else find_format(one) for one in wanted))
+
+
+def find_format(name: str) -> ExportFormat:
+    """The row of a format.
+
+    Raises:
+        InvalidInputError: there is none of this name.
+    """
+    for one in FORMATS:
+        if one.name == name:
+            return one
+    raise InvalidInputError(f"export format {name!r} is unknown; join some of these with '-': {format_names()}")
+
+
+def format_names(formats: Iterable[ExportFormat] | None = None) -> str:
+    """Names of some formats, or of all, for a message: "mini_npz, npz"."""
+    return ", ".join(one.name for one in (FORMATS if formats is None else formats))
+
+
+def formats_for(available: AvailableFields) -> tuple[ExportFormat, ...]:
+    """Formats that a prediction with these fields can be written in."""
+    return tuple(one for one in FORMATS if one.required.missing_from(available) is None)
+
+
+def _load(reference: str) -> Any:  # Any: a function or class
+    module, _, name = reference.partition(":")
+    return getattr(import_module(f"depth_anything_3.export.formats.{module}"), name)
+
+
+# Tables of docs/exports.md
+
+_NEEDS = {
+    "poses": "poses",
+    "poses_of_views": "poses (if several views)",
+    "intrinsics": "intrinsics",
+    "gaussians": "`infer_gs`",
+    "features": "`export_feat_layers`",
+    "paths": "files",
+    "uncropped": "no cropping",
+}
+
+
+def formats_table() -> str:
+    """The table of formats in docs/exports.md."""
+    rows = [
+        (
+            _code([one.name]),
+            one.help,
+            _code(one.views_files),
+            _code([f"{one.name}/NAME{one.suffix}" if one.file_names is None else f"{one.name}/NAME/*{one.suffix}"]),
+            _needs(one),
+            one.read_by,
         )
-    return tuple(dict.fromkeys(known[part] for part in parts))
+        for one in FORMATS
+    ]
+    return _table(("format", "content", "of views", "of an independent image", "needs", "read by"), rows)
+
+
+def options_table() -> str:
+    """The table of the formats' options in docs/exports.md, with their defaults. Imports the writers."""
+    rows = [
+        (_code([one.name]), ", ".join(f"`{option.name}` ({_shown(option.default)})" for option in options))
+        for one in FORMATS
+        if (options := fields(one.options_class()))
+    ]
+    return _table(("format", "options (default)"), rows)
+
+
+def _needs(one: ExportFormat) -> str:
+    needs = [_NEEDS[name] for name in one.required.names() if name in _NEEDS]
+    needs += [f"extra `{extra}`" for _, extra in one.packages if extra is not None]
+    return ", ".join(needs + ["CUDA"] * one.needs_cuda) or "-"
+
+
+def _shown(default: object) -> str:
+    return str(default.value if isinstance(default, Enum) else default)
+
+
+def _code(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:], ""])

@@ -19,8 +19,8 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export
-from depth_anything_3.export.formats.depth_vis import colorize_depth
-from depth_anything_3.export.image_file import write_jpeg, write_picture
+from depth_anything_3.export.colormap import colorize_depth
+from depth_anything_3.export.image_file import write_image, write_jpeg
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -102,7 +102,7 @@ def draw_scenes(folder: Path, size: tuple[int, int] = _SIZE) -> Iterator[DrawnSc
         seen = render_large(seed, size, atlas)
         path = folder / f"{name}.jpg"
         pixels = seen.image[0].permute(1, 2, 0).numpy()
-        write_picture(path, pixels, "JPEG", quality=95, exif=_lens_exif(float(seen.intrinsics[0, 0, 0]), size[1]))
+        write_image(path, pixels, "JPEG", quality=95, exif=_lens_exif(float(seen.intrinsics[0, 0, 0]), size[1]))
         truth = seen.depth[0, _TRUTH_STEP // 2 :: _TRUTH_STEP, _TRUTH_STEP // 2 :: _TRUTH_STEP].numpy().copy()
         yield DrawnScene(path, truth, time.perf_counter() - began)
         began = time.perf_counter()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from depth_anything_3.export import Contents, ExportOptions, check_formats
+from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, parse_formats
+from depth_anything_3.export.registry import Formats
 from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -25,15 +26,18 @@ class Destination:
 
     Attributes:
         folder: made if missing.
-        formats: names joined with '-', see docs/exports.md.
+        formats: names joined with '-', or a sequence of names, see docs/exports.md; parsed once.
         options: how each format is written.
         metric: convert to metric depth; an image whose focal length is unknown fails.
     """
 
     folder: Path
-    formats: str
+    formats: Formats
     options: ExportOptions | None = None
     metric: MetricConversion | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "formats", parse_formats(self.formats))
 
     def check(
         self,
@@ -56,16 +60,15 @@ class Destination:
             InvalidInputError: a format or an option is unknown.
             UnsupportedError: the model does not predict what a format or metric depth needs.
         """
-        contents = Contents(
+        available = AvailableFields.expected(
+            card,
             views=views,
-            poses=card.has_poses,
-            intrinsics=card.has_poses or self.metric is not None or has_intrinsics,
+            intrinsics=self.metric is not None or has_intrinsics,
             gaussians=network.infer_gs,
             features=bool(network.export_feat_layers),
             cropped=preprocess.process_res_method.crops,
-            model=card.name,
         )
-        check_formats(self.formats, contents, self.options)
+        check_formats(self.formats, available, self.options)
         if self.metric is not None:
             self.metric.check(card)
 

@@ -50,7 +50,7 @@ def test_colmap_finds_names_cameras_and_points_that_project_where_they_were_seen
 
 
 def test_text_files_hold_no_names_with_spaces(plane_scene, tmp_path):
-    with pytest.raises(InvalidInputError, match=r"no names with spaces, such as 'view 0 ü.jpg'; leave out text"):
+    with pytest.raises(InvalidInputError, match=r"no names with spaces, such as 'view 0 ü.jpg'; use text=False"):
         export(plane_scene, tmp_path, "colmap", options=TEXT)
 
 
@@ -115,7 +115,7 @@ def test_an_independent_picture_has_a_folder_of_its_name(plane_scene_of, tmp_pat
 def test_a_cropped_picture_is_refused(plane_scene, tmp_path, size):
     plane_scene.source_hw = ((300, 400), size)
     with pytest.raises(
-        UnsupportedError, match=r"view 1 ü.jpg .* was cropped or padded to 56x42; give pictures of one size"
+        UnsupportedError, match=r"view 1 ü.jpg .* was cropped or padded to 56x42; give images of one size"
     ):
         export(plane_scene, tmp_path, "colmap")
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from PIL import Image
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import ExportOptions, export
 from depth_anything_3.export.formats.feat_vis import colorize_features
-from depth_anything_3.export.mp4 import write_mp4
+from depth_anything_3.export.video_file import write_mp4
 from support.full_disk import full_disk
 
 
@@ -65,7 +65,7 @@ def test_without_pyav_there_are_pictures_and_a_word_about_the_extra(scene, tmp_p
     written = export(scene, tmp_path, "feat_vis")
     assert {path.suffix for path in written} == {".jpg"}
     assert len(written) == 4
-    assert "feat_vis writes JPEGs only; an mp4 needs PyAV: pip install 'depth-anything-3-fast[video]'" in caplog.text
+    assert "only JPEGs are written; videos need PyAV: pip install 'depth-anything-3-fast[video]'" in caplog.text
 
 
 def test_an_independent_picture_has_its_layers_side_by_side(plane_scene_of, tmp_path):
@@ -108,7 +108,7 @@ def test_features_that_are_not_finite_do_not_spoil_the_others():
 
 def test_features_of_other_views_are_refused(scene, tmp_path):
     scene.aux["feat_layer_5"] = scene.aux["feat_layer_5"][:1]
-    with pytest.raises(InvalidInputError, match="feat_layer_5 has features of 1 views, and there are 2"):
+    with pytest.raises(InvalidInputError, match="feat_layer_5 has features of 1 views, but there are 2"):
         export(scene, tmp_path, "feat_vis")
 
 

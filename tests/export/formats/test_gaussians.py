@@ -14,10 +14,10 @@ from plyfile import PlyData
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import ExportOptions, export
 from depth_anything_3.export.formats import gs_video as gs_video_module
+from depth_anything_3.export.formats.gs_ply import GsPlyOptions
 from depth_anything_3.export.formats.gs_ply import write as write_gs_ply
-from depth_anything_3.export.formats.gs_video import centred
+from depth_anything_3.export.formats.gs_video import GsVideoOptions, centred
 from depth_anything_3.export.gsplat_rasterizer import GsplatRasterizer
-from depth_anything_3.export.options import GsPlyOptions, GsVideoOptions
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
 

@@ -43,8 +43,8 @@ def golden_prediction(golden) -> Prediction:
     ("key", "options"),
     [
         pytest.param("glb/conf_threshold", {"percentile": 40}, id="percentile"),
-        pytest.param("glb/conf_threshold_p10", {"percentile": 10}, id="least"),
-        pytest.param("glb/conf_threshold_base_9", {"percentile": 40, "least": 9}, id="ensured"),
+        pytest.param("glb/conf_threshold_p10", {"percentile": 10}, id="minimum"),
+        pytest.param("glb/conf_threshold_base_9", {"percentile": 40, "minimum": 9}, id="max_percentile"),
     ],
 )
 def test_thresholds_are_the_goldens(golden, key, options):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from depth_anything_3.export.formats.depth_vis import colorize_depth
+from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.jobs.live import FrameView
 from depth_anything_3.prediction import Prediction
 

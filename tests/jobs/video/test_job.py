@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError, VideoReadError
-from depth_anything_3.export.formats.depth_vis import colorize_depth, inverse_depth_range
+from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.export.video_file import part_files
 from depth_anything_3.inputs.video import FrameSelection, IterableSource
 from depth_anything_3.jobs.video.frames import extract_frames

@@ -1,4 +1,4 @@
-"""Sparse models of COLMAP (colmap.github.io/format.html): read for their cameras, written with points."""
+"""Read and write COLMAP sparse models (colmap.github.io/format.html)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder in, the sparse model in it out; and which of its poses belongs to which image."""
+"""Find the sparse model of a COLMAP workspace, and the image of each pose."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Pairing", "find_sparse_model", "pair_images"]
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Images that have a pose, with it, in the order of the images; and what is left over.
+    """Images and their poses, in the order of the images, and the rest of both.
 
     Attributes:
-        paths: (N) of the images.
+        paths: (N,) of the images.
         extrinsics: (N, 4, 4) float64 world-to-camera.
         intrinsics: (N, 3, 3) float64 in pixels of `sizes`.
-        sizes: (N) of (height, width), as the model has them.
+        sizes: (N,) of (height, width) in the model.
         without_pose: images that the model does not have.
-        without_image: names of the model's images that are not given.
+        without_image: names of the model's images that are missing.
     """
 
     paths: tuple[Path, ...]
@@ -44,51 +44,51 @@ def find_sparse_model(folder: str | os.PathLike[str], subdir: str | None = None)
 
     Args:
         folder: the workspace.
-        subdir: a folder within `sparse`, or within the workspace, to take in their place.
+        subdir: a folder in `sparse`, or in the workspace, to use instead.
 
     Raises:
-        InvalidInputError: there is none; the message lists where one was looked for.
+        InvalidInputError: there is none; the message lists the folders that were searched.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InvalidInputError(f"{folder}: no such folder")
-    places = ["sparse/0", "sparse", "."] if subdir is None else [f"sparse/{subdir}", subdir]
-    for place in places:
+    candidates = ["sparse/0", "sparse", "."] if subdir is None else [f"sparse/{subdir}", subdir]
+    for candidate in candidates:
         for suffix in (".bin", ".txt"):
-            if all((folder / place / f"{kind}{suffix}").is_file() for kind in ("cameras", "images")):
-                return folder / place
-    looked = ", ".join(str(folder / place) for place in places)
-    raise InvalidInputError(f"{folder}: no sparse model (cameras and images, .bin or .txt) in {looked}")
+            if all((folder / candidate / f"{kind}{suffix}").is_file() for kind in ("cameras", "images")):
+                return folder / candidate
+    searched = ", ".join(str(folder / candidate) for candidate in candidates)
+    raise InvalidInputError(f"{folder}: no sparse model (cameras and images, .bin or .txt) in {searched}")
 
 
 def pair_images(model: SparseModel, paths: Sequence[Path], folder: str | os.PathLike[str]) -> Pairing:
-    """Give each image its pose: by its path below the folder of images, else by its name, where that is the only one.
+    """Find the pose of each image by its path below the folder of images, else by its name if that is unique.
 
     Args:
         model: the sparse model.
         paths: the images.
-        folder: what the model's names are relative to.
+        folder: to which the model's names are relative.
 
     Raises:
-        InvalidInputError: not one image has a pose.
+        InvalidInputError: no image has a pose.
     """
-    names = [_plain(name) for name in model.names]
+    names = [_normalized(name) for name in model.names]
     by_name = {name: number for number, name in enumerate(names)}
-    last_parts = Counter(name.rpartition("/")[2] for name in names)
+    model_counts = Counter(name.rpartition("/")[2] for name in names)
     by_last_part = {name.rpartition("/")[2]: number for number, name in enumerate(names)}
-    same_last_part = Counter(_plain(path.name) for path in paths)
+    path_counts = Counter(_normalized(path.name) for path in paths)
     found: dict[Path, int] = {}
     for path in paths:
-        number = by_name.get(_plain(Path(os.path.relpath(path, folder)).as_posix()))
-        last = _plain(path.name)
-        if number is None and last_parts[last] == 1 and same_last_part[last] == 1:
+        number = by_name.get(_normalized(Path(os.path.relpath(path, folder)).as_posix()))
+        last = _normalized(path.name)
+        if number is None and model_counts[last] == 1 and path_counts[last] == 1:
             number = by_last_part[last]
         if number is not None:
             found[path] = number
     if not found:
-        given, there = (str(paths[0]) if paths else "none"), model.names[0]
+        example, in_model = (str(paths[0]) if paths else "none"), model.names[0]
         raise InvalidInputError(
-            f"{folder}: no image has a pose; the images are named like {given!r}, those of the model like {there!r}"
+            f"{folder}: no image has a pose; the images have names like {example!r}, the model like {in_model!r}"
         )
     numbers = list(found.values())
     taken = set(numbers)
@@ -102,6 +102,6 @@ def pair_images(model: SparseModel, paths: Sequence[Path], folder: str | os.Path
     )
 
 
-def _plain(name: str) -> str:
-    """A name by which different spellings of the same letters (as macOS stores them) are equal."""
+def _normalized(name: str) -> str:
+    """A name in Unicode's composed form (macOS stores the decomposed one), with slashes."""
     return unicodedata.normalize("NFC", name.replace("\\", "/"))

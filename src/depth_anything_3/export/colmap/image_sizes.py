@@ -1,4 +1,4 @@
-"""Paired images in, their intrinsics in pixels of the files out: a model may have seen them smaller, or unturned."""
+"""Scale a sparse model's intrinsics to the image files, which may be larger or have an Exif orientation."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ __all__ = ["given_cameras"]
 
 Size = tuple[int, int]
 
-_TURNED = range(5, 9)  # orientations that exchange height and width
-_ASPECTS_DIFFER = 0.02  # more than rounding of a smaller copy does
+_TRANSPOSED = range(5, 9)  # orientations that exchange height and width
+_MAX_ASPECT_ERROR = 0.02  # relative; more than the rounding of a smaller copy
 
 
 def given_cameras(pairing: Pairing, options: PreprocessOptions | None = None) -> tuple[str, npt.NDArray[np.float64]]:
-    """How Exif orientations are to be taken ("apply" or "ignore"), and the intrinsics in pixels of pictures so taken.
+    """Whether to apply Exif orientations, and the intrinsics in pixels of the images.
 
     Args:
         pairing: images and their poses.
-        options: limits on the images.
+        options: limits of the images.
 
     Returns:
-        The word, and (N, 3, 3).
+        "apply" or "ignore", and (N, 3, 3) in pixels of images that are read with that `exif`.
 
     Raises:
-        InvalidInputError: an image has other proportions than the model says, or images disagree about orientation.
-        ImageReadError, ImageDecodeError, ImageSizeError: an image cannot be read, or is beyond the limits.
+        InvalidInputError: an image has another aspect ratio than in the model, or orientations are inconsistent.
+        ImageReadError, ImageDecodeError, ImageSizeError: an image cannot be read, or exceeds the limits.
     """
     found = [_sizes(path, options or PreprocessOptions()) for path in pairing.paths]
-    fits: dict[str, list[bool]] = {}
-    for place, word in enumerate(("apply", "ignore")):
-        fits[word] = [_same_shape(both[place], size) for both, size in zip(found, pairing.sizes, strict=True)]
-    # Where sizes do not tell (square pictures, or upside down), as COLMAP takes files: unturned.
-    exif = "apply" if sum(fits["apply"]) > sum(fits["ignore"]) else "ignore"
+    matches: dict[str, list[bool]] = {}
+    for index, exif in enumerate(("apply", "ignore")):
+        matches[exif] = [_same_aspect(both[index], size) for both, size in zip(found, pairing.sizes, strict=True)]
+    # If sizes do not decide (square images, or upside down): ignored, as COLMAP does.
+    exif = "apply" if sum(matches["apply"]) > sum(matches["ignore"]) else "ignore"
     sizes = [upright if exif == "apply" else stored for upright, stored in found]
-    for path, size, claimed, fitting in zip(pairing.paths, sizes, pairing.sizes, fits[exif], strict=True):
-        if not fitting:
+    for path, size, in_model, matching in zip(pairing.paths, sizes, pairing.sizes, matches[exif], strict=True):
+        if not matching:
             raise InvalidInputError(
-                f"{path}: {size[1]}x{size[0]}, but in the sparse model {claimed[1]}x{claimed[0]}; give the "
+                f"{path}: {size[1]}x{size[0]}, but in the sparse model {in_model[1]}x{in_model[0]}; give the "
                 "images that the model was made of, or smaller copies of all of them"
             )
     ratios = np.array(sizes, np.float64) / np.array(pairing.sizes, np.float64)
@@ -59,8 +59,8 @@ def _sizes(path: Path, options: PreprocessOptions) -> tuple[Size, Size]:
     """(height, width) upright and as stored, from the header."""
     header = probe(read_file(path, options.max_bytes), str(path), options.max_pixels)
     stored = header.stored_hw
-    return (stored[::-1] if header.exif_orientation in _TURNED else stored), stored
+    return (stored[::-1] if header.exif_orientation in _TRANSPOSED else stored), stored
 
 
-def _same_shape(one: Size, other: Size) -> bool:
-    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) < _ASPECTS_DIFFER
+def _same_aspect(one: Size, other: Size) -> bool:
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) < _MAX_ASPECT_ERROR

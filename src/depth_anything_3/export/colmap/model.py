@@ -1,4 +1,4 @@
-"""What of a COLMAP sparse model matters here: cameras, and points that one view each sees."""
+"""Cameras and points of a COLMAP sparse model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class SparseModel:
     """The images of a sparse model and their cameras.
 
     Attributes:
-        names: (N) of the images, as the model has them: paths below the folder of images, with '/'.
+        names: (N,) of the images, as in the model: paths below the folder of images, with '/'.
         extrinsics: (N, 4, 4) float64 world-to-camera, OpenCV axes, in the model's unit.
         intrinsics: (N, 3, 3) float64 in pixels of the images; (0, 0) is their corner.
-        sizes: (N) of (height, width) in pixels.
+        sizes: (N,) of (height, width) in pixels.
     """
 
     names: tuple[str, ...]
@@ -31,13 +31,13 @@ class SparseModel:
 
 @dataclass(frozen=True, eq=False)
 class SparsePoints:
-    """Points that one image each sees, image by image.
+    """Points that one image each sees, by image.
 
     Attributes:
         points: (M, 3) in the world.
         colors: (M, 3) uint8 RGB.
         observations: (M, 2) x and y in pixels of the image.
-        counts: (N) how many points each image sees.
+        counts: (N,) number of points of each image.
     """
 
     points: npt.NDArray[np.float64]
@@ -49,8 +49,8 @@ class SparsePoints:
 def rotation_to_quaternion(rotation: FloatArray) -> npt.NDArray[np.float64]:
     """Unit quaternion (w, x, y, z), w >= 0, of a rotation matrix (3, 3).
 
-    It is the eigenvector of the largest eigenvalue of Bar-Itzhack's matrix (J. Guidance 23(6), 2000), that of the
-    nearest rotation where the matrix is not quite one.
+    The eigenvector of the largest eigenvalue of Bar-Itzhack's matrix (J. Guidance 23(6), 2000): the quaternion of the
+    nearest rotation if the matrix is not exactly one.
     """
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = np.asarray(rotation, np.float64)
     matrix = np.array(
@@ -66,7 +66,7 @@ def rotation_to_quaternion(rotation: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def quaternion_to_rotation(quaternion: FloatArray) -> npt.NDArray[np.float64]:
-    """Rotation matrix (3, 3) of a quaternion (w, x, y, z) of any length but zero."""
+    """Rotation matrix (3, 3) of a quaternion (w, x, y, z) of any length above zero."""
     w, x, y, z = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
     return np.array(
         [

@@ -1,4 +1,4 @@
-"""A folder with a COLMAP sparse model in, its cameras out; from binary or text files."""
+"""Read the cameras of COLMAP sparse models, from binary or text files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["read_sparse_model"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_NAME_BYTES = 4096  # bytes
-_MAX_SIDE = 1 << 20  # pixels; a larger one is a sign of damage
-_OBSERVATION = 24  # bytes: x, y, number of the 3D point
-_COLUMNS_OF_CAMERA = 4  # number, model, width, height; then parameters
-_COLUMNS_OF_IMAGE = 10  # number, quaternion, translation, camera, name
+_MAX_NAME_BYTES = 4096
+_MAX_SIDE_PX = 1 << 20  # a larger one is a sign of damage
+_OBSERVATION_BYTES = 24  # x, y, number of the 3D point
+_CAMERA_COLUMNS = 4  # number, model, width, height; then parameters
+_IMAGE_COLUMNS = 10  # number, quaternion, translation, camera, name
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class _Image:
 
 
 def read_sparse_model(folder: str | os.PathLike[str]) -> SparseModel:
-    """Read the cameras and images of a sparse model; binary files are taken where there are both.
+    """Read the cameras and images of a sparse model; binary files are preferred to text files.
 
-    Points are not read. Distortion is left out, with one warning.
+    Points are not read. Distortion is ignored, with one warning.
 
     Args:
         folder: with `cameras.bin` and `images.bin`, or `cameras.txt` and `images.txt`.
 
     Raises:
-        InvalidInputError: a file is missing, cut or damaged, or there are no images.
+        InvalidInputError: a file is missing, truncated or damaged, or there are no images.
         UnsupportedError: a camera has no focal length (a panorama).
     """
     folder = Path(folder)
@@ -66,7 +66,7 @@ def read_sparse_model(folder: str | os.PathLike[str]) -> SparseModel:
                 return _assemble(folder, read_cameras(files[0]), read_images(files[1]))
             except OSError as error:
                 raise InvalidInputError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    raise InvalidInputError(f"{folder}: no sparse model, which is cameras.bin and images.bin, or the same as .txt")
+    raise InvalidInputError(f"{folder}: no sparse model (cameras.bin and images.bin, or the same as .txt)")
 
 
 def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -> SparseModel:
@@ -78,7 +78,7 @@ def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -
     for number, image in enumerate(images):
         camera = cameras.get(image.camera)
         if camera is None:
-            raise InvalidInputError(f"{folder}: image {image.name!r} has camera {image.camera}, which is not there")
+            raise InvalidInputError(f"{folder}: image {image.name!r} has camera {image.camera}, which is missing")
         norm = math.hypot(*image.pose[:4])
         if not all(map(math.isfinite, image.pose)) or not 0.5 < norm < 2:  # a quaternion of length 1
             raise InvalidInputError(f"{folder}: image {image.name!r} has no valid pose; the model is damaged")
@@ -91,7 +91,7 @@ def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -
             distorted.add(camera.model.name)
     if distorted:
         logger.warning(
-            "%s: the lens distortion of its cameras (%s) is left out; for exact poses undistort the images first "
+            "%s: the lens distortion of its cameras (%s) is ignored; for exact poses undistort the images first "
             "(colmap image_undistorter)",
             folder,
             ", ".join(sorted(distorted)),
@@ -101,8 +101,8 @@ def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -
 
 def _checked_camera(where: str, model: CameraModel, width: int, height: int, parameters: tuple[float, ...]) -> _Camera:
     if not model.focals:
-        raise UnsupportedError(f"{where}: a camera of model {model.name} has no focal length; take a perspective one")
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise UnsupportedError(f"{where}: a camera of model {model.name} has no focal length; use a perspective one")
+    if not (0 < width <= _MAX_SIDE_PX and 0 < height <= _MAX_SIDE_PX):
         raise InvalidInputError(f"{where}: a camera of {width}x{height} pixels; the file is damaged")
     if len(parameters) != model.parameters or not all(map(math.isfinite, parameters)):
         raise InvalidInputError(
@@ -117,14 +117,14 @@ def _checked_camera(where: str, model: CameraModel, width: int, height: int, par
 
 
 class _Cursor:
-    """Reads values from a file, and no further than its end."""
+    """Reads values from a file, and raises an error at its end."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
         self._path = path
         self._left = os.fstat(file.fileno()).st_size
 
-    def take(self, layout: str) -> tuple[Any, ...]:  # Any: what the layout says
+    def take(self, layout: str) -> tuple[Any, ...]:  # Any: given by the layout
         size = struct.calcsize(f"<{layout}")
         self.check(size)
         self._left -= size
@@ -135,27 +135,25 @@ class _Cursor:
         self._left -= size
         self._file.seek(size, os.SEEK_CUR)
 
-    def count(self, least_size: int) -> int:
-        """A number of records, of which each takes at least so many bytes."""
+    def count(self, min_bytes: int) -> int:
+        """A number of records, each of at least so many bytes."""
         (count,) = self.take("Q")
-        self.check(count * least_size)
+        self.check(count * min_bytes)
         return int(count)
 
     def text(self) -> str:
-        """Up to the next zero byte."""
+        """Text up to the next zero byte."""
         letters = bytearray()
         while (letter := self.take("c")[0]) != b"\0":
             letters += letter
             if len(letters) > _MAX_NAME_BYTES:
-                raise InvalidInputError(
-                    f"{self._path}: a name of more than {_MAX_NAME_BYTES} bytes; the file is damaged"
-                )
+                raise InvalidInputError(f"{self._path}: a name exceeds {_MAX_NAME_BYTES} bytes; the file is damaged")
         return os.fsdecode(bytes(letters))
 
     def check(self, size: int) -> None:
-        """Refuse what the file has no bytes for."""
+        """Raise an error if the file has fewer bytes left."""
         if size > self._left:
-            raise InvalidInputError(f"{self._path}: cut or damaged; it ends before what it announces. Copy it again")
+            raise InvalidInputError(f"{self._path}: truncated or damaged: it ends early; copy it again")
 
 
 def _read_cameras_binary(path: Path) -> dict[int, _Camera]:
@@ -179,7 +177,7 @@ def _read_images_binary(path: Path) -> list[_Image]:
         for _ in range(cursor.count(73)):
             _, *pose, camera = cursor.take("I7dI")
             images.append(_Image(cursor.text(), tuple(pose), camera))
-            cursor.skip(cursor.count(_OBSERVATION) * _OBSERVATION)
+            cursor.skip(cursor.count(_OBSERVATION_BYTES) * _OBSERVATION_BYTES)
     return images
 
 
@@ -187,7 +185,7 @@ def _read_images_binary(path: Path) -> list[_Image]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line and where it is; comments are left out."""
+    """Each line that is no comment, after its file and number."""
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if not line.startswith("#"):
@@ -201,11 +199,11 @@ def _read_cameras_text(path: Path) -> dict[int, _Camera]:
         if not line:
             continue
         words = line.split()
-        if len(words) < _COLUMNS_OF_CAMERA or words[1] not in models:
+        if len(words) < _CAMERA_COLUMNS or words[1] not in models:
             raise InvalidInputError(f"{where}: not a camera (CAMERA_ID MODEL WIDTH HEIGHT PARAMS): {line[:60]!r}")
         try:
             number, width, height = (int(words[column]) for column in (0, 2, 3))
-            parameters = tuple(map(float, words[_COLUMNS_OF_CAMERA:]))
+            parameters = tuple(map(float, words[_CAMERA_COLUMNS:]))
         except ValueError:
             raise InvalidInputError(f"{where}: not a number in {line[:60]!r}") from None
         cameras[number] = _checked_camera(where, models[words[1]], width, height, parameters)
@@ -218,10 +216,10 @@ def _read_images_text(path: Path) -> list[_Image]:
     for where, line in lines:
         if not line:
             continue
-        words = line.split(maxsplit=_COLUMNS_OF_IMAGE - 1)
+        words = line.split(maxsplit=_IMAGE_COLUMNS - 1)
         try:
             pose, camera = tuple(map(float, words[1:8])), int(words[8])
-            images.append(_Image(words[_COLUMNS_OF_IMAGE - 1], pose, camera))
+            images.append(_Image(words[_IMAGE_COLUMNS - 1], pose, camera))
         except (IndexError, ValueError):
             form = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
             raise InvalidInputError(f"{where}: not an image ({form}): {line[:60]!r}") from None

@@ -1,4 +1,4 @@
-"""Cameras and points in, the files of a COLMAP sparse model out, with a rig and a frame for each image."""
+"""Write COLMAP sparse models, with a rig and a frame for each image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["sparse_file_names", "write_sparse_model"]
 
 _PINHOLE = 1
 _CAMERA_SENSOR = 0
-_KINDS = ("points3D", "images", "cameras", "rigs", "frames")
+_FILES = ("points3D", "images", "cameras", "rigs", "frames")
 _OBSERVATION = np.dtype([("xy", "<f8", 2), ("point", "<i8")])
 _POINT = np.dtype(
     [
@@ -34,37 +34,37 @@ _POINT = np.dtype(
 
 
 def sparse_file_names(*, text: bool) -> list[str]:
-    """What `write_sparse_model` writes."""
-    return [f"{kind}{'.txt' if text else '.bin'}" for kind in _KINDS]
+    """Names of the files that `write_sparse_model` writes."""
+    return [f"{stem}{'.txt' if text else '.bin'}" for stem in _FILES]
 
 
 def write_sparse_model(folder: Path, model: SparseModel, points: SparsePoints, *, text: bool = False) -> list[Path]:
-    """Write a model of PINHOLE cameras, one for each image, numbered from 1; each point is seen by one image.
+    """Write a model of PINHOLE cameras, one for each image, numbered from 1; one image sees each point.
 
     Args:
         folder: made if missing.
         model: the images and their cameras.
         points: by image.
-        text: write text files in place of binary ones. COLMAP reads binary ones first, where there are both.
+        text: write text files instead of binary ones. COLMAP prefers binary files if there are both.
 
     Returns:
-        The files.
+        Paths of the files.
 
     Raises:
         ExportError: a file cannot be written.
     """
     poses = [(*rotation_to_quaternion(pose[:3, :3]).tolist(), *pose[:3, 3].tolist()) for pose in model.extrinsics]
-    pieces = _text_files(model, points, poses) if text else _binary_files(model, points, poses)
+    contents = _text_files(model, points, poses) if text else _binary_files(model, points, poses)
     paths = []
-    for name, content in zip(sparse_file_names(text=text), pieces, strict=True):
-        with atomic_write(folder / name) as aside, aside.open("wb") as file:
+    for name, content in zip(sparse_file_names(text=text), contents, strict=True):
+        with atomic_write(folder / name) as temporary, temporary.open("wb") as file:
             file.writelines(content)
         paths.append(folder / name)
     return paths
 
 
 def _starts(points: SparsePoints) -> npt.NDArray[np.int64]:
-    """The place of each image's first point."""
+    """Index of each image's first point."""
     return np.cumsum(points.counts) - points.counts
 
 
@@ -120,18 +120,18 @@ def _binary_images(model: SparseModel, points: SparsePoints, poses: list[tuple[f
 def _text_files(model: SparseModel, points: SparsePoints, poses: list[tuple[float, ...]]) -> Iterator[Iterable[bytes]]:
     """The contents of the files, in their order."""
     numbers = range(1, len(poses) + 1)
-    yield _encoded(
-        f"{row['number']} {_words(row['xyz'])} {' '.join(map(str, row['rgb']))} 0 {row['image']} {row['observation']}"
+    yield _lines(
+        f"{row['number']} {_numbers(row['xyz'])} {' '.join(map(str, row['rgb']))} 0 {row['image']} {row['observation']}"
         for row in _point_rows(points)
     )
-    yield _encoded(_text_images(model, points, poses))
-    yield _encoded(
-        f"{number} PINHOLE {width} {height} {_words(_pinhole(matrix))}"
+    yield _lines(_text_images(model, points, poses))
+    yield _lines(
+        f"{number} PINHOLE {width} {height} {_numbers(_pinhole(matrix))}"
         for number, (height, width), matrix in zip(numbers, model.sizes, model.intrinsics, strict=True)
     )
-    yield _encoded(f"{number} 1 CAMERA {number}" for number in numbers)
-    yield _encoded(
-        f"{number} {number} {_words(pose)} 1 CAMERA {number} {number}"
+    yield _lines(f"{number} 1 CAMERA {number}" for number in numbers)
+    yield _lines(
+        f"{number} {number} {_numbers(pose)} 1 CAMERA {number} {number}"
         for number, pose in zip(numbers, poses, strict=True)
     )
 
@@ -139,14 +139,14 @@ def _text_files(model: SparseModel, points: SparsePoints, poses: list[tuple[floa
 def _text_images(model: SparseModel, points: SparsePoints, poses: list[tuple[float, ...]]) -> Iterator[str]:
     images = zip(model.names, poses, _starts(points).tolist(), points.counts.tolist(), strict=True)
     for number, (name, pose, start, seen) in enumerate(images, 1):
-        yield f"{number} {_words(pose)} {number} {name}"
+        yield f"{number} {_numbers(pose)} {number} {name}"
         observations = points.observations[start : start + seen].tolist()
         yield " ".join(f"{x!r} {y!r} {point}" for point, (x, y) in enumerate(observations, start + 1))
 
 
-def _words(numbers: Iterable[float]) -> str:
+def _numbers(numbers: Iterable[float]) -> str:
     return " ".join(repr(float(number)) for number in numbers)
 
 
-def _encoded(lines: Iterable[str]) -> Iterator[bytes]:
+def _lines(lines: Iterable[str]) -> Iterator[bytes]:
     return (os.fsencode(f"{line}\n") for line in lines)

@@ -1,1 +1,1 @@
-"""Writers, one file a format."""
+"""Writers, one module a format."""

@@ -1,8 +1,9 @@
-"""`colmap`: a sparse model of the pictures' cameras and of the surest pixels' points."""
+"""Write `colmap`: a sparse model of the cameras, and of points of confident pixels."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -10,30 +11,42 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.colmap import SparseModel, SparsePoints, sparse_file_names, write_sparse_model
-from depth_anything_3.export.options import ColmapOptions
+from depth_anything_3.export.format_options import PointOptions
 from depth_anything_3.export.point_cloud import gather_points, homogeneous
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["file_names", "write"]
+__all__ = ["ColmapOptions", "file_names", "write"]
 
-# By how much a side can differ from the scaled one: half a patch, and half a pixel of the first resize.
-_ROUNDING = 7.5
-_EXACT = 0.5  # pixels; the scale of a view is that of its picture, whatever was cut off or added
+# By how many pixels a side can differ from the scaled one: half a patch, and half a pixel of the first resize.
+_MAX_ROUNDING = 7.5
+# The same if the scale of the image is known: it does not depend on what was cropped or padded.
+_MAX_ROUNDING_OF_SCALED = 0.5
+
+
+@dataclass(frozen=True)
+class ColmapOptions(PointOptions):
+    """Options of `colmap`.
+
+    Attributes:
+        text: write `.txt` files instead of `.bin`.
+    """
+
+    text: bool = False
 
 
 def file_names(options: ColmapOptions) -> list[str]:
-    """What is written."""
+    """Names of the files."""
     return sparse_file_names(text=options.text)
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None, options: ColmapOptions) -> list[Path]:
-    """PINHOLE cameras in pixels of the files, an image for each view, and points that are seen by one image each.
+    """Write PINHOLE cameras in pixels of the files, an image for each view, and points that one image each sees.
 
-    A scene's files lie in the folder itself, as upstream has it; those of an independent image in `colmap/NAME`.
+    The files of views are in `export_dir` itself, as in upstream; those of an independent image in `colmap/NAME`.
 
     Raises:
-        InvalidInputError: the sizes of the files are not known, or a camera is not.
-        UnsupportedError: a picture was cropped or padded.
+        InvalidInputError: the sizes of the files, or a camera, are not known.
+        UnsupportedError: an image was cropped or padded.
         ExportError: a file cannot be written.
     """
     assert prediction.extrinsics is not None
@@ -43,22 +56,22 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: C
     names = _image_names(prediction.sources)
     spaced = [one for one in names if options.text and one.split() != [one]]
     if spaced:
-        raise InvalidInputError(f"colmap: text files hold no names with spaces, such as {spaced[0]!r}; leave out text")
+        raise InvalidInputError(f"colmap: text files hold no names with spaces, such as {spaced[0]!r}; use text=False")
     extrinsics = homogeneous(prediction.extrinsics)
     intrinsics = np.asarray(prediction.intrinsics, np.float64).copy()
     for view, (pose, matrix) in enumerate(zip(extrinsics, intrinsics, strict=True)):
         if not (np.isfinite(pose).all() and np.isfinite(matrix).all()):
             raise InvalidInputError(
-                f"colmap: the camera of {prediction.sources[view]} could not be predicted; leave the picture out"
+                f"colmap: the camera of {prediction.sources[view]} could not be predicted; omit that image"
             )
     intrinsics[:, :2] *= scales[:, :, None]
     threshold = 0.0
     if prediction.conf is not None:
-        known = prediction.conf[np.isfinite(prediction.conf)]
-        threshold = float(np.percentile(known, options.conf_thresh_percentile)) if known.size else 0.0
+        finite = prediction.conf[np.isfinite(prediction.conf)]
+        threshold = float(np.percentile(finite, options.conf_thresh_percentile)) if finite.size else 0.0
     cloud = gather_points(prediction, prediction.conf, threshold, options.num_max_points)
     assert cloud.colors is not None
-    # Observations are those of the points, and exact; upstream takes some without a point, and whole pixels.
+    # Observations are those of the points, and exact; upstream writes some without a point, and whole pixels.
     observations = np.asarray(cloud.pixels * np.repeat(scales, cloud.counts, axis=0), np.float64)
     model = SparseModel(names, extrinsics, intrinsics, prediction.source_hw)
     points = SparsePoints(cloud.points, cloud.colors, observations, cloud.counts)
@@ -67,28 +80,28 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: C
 
 
 def _scales(prediction: Prediction) -> npt.NDArray[np.float64]:
-    """(N, 2) width and height of the files over those of the depth."""
+    """Width and height of the files divided by those of the depth, (N, 2)."""
     views, *size_hw = prediction.depth.shape
     if len(prediction.source_hw) != views or len(prediction.sources) != views:
         raise InvalidInputError("colmap needs the name and size of each file: prediction.sources and source_hw")
     sizes = np.array(prediction.source_hw, np.float64)
     if len(prediction.source_scale) == views:
-        whole = np.abs(sizes * np.array(prediction.source_scale) - size_hw).max(axis=1) < _EXACT
-    else:  # a prediction put together by hand
-        low, high = (np.array(size_hw) - _ROUNDING) / sizes, (np.array(size_hw) + _ROUNDING) / sizes
-        whole = low.max(axis=1) <= high.min(axis=1)
-    for view in np.flatnonzero(~whole):
+        uncropped = np.abs(sizes * np.array(prediction.source_scale) - size_hw).max(axis=1) < _MAX_ROUNDING_OF_SCALED
+    else:  # a prediction that was not made by the network
+        low, high = (np.array(size_hw) - _MAX_ROUNDING) / sizes, (np.array(size_hw) + _MAX_ROUNDING) / sizes
+        uncropped = low.max(axis=1) <= high.min(axis=1)
+    for view in np.flatnonzero(~uncropped):
         height, width = prediction.source_hw[view]
         raise UnsupportedError(
-            f"colmap needs whole pictures, but {prediction.sources[view]} ({width}x{height}) was cropped or padded to "
-            f"{size_hw[1]}x{size_hw[0]}; give pictures of one size, and a process_res_method that does not crop"
+            f"colmap needs whole images, but {prediction.sources[view]} ({width}x{height}) was cropped or padded to "
+            f"{size_hw[1]}x{size_hw[0]}; give images of one size, and a process_res_method that does not crop"
         )
     scales: npt.NDArray[np.float64] = (sizes / size_hw)[:, ::-1]
     return scales
 
 
 def _image_names(sources: tuple[str, ...]) -> tuple[str, ...]:
-    """File names; where two are equal, for all the paths below the folder that they share."""
+    """File names; if two are equal, the paths of all below the folder that they share."""
     paths = [PurePath(source) for source in sources]
     names = [path.name for path in paths]
     if max(Counter(names).values()) == 1:
@@ -101,5 +114,5 @@ def _image_names(sources: tuple[str, ...]) -> tuple[str, ...]:
     names = [PurePath(*path.parts[shared:]).as_posix() for path in paths]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise InvalidInputError(f"colmap: {twice[0]} is given twice; an image has one camera")
+        raise InvalidInputError(f"colmap: {twice[0]} is given twice; give each image once")
     return tuple(names)

@@ -1,4 +1,4 @@
-"""`depth_png`: 16-bit grey PNGs, with the factor that turns their values back into depth."""
+"""Write `depth_png`: 16-bit grey PNGs, with the factor that converts their values to depth."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
-from depth_anything_3.export.image_file import write_picture
-from depth_anything_3.export.view_names import depth_unit, view_names
+from depth_anything_3.export.image_file import write_image
+from depth_anything_3.export.labels import depth_unit, view_names
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["write"]
@@ -17,19 +17,22 @@ _MAX_VALUE = 65535
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """One PNG a view: `depth = value * depth_scale`, where `depth_scale` is a text entry of the PNG; 0 is no depth.
+    """Write one PNG a view: `depth = value * depth_scale`, with `depth_scale` a text entry; 0 is invalid depth.
 
-    Each view uses the whole range. Besides `depth_scale` there is `depth_unit`.
+    Each view uses the whole range of values. Another text entry is `depth_unit`.
+
+    Raises:
+        ExportError: a file cannot be written.
     """
     paths = []
     for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True):
-        known = np.isfinite(depth) & (depth > 0)
-        scale = float(depth[known].max()) / _MAX_VALUE if known.any() else 1.0
-        # A known depth never becomes 0, which means none.
+        valid = np.isfinite(depth) & (depth > 0)
+        scale = float(depth[valid].max()) / _MAX_VALUE if valid.any() else 1.0
+        # A valid depth never becomes 0.
         values = np.zeros(depth.shape, np.uint16)
-        values[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _MAX_VALUE)
+        values[valid] = np.clip(np.rint(depth[valid].astype(np.float64) / scale), 1, _MAX_VALUE)
         info = PngInfo()
         info.add_text("depth_scale", repr(scale))
         info.add_text("depth_unit", depth_unit(prediction))
-        paths.append(write_picture(export_dir / "depth_png" / f"{view}.png", values, "PNG", pnginfo=info))
+        paths.append(write_image(export_dir / "depth_png" / f"{view}.png", values, "PNG", pnginfo=info))
     return paths

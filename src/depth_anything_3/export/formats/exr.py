@@ -1,4 +1,4 @@
-"""`exr`: depth as it is, as OpenEXR's `Z` channel, which compositing programs read as depth."""
+"""Write `exr`: depth as OpenEXR's channel `Z`, which compositing programs read as depth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.export.view_names import depth_unit, view_names
+from depth_anything_3.export.labels import depth_unit, view_names
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
@@ -15,7 +15,7 @@ __all__ = ["write"]
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """One EXR a view: float32 channel `Z`, losslessly compressed; the attribute is `depth_unit`.
+    """Write one EXR a view: float32 channel `Z`, losslessly compressed, with the attribute `depth_unit`.
 
     Raises:
         UnsupportedError: OpenEXR is not installed.
@@ -33,10 +33,10 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
     paths = []
     for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True):
         path = export_dir / "exr" / f"{view}.exr"
-        with atomic_write(path) as aside:
+        with atomic_write(path) as temporary:
             try:
-                OpenEXR.File(dict(header), {"Z": np.ascontiguousarray(depth, np.float32)}).write(str(aside))
-            except RuntimeError as error:  # what it makes of a disk that is full
+                OpenEXR.File(dict(header), {"Z": np.ascontiguousarray(depth, np.float32)}).write(str(temporary))
+            except RuntimeError as error:  # raised when the disk is full
                 raise OSError(str(error)) from error
         paths.append(path)
     return paths

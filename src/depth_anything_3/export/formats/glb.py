@@ -1,4 +1,4 @@
-"""`glb`: points and cameras as a glTF scene, for viewers."""
+"""Write `glb`: points and cameras as a glTF scene, for viewers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import colorsys
 import json
 import shutil
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,53 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.export.format_options import PointOptions, check_percentile
 from depth_anything_3.export.formats import depth_vis
-from depth_anything_3.export.options import GlbOptions
 from depth_anything_3.export.point_cloud import confidence_threshold, gather_points, homogeneous, inverse
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["alignment", "camera_colors", "camera_pyramid", "scene_size", "write"]
+__all__ = ["GlbOptions", "alignment", "camera_colors", "camera_pyramid", "scene_size", "write"]
 
 FloatArray = npt.NDArray[np.floating]
 
 _OPENCV_TO_GLTF = np.diag([1.0, -1.0, -1.0, 1.0])  # x right, y up, z backward
-_BLACK_BELOW, _WHITE_FROM = 16, 240
+_MIN_NOT_BLACK, _MIN_WHITE = 16, 240
 _SATURATION, _VALUE = 0.85, 0.95
 
 
-def write(prediction: Prediction, export_dir: Path, name: str | None, options: GlbOptions) -> list[Path]:
-    """`scene.glb`, as seen from view 0 with its points around the origin; `hf_alignment` in the scene's extras.
+@dataclass(frozen=True)
+class GlbOptions(PointOptions):
+    """Options of `glb`.
 
-    `hf_alignment` (4x4) takes the world of the extrinsics to the file's. Of a scene also `depth_vis` and `scene.jpg`.
+    Attributes:
+        conf_thresh: minimum threshold of confidence, whatever the percentile.
+        ensure_thresh_percentile: percentile of confidence, 0 to 100, that the threshold never exceeds, so that points
+            remain.
+        filter_black_bg, filter_white_bg: drop pixels that are nearly black or nearly white.
+        show_cameras: draw each camera as a pyramid of lines.
+        camera_size: of the pyramids, as a fraction of the scene's size.
+        export_depth_vis: write `depth_vis` and `scene.jpg` too (for views; an independent image has neither).
+    """
+
+    conf_thresh: float = 1.05
+    ensure_thresh_percentile: float = 90.0
+    filter_black_bg: bool = False
+    filter_white_bg: bool = False
+    show_cameras: bool = True
+    camera_size: float = 0.03
+    export_depth_vis: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_percentile("ensure_thresh_percentile", self.ensure_thresh_percentile)
+
+
+def write(prediction: Prediction, export_dir: Path, name: str | None, options: GlbOptions) -> list[Path]:
+    """Write points around the origin, in the frame of view 0, and the cameras.
+
+    `hf_alignment` (4x4) in the scene's extras transforms the world frame of the extrinsics to that of the file. For
+    views also `depth_vis` and `scene.jpg` are written.
 
     Raises:
         UnsupportedError: trimesh is not installed.
@@ -44,8 +73,8 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
         threshold = confidence_threshold(
             conf,
             options.conf_thresh_percentile,
-            least=options.conf_thresh,
-            ensured_percentile=options.ensure_thresh_percentile,
+            minimum=options.conf_thresh,
+            max_percentile=options.ensure_thresh_percentile,
         )
     cloud = gather_points(prediction, conf, threshold, options.num_max_points)
     to_file = alignment(cloud.points, homogeneous(prediction.extrinsics[:1])[0])
@@ -56,29 +85,29 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
     pyramids = _all_pyramids(prediction, to_file, scene_size(points) * options.camera_size)
     path = export_dir / "scene.glb" if name is None else export_dir / "glb" / f"{name}.glb"
     content = _scene(points, colors, pyramids if options.show_cameras else {}, len(prediction.depth), to_file)
-    with atomic_write(path) as aside:
-        aside.write_bytes(content)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
     if name is not None or not options.export_depth_vis:
         return [path]
-    pictures = depth_vis.write(prediction, export_dir, None)
+    images = depth_vis.write(prediction, export_dir, None)
     cover = export_dir / "scene.jpg"
-    with atomic_write(cover) as aside:
-        shutil.copyfile(pictures[0], aside)
-    return [path, *pictures, cover]
+    with atomic_write(cover) as temporary:
+        shutil.copyfile(images[0], temporary)
+    return [path, *images, cover]
 
 
 def alignment(points: FloatArray, first_world_to_camera: FloatArray) -> npt.NDArray[np.float64]:
-    """`T M w2c_0`: the first camera's axes as glTF has them, and the points' median per axis in the origin.
+    """`T M w2c_0`: the first camera's axes in glTF's convention, with the points' median of each axis at the origin.
 
     Args:
-        points: (M, 3) in the world; where there are too many, a random choice of them.
+        points: (M, 3) in the world.
         first_world_to_camera: (4, 4).
 
     Returns:
         (4, 4).
     """
     to_file: npt.NDArray[np.float64] = _OPENCV_TO_GLTF @ np.asarray(first_world_to_camera, np.float64)
-    if not np.isfinite(to_file).all():  # a pose from rays can be undefined
+    if not np.isfinite(to_file).all():  # a pose from the ray map can be undefined
         to_file = np.array(_OPENCV_TO_GLTF)
     if len(points):
         to_file[:3, 3] -= np.median(_move(to_file, points), axis=0)
@@ -86,7 +115,7 @@ def alignment(points: FloatArray, first_world_to_camera: FloatArray) -> npt.NDAr
 
 
 def scene_size(points: FloatArray) -> float:
-    """Length of the diagonal between the 5th and 95th percentiles of (M, 3) points; 1 where there is none."""
+    """Length of the diagonal between the 5th and 95th percentiles of (M, 3) points; 1 if there is none."""
     if len(points) < 2:
         return 1.0
     low, high = np.percentile(points, (5, 95), axis=0)
@@ -97,7 +126,7 @@ def scene_size(points: FloatArray) -> float:
 def camera_pyramid(
     intrinsics: FloatArray, world_to_camera: FloatArray, size_hw: tuple[int, int], depth: float
 ) -> npt.NDArray[np.float64]:
-    """The eight edges (8, 2, 3) of a camera in the world: centre to corners, then round the corners, at `depth`."""
+    """The eight edges (8, 2, 3) of a camera in the world: centre to corners, then along the corners, at `depth`."""
     height, width = size_hw
     corners = np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)], np.float64)
     rays = np.column_stack([corners, np.ones(4)]) @ inverse(intrinsics).T
@@ -108,7 +137,7 @@ def camera_pyramid(
 
 
 def camera_colors(count: int) -> npt.NDArray[np.uint8]:
-    """(count, 3) uint8 RGB, hues evenly round the circle."""
+    """(count, 3) uint8 RGB, evenly spaced hues."""
     hues = [colorsys.hsv_to_rgb((view + 0.5) / count, _SATURATION, _VALUE) for view in range(count)]
     return (np.array(hues) * 255.0).astype(np.uint8)
 
@@ -125,14 +154,14 @@ def _filtered_confidence(prediction: Prediction, options: GlbOptions) -> FloatAr
     conf = np.array(prediction.conf)
     for view, image in zip(conf, prediction.processed_images, strict=True):
         if options.filter_black_bg:
-            view[(image < _BLACK_BELOW).all(axis=-1)] = 1.0
+            view[(image < _MIN_NOT_BLACK).all(axis=-1)] = 1.0
         if options.filter_white_bg:
-            view[(image >= _WHITE_FROM).all(axis=-1)] = 1.0
+            view[(image >= _MIN_WHITE).all(axis=-1)] = 1.0
     return conf
 
 
 def _all_pyramids(prediction: Prediction, to_file: FloatArray, depth: float) -> dict[int, FloatArray]:
-    """The edges of every camera that is known, in the file's frame."""
+    """The edges of every camera that is finite, in the file's frame."""
     assert prediction.extrinsics is not None
     assert prediction.intrinsics is not None
     height, width = prediction.depth.shape[1:]
@@ -165,12 +194,12 @@ def _scene(
         lines = [Line([2 * edge, 2 * edge + 1], color=(*hues[view].tolist(), 255)) for edge in range(len(edges))]
         camera = Path3D(entities=lines, vertices=edges.reshape(-1, 3), process=False)
         scene.add_geometry(camera, geom_name=f"camera_{view:04d}")
-    content: Any = scene.export(file_type="glb")  # Any: trimesh's export returns what the type asks for
+    content: Any = scene.export(file_type="glb")  # Any: depends on the file type
     return bytes(content)
 
 
 def _empty(extras: dict[str, Any]) -> bytes:  # Any: plain JSON values
-    """A scene of nothing, which trimesh does not write: a header and one chunk of JSON."""
+    """An empty scene, which trimesh cannot write: a header and one chunk of JSON."""
     text = json.dumps({"asset": {"version": "2.0"}, "scene": 0, "scenes": [{"extras": extras}]}).encode()
     text += b" " * (-len(text) % 4)
     return struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text), len(text), b"JSON") + text

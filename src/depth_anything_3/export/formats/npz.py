@@ -1,4 +1,4 @@
-"""`mini_npz` and `npz`: compressed NumPy archives with upstream's keys and roundings."""
+"""Write `mini_npz` and `npz`: compressed NumPy archives with upstream's keys and rounding."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ __all__ = ["write", "write_mini"]
 
 
 def write_mini(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Depth to 8 decimals, confidence to 2, extrinsics and intrinsics."""
+    """Write depth to 8 decimals, confidence to 2, extrinsics and intrinsics.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
     return [_save(prediction, _path(export_dir, "mini_npz", name), depth_decimals=8, with_image=False)]
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Depth to 6 decimals, confidence to 2, extrinsics, intrinsics, and the picture the network saw."""
+    """Write depth to 6 decimals, confidence to 2, extrinsics, intrinsics, and the image as the network saw it.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
     return [_save(prediction, _path(export_dir, "npz", name), depth_decimals=6, with_image=True)]
 
 
-def _path(export_dir: Path, kind: str, name: str | None) -> Path:
-    return export_dir / "exports" / kind / "results.npz" if name is None else export_dir / kind / f"{name}.npz"
+def _path(export_dir: Path, format_name: str, name: str | None) -> Path:
+    if name is None:
+        return export_dir / "exports" / format_name / "results.npz"
+    return export_dir / format_name / f"{name}.npz"
 
 
 def _save(prediction: Prediction, path: Path, *, depth_decimals: int, with_image: bool) -> Path:
@@ -34,9 +44,9 @@ def _save(prediction: Prediction, path: Path, *, depth_decimals: int, with_image
         "conf": None if prediction.conf is None else np.round(prediction.conf, 2),
         "extrinsics": prediction.extrinsics,
         "intrinsics": prediction.intrinsics,
-        "is_metric": np.int64(1) if prediction.is_metric else None,  # upstream's readers do not look for it
+        "is_metric": np.int64(1) if prediction.is_metric else None,  # readers of upstream's files ignore it
     }
-    with atomic_write(path) as aside:
+    with atomic_write(path) as temporary:
         present: dict[str, Any] = {key: value for key, value in arrays.items() if value is not None}
-        np.savez_compressed(aside, **present)
+        np.savez_compressed(temporary, **present)
     return path

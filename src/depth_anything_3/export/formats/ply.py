@@ -1,4 +1,4 @@
-"""`ply`: a coloured point cloud."""
+"""Write `ply`: a coloured point cloud."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from depth_anything_3.export.options import PointOptions
+from depth_anything_3.export.format_options import PointOptions
+from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.ply_file import write_vertices
 from depth_anything_3.export.point_cloud import confidence_threshold, gather_points
-from depth_anything_3.export.view_names import depth_unit
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["write"]
+__all__ = ["PointOptions", "write"]
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None, options: PointOptions) -> list[Path]:
-    """Points in the world of the extrinsics (OpenCV axes), or of the camera where there are none; `scene.ply`.
+    """Write points in the world frame of the extrinsics (OpenCV axes), or without them in that of the camera.
 
-    Confidence and sky, where the model gives them, say which pixels become points. A comment in the header tells the
-    unit, see `depth_unit`.
+    Confidence and sky, if the model predicts them, decide which pixels become points. A comment in the header states
+    the unit, see `depth_unit`.
+
+    Raises:
+        InvalidInputError: the intrinsics or extrinsics have no inverse.
+        ExportError: the file cannot be written.
     """
     threshold = 0.0
     if prediction.conf is not None:

@@ -1,4 +1,4 @@
-"""`tiff`: depth as it is, in 32-bit floating point."""
+"""Write `tiff`: depth in 32-bit floating point."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from depth_anything_3.export.image_file import write_picture
-from depth_anything_3.export.view_names import depth_unit, view_names
+from depth_anything_3.export.image_file import write_image
+from depth_anything_3.export.labels import depth_unit, view_names
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["write"]
@@ -18,7 +18,7 @@ _IMAGE_DESCRIPTION = 270
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """One TIFF a view, uncompressed. Its ImageDescription is JSON: `{"depth_unit": "metre"}`, see `depth_unit`.
+    """Write one uncompressed TIFF a view. Its ImageDescription is JSON: `{"depth_unit": "metre"}`, see `depth_unit`.
 
     Raises:
         ExportError: a file cannot be written.
@@ -26,6 +26,6 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
     tags = ImageFileDirectory_v2()
     tags[_IMAGE_DESCRIPTION] = json.dumps({"depth_unit": depth_unit(prediction)})
     return [
-        write_picture(export_dir / "tiff" / f"{view}.tiff", np.asarray(depth, np.float32), "TIFF", tiffinfo=tags)
+        write_image(export_dir / "tiff" / f"{view}.tiff", np.asarray(depth, np.float32), "TIFF", tiffinfo=tags)
         for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True)
     ]

@@ -9,18 +9,17 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from depth_anything_3.errors import UnsupportedError, VideoDecodeError, VideoReadError
+from depth_anything_3.errors import VideoDecodeError, VideoReadError
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.convert import FrameConverter
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.selection import FrameSelection
+from depth_anything_3.runtime.pyav import import_pyav
 from depth_anything_3.runtime.threads import usable_cores
 
-__all__ = ["NEEDS_AV", "PyAVSource", "VideoTraits"]
+__all__ = ["PyAVSource", "VideoTraits"]
 
 logger = logging.getLogger(__name__)
-
-NEEDS_AV = "videos need PyAV: pip install 'depth-anything-3-fast[video]'"
 
 _MAX_THREADS = 16  # FFmpeg's own limit; each holds a frame
 _DEFAULT_FPS = 25.0  # of streams that tell neither times nor rate
@@ -136,10 +135,7 @@ class PyAVSource(FrameSource):
                 self._lock.release()
 
     def _open(self, source: str | BinaryIO, timeout: float | None) -> Any:  # Any: PyAV's, which is optional
-        try:
-            import av
-        except ImportError as missing:
-            raise UnsupportedError(NEEDS_AV) from missing
+        av = import_pyav()
         self._errors = av.error.FFmpegError
         options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
         try:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.export.formats.depth_vis import colorize_depth, inverse_depth_range
+from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["FrameView"]

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.export.mp4 import NEEDS_AV, can_write_mp4
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.video.live import LiveStats, LiveStream
@@ -30,7 +29,7 @@ from depth_anything_3.jobs.live.window import WindowViewer, why_no_window
 
 if TYPE_CHECKING:
     import torch
-
+from depth_anything_3.runtime.pyav import NEEDS_PYAV, has_pyav
 
 __all__ = ["LiveEvents", "LiveOutputs", "check_outputs", "open_live_source", "watch"]
 
@@ -95,8 +94,8 @@ def check_outputs(http: str, recording: Path | None) -> LiveOutputs:
 def _check_recording(target: Path) -> None:
     if target.suffix != ".mp4":
         raise InvalidInputError(f"--record {target}: recordings are .mp4 files")
-    if not can_write_mp4():
-        raise UnsupportedError(NEEDS_AV)
+    if not has_pyav():
+        raise UnsupportedError(NEEDS_PYAV)
     for part in part_files(target):
         raise InvalidInputError(f"{part}: left by a recording that was killed, and plays; rename or remove it first")
 

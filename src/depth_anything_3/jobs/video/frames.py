@@ -10,8 +10,8 @@ import numpy.typing as npt
 from PIL import ImageOps
 
 from depth_anything_3.errors import VideoReadError
-from depth_anything_3.export.formats.depth_vis import colorize_depth
-from depth_anything_3.export.image_file import write_picture
+from depth_anything_3.export.colormap import colorize_depth
+from depth_anything_3.export.image_file import write_image
 from depth_anything_3.inputs.pillow_open import open_image
 from depth_anything_3.inputs.source import read_file
 from depth_anything_3.inputs.video import Frame, FrameSelection, VideoInput, open_source
@@ -92,7 +92,7 @@ def extract_frames(
     paths: list[Path] = []
     with open_source(source, raw=raw, **selection.kwargs()) as opened:
         for frame in opened:
-            paths.append(write_picture(folder / f"{len(paths):06d}.png", pixels_of(frame), "PNG"))
+            paths.append(write_image(folder / f"{len(paths):06d}.png", pixels_of(frame), "PNG"))
     if not paths:
         raise VideoReadError(f"{opened.info.label}: no frames between these times")
     return paths

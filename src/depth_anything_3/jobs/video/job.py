@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_3.errors import InvalidInputError, VideoReadError
-from depth_anything_3.export import Contents, check_formats
+from depth_anything_3.export import AvailableFields, check_formats
 from depth_anything_3.export.video_file import frames_in, part_files
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.video.options import VideoOptions
@@ -29,7 +29,6 @@ from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.video.results import VIDEO_SUFFIXES, ResultsWriter, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.prediction.metric import MetricConversion
 
 __all__ = ["run_video"]
 
@@ -80,8 +79,9 @@ def run_video(
     """
     if results.metric is not None:
         results.metric.check(engine.card)
-    if results.each:
-        check_formats(results.each, _contents(engine, results.metric))
+    if results.frame_formats:
+        available = AvailableFields.expected(engine.card, views=1, intrinsics=results.metric is not None, paths=False)
+        check_formats(results.frame_formats, available)
     name, target, report = _name(source), Path(export_dir), RunReport.of(engine, export_dir)
     files = {one: target / f"{name}_depth{VIDEO_SUFFIXES[one]}" for one in results.videos}
     log_file = target / f"{name}_frames.csv"
@@ -148,12 +148,6 @@ def _compute(engine: Engine, opened: FrameSource, writing: ResultsWriter, option
     writing.finish()
 
 
-def _contents(engine: Engine, metric: MetricConversion | None) -> Contents:
-    cameras = engine.card.has_poses
-    lenses = cameras or metric is not None
-    return Contents(views=1, poses=cameras, intrinsics=lenses, paths=False, model=engine.card.name)
-
-
 def _name(source: VideoInput) -> str:
     """What the results of a source are called."""
     if not isinstance(source, (str, os.PathLike)):
@@ -175,7 +169,7 @@ def _settings(engine: Engine, source: VideoInput, results: VideoResults, options
         "source": name,
         "bytes": size,
         "model": engine.card.name,
-        **{key: str(value) for key, value in vars(results).items()},
+        **{key: str(value) for key, value in results.settings().items()},
         **options.stream.preprocess.result_settings(),
         "use_ray_pose": options.stream.network.use_ray_pose,
         "ref_view_strategy": options.stream.network.ref_view_strategy.value,

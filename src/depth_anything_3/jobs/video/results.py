@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export import Contents, check_formats, export
-from depth_anything_3.export.formats.depth_vis import inverse_depth_range
+from depth_anything_3.export import ExportFormat, check_formats, export
+from depth_anything_3.export.colormap import inverse_depth_range
+from depth_anything_3.export.fields import FRAME_FIELDS
+from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
-from depth_anything_3.export.view_names import depth_unit
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.video.frames import coloured_picture, depth_levels
@@ -45,6 +46,8 @@ class VideoResults:
         side_by_side: of "mp4", the frame to the left of its depth.
         full_size: of "mp4", as large as the video and not as the network's input.
         metric: depth in metres.
+        videos: the formats that are one video.
+        frame_formats: the formats that are a file for each frame.
 
     Raises:
         InvalidInputError: a format is unknown, or an option is for "mp4", which is not asked for.
@@ -54,22 +57,20 @@ class VideoResults:
     side_by_side: bool = False
     full_size: bool = False
     metric: MetricConversion | None = None
+    videos: tuple[str, ...] = field(init=False)
+    frame_formats: tuple[ExportFormat, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.each:
-            check_formats(self.each, Contents(views=1, paths=False))
+        names = self.formats.split("-")
+        object.__setattr__(self, "videos", tuple(one for one in VIDEO_SUFFIXES if one in names))
+        others = "-".join(one for one in names if one not in VIDEO_SUFFIXES)
+        object.__setattr__(self, "frame_formats", check_formats(others, FRAME_FIELDS) if others else ())
         if (self.side_by_side or self.full_size) and "mp4" not in self.videos:
             raise InvalidInputError("side_by_side and full_size are for format mp4; add it to export_format")
 
-    @property
-    def videos(self) -> list[str]:
-        """The formats that are one video."""
-        return [one for one in VIDEO_SUFFIXES if one in self.formats.split("-")]
-
-    @property
-    def each(self) -> str:
-        """The formats that are a file for each frame, joined with '-'."""
-        return "-".join(one for one in self.formats.split("-") if one not in VIDEO_SUFFIXES)
+    def settings(self) -> dict[str, object]:
+        """What was asked for, by its names."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
 
 
 @dataclass
@@ -138,8 +139,8 @@ class ResultsWriter:
         if not self.state.times:
             self.state = replace(self.state, times=(frame.time,))
         number = self.report.skipped + self.report.images
-        if self.results.each:
-            export(prediction, self.export_dir, self.results.each, f"{self.name}_{number:06d}")
+        if self.results.frame_formats:
+            export(prediction, self.export_dir, self.results.frame_formats, f"{self.name}_{number:06d}")
         for kind, writer in self._writers.items():
             writer.write(self._picture(kind, frame, prediction), frame.time - first)
         self._log.add(frame.time)

@@ -1,0 +1,30 @@
+"""Import PyAV, which is optional: one check and one message for readers and writers of videos."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from depth_anything_3.errors import UnsupportedError
+
+__all__ = ["NEEDS_PYAV", "has_pyav", "import_pyav"]
+
+NEEDS_PYAV = "videos need PyAV: pip install 'depth-anything-3-fast[video]'"
+
+
+def has_pyav() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
+def import_pyav() -> Any:  # Any: an optional module
+    """Import and return the module `av`.
+
+    Raises:
+        UnsupportedError: it is not installed.
+    """
+    try:
+        import av
+    except ImportError as missing:
+        raise UnsupportedError(NEEDS_PYAV) from missing
+    return av
