@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does; read
 import torch
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.runtime.threads import usable_cores
 from depth_anything_3.scenes import Atlas, make_atlas
 from support.seeded_values import seeded_array
 
@@ -23,6 +24,12 @@ hypothesis.settings.load_profile("no-deadline")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--goldens", type=Path, metavar="DIR", help="the full goldens, for -m full_goldens")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: a process for each usable core, up to four, since each takes about a gigabyte."""
+    return min(4, usable_cores())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """The `da3` command: what it writes, prints and exits with.
 
-Each command runs once as a process of its own, all of them side by side; the rest runs in this process.
+Two commands run as processes, side by side; the others run in this process.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def processes(photos, small_checkpoint, tmp_path_factory):
     command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
     model = ["--model-dir", str(small_checkpoint), "--device", "cpu", "--process-res", "98"]
     lines = {
-        "image": ["image", photos / "a.png", *model],
         "images": ["images", photos, *model, "--json", "--batch-size", "2"],
-        "auto": ["auto", photos / "a.png", photos / "c.png", *model, "--export-format", "depth_png"],
         "demo": ["demo", photos / "a.png", photos / "b.png"],
     }
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "cache"), "OMP_NUM_THREADS": "1"}
@@ -106,8 +104,9 @@ def processes(photos, small_checkpoint, tmp_path_factory):
         process.communicate()
 
 
-def test_da3_image_writes_depth_and_one_honest_line(processes):
-    run, out = processes("image")
+def test_da3_image_writes_depth_and_one_honest_line(da3, photos, tmp_path):
+    out = tmp_path / "out"
+    run = da3("image", photos / "a.png", "--device", "cpu", "--process-res", 98, "--export-dir", out)
     assert (run.code, run.err) == (DONE, "")
     assert files_in(out) == ["depth_vis/0000.jpg", "exports/npz/results.npz"]
     first, second, third = run.out.splitlines()
@@ -134,8 +133,10 @@ def test_da3_images_goes_on_without_a_damaged_one_and_reports_as_json(processes,
     assert "Copy it again, decode what there is with --allow-truncated, or pass --on-error skip" in line
 
 
-def test_da3_auto_takes_several_files_as_independent_images(processes):
-    run, out = processes("auto")
+def test_da3_auto_takes_several_files_as_independent_images(da3, photos, tmp_path):
+    out = tmp_path / "out"
+    options = ["--device", "cpu", "--process-res", 98, "--export-format", "depth_png", "--export-dir", out]
+    run = da3("auto", photos / "a.png", photos / "c.png", *options)
     assert (run.code, run.err) == (DONE, "")
     assert files_in(out) == ["depth_png/a.png", "depth_png/c.png", "report.json"]
     assert run.out.startswith("2 image(s) in ")
