@@ -1,4 +1,4 @@
-"""`da3 images` as a process, stopped and killed, and the runs that go on with it."""
+"""`da3 images` as a process that is stopped, killed and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be written is refused before anything is computed, with what can be done instead."""
+"""Formats that cannot be written are rejected with a hint before anything is computed."""
 
 from __future__ import annotations
 

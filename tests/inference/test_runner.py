@@ -1,4 +1,4 @@
-"""Threads and streams of the network: what a process is left with, and where its work is queued."""
+"""Threads and CUDA streams of the network."""
 
 from __future__ import annotations
 

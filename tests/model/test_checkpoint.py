@@ -1,4 +1,4 @@
-"""Checkpoints in folders: what is saved is loaded, in the official format, and what cannot be loaded is explained."""
+"""Checkpoints in folders are saved and loaded in the official format, and errors explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints from a hub: downloaded once, found again without it, and every way it can fail explained."""
+"""Checkpoints from a hub are downloaded once and found in the cache, and errors explained."""
 
 from __future__ import annotations
 

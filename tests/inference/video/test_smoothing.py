@@ -1,4 +1,4 @@
-"""Depth without flicker: scale and shift of a frame are corrected, cuts are respected, pixels are left alone."""
+"""Temporal smoothing corrects scale and shift of each frame and restarts at cuts."""
 
 from __future__ import annotations
 
