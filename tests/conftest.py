@@ -1,21 +1,19 @@
-"""What all tests share: where the full goldens are, small pictures, and a small checkpoint."""
+"""Options and fixtures of all tests."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
-import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does; read when torch is first imported
 import torch
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.runtime.threads import usable_cores
 from depth_anything_3.scenes import Atlas, make_atlas
 from support.seeded_values import seeded_array
 
@@ -23,7 +21,15 @@ from support.seeded_values import seeded_array
 hypothesis.settings.register_profile("no-deadline", deadline=None)
 hypothesis.settings.load_profile("no-deadline")
 
-SHARED = Path(__file__).parents[2] / "shared"
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--goldens", type=Path, metavar="DIR", help="the full goldens, for -m full_goldens")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: a process for each usable core, up to four, since each takes about a gigabyte."""
+    return min(4, usable_cores())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,22 +46,14 @@ def ctrl_c() -> None:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with the full goldens, which lies beside the repository and is not part of it."""
-    if not (SHARED / "goldens").is_dir():
-        pytest.skip("the full goldens are not beside this repository; the subset in tests/data is tested")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
-def golden_photo(shared: Path) -> Callable[[int, int, int], np.ndarray]:
-    """Draws the pictures that the preprocessing goldens were made of."""
-    spec = importlib.util.spec_from_file_location("golden_photos", shared / "spec" / "photos.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.photo
+def full_goldens(pytestconfig: pytest.Config) -> Path:
+    """The folder with the full goldens, `model` and `preprocess`."""
+    folder = pytestconfig.getoption("goldens")
+    if folder is None:
+        pytest.skip("needs the full golden set (13 MB), which maintainers keep outside the repository: --goldens DIR")
+    if not (folder / "model").is_dir():
+        pytest.fail(f"--goldens {folder}: there is no folder model in it")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,16 @@
-"""The whole call, from 8-bit pictures to `Prediction`, against the authors' implementation.
-
-The full goldens lie beside the repository and are not part of it; a subset with thinned maps is.
-"""
+"""The whole call, from 8-bit images to `Prediction`, against the authors' implementation."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from depth_anything_3.api import DepthAnything3
+from support.goldens import compact_api_case, full_case
 from support.seeded_values import probe_indices, seeded_array, seeded_cameras, seeded_images_uint8
 
 # Scaled errors. The authors' implementation differs from itself in float64 by up to 1.5e-5 here; poses from rays
@@ -37,25 +34,23 @@ Arrays = Mapping[str, np.ndarray]
 
 @pytest.mark.parametrize("name", COMPACT_CASES)
 def test_inference_agrees_with_the_compact_goldens(seeded_small, name):
-    with np.load(Path(__file__).parent / "data" / "api_goldens.npz") as file:
-        case = {key.removeprefix(f"{name}/"): file[key] for key in file.files if key.startswith(f"{name}/")}
-    assert_agrees(seeded_small, case)
+    assert_agrees(seeded_small, compact_api_case(name))
 
 
+@pytest.mark.full_goldens
 @pytest.mark.parametrize("name", CASES)
-def test_inference_agrees_with_the_full_goldens(shared, seeded_small, name):
-    with np.load(shared / "goldens" / "model" / f"{name}.npz") as file:
-        assert_agrees(seeded_small, dict(file))
+def test_inference_agrees_with_the_full_goldens(full_goldens, seeded_small, name):
+    assert_agrees(seeded_small, full_case(full_goldens, name))
 
 
+@pytest.mark.full_goldens
 @pytest.mark.slow
-def test_the_metric_model_agrees_with_the_full_goldens(shared):
+def test_the_metric_model_agrees_with_the_full_goldens(full_goldens):
     with torch.device("meta"):
         model = DepthAnything3("da3metric-large")
     weights = {name: torch.from_numpy(seeded_array(name, value.shape)) for name, value in model.state_dict().items()}
     model.load_state_dict(weights, assign=True)
-    with np.load(shared / "goldens" / "model" / "api_metric_v2.npz") as file:
-        assert_agrees(model, dict(file))
+    assert_agrees(model, full_case(full_goldens, "api_metric_v2"))
 
 
 def assert_agrees(model, case: Arrays) -> None:

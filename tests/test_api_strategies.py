@@ -1,4 +1,4 @@
-"""The whole way with a stand-in for the GPU: what `DepthAnything3` makes of batches from `GPUInputProcessor`."""
+"""`DepthAnything3` with a stand-in for the GPU and its processor."""
 
 from __future__ import annotations
 

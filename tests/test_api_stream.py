@@ -1,4 +1,4 @@
-"""`DepthAnything3.stream` and `depth`: independent photos in, one `Prediction` each out, in order."""
+"""`DepthAnything3.stream` and `depth` give one `Prediction` for each independent image, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about errors has every one of them, with the built-in error that it also is."""
+"""The page about errors lists every one of them, with the built-in error that it also is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong around a run: disks, folders, signals. Nothing finished is lost, nothing half done stays."""
+"""Faults around a run, of disks, folders and signals, lose nothing finished and leave nothing half written."""
 
 from __future__ import annotations
 

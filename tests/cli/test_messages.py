@@ -1,4 +1,4 @@
-"""Messages that speak of Python's arguments, as the command tells them: with its options."""
+"""The command's messages name options where Python's name arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`da3 images` as a process, stopped and killed, and the runs that go on with it."""
+"""`da3 images` as a process that is stopped, killed and resumed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from support.run_state import files_in, wait_until
 from support.seeded_values import seeded_images_uint8
 
 FORMATS = "mini_npz-npz-depth_png-depth_vis"
-PICTURES = 12
+PICTURES = 20  # so many that a run is not over before a signal reaches it
 
 
 @pytest.fixture
 def start(small_checkpoint, tmp_path):
-    """Starts `da3 images --resume` over twelve pictures in two folders, as a process of its own."""
+    """Starts `da3 images --resume` over images in two folders, as a process of its own."""
     for index, picture in enumerate(seeded_images_uint8(PICTURES, 42, 56, seed=3)):
         path = tmp_path / "photos" / f"{index % 2}" / f"{index // 2}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`da3 webcam`: live depth from the command's point of view."""
+"""Live depth by the command `da3 webcam`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration with decoders that stand in for a GPU's: what is measured and left out, never how fast."""
+"""Calibration with decoders that stand in for those of a GPU."""
 
 from __future__ import annotations
 

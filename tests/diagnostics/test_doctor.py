@@ -1,4 +1,4 @@
-"""`da3 doctor`: what it finds, which ways it tells, and whether it notices what is broken."""
+"""`da3 doctor` reports the machine and its strategies, and notices what is broken."""
 
 from __future__ import annotations
 

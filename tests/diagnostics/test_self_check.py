@@ -1,4 +1,4 @@
-"""The self-check, with decoders that are good and bad in their ways: what it lets pass and what it tells."""
+"""The self-check passes good decoders and reports bad ones."""
 
 from __future__ import annotations
 

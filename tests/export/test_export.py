@@ -16,6 +16,7 @@ from depth_anything_3.export import export, parse_formats
 from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.prediction import Prediction
 from support.full_disk import full_disk
+from support.goldens import unit_case
 
 VIEWS, HEIGHT, WIDTH = 2, 28, 42
 
@@ -189,11 +190,11 @@ def test_depth_vis_without_pictures_is_refused(photo, tmp_path):
         export(photo, tmp_path, "depth_vis")
 
 
-def test_depth_colours_are_the_goldens(shared):
-    with np.load(shared / "goldens" / "model" / "units_export.npz") as file:
-        np.testing.assert_array_equal(colorize_depth(file["depth_vis/in"]), file["depth_vis/rgb"])
-        flat = colorize_depth(np.full((20, 28), 2, np.float32))
-        np.testing.assert_array_equal(flat, np.broadcast_to(file["depth_vis/flat_rgb_pixel"], flat.shape))
+def test_depth_colours_are_the_goldens():
+    golden = unit_case("units_export")
+    np.testing.assert_array_equal(colorize_depth(golden["depth_vis/in"]), golden["depth_vis/rgb"])
+    flat = colorize_depth(np.full((20, 28), 2, np.float32))
+    np.testing.assert_array_equal(flat, np.broadcast_to(golden["depth_vis/flat_rgb_pixel"], flat.shape))
 
 
 NEAREST, FARTHEST = [158, 1, 66], [94, 79, 162]

@@ -1,4 +1,4 @@
-"""Damaged files by the hundred: pixels or an error of ours, nothing else. `campaign.py` takes them by the million."""
+"""Damaged files give pixels or an error of the package. `campaign.py` tries a million."""
 
 from __future__ import annotations
 

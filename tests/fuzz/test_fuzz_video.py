@@ -1,4 +1,4 @@
-"""Damaged videos by the hundred: frames or an error of ours, nothing else."""
+"""Damaged videos give frames or an error of the package."""
 
 from __future__ import annotations
 

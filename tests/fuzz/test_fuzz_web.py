@@ -1,4 +1,4 @@
-"""Requests that no browser sends, to the page with the newest picture: it goes on, whoever asks whatever."""
+"""The live page survives requests that no browser sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything here needs a CUDA device and is skipped, with the reason, where there is none."""
+"""Fixtures of the tests that need a CUDA device, which mark themselves `gpu`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The corpus of tricky files by every way to a real GPU's memory."""
+"""The corpus of difficult files, decoded into the memory of a real GPU by every strategy."""
 
 from __future__ import annotations
 

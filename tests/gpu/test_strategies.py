@@ -1,4 +1,4 @@
-"""Every way to the GPU's memory against the CPU's result: pixels, order, errors, streams, memory."""
+"""Every strategy on a GPU against the CPU: pixels, order, errors, streams, memory."""
 
 from __future__ import annotations
 

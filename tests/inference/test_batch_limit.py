@@ -1,4 +1,4 @@
-"""How many pictures go together: given, told by memory, and halved where that runs out."""
+"""How many images form a batch: set, derived from memory, and halved where memory runs out."""
 
 from __future__ import annotations
 

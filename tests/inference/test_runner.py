@@ -1,4 +1,4 @@
-"""Threads and streams of the network: what a process is left with, and where its work is queued."""
+"""Threads and CUDA streams of the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ LEFT_HALF_DONE = """
 import sys
 import numpy as np
 from depth_anything_3.api import DepthAnything3
-predictions = DepthAnything3("da3-small").to("cpu").stream([np.zeros((280, 280, 3), np.uint8)] * 50)
+predictions = DepthAnything3("da3-small").to("cpu").stream(
+    [np.zeros((56, 56, 3), np.uint8)] * 50, process_res=56
+)
 next(predictions)
 sys.exit(3)
 """

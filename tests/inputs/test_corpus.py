@@ -1,4 +1,4 @@
-"""Every file of the corpus comes out as it should: from a path, from bytes, and by every strategy."""
+"""Every file of the corpus is decoded or rejected as expected, from a path, from bytes, and by every strategy."""
 
 from __future__ import annotations
 

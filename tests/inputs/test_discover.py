@@ -1,4 +1,4 @@
-"""Which pictures are meant by files, folders, patterns and lists."""
+"""Find the images that files, folders, patterns and lists name."""
 
 from __future__ import annotations
 

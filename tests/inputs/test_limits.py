@@ -1,4 +1,4 @@
-"""Limits of what is read, and cut files decoded as far as they go."""
+"""Limits of file and image size, and truncated files decoded in part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demonstration: what it draws, and what it makes of drawn scenes and photos."""
+"""The demonstration on drawn scenes and on photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From pictures to files of results: how these are called, and what the report says."""
+"""Jobs over images: names of results and the report."""
 
 from __future__ import annotations
 

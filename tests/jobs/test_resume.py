@@ -1,4 +1,4 @@
-"""Runs that end early, and the runs that go on with them: nothing is lost, doubled or half written."""
+"""Interrupted runs are resumed without losing, doubling or half writing a result."""
 
 from __future__ import annotations
 

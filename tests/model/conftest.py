@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
 import pytest
 
 from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net
-from support.model_golden import FULL_GOLDENS, Network, compact_case, full_case, seeded_network
+from support.model_golden import Network, seeded_network
 from support.tiny_networks import TINY, TINY_METRIC, seeded
-
-SOURCES = {"compact": compact_case, "full": full_case}
 
 
 class Networks:
@@ -36,14 +31,6 @@ def networks() -> Networks:
 @pytest.fixture(scope="session")
 def small(networks: Networks) -> DepthAnything3Net:
     return networks("da3-small")
-
-
-@pytest.fixture(params=list(SOURCES))
-def units(request: pytest.FixtureRequest) -> Callable[[str], dict[str, np.ndarray]]:
-    """Read one file of unit goldens from the compact or the full set."""
-    if request.param == "full" and not FULL_GOLDENS.is_dir():
-        pytest.skip(f"no full goldens in {FULL_GOLDENS}")
-    return SOURCES[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import AvailableFields, check_formats
 from depth_anything_3.model import DepthAnything3Net, build_network, catalog
 from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind, ModelCard, find_preset
-from support.model_golden import PARAMETER_LISTS
+from support.goldens import published_parameters
 from support.preset_facts import PARAMETER_COUNTS
 
 
@@ -30,14 +30,11 @@ def test_state_dict_has_the_published_number_of_parameters(preset):
     assert (len(state), sum(value.numel() for value in state.values())) == PARAMETER_COUNTS[preset]
 
 
-@pytest.mark.skipif(not PARAMETER_LISTS.is_dir(), reason=f"no parameter lists in {PARAMETER_LISTS}")
 @pytest.mark.parametrize("preset", [name for name, card in MODEL_CARDS.items() if card.hub_ids])
 def test_state_dict_has_the_published_names_and_shapes(preset):
-    listed = json.loads((PARAMETER_LISTS / f"{preset}.json").read_text())
     state = on_meta(preset).state_dict()
-    assert {f"model.{name}": list(value.shape) for name, value in state.items()} == {
-        name: shape for name, shape, _ in listed
-    }
+    shapes = {f"model.{name}": list(value.shape) for name, value in state.items()}
+    assert shapes == published_parameters()[preset]
 
 
 def test_the_shared_norm_is_stored_once_under_level_zero():

@@ -14,6 +14,7 @@ from depth_anything_3.model.gaussian_adapter import camera_scale, place_gaussian
 from depth_anything_3.model.gaussian_head import RawGaussians
 from depth_anything_3.model.geometry import quaternion_product, quaternion_to_matrix
 from depth_anything_3.model.spherical_harmonics import harmonics_rotation
+from support.goldens import unit_case
 from support.model_golden import UNIT_TOLERANCE, scaled_error
 
 
@@ -21,14 +22,10 @@ from support.model_golden import UNIT_TOLERANCE, scaled_error
     ("case", "given_key"),
     [("plain", None), ("gt", "gt_extrinsics"), ("gt_far", "gt_extrinsics_far"), ("gt_same", "extrinsics")],
 )
-def test_gaussians_are_where_the_authors_put_them(units, case, given_key):
-    arrays = units("units_gaussians")
-    if f"{case}/means" not in arrays:
-        pytest.skip("not in the compact set")
+def test_gaussians_are_where_the_authors_put_them(case, given_key):
+    arrays = unit_case("units_gaussians")
     gaussians, index = gaussians_of(arrays, given_key)
-    compared = [key for key in ("means", "scales", "rotations", "harmonics", "opacities") if f"{case}/{key}" in arrays]
-    assert len(compared) >= 2
-    for key in compared:
+    for key in ("means", "scales", "rotations", "harmonics", "opacities"):
         actual = getattr(gaussians, key)[:, index].numpy()
         assert scaled_error(actual, arrays[f"{case}/{key}"]) <= UNIT_TOLERANCE, key
 
@@ -40,9 +37,7 @@ def gaussians_of(arrays, given_key, offsets=True):
     shape = (1, tensors["in/extrinsics"].shape[1], height, width)
     raw, density, depth = (torch.ones(1, math.prod(shape), *more) for more in ((37,), (), ()))
     raw[:, index], density[:, index] = tensors["in/raw_picked"], tensors["in/density_picked"]
-    depth[:, index] = (
-        tensors["in/depth_picked"] if "in/depth_picked" in tensors else tensors["in/depth"].flatten()[index]
-    )
+    depth[:, index] = tensors["in/depth"].flatten()[index]
     if not offsets:
         raw[..., :2] = 0
     gaussians = place_gaussians(
@@ -56,8 +51,8 @@ def gaussians_of(arrays, given_key, offsets=True):
 
 
 @pytest.mark.parametrize("given_key", [None, "gt_extrinsics", "gt_extrinsics_far"])
-def test_the_cameras_of_the_gaussians_see_each_at_its_pixel(units, given_key):
-    arrays = units("units_gaussians")
+def test_the_cameras_of_the_gaussians_see_each_at_its_pixel(given_key):
+    arrays = unit_case("units_gaussians")
     gaussians, _ = gaussians_of(arrays, given_key, offsets=False)
     views, (height, width) = gaussians.extrinsics.shape[1], arrays["in/image_hw"].tolist()
     places = gaussians.means.view(views, height, width, 3)
@@ -76,8 +71,8 @@ def test_the_cameras_of_the_gaussians_see_each_at_its_pixel(units, given_key):
     assert 1 / 3 - 1e-6 <= factor <= 3 + 1e-6
 
 
-def test_harmonics_turn_as_the_authors(units):
-    arrays = units("units_gaussians")
+def test_harmonics_turn_as_the_authors():
+    arrays = unit_case("units_gaussians")
     found = harmonics_rotation(torch.from_numpy(arrays["sh/R"]).float())
     assert scaled_error(found.numpy(), arrays["sh/D9x9"]) <= UNIT_TOLERANCE
 

@@ -1,4 +1,4 @@
-"""Checkpoints from a hub: downloaded once, found again without it, and every way it can fail explained."""
+"""Checkpoints from a hub are downloaded once and found in the cache, and errors explained."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError
+from depth_anything_3.model.checkpoint import find_checkpoint
 from support.fake_hub import COMMIT, HANG_UP, REPOSITORY, FakeHub
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -32,25 +34,35 @@ def hub_address(monkeypatch):
     return point_at
 
 
+@pytest.fixture(scope="module")
+def published() -> Path:
+    """A small checkpoint with weights: that of the demonstration model."""
+    return find_checkpoint("da3-nano").weights.parent
+
+
 @pytest.fixture
-def hub(small_checkpoint, hub_address):
-    with FakeHub(small_checkpoint) as hub:
+def hub(published, hub_address):
+    with FakeHub(published) as hub:
         hub_address(hub.address)
         yield hub
+
+
+def assert_has_the_weights(model: DepthAnything3, published: Path) -> None:
+    state, stored = model.state_dict(), load_file(published / WEIGHTS)
+    assert [name for name, value in stored.items() if not torch.equal(state[name], value)] == []
 
 
 def load(name: str, cache: Path, **options: object) -> DepthAnything3:
     return DepthAnything3.from_pretrained(name, "cpu", cache_dir=cache, **options)
 
 
-def test_a_downloaded_model_equals_the_hubs_and_is_found_again_without_it(hub, seeded_small, tmp_path):
+def test_a_downloaded_model_equals_the_hubs_and_is_found_again_without_it(hub, published, tmp_path):
     first = load(REPOSITORY, tmp_path)
     asked = len(hub.requests)
     second = load(REPOSITORY, tmp_path, local_files_only=True)
     assert len(hub.requests) == asked
     for model in (first, second):
-        for name, value in seeded_small.state_dict().items():
-            assert torch.equal(model.state_dict()[name], value)
+        assert_has_the_weights(model, published)
 
 
 def test_a_second_load_downloads_nothing_again(hub, tmp_path):
@@ -109,7 +121,7 @@ def test_offline_the_hub_is_not_asked_and_the_cache_is_enough(hub, tmp_path, mon
     load(REPOSITORY, tmp_path)
     hub.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # as the variable of this name, set before the import
-    assert load(REPOSITORY, tmp_path).model_name == "da3-small"
+    assert load(REPOSITORY, tmp_path).model_name == "da3-nano"
     with pytest.raises(CheckpointNotFoundError, match=r"the hub cannot be reached.*HF_HUB_OFFLINE"):
         load("test/OTHER", tmp_path)
     assert hub.requests == []
@@ -123,7 +135,7 @@ def test_without_the_hub_an_empty_cache_is_told(tmp_path):
 def test_a_commit_in_the_cache_is_taken_without_the_hub(hub, hub_address, tmp_path):
     load(REPOSITORY, tmp_path)
     hub_address("http://127.0.0.1:9")
-    assert load(REPOSITORY, tmp_path, revision=COMMIT).model_name == "da3-small"
+    assert load(REPOSITORY, tmp_path, revision=COMMIT).model_name == "da3-nano"
 
 
 # Downloads that break off
@@ -131,12 +143,12 @@ def test_a_commit_in_the_cache_is_taken_without_the_hub(hub, hub_address, tmp_pa
 ALWAYS = 50  # more often than the hub's client tries again
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, seeded_small, tmp_path, monkeypatch):
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, published, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 250_000)  # what the hub's client writes at a time
     hub.cuts[WEIGHTS] = [1_000_000, 2_000_000]
     model = load(REPOSITORY, tmp_path)
     assert hub.ranges[1:] == [0, 1_000_000, 3_000_000]
-    assert all(torch.equal(value, seeded_small.state_dict()[name]) for name, value in model.state_dict().items())
+    assert_has_the_weights(model, published)
 
 
 def test_a_download_that_breaks_off_for_good_is_told_and_leaves_nothing_in_the_cache(hub, tmp_path):
@@ -145,7 +157,7 @@ def test_a_download_that_breaks_off_for_good_is_told_and_leaves_nothing_in_the_c
         load(REPOSITORY, tmp_path)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1000
     hub.cuts.clear()
-    assert load(REPOSITORY, tmp_path).model_name == "da3-small"
+    assert load(REPOSITORY, tmp_path).model_name == "da3-nano"
 
 
 def test_a_hub_that_falls_silent_is_not_waited_for_for_ever(hub, tmp_path, monkeypatch):
@@ -166,4 +178,4 @@ def test_weights_damaged_in_the_cache_are_named_and_can_be_had_anew(hub, tmp_pat
         load(REPOSITORY, tmp_path)
     assert str(blob) in str(told.value)
     blob.unlink()
-    assert load(REPOSITORY, tmp_path).model_name == "da3-small"
+    assert load(REPOSITORY, tmp_path).model_name == "da3-nano"

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metres, fill_sky, masked_percentile
+from support.goldens import unit_case
 from support.model_golden import UNIT_TOLERANCE, scaled_error
 
 
@@ -17,16 +18,14 @@ def close(actual, golden):
 
 
 @pytest.mark.parametrize("name", ["mixed", "few_sky", "few_ground", "no_sky"])
-def test_sky_is_filled_as_by_the_authors(units, name):
-    arrays = units("units_sky_metric")
-    if f"mono/{name}/sky" not in arrays:
-        pytest.skip("not in the compact set")
+def test_sky_is_filled_as_by_the_authors(name):
+    arrays = unit_case("units_sky_metric")
     depth, sky = (torch.from_numpy(arrays[f"mono/{key}"]) for key in ("depth", f"{name}/sky"))
     assert close(fill_sky(depth, sky), arrays[f"mono/{name}/depth_out"])
 
 
-def test_scenes_are_aligned_as_by_the_authors(units):
-    arrays = units("units_sky_metric")
+def test_scenes_are_aligned_as_by_the_authors():
+    arrays = unit_case("units_sky_metric")
     names = ("depth", "depth_conf", "extrinsics", "metric_depth", "sky", "intrinsics")
     *inputs, sky, intrinsics = (torch.from_numpy(arrays[f"nested/in/{name}"]) for name in names)
     inputs[-1] = canonical_to_metres(inputs[-1], intrinsics)

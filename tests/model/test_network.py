@@ -1,4 +1,4 @@
-"""The network as a whole: what a caller may rely on, whatever the weights."""
+"""Properties of the network that hold whatever the weights."""
 
 from __future__ import annotations
 

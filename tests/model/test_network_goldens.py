@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.model_golden import FULL_GOLDENS, case_meta, compact_case, errors_of_case, full_case
+from support.goldens import compact_case, full_case
+from support.model_golden import case_meta, errors_of_case
 
 FULL_CASES = (
     "small_v1",
@@ -50,10 +51,10 @@ def test_network_agrees_with_the_compact_goldens(networks, name):
     assert_agrees(networks, compact_case(name))
 
 
-@pytest.mark.skipif(not FULL_GOLDENS.is_dir(), reason=f"no full goldens in {FULL_GOLDENS}")
+@pytest.mark.full_goldens
 @pytest.mark.parametrize("name", FULL_CASES)
-def test_network_agrees_with_the_full_goldens(networks, name):
-    assert_agrees(networks, full_case(name))
+def test_network_agrees_with_the_full_goldens(networks, full_goldens, name):
+    assert_agrees(networks, full_case(full_goldens, name))
 
 
 def assert_agrees(networks, case):

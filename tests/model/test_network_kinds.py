@@ -1,4 +1,4 @@
-"""Networks without cameras, nested networks and networks with Gaussians: what a caller may rely on."""
+"""Properties of networks without cameras, nested networks and networks with Gaussians."""
 
 from __future__ import annotations
 

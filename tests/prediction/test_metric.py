@@ -1,4 +1,4 @@
-"""Metres: which focal length is taken, what it makes of depth, and what is refused."""
+"""Metric depth: the focal length that is used, what it makes of depth, and what is rejected."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depth_anything_3.prediction.pose_alignment import align_poses, fit_similarity, normalize_extrinsics, rigid_inverse
+from support.goldens import unit_case
 from support.seeded_values import seeded_cameras
 
 UNIT_TOLERANCE = 3e-5  # scaled error; the authors' implementation differs from itself in float64 by up to 8e-6
@@ -52,9 +53,8 @@ def assert_scaled_close(actual, golden, tolerance=UNIT_TOLERANCE):
 
 
 @pytest.fixture(scope="module")
-def goldens(shared):
-    with np.load(shared / "goldens" / "model" / "units_align.npz") as file:
-        return dict(file)
+def goldens():
+    return unit_case("units_align")
 
 
 @pytest.mark.parametrize("views", [1, 2, 3, 4, 7])

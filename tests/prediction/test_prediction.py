@@ -1,4 +1,4 @@
-"""`Prediction` as a user meets it in a notebook."""
+"""`Prediction` in a notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GPU's decoder, played by the CPU's: for tests of what would happen on a machine with a GPU."""
+"""A GPU decoder played by the CPU, for tests of a machine with a GPU."""
 
 from __future__ import annotations
 

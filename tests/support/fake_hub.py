@@ -1,4 +1,4 @@
-"""A model hub of one repository on this machine: what `huggingface_hub` needs to download from it, and no more."""
+"""A model hub of one repository on this machine, sufficient for `huggingface_hub` to download from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GPU decoder without a GPU: decodes with OpenCV into the CPU's memory, and misbehaves on request."""
+"""A GPU decoder that decodes with OpenCV into CPU memory and misbehaves on request."""
 
 from __future__ import annotations
 

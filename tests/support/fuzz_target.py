@@ -1,4 +1,4 @@
-"""Bytes in; an error if anything but pixels, as planned, or an error of ours comes of them."""
+"""Decode bytes and fail unless they give the planned pixels or an error of the package."""
 
 from __future__ import annotations
 

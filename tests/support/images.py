@@ -1,4 +1,4 @@
-"""Small pictures and files for tests, made in code."""
+"""Small images and files for tests, made in code."""
 
 from __future__ import annotations
 

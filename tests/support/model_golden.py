@@ -1,7 +1,7 @@
-"""Running the network on a golden case and comparing every array of it.
+"""Run the network on a golden case and compare every array of it.
 
 A golden case is a set of named arrays that the authors' implementation produced from seeded weights and
-images, in float32 on the CPU. The full set lies beside the repository and is not part of it; a subset is.
+images, in float32 on the CPU.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,6 @@ from depth_anything_3.model.metric_scale import canonical_to_metres
 from depth_anything_3.model.reference_view import order_from_reference, take_views
 from depth_anything_3.model.sky_dpt import SkyMaps
 from support.seeded_values import probe_indices, seeded_array, seeded_cameras, seeded_images
-
-SHARED = Path(__file__).parents[2].parent / "shared"
-FULL_GOLDENS = SHARED / "goldens" / "model"
-PARAMETER_LISTS = SHARED / "spec" / "params"
-COMPACT_GOLDENS = Path(__file__).parents[1] / "data" / "model_goldens.npz"
 
 # Scaled errors. The authors' implementation differs from itself in float64 by up to 1.1e-5 (1.5e-5 for poses
 # from rays, which amplify errors of the rays); a wrong epsilon or GELU moves results by 1e-4 and more.
@@ -55,19 +49,6 @@ def seeded_network(preset: str, profile: str) -> Network:
     }
     net.load_state_dict(weights, assign=True)
     return net.eval()
-
-
-def full_case(name: str) -> dict[str, np.ndarray]:
-    """All arrays of one file of the full set."""
-    with np.load(FULL_GOLDENS / f"{name}.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
-def compact_case(name: str) -> dict[str, np.ndarray]:
-    """The arrays of one case of the compact set. `key@n` holds only the values at n probe indices."""
-    with np.load(COMPACT_GOLDENS) as file:
-        prefix = f"{name}/"
-        return {key.removeprefix(prefix): file[key] for key in file.files if key.startswith(prefix)}
 
 
 def case_meta(case: Arrays) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Small picture files in, damaged ones out: bytes changed, moved, cut, and segments and chunks too."""
+"""Damage small image files: change, move and cut bytes, segments and chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNGs of every kind, written by hand: any depth, colour type, interlaced or not, with what chunks one likes."""
+"""Write PNGs of any depth, colour type, interlacing and chunks."""
 
 from __future__ import annotations
 

@@ -1,23 +1,21 @@
-"""The preprocessing goldens: the subset that every clone carries, and the full set where it is."""
+"""The preprocessing goldens that every clone carries; their images are drawn."""
 
 from __future__ import annotations
 
 import json
-from functools import cache
-from pathlib import Path
+import zlib
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
-from depth_anything_3.inputs.decode.cpu.decode import decode
-from depth_anything_3.inputs.header import probe
-
-SUBSET = Path(__file__).parents[1] / "data" / "preprocess_goldens.npz"
+from support.golden_photos import photo
+from support.goldens import DATA
 
 
 @cache
 def _subset() -> dict[str, np.ndarray]:
-    with np.load(SUBSET) as file:
+    with np.load(DATA / "preprocess_goldens.npz") as file:
         return {name: file[name] for name in file.files}
 
 
@@ -27,17 +25,34 @@ def geometry_cases() -> list[dict[str, Any]]:
 
 
 def pixel_cases() -> list[dict[str, Any]]:
-    """Those whose pixels are in the subset."""
-    return [case for case in geometry_cases() if "picture" in case]
+    """Those whose pixels are stored."""
+    return [case for case in geometry_cases() if "result" in case]
+
+
+def usable_cases() -> list[dict[str, Any]]:
+    """All cases with a usable result, of which checksum and mean are stored."""
+    return [case for case in geometry_cases() if not case["degenerate"]]
+
+
+def batches() -> list[dict[str, Any]]:
+    """Batches, most of mixed sizes, whose results are cropped to a common one."""
+    return json.loads(_subset()["batches"].tobytes())
 
 
 def case_id(case: dict[str, Any]) -> str:
     return f"{case['width']}x{case['height']}-{case['process_res']}-{case['method']}"
 
 
-def picture(case: dict[str, Any]) -> np.ndarray:
-    data = _subset()[case["picture"]].tobytes()
-    return decode(data, probe(data, "golden"), "golden")
+def golden_image(case: dict[str, Any]) -> np.ndarray:
+    """Draw the image (H, W, 3) of a case or of an item of a batch, and check that it is the one of the goldens."""
+    rgb = _drawn(case["width"], case["height"], case["seed"])
+    assert zlib.crc32(rgb.tobytes()) == case["photo_crc32"]
+    return rgb
+
+
+@lru_cache(maxsize=1)  # cases of one image follow each other
+def _drawn(width: int, height: int, seed: int) -> np.ndarray:
+    return photo(width, height, seed)
 
 
 def expected(case: dict[str, Any]) -> np.ndarray:
@@ -54,17 +69,3 @@ def sampled(case: dict[str, Any], result: np.ndarray) -> np.ndarray:
 def golden_levels() -> np.ndarray:
     """(256, 3): the reference's normalised value of every level."""
     return _subset()["levels"]
-
-
-def full_cases(shared: Path) -> list[dict[str, Any]]:
-    """All cases of the full set that have a usable result."""
-    cases = []
-    for file in sorted((shared / "goldens" / "preprocess").glob("res*.npz")):
-        with np.load(file) as golden:
-            cases += [case for case in json.loads(golden["index"].tobytes())["cases"] if not case["degenerate"]]
-    return cases
-
-
-def batches(shared: Path) -> list[dict[str, Any]]:
-    with np.load(shared / "goldens" / "preprocess" / "batch.npz") as golden:
-        return json.loads(golden["index"].tobytes())["batches"]

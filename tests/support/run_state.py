@@ -1,4 +1,4 @@
-"""What tests of runs share: the files of one, and waiting for it."""
+"""The files of a run, and waiting for it."""
 
 from __future__ import annotations
 

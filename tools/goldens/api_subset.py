@@ -1,9 +1,9 @@
 """Make tests/data/api_goldens.npz, the part of the high-level goldens that is kept in the repository.
 
-The full set lies beside the repository, in ../shared/goldens/model. Inputs are left out, since tests draw them from
-their seeds; dense maps are thinned to evenly spread values (key `name@count`); everything else is copied.
+Inputs are omitted, since tests draw them from their seeds; dense maps are thinned to evenly spread values (key
+`name@count`); everything else is copied.
 
-    python tools/goldens/api_subset.py
+    python tools/goldens/api_subset.py FOLDER_OF_THE_FULL_GOLDENS
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from support.seeded_values import probe_indices  # noqa: E402
 
-SOURCE = REPOSITORY.parent / "shared" / "goldens" / "model"
 TARGET = REPOSITORY / "tests" / "data" / "api_goldens.npz"
 MAX_BYTES = 150_000
 
@@ -44,7 +43,7 @@ def main() -> None:
 
 def case_arrays(case: str) -> Iterator[tuple[str, Array]]:
     """One case without its inputs, dense arrays thinned."""
-    with np.load(SOURCE / f"{case}.npz") as file:
+    with np.load(Path(sys.argv[1]) / "model" / f"{case}.npz") as file:
         for key in file.files:
             value = file[key]
             if key.startswith("input/"):

@@ -1,10 +1,8 @@
 """Make tests/data/model_goldens.npz, the part of the network goldens that is kept in the repository.
 
-The full set lies beside the repository, in ../shared/goldens/model. Dense maps of the network are thinned to evenly
-spread values (key `name@count`), the depth that Gaussians lie at to the pixels of those kept (`in/depth_picked`);
-everything else is copied.
+Dense maps are thinned to evenly spread values (key `name@count`); everything else is copied.
 
-    python tools/goldens/model_subset.py
+    python tools/goldens/model_subset.py FOLDER_OF_THE_FULL_GOLDENS
 """
 
 from __future__ import annotations
@@ -21,35 +19,19 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from support.seeded_values import probe_indices  # noqa: E402
 
-SOURCE = REPOSITORY.parent / "shared" / "goldens" / "model"
 TARGET = REPOSITORY / "tests" / "data" / "model_goldens.npz"
-MAX_BYTES = 480_000
+MAX_BYTES = 300_000
 
 # One view; three with a reference view; given cameras; poses from rays; given cameras with small variances.
 CASES = ("small_v1", "small_v3", "small_v3_cams", "small_v3_ray", "small_quiet_v3_cams")
 THINNED_TO = 512
-
-UNITS = {
-    "units_backbone": ("pos_interp/table", "pos_interp/70x98", "pos_interp/14x28", "rope/", "refview/"),
-    "units_heads": ("uv/7x5_img98x70/", "uv/1x1_img14x14/"),
-    "units_pose": ("quat/", "enc/", "dec/"),
-    "units_ray": ("clean/", "dlt/", "ql/"),
-    "units_sky_metric": ("mono/depth", "mono/mixed/", "mono/few_sky/", "nested/"),
-    # Given poses change places and sizes only.
-    "units_gaussians": (
-        *("in/", "index", "plain/", "sh/"),
-        *("gt/means", "gt/scales", "gt_far/means", "gt_far/scales"),
-    ),
-}
-
-GAUSSIAN_DEPTH = ("units_gaussians", "in/depth")
 
 Array = npt.NDArray[np.generic]
 
 
 def main() -> None:
     """Write the subset and report its size."""
-    arrays = dict(sorted([*network_arrays(), *unit_arrays()]))
+    arrays = dict(sorted(network_arrays()))
     TARGET.parent.mkdir(exist_ok=True)
     np.savez_compressed(TARGET, **arrays)  # type: ignore[arg-type]  # no array is named allow_pickle
     size = TARGET.stat().st_size
@@ -69,20 +51,9 @@ def network_arrays() -> Iterator[tuple[str, Array]]:
                 yield f"{case}/{key}", value
 
 
-def unit_arrays() -> Iterator[tuple[str, Array]]:
-    """The chosen unit cases, whole."""
-    for file, prefixes in UNITS.items():
-        for key, value in read(file):
-            if key.startswith(prefixes) and (file, key) != GAUSSIAN_DEPTH:
-                yield f"{file}/{key}", value
-    file, key = GAUSSIAN_DEPTH
-    arrays = dict(read(file))
-    yield f"{file}/{key}_picked", arrays[key].reshape(-1)[arrays["index"]]
-
-
 def read(name: str) -> Iterator[tuple[str, Array]]:
     """All arrays of one golden file."""
-    with np.load(SOURCE / f"{name}.npz") as file:
+    with np.load(Path(sys.argv[1]) / "model" / f"{name}.npz") as file:
         for key in file.files:
             yield key, file[key]
 

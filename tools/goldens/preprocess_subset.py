@@ -1,60 +1,58 @@
-"""Cut the preprocessing goldens down to what a plain clone carries: all geometry, and the pixels of a few cases.
+"""Make tests/data/preprocess_goldens.npz, the part of the preprocessing goldens that is kept in the repository.
 
-    python tools/goldens/preprocess_subset.py PATH_OF_SHARED
+Of every case its geometry and checksums, of a few the stored pixels. The images themselves are drawn by
+`tests/support/golden_photos.py`.
 
-Writes `tests/data/preprocess_goldens.npz`.
+    python tools/goldens/preprocess_subset.py FOLDER_OF_THE_FULL_GOLDENS
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-_TARGET = Path(__file__).parents[2] / "tests" / "data" / "preprocess_goldens.npz"
-_GEOMETRY = (
-    *("width", "height", "process_res", "method", "out_hw", "degenerate", "area_only"),
-    *("intrinsics_in", "intrinsics_dtype", "intrinsics_out"),
+TARGET = Path(__file__).parents[2] / "tests" / "data" / "preprocess_goldens.npz"
+CASE = (
+    *("width", "height", "seed", "photo_crc32", "process_res", "method", "out_hw", "degenerate", "area_only"),
+    *("intrinsics_in", "intrinsics_dtype", "intrinsics_out", "crc32", "mean"),
 )
-_PIXELS = ("crc32", "sample")
-_SIZES = {(14, 14), (200, 150), (7, 500), (510, 300)}  # enlarged, shrunk, thin; both one and two steps
-_RESOLUTIONS = (336, 504)
+BATCH = ("process_res", "method", "tensor_shape")
+ITEM = ("width", "height", "seed", "photo_crc32", "intrinsics_in", "intrinsics_out", "crop_top_left", "crc32", "mean")
+SIZES = {(14, 14), (200, 150), (7, 500), (510, 300)}  # enlarged, shrunk, thin; both one and two steps
+RESOLUTIONS = (336, 504)
 
 
 def main() -> None:
-    """Write the subset."""
-    shared = Path(sys.argv[1])
-    spec = importlib.util.spec_from_file_location("golden_photos", shared / "spec" / "photos.py")
-    assert spec
-    assert spec.loader
-    photos = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(photos)
-
+    """Write the subset and report its size."""
+    folder = Path(sys.argv[1]) / "preprocess"
     cases, arrays = [], {}
-    for file in sorted((shared / "goldens" / "preprocess").glob("res*.npz")):
+    for file in sorted(folder.glob("res*.npz")):
         with np.load(file) as golden:
             for case in json.loads(golden["index"].tobytes())["cases"]:
-                short = {name: case[name] for name in _GEOMETRY}
+                short = {name: case[name] for name in CASE if name in case}
                 size = (case["width"], case["height"])
-                if size in _SIZES and case["process_res"] in _RESOLUTIONS and not case["degenerate"]:
-                    short |= {name: case.get(name) for name in _PIXELS}
-                    short["plain_crc32"] = case["plain"]["crc32"]
-                    short["picture"] = picture = f"{size[0]}x{size[1]}s{case['seed']}"
+                if size in SIZES and case["process_res"] in RESOLUTIONS and not case["degenerate"]:
                     kind = case["stored"]
+                    short["sample"] = case.get("sample")
+                    short["plain_crc32"] = case["plain"]["crc32"]
                     short["result"] = key = f"{case['process_res']}{case['key']}.{kind}"
                     arrays[key] = golden[f"{case['key']}.{kind}"]
-                    pixels = photos.photo(*size, case["seed"])[..., ::-1]
-                    arrays[picture] = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
                 cases.append(short)
-    with np.load(shared / "goldens" / "preprocess" / "normalise.npz") as golden:
+    with np.load(folder / "batch.npz") as golden:
+        batches = [
+            {name: batch[name] for name in BATCH}
+            | {"items": [{name: item[name] for name in ITEM} for item in batch["items"]]}
+            for batch in json.loads(golden["index"].tobytes())["batches"]
+        ]
+    with np.load(folder / "normalise.npz") as golden:
         arrays["levels"] = golden["lut"]
-    arrays["cases"] = np.frombuffer(json.dumps(cases).encode(), np.uint8)
-    np.savez_compressed(_TARGET, **arrays)
-    print(f"{_TARGET}: {len(cases)} cases, {_TARGET.stat().st_size:,} bytes")
+    for name, records in (("cases", cases), ("batches", batches)):
+        arrays[name] = np.frombuffer(json.dumps(records).encode(), np.uint8)
+    np.savez_compressed(TARGET, **arrays)
+    print(f"{TARGET}: {len(cases)} cases, {TARGET.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`da3 colmap`: cameras of a sparse model meet files that are turned, smaller, or others."""
+"""`da3 colmap`: cameras of a sparse model for files that are rotated, smaller, or others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`feat_vis`: features in colour, as pictures and as a video."""
+"""`feat_vis`: features in colour, as images and as a video."""
 
 from __future__ import annotations
 

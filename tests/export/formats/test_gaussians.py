@@ -20,6 +20,7 @@ from depth_anything_3.export.formats.gs_video import GsVideoOptions, centred
 from depth_anything_3.export.gsplat_rasterizer import GsplatRasterizer
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
+from support.goldens import unit_case
 
 
 def gaussians_of(depth: np.ndarray, means: np.ndarray | None = None) -> Gaussians:
@@ -37,9 +38,8 @@ def gaussians_of(depth: np.ndarray, means: np.ndarray | None = None) -> Gaussian
 
 
 @pytest.fixture
-def golden(shared):
-    with np.load(shared / "goldens" / "model" / "units_gaussians.npz") as file:
-        return dict(file)
+def golden():
+    return unit_case("units_gaussians")
 
 
 def test_the_selection_is_the_goldens(golden, tmp_path):

@@ -17,12 +17,12 @@ from depth_anything_3.export.formats.glb import alignment, camera_colors, camera
 from depth_anything_3.export.point_cloud import confidence_threshold, gather_points, homogeneous
 from depth_anything_3.prediction import Prediction
 from support.full_disk import full_disk
+from support.goldens import unit_case
 
 
 @pytest.fixture(scope="session")
-def golden(shared):
-    with np.load(shared / "goldens" / "model" / "units_export.npz") as file:
-        return dict(file)
+def golden():
+    return unit_case("units_export")
 
 
 @pytest.fixture

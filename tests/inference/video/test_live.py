@@ -1,4 +1,4 @@
-"""Live mode: always the newest frame, never more than one in waiting, the end and errors at their place."""
+"""Live mode processes the newest frame and never queues more than one."""
 
 from __future__ import annotations
 

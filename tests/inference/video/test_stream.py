@@ -1,4 +1,4 @@
-"""`DepthAnything3.stream_video`: depth of every frame in order, up to the end of the video or its damage."""
+"""`DepthAnything3.stream_video` gives the depth of every frame in order, up to the end or the first damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long films by windows: every window has a frame of reference of its own, the result one for all."""
+"""Windows of a long video are aligned to one frame of reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views of different sizes as one scene: cut, padded, or refused."""
+"""Views of different sizes as one scene: cropped, padded, or rejected."""
 
 from __future__ import annotations
 

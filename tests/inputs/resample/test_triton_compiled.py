@@ -1,4 +1,4 @@
-"""The Triton kernels compiled for GPUs that this machine need not have: nothing spills, and pixels load in words."""
+"""The Triton kernels compiled for GPUs of several architectures: nothing spills, and pixels load in words."""
 
 from __future__ import annotations
 

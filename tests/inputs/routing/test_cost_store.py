@@ -1,4 +1,4 @@
-"""What was measured on a machine: stored, found again, and ignored once it no longer holds."""
+"""Measured costs are stored, read again, and ignored once they no longer apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEGs decoded at a part of their size: which part, and that nothing shifts or blurs more than it may."""
+"""JPEGs decoded at reduced size neither shift nor blur more than allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams that ffmpeg itself sends, over HTTP and RTSP: read, cut off, restored, and read on."""
+"""Streams sent by ffmpeg over HTTP and RTSP are read and reconnected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding on a GPU, with a torchcodec pretended by PyAV: what goes there, what it gives, what comes back."""
+"""Decoding video on a GPU, with a torchcodec imitated by PyAV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user names is told apart: cameras, sequences, raw frames, iterables, and what is none of them."""
+"""Video sources are recognised: cameras, sequences, raw frames, iterables."""
 
 from __future__ import annotations
 

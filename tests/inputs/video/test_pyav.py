@@ -1,4 +1,4 @@
-"""Video files: the same frames and times as PyAV's own, from whole files and up to the damage in others."""
+"""Video files give the frames and times of PyAV, damaged ones up to the damage."""
 
 from __future__ import annotations
 

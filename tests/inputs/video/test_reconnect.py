@@ -1,4 +1,4 @@
-"""A stream that breaks off is opened again: with pauses, for a limited time, its times going on."""
+"""An interrupted stream is opened again, for a limited time, and its times continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames are chosen by their times: evenly, without drift, whatever the source's own rate."""
+"""Frames are selected evenly by their times, whatever the rate of the source."""
 
 from __future__ import annotations
 

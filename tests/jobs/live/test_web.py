@@ -1,4 +1,4 @@
-"""The page: what a browser gets, who may ask, and that a slow viewer slows nobody."""
+"""The live page: what a browser gets, who may connect, and slow viewers."""
 
 from __future__ import annotations
 

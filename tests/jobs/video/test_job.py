@@ -1,4 +1,4 @@
-"""`run_video`: the files of a depth video, their colours and scale, and runs that are stopped and gone on with."""
+"""`run_video`: files of a depth video, colours and scale, and resumed runs."""
 
 from __future__ import annotations
 

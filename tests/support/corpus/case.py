@@ -1,4 +1,4 @@
-"""One file of the corpus: what it is, and what is to come of it."""
+"""One file of the corpus and what is expected of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The damaged and hostile part of the corpus: bombs, no pictures at all, garbage around, cut files, flipped bytes."""
+"""The damaged and hostile part of the corpus: bombs, non-images, garbage, truncated files, flipped bytes."""
 
 from __future__ import annotations
 

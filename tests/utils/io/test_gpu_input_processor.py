@@ -1,9 +1,8 @@
-"""The GPU processor on the CPU: real routing, fallbacks and batches, with a stand-in for the GPU and its decoder."""
+"""The GPU processor with a stand-in for the GPU and its decoder: real routing, fallbacks and batches."""
 
 from __future__ import annotations
 
 import copy
-import logging
 import threading
 from dataclasses import replace
 
@@ -13,40 +12,16 @@ import torch
 from PIL import Image
 
 from depth_anything_3.diagnostics.synthetic import photo
-from depth_anything_3.errors import DA3Error, ImageDecodeError, InvalidInputError, UnsupportedError
+from depth_anything_3.errors import DA3Error, InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.batch import gpu_assembler as device_batch
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from depth_anything_3.utils.io.input_processor import InputProcessor
-from support.faulty_decoder import EXACT, NEAREST, AwkwardDecoder
+from support.faulty_decoder import NEAREST, AwkwardDecoder
+from support.gpu_processors import CPU, CUDA, FULL, GPU, MIXED, assert_same, broken_inside, gpu_processor, strategies
 from support.images import encoded, exif_block, jpeg, largest_difference, psnr, write
-
-GPU, MIXED, FULL, CPU = Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.FULL_GPU, Strategy.CPU
-CUDA = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
-
-
-def gpu_processor(decoder=None, capabilities=CUDA, **options):
-    decoder = decoder or AwkwardDecoder()
-    return GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda name, device: decoder, **options)
-
-
-@pytest.fixture(scope="module")
-def cpu():
-    with InputProcessor() as processor:
-        yield processor
-
-
-def strategies(batch):
-    return [one.choice.strategy for one in batch.images]
-
-
-def assert_same(batch, expected, levels=1):
-    assert largest_difference(batch.pixels.numpy(), expected.pixels.numpy()) <= levels
-    assert [one.label for one in batch.images] == [one.label for one in expected.images]
-    assert [one.plan for one in batch.images] == [one.plan for one in expected.images]
 
 
 @pytest.fixture
@@ -126,127 +101,6 @@ def test_normalised_values_come_in_the_networks_dtype(cpu, every_kind, dtype):
     assert torch.equal(plain.pixels, batch.pixels)
     exact = torch.stack([cpu([one.permute(1, 2, 0).numpy()], process_res=56).tensor[0] for one in batch.pixels])
     assert torch.equal(batch.tensor, exact.to(dtype))
-
-
-def test_what_the_decoder_refuses_goes_the_cpu_way_with_the_reason(cpu):
-    inputs = [jpeg(120, 90, seed) for seed in range(4)]
-    decoder = AwkwardDecoder(refuse=lambda data: "engine: busy" if data == inputs[2] else None)
-    with gpu_processor(decoder) as processor:
-        batch = processor(inputs, process_res=56)
-    assert strategies(batch) == [GPU, GPU, MIXED, GPU]
-    assert batch.images[2].choice.reason == "engine: busy"
-    assert_same(batch, cpu(inputs, process_res=56))
-
-
-def broken_inside(data):
-    """A JPEG with a sound header and an end marker that no decoder can read: its quantisation tables are gone."""
-    return data.replace(b"\xff\xdb", b"\xff\xef")
-
-
-def damaged(tmp_path):
-    """Files that are broken in different ways; each must fail, or not, as it does on the CPU."""
-    whole = jpeg(240, 180, 3)
-    return {
-        "cut": whole[:2000],
-        "cut, with an end marker": whole[:2000] + b"\xff\xd9",
-        "no end marker": whole[:-2],
-        "no pixels": whole[:200] + b"\xff\xd9",
-        "no tables": broken_inside(whole),
-        "no frame": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9",
-        "flipped": whole[:3000] + bytes(b ^ 0x55 for b in whole[3000:3040]) + whole[3040:],
-        "trailing bytes": whole + b"\0" * 100,
-        "text": b"not a picture",
-        "missing": tmp_path / "missing.jpg",
-        "folder": tmp_path,
-        "thin": jpeg(2000, 9, 1),
-    }
-
-
-def test_a_broken_file_fails_as_it_does_on_the_cpu(cpu, tmp_path):
-    # A decoder that takes everything it can: what a file is worth must not depend on it.
-    refuse = lambda data: "engine: corrupt data" if b"\xff\xd9" not in data[-2:] else None  # noqa: E731
-    with gpu_processor(AwkwardDecoder(refuse=refuse)) as processor:
-        for name, broken in damaged(tmp_path).items():
-            outcomes = []
-            for one in (cpu, processor):
-                try:
-                    outcomes.append(one([broken], process_res=56).pixels.numpy())
-                except DA3Error as error:
-                    outcomes.append((type(error), str(error)))
-            if isinstance(outcomes[0], np.ndarray):
-                assert largest_difference(*outcomes) <= 1, name
-            else:
-                assert outcomes[0] == outcomes[1], name
-
-
-def test_the_first_bad_image_is_raised_wherever_it_fails(tmp_path):
-    late = broken_inside(jpeg(120, 90, 0))  # is found to be broken only when it is decoded
-    with gpu_processor() as processor, pytest.raises(ImageDecodeError, match=r"image 1 \("):
-        processor([jpeg(120, 90), late, tmp_path / "missing.jpg"], process_res=56)
-
-
-def test_skipped_images_are_the_same_as_on_the_cpu(cpu, tmp_path):
-    inputs = [jpeg(240, 180, 7), *damaged(tmp_path).values(), jpeg(240, 180, 8)]
-    cameras = np.tile(np.eye(3), (len(inputs), 1, 1)) * np.arange(1, len(inputs) + 1)[:, None, None]
-    with gpu_processor() as processor:
-        batches = [one(inputs, None, cameras, process_res=56, on_error="skip") for one in (processor, cpu)]
-    ours, theirs = batches
-    assert_same(ours, theirs)
-    told = [[(one.index, one.label, type(one.error), str(one.error)) for one in batch.failures] for batch in batches]
-    assert told[0] == told[1]
-    assert len(told[0]) > 5
-    assert torch.equal(ours.intrinsics, theirs.intrinsics)
-
-
-def test_when_nothing_can_be_used_the_error_names_them():
-    with gpu_processor() as processor, pytest.raises(ImageDecodeError, match="none of the 2 images can be used"):
-        processor([broken_inside(jpeg(120, 90)), b"?"], process_res=56, on_error="skip")
-
-
-def test_a_decoder_that_cannot_be_opened_leaves_the_work_to_the_cpu(cpu, caplog):
-    def fail(name, device):
-        raise UnsupportedError(f"{name}: the driver is too old")
-
-    inputs = [jpeg(120, 90, seed) for seed in range(3)]
-    with GPUInputProcessor("cpu", capabilities=CUDA, open_decoder=fail) as processor:
-        with caplog.at_level(logging.WARNING, "depth_anything_3"):
-            batch = processor(inputs, process_res=56)
-            processor(inputs, process_res=56)
-        assert strategies(batch) == [MIXED] * 3
-        assert "the driver is too old" in batch.images[0].choice.reason
-    assert len(caplog.records) == 1
-    assert_same(batch, cpu(inputs, process_res=56))
-
-
-def test_after_a_decoder_that_cannot_be_opened_the_next_one_is_used(cpu):
-    good = AwkwardDecoder(NEAREST)
-
-    def opened(name, device):
-        if name == "stand-in":
-            raise OSError("libnvjpeg: no such file")  # not an error of ours: libraries raise what they like
-        return good
-
-    capabilities = replace(CUDA, decoders=(EXACT, NEAREST))
-    with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=opened) as processor:
-        for expected in (MIXED, GPU):
-            batch = processor([jpeg(560, 420)], process_res=56, fidelity="high")
-            assert strategies(batch) == [expected]
-
-
-@pytest.mark.parametrize("error", [RuntimeError("no memory"), MemoryError(), ValueError("odd"), OSError("gone")])
-def test_a_decoder_that_raises_costs_nothing_but_time(cpu, error, caplog):
-    decoder = AwkwardDecoder()
-
-    def fail(files, headers, min_hw):
-        raise error
-
-    decoder.decode = fail
-    inputs = [jpeg(120, 90, 0), photo(120, 90, 1), jpeg(120, 90)[:1500]]
-    with gpu_processor(decoder) as processor:
-        batch = processor(inputs, process_res=56, on_error="skip")
-    assert strategies(batch) == [MIXED, MIXED]
-    assert batch.images[0].choice.reason.startswith("stand-in: ")
-    assert_same(batch, cpu(inputs, process_res=56, on_error="skip"))
 
 
 def test_autocast_around_a_call_does_not_touch_the_operators(cpu):

@@ -31,7 +31,7 @@ from depth_anything_3.inputs.resample.cpu import resample_stepwise
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import encoded, exif_block, jpeg, largest_difference, write
-from support.preprocess_golden import batches
+from support.preprocess_golden import batches, golden_image
 
 K = np.array([[300.0, 0, 60], [0, 310.0, 40], [0, 0, 1]], np.float32)
 
@@ -47,18 +47,18 @@ def reference(rgb: np.ndarray, process_res: int, method: str = "upper_bound_resi
     return resample_stepwise(rgb, plan_resize(rgb.shape[:2], process_res, method))
 
 
-def test_batches_equal_the_reference(processor, shared, golden_photo):
-    for batch in batches(shared):
+def test_batches_equal_the_reference(processor):
+    for batch in batches():
         items = batch["items"]
-        pictures = [golden_photo(item["width"], item["height"], item["seed"]) for item in items]
+        images = [golden_image(item) for item in items]
         matrices = np.array([item["intrinsics_in"] for item in items], np.float32)
         tensor, extrinsics, intrinsics = processor(
-            pictures, None, matrices, batch["process_res"], batch["method"], perform_normalization=False
+            images, None, matrices, batch["process_res"], batch["method"], perform_normalization=False
         )
         assert list(tensor.shape) == batch["tensor_shape"]
         assert extrinsics is None
-        for item, picture, result, matrix in zip(items, pictures, tensor, intrinsics, strict=True):
-            whole = reference(picture, batch["process_res"], batch["method"])
+        for item, rgb, result, matrix in zip(items, images, tensor, intrinsics, strict=True):
+            whole = reference(rgb, batch["process_res"], batch["method"])
             top, left = item["crop_top_left"]
             cut = whole[top : top + tensor.shape[2], left : left + tensor.shape[3]]
             assert largest_difference(result.permute(1, 2, 0).numpy(), cut) <= 1

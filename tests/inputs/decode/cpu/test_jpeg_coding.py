@@ -1,4 +1,4 @@
-"""What a JPEG's header says that matters to GPU decoders, and what they refuse because of it."""
+"""What GPU decoders need to know of a JPEG's header, and what they reject because of it."""
 
 from __future__ import annotations
 

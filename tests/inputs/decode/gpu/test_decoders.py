@@ -1,4 +1,4 @@
-"""The decoders for GPUs, run on the CPU, which each of their libraries can do too."""
+"""The decoders for GPUs, run on the CPU as their libraries allow."""
 
 from __future__ import annotations
 

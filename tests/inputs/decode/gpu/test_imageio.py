@@ -1,4 +1,4 @@
-"""The ImageIO decoder against a stand-in for macOS's Quartz, which decodes with Pillow and checks how it is called."""
+"""The ImageIO decoder with a stand-in for macOS's Quartz that decodes with Pillow."""
 
 from __future__ import annotations
 
