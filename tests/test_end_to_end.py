@@ -18,8 +18,8 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.inputs.routing.strategy import Capabilities, Strategy
 from depth_anything_3.jobs.demo import abs_rel, demo_resolution
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.scenes import Atlas, Rendering, make_atlas, render, render_large
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from scenes import Atlas, Rendering, make_atlas, render, render_large
 from support.faulty_decoder import EXACT, AwkwardDecoder
 
 SEEDS = range(1_000_000_100, 1_000_000_112)  # far above those of training

@@ -18,7 +18,7 @@ LAYERS = (
     ("inference",),
     ("export",),
     ("api",),
-    ("jobs", "diagnostics", "scenes"),
+    ("jobs", "diagnostics"),
     ("services",),
     ("cli",),
 )
@@ -28,7 +28,6 @@ KNOWN_BREAKS = frozenset(
     {
         ("inference.video.stream", "api"),
         ("inference.video.windows", "api"),
-        ("jobs.demo", "scenes"),
     }
 )
 KNOWN_CIRCLES = frozenset(
