@@ -44,11 +44,11 @@ def test_a_small_rendering_shows_the_shipped_scene(shipped: DemoImage, atlas: At
     drawn = render_large(SCENES[NAME], small, atlas)
     # The centres of small pixels are half a large pixel from those of the stored depth, which matters at edges alone.
     difference = np.abs(drawn.depth[0].numpy() / shipped.depth_m - 1)
-    assert np.median(difference) < 2e-3
-    assert (difference > 0.05).mean() < 0.03
+    assert np.median(difference) < 1e-3
+    assert (difference > 0.05).mean() < 5e-3
     reduced = cv2.resize(pixels(shipped.path), small[::-1], interpolation=cv2.INTER_AREA)
-    # Noise and blur are of the size of a pixel, so they differ.
-    assert np.abs(reduced - drawn.image[0].permute(1, 2, 0).numpy()).mean() < 8
+    # Noise and blur are of the size of a pixel, so they differ; in levels.
+    assert np.abs(reduced - drawn.image[0].permute(1, 2, 0).numpy()).mean() < 5
     with Image.open(shipped.path) as file:
         focal_px, _ = exif_focal_length(file.info["exif"], SIZE)
     assert focal_px == pytest.approx(DEPTH_STEP * float(drawn.intrinsics[0, 0, 0]), rel=1e-4)
