@@ -14,7 +14,6 @@ import torch
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.runtime.threads import usable_cores
-from depth_anything_3.scenes import Atlas, make_atlas
 from support.seeded_values import seeded_array
 
 # Time is not what these tests are about, and the machine may be busy.
@@ -74,9 +73,3 @@ def small_checkpoint(seeded_small: DepthAnything3, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("checkpoint") / "da3-small"
     seeded_small.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def atlas() -> Atlas:
-    """Textures of rendered scenes, one of each family."""
-    return make_atlas(pages_per_family=1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depth_anything_3 import DepthAnything3
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
@@ -23,7 +23,7 @@ def with_stand_in(monkeypatch):
     capabilities = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
     decoder = AwkwardDecoder()
     with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: decoder) as processor:
-        monkeypatch.setattr(DepthAnything3, "input_processor", processor)
+        monkeypatch.setattr(Engine, "input_processor", processor)
         yield decoder
 
 

@@ -1,6 +1,7 @@
-"""The whole way on weights that mean something: scenes whose depth is known, as files, to depth by `da3-nano`.
+"""The whole pipeline on weights that mean something: `da3-nano` on files of rendered scenes whose depth is known.
 
-Each bound is on the median scene and leaves the weights room: these tests are about the way, and the network is small.
+The scenes are those of `da3 demo`, smaller, and once more mirrored. Each bound is on the median scene and leaves the
+weights room: these tests are about the pipeline, and the network is small.
 """
 
 from __future__ import annotations
@@ -11,43 +12,49 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.routing.strategy import Capabilities
-from depth_anything_3.jobs.demo import abs_rel, demo_resolution
+from depth_anything_3.jobs.demo import DemoImage, abs_rel, demo_images, demo_resolution
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.scenes import Atlas, Rendering, make_atlas, render, render_large
+from depth_anything_3.prediction.focal_length import exif_focal_length
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from support.faulty_decoder import EXACT, AwkwardDecoder
 
-SEEDS = range(1_000_000_100, 1_000_000_112)  # far above those of training
-SIZE = (336, 448)
+FILE_SIZE = (540, 960)
+SIZE = (270, 480)  # of the true depth
 
 
 @dataclass
 class Scene:
-    """What was drawn, its file, and the depth and sky found, at the size of the picture."""
+    """An image file, its true depth and focal length, and the depth and sky found, at the size of the truth."""
 
-    drawn: Rendering
     file: bytes
+    truth: np.ndarray
+    focal_px: float
     depth: np.ndarray
     sky: np.ndarray
-
-    @property
-    def truth(self) -> np.ndarray:
-        return self.drawn.depth[0].numpy()
 
     @property
     def ground(self) -> np.ndarray:
         return np.isfinite(self.truth)
 
 
-def jpeg(drawn: Rendering) -> bytes:
+def read(image: DemoImage) -> tuple[np.ndarray, float]:
+    """The pixels of an image at the size of the tests' files, and its focal length in pixels of the true depth."""
+    with Image.open(image.path) as file:
+        focal_px, _ = exif_focal_length(file.info["exif"], file.size[::-1])
+        focal_px *= SIZE[1] / file.width
+        file.draft("RGB", (FILE_SIZE[1], FILE_SIZE[0]))
+        return np.asarray(file.resize((FILE_SIZE[1], FILE_SIZE[0]), Image.Resampling.BOX)), focal_px
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(drawn.image[0].permute(1, 2, 0).numpy()).save(file, "JPEG", quality=95)
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
     return file.getvalue()
 
 
@@ -62,29 +69,26 @@ def nano() -> DepthAnything3:
 
 @pytest.fixture(scope="module")
 def resolution(nano) -> int:
-    return demo_resolution(nano)
+    return demo_resolution(nano.card)
 
 
 @pytest.fixture(scope="module")
-def textures() -> Atlas:
-    """As many as in training."""
-    return make_atlas()
-
-
-@pytest.fixture(scope="module")
-def scenes(nano, resolution, textures) -> list[Scene]:
-    with torch.inference_mode():
-        drawn = [render([seed], SIZE, textures) for seed in SEEDS]
-    files = [jpeg(one) for one in drawn]
+def scenes(nano, resolution) -> list[Scene]:
+    images = demo_images()
+    seen = [(*read(image), image.depth_m) for image in images]
+    seen += [(pixels[:, ::-1], focal_px, truth[:, ::-1]) for pixels, focal_px, truth in seen]
+    files = [jpeg(pixels) for pixels, _, _ in seen]
     found = nano.depth(files, process_res=resolution)
     skies = [cv2.resize(one.sky[0].astype(np.uint8), SIZE[::-1], interpolation=cv2.INTER_NEAREST) > 0 for one in found]
-    depths = [full_size(one, SIZE) for one in found]
-    return [Scene(*parts) for parts in zip(drawn, files, depths, skies, strict=True)]
+    return [
+        Scene(file, truth, focal_px, full_size(prediction, SIZE), sky)
+        for file, (_, focal_px, truth), prediction, sky in zip(files, seen, found, skies, strict=True)
+    ]
 
 
 def test_depth_is_the_true_one_up_to_a_factor(scenes):
     errors = [abs_rel(scene.depth.astype(np.float32), scene.truth) for scene in scenes]
-    assert np.median(errors) < 0.125
+    assert np.median(errors) < 0.15
     flat = [abs_rel(np.ones(SIZE, np.float32), scene.truth) for scene in scenes]
     assert np.median(errors) < 0.4 * np.median(flat)
 
@@ -103,7 +107,7 @@ def test_what_is_nearer_gets_a_smaller_depth(scenes):
 def test_the_sky_is_found_and_is_far(scenes):
     found = np.array([scene.sky for scene in scenes])
     true = ~np.array([scene.ground for scene in scenes])
-    assert (found & true).sum() / (found | true).sum() > 0.95
+    assert (found & true).sum() / (found | true).sum() > 0.8  # leaves stand before it
     for scene in scenes:
         if scene.sky.mean() > 0.05:
             assert np.median(scene.depth[scene.sky]) >= np.percentile(scene.depth[~scene.sky], 95)
@@ -113,7 +117,7 @@ def test_planes_are_planar(scenes):
     """The reciprocal depth of a plane is linear in the rays of the true camera."""
     planar, flat = [], []
     for scene in scenes:
-        rays = pixel_rays(scene.drawn)
+        rays = pixel_rays(scene.focal_px)
         on = largest_plane(scene, rays)
         depth, rays = scene.depth[on], rays[on]
         plane = np.linalg.lstsq(rays, 1.0 / depth, rcond=None)[0]
@@ -123,19 +127,26 @@ def test_planes_are_planar(scenes):
     assert np.median(planar) < 0.2 * np.median(flat)
 
 
-def pixel_rays(drawn: Rendering) -> np.ndarray:
+def pixel_rays(focal_px: float) -> np.ndarray:
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
-    return np.stack([columns, rows, np.ones(SIZE)], -1) @ np.linalg.inv(drawn.intrinsics[0].numpy()).T
+    return np.dstack([(columns - SIZE[1] / 2) / focal_px, (rows - SIZE[0] / 2) / focal_px, np.ones(SIZE)])
 
 
 def largest_plane(scene: Scene, rays: np.ndarray) -> np.ndarray:
-    """Pixels of one direction and one distance from the camera, as many as there are."""
-    normal = scene.drawn.normal[0].permute(1, 2, 0).numpy()
-    distance = (rays * np.where(scene.ground, scene.truth, 1.0)[..., None] * normal).sum(-1)
-    steps = np.round(np.dstack([normal, distance]) / 0.05).astype(np.int64)  # of 3 degrees, of 5 cm
+    """Pixels of one direction and one distance from the camera, as many as there are.
+
+    On a plane n.p = d the inverse depth is n/d times the ray, so its slopes along the rays give n/d.
+    """
+    inverse = 1.0 / scene.truth.astype(np.float64)
+    across, down = (cv2.blur(np.gradient(inverse, axis=axis), (5, 5)) * scene.focal_px for axis in (1, 0))
+    plane = np.dstack([across, down, inverse - across * rays[..., 0] - down * rays[..., 1]])
+    length = np.linalg.norm(plane, axis=-1)
+    known = scene.ground & (length > 0)
+    distance = np.where(known, 1.0 / np.maximum(length, 1e-9), 0.0)
+    steps = np.round(np.dstack([plane * distance[..., None], distance]) / 0.05).astype(np.int64)  # 3 degrees, 5 cm
     kind = steps @ np.array([1, 1 << 8, 1 << 16, 1 << 24])
-    values, counts = np.unique(kind[scene.ground], return_counts=True)
-    return scene.ground & (kind == values[counts.argmax()])
+    values, counts = np.unique(kind[known], return_counts=True)
+    return known & (kind == values[counts.argmax()])
 
 
 # Stability
@@ -152,11 +163,11 @@ def usual(nano, scenes, resolution) -> list[Prediction]:
 
 
 @pytest.mark.parametrize("strategy", [Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.FULL_GPU])
-def test_depth_does_not_depend_on_the_way_in(nano, scenes, usual, resolution, monkeypatch, strategy):
+def test_depth_does_not_depend_on_the_strategy(nano, scenes, usual, resolution, monkeypatch, strategy):
     """With a stand-in for the GPU, whose decoder gives the CPU's pixels."""
     capabilities = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
     with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: AwkwardDecoder()) as processor:
-        monkeypatch.setattr(DepthAnything3, "input_processor", processor)
+        monkeypatch.setattr(Engine, "input_processor", processor)
         found = nano.depth([scene.file for scene in scenes[:4]], process_res=resolution, strategy=strategy)
     assert {one.choices[0].strategy for one in found} == {strategy}
     for ours, theirs in zip(found, usual, strict=True):
@@ -189,5 +200,5 @@ def test_less_fidelity_costs_a_known_share_of_depth(nano, resolution, fidelity, 
 
 
 @pytest.fixture(scope="module")
-def large_file(textures) -> bytes:
-    return jpeg(render_large(SEEDS[3], (756, 1344), textures))
+def large_file() -> bytes:
+    return demo_images()[2].path.read_bytes()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,21 +94,33 @@ def test_da3_auto_takes_several_files_as_independent_images(da3, photos, tmp_pat
     assert run.out.startswith("2 image(s) in ")
 
 
-def test_da3_demo_takes_photos_to_pictures_and_points_by_what_is_in_the_package(processes, photos):
+def test_da3_demo_takes_images_with_the_model_in_the_package(processes, photos):
     run, out = processes("demo")
     assert run.code == FAILURES  # of one of two, which does not stop the other
-    told, failed = run.err.splitlines()
-    assert told.startswith("da3-nano is a demonstration: ")
-    assert told.endswith("For real work: --model-dir depth-anything/DA3-BASE")
+    notice, failed = run.err.splitlines()
+    assert notice.startswith("da3-nano is a demonstration: ")
+    assert notice.endswith("For real work: --model-dir depth-anything/DA3-BASE")
     assert failed.startswith(f"failed {photos / 'b.png'}: truncated PNG")
     assert files_in(out) == ["depth/a.jpg", "glb/a.glb", "overview.jpg", "ply/a.ply"]
-    way, lens, where, whole, summary, stages, _ = run.out.splitlines()
-    assert way == "1 picture(s) went the cpu way: the network is on the CPU"
-    assert lens == "a: focal length for its points: assumed: 60 degrees along the longer side"
-    assert where == f"look at {out}/overview.jpg; depth/, ply/ and glb/ hold the parts"
-    assert whole.endswith(" s with loading and drawing; without:")
+    head, _, row, lens, where, whole, summary, stages, _ = (line for line in run.out.splitlines() if line.strip())
+    assert head.split() == ["image", "size", "decode", "+", "resize", "network"]
+    assert re.fullmatch(r" *a +84x56 +\d+ ms +\d+ ms *", row)
+    assert lens.startswith("no focal length in the EXIF block of a: 3D points assume a field of view of 60 degrees ")
+    assert where == f"overview: {out}/overview.jpg; each image: depth/, ply/, glb/ beside it"
+    assert whole.endswith(" s with start-up; without:")
     assert summary.startswith("1 image(s) in ")
     assert stages.startswith("ms per image: decode ")
+
+
+def test_da3_demo_alone_compares_three_images_with_their_true_depth(da3, tmp_path):
+    run = da3("demo", "--device", "cpu", "--export-dir", tmp_path)
+    assert run.code == DONE
+    head, _, *rows = (line for line in run.out.splitlines() if line.strip())
+    assert head.split()[-3:] == ["depth", "error", "(AbsRel)"]
+    for name, row in zip(("street", "table", "hall"), rows, strict=False):
+        assert re.fullmatch(rf" *{name} +3840x2160 +\d+ ms +\d+ ms +\d+\.\d% *", row)
+    assert files_in(tmp_path / "depth") == ["hall.jpg", "street.jpg", "table.jpg"]
+    assert "focal length" not in run.out  # it is in the files
 
 
 # Layout of results

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from depth_anything_3.scenes import Atlas, render, render_large
-from depth_anything_3.scenes.layouts import make_scene
-from depth_anything_3.scenes.rays import cast, nearest_gap, shadow
-from depth_anything_3.scenes.render import draw_scenes
-from depth_anything_3.scenes.scene import Scene, SceneBuilder
-from depth_anything_3.scenes.solids import Look, SolidList, stack_solids, yaw_rotation
-from depth_anything_3.scenes.textures import SIDE
+from scenes import Atlas, render, render_large
+from scenes.layouts import make_scene
+from scenes.rays import cast, nearest_gap, shadow
+from scenes.render import draw_scenes
+from scenes.scene import Scene, SceneBuilder
+from scenes.solids import Look, SolidList, stack_solids, yaw_rotation
+from scenes.textures import SIDE
 
 SIZE = (56, 84)
 LOOK = Look(0, 1.0, (0.5, 0.5, 0.5))

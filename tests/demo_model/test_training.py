@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 from augment import Batch, coarse_truth, make_batch, normalise
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.scenes import Atlas, render
 from evaluate import UnseenScenes, evaluate, fit_ramp, network_size, ramp
 from losses import total_loss
 from network import NANO, NanoDepth, NetworkSize
 from package import TARGET
 from pool import ROUND, SHAPES, Drawn, Pool, decode_depth, encode_depth
+from scenes import Atlas, render
 from train import Recipe, Trainer
 
 TINY = NetworkSize(width=64, depth=4, out_layers=(0, 1, 2, 3), head_features=8, head_channels=(8, 8, 16, 16))

@@ -1,22 +1,22 @@
-"""The demonstration on drawn scenes and on photos."""
+"""The demonstration on the images in the package and on others."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs import demo
 from depth_anything_3.prediction.focal_length import exif_focal_length
-from depth_anything_3.scenes import make_atlas, render_large
 from support.images import encoded, exif_block
 from support.seeded_values import seeded_images_uint8
 
-SIZE = (252, 448)
+SIZE = (2160, 3840)
 
 
 @pytest.fixture(scope="module")
@@ -25,85 +25,89 @@ def nano() -> DepthAnything3:
 
 
 @pytest.fixture(scope="module")
+def images() -> list[demo.DemoImage]:
+    return demo.demo_images()
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("demo")
 
 
-@pytest.fixture(scope="module")
-def scenes(folder):
-    return list(demo.draw_scenes(folder, SIZE))
+def prepared(process_res):
+    return PreprocessOptions(process_res=process_res, on_error="skip")
 
 
 @pytest.fixture(scope="module")
-def report(nano, scenes, folder):
-    paths = [scene.path for scene in scenes]
-    return demo.run_demo(nano, paths, folder, scenes)
+def report(nano, images, folder):
+    truths = {image.path: image.depth_m for image in images}
+    return demo.run_demo(nano.engine, list(truths), folder, prepared(demo.demo_resolution(nano.card)), truths)
 
 
-def test_scenes_are_jpegs_that_tell_the_lens_they_were_drawn_with(scenes):
-    assert [scene.path.name for scene in scenes] == ["street.jpg", "table.jpg", "hall.jpg"]
-    name, seed = next(iter(demo.SCENES.items()))
-    seen = render_large(seed, SIZE, make_atlas())
-    with Image.open(scenes[0].path) as picture:
-        assert (scenes[0].path.stem, picture.format, picture.size) == (name, "JPEG", SIZE[::-1])
-        pixels, origin = exif_focal_length(picture.info["exif"], SIZE)
-        difference = np.asarray(picture, np.float32) - seen.image[0].permute(1, 2, 0).numpy()
-    assert pixels == pytest.approx(float(seen.intrinsics[0, 0, 0]), rel=1e-4)
-    assert origin == "Exif, focal length and sensor resolution"
-    assert np.abs(difference).mean() < 6  # what JPEG costs
-    truth = scenes[0].depth
-    assert np.array_equal(truth, seen.depth[0, 2::4, 2::4].numpy())
+def test_the_images_in_the_package_are_4k_with_lens_and_true_depth(images):
+    assert [image.path.name for image in images] == ["street.jpg", "table.jpg", "hall.jpg"]
+    for image in images:
+        with Image.open(image.path) as file:
+            assert (file.format, file.size) == ("JPEG", SIZE[::-1])
+            focal_px, origin = exif_focal_length(file.info["exif"], SIZE)
+        assert 0.4 * SIZE[1] < focal_px < 2 * SIZE[1]
+        assert origin == "Exif, focal length and sensor resolution"
+        assert (image.depth_m.shape, image.depth_m.dtype) == ((270, 480), np.float32)
+        assert 0.5 < image.depth_m.min() < 5
+    sky = [np.isinf(image.depth_m) for image in images]
+    assert [one.any() for one in sky] == [True, False, False]
+    assert sky[0][:60].mean() > 3 * sky[0].mean()  # at the top
 
 
-def test_depth_of_scenes_is_scored_and_lies_beside_the_truth(report, folder):
+def test_depth_is_scored_and_shown_beside_the_truth(report, folder):
     assert (report.images, report.failures, report.network) == (3, [], "da3-nano")
     assert report.process_res == demo._DEMO_RESOLUTION
-    assert list(report.abs_rel) == ["street", "table", "hall"]
-    assert max(report.abs_rel.values()) < 0.25
-    assert report.stage_seconds.keys() == {"render", "decode", "resample", "network", "export"}
+    assert [one.name for one in report.results] == ["street", "table", "hall"]
+    for one in report.results:
+        assert one.abs_rel < 0.25
+        assert one.size == SIZE
+        assert min(one.preprocess_ms, one.network_ms) > 1
+    assert report.as_dict()["results"] == [asdict(one) for one in report.results]
+    assert report.stage_seconds.keys() == {"decode", "resample", "network", "export"}
     with Image.open(folder / "depth" / "hall.jpg") as row, Image.open(report.overview) as overview:
         assert row.width > 3 * 600
         assert overview.size == (row.width, 3 * row.height)
 
 
-def test_points_are_where_the_lens_says(report, folder, nano):
-    """A pixel right of the middle by the focal length is seen at 45 degrees."""
+def test_points_are_where_the_lens_says(report, folder, images):
+    """A pixel that is the focal length to the right of the centre is seen at 45 degrees."""
     lines, _, body = (folder / "ply" / "hall.ply").read_bytes().partition(b"end_header\n")
     assert b"comment depth_unit relative" in lines
     kind = [(axis, "<f4") for axis in "xyz"] + [(colour, "u1") for colour in ("red", "green", "blue")]
     points = np.frombuffer(body, kind)
-    with Image.open(folder / "hall.jpg") as picture:
-        focal, _ = exif_focal_length(picture.info["exif"], SIZE)
-    slope = SIZE[1] / 2 / focal
+    with Image.open(images[2].path) as file:
+        focal_px, _ = exif_focal_length(file.info["exif"], SIZE)
+    slope = SIZE[1] / 2 / focal_px
     assert np.percentile(points["x"] / points["z"], (0, 100)) == pytest.approx((-slope, slope), rel=0.02)
     assert (folder / "glb" / "hall.glb").stat().st_size > 100_000
 
 
-def test_photos_without_a_lens_get_one_that_is_told_and_turned_ones_are_turned(nano, tmp_path):
+def test_without_a_lens_60_degrees_are_assumed_and_exif_turns_apply(nano, tmp_path):
     wide = seeded_images_uint8(1, 90, 160, seed=1)[0]
     (tmp_path / "turned.jpg").write_bytes(encoded(Image.fromarray(wide), exif=exif_block(6)))
-    (tmp_path / "no.jpg").write_bytes(b"no picture")
-    report = demo.run_demo(nano, sorted(tmp_path.iterdir()), tmp_path / "out", process_res=112)
-    assert report.images == 1
-    assert report.lenses == {"turned": "assumed: 60 degrees along the longer side"}
-    assert (report.abs_rel, report.process_res) == ({}, 112)
+    (tmp_path / "no.jpg").write_bytes(b"no image")
+    report = demo.run_demo(nano.engine, sorted(tmp_path.iterdir()), tmp_path / "out", prepared(112))
+    (result,) = report.results
+    assert (report.images, report.process_res) == (1, 112)
+    assert (result.name, result.size, result.focal_origin, result.abs_rel) == ("turned", (160, 90), "assumed", None)
     assert [one["image"] for one in report.failures] == [str(tmp_path / "no.jpg")]
     with Image.open(tmp_path / "out" / "depth" / "turned.jpg") as row:
         assert row.height > 600  # upright
 
 
-def test_a_model_with_cameras_keeps_its_own(seeded_small, scenes, tmp_path):
-    report = demo.run_demo(seeded_small, [scenes[0].path], tmp_path, scenes[:1], process_res=98)
-    assert report.lenses == {"street": "the model's"}
-    assert demo.demo_resolution(seeded_small) == 504
+def test_a_model_with_cameras_keeps_its_own(seeded_small, images, tmp_path):
+    report = demo.run_demo(seeded_small.engine, [images[0].path], tmp_path, prepared(98))
+    assert [one.focal_origin for one in report.results] == ["the model"]
+    assert demo.demo_resolution(seeded_small.card) == 504
 
 
-def test_the_error_of_depth_forgives_its_unit_and_leaves_the_sky_out():
+def test_abs_rel_ignores_the_unit_and_the_sky():
     truth = np.array([[1.0, 2.0, 4.0, math.inf]], np.float32)
     assert demo.abs_rel(7 * np.array([[1, 2, 4, 9]], np.float32), truth) == pytest.approx(0.0, abs=1e-6)
     assert demo.abs_rel(np.array([[1, 2, 2, 9]], np.float32), truth) == pytest.approx(0.5 / 3)
     assert math.isnan(demo.abs_rel(np.ones((1, 4), np.float32), np.full((1, 4), math.inf, np.float32)))
-
-
-def test_drawing_leaves_torchs_threads_as_they_were(scenes):
-    assert torch.get_num_threads() == 1

@@ -17,28 +17,28 @@ __all__ = ["run_images", "run_video", "run_views"]
 _CALLBACKS = ("resume", "report_file", "on_begin", "on_progress")
 
 
-def _destination(folder, formats, export_options, metres):
-    return Destination(folder=Path(folder), formats=formats, options=export_options, metric=metres)
+def _destination(folder, formats, export_options, metric):
+    return Destination(folder=Path(folder), formats=formats, options=export_options, metric=metric)
 
 
 def _split(options):
     return {one: options.pop(one) for one in _CALLBACKS if one in options}, options
 
 
-def run_images(model, paths, folder, formats, *, export_options=None, metres=None, **options):
+def run_images(model, paths, folder, formats, *, export_options=None, metric=None, **options):
     """`jobs.images.run_images` with the options of `DepthAnything3.stream`."""
     callbacks, rest = _split(options)
-    destination = _destination(folder, formats, export_options, metres)
+    destination = _destination(folder, formats, export_options, metric)
     return images.run_images(
         model.engine, paths, destination, StreamOptions.parse(rest, caller=run_images), **callbacks
     )
 
 
-def run_views(model, paths, folder, formats, *, export_options=None, metres=None, **options):
+def run_views(model, paths, folder, formats, *, export_options=None, metric=None, **options):
     """`jobs.views.run_views` with the options of `DepthAnything3.stream`."""
     parsed = StreamOptions.parse(options, caller=run_views)
     chosen = ViewOptions(preprocess=parsed.preprocess, network=parsed.network)
-    return views.run_views(model.engine, paths, _destination(folder, formats, export_options, metres), chosen)
+    return views.run_views(model.engine, paths, _destination(folder, formats, export_options, metric), chosen)
 
 
 def run_video(model, source, folder, results=None, *, selection=None, **options):

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from augment import normalise
 from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.runtime.atomic_file import atomic_write
-from depth_anything_3.scenes import make_atlas, render
 from evaluate import HELD_OUT_SEED
 from network import NanoDepth
+from scenes import make_atlas, render
 
 __all__ = ["load_network", "main", "predict"]
 

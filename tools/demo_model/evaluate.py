@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from augment import normalise
-from depth_anything_3.scenes import Atlas
 from network import NanoDepth
 from pool import Drawn, decode_depth, held_out
+from scenes import Atlas
 
 __all__ = ["HELD_OUT_SEED", "RAMP_SEED", "Scores", "UnseenScenes", "evaluate", "fit_ramp", "network_size", "ramp"]
 

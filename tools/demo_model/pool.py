@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from depth_anything_3.scenes import Atlas, make_atlas, render
+from scenes import Atlas, make_atlas, render
 
 __all__ = ["SHAPES", "Pool", "decode_depth", "encode_depth", "held_out", "renderers"]
 

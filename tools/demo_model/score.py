@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from contact_sheet import load_network
-from depth_anything_3.scenes import make_atlas
 from evaluate import RAMP_SEED, UnseenScenes, evaluate, fit_ramp, ramp
+from scenes import make_atlas
 
 __all__ = ["main"]
 

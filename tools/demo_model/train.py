@@ -29,11 +29,11 @@ from torch import Tensor, nn
 
 from augment import coarse_truth, make_batch
 from depth_anything_3.runtime.atomic_file import atomic_write
-from depth_anything_3.scenes import make_atlas
 from evaluate import RAMP_SEED, UnseenScenes, evaluate, fit_ramp, ramp
 from losses import total_loss
 from network import NANO, NanoDepth, NetworkSize
 from pool import ROUND, SHAPES, Drawn, Pool, renderers
+from scenes import make_atlas
 
 __all__ = ["Recipe", "Trainer", "main"]
 

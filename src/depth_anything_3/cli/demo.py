@@ -1,4 +1,4 @@
-"""`da3 demo`: the whole way with what is in the package alone."""
+"""`da3 demo`: the whole pipeline with what comes in the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, progress, stderr, stdout
+from depth_anything_3.cli.console import escape_message, finish, load_model, progress, stderr, stdout
 from depth_anything_3.cli.groups import Omit, grouped
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_OWN = (
+_NOT_DEMO = (
     "process_res",
+    "process_res_method",
+    "exif",
     "mixed_sizes",
-    "on_error",
-    "executor",
     "num_workers",
+    "executor",
+    "on_error",
     "max_pixels",
     "max_bytes",
     "allow_truncated",
-    "exif",
-    "process_res_method",
 )
 
 
@@ -38,23 +38,24 @@ _OWN = (
 def demo(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="Photos, or folders of them; none: three scenes are drawn.", metavar="IMAGE"),
+        typer.Argument(help="Images, or folders of them; none: the three 4K images in the package.", metavar="IMAGE"),
     ] = None,
     export_dir: o.ExportDir = Path("demo"),
     model: Annotated[o.ModelFlags, Omit(("dtype", "compiled"))] = o.ModelFlags(model_dir="da3-nano"),  # noqa: B008
     process_res: Annotated[
-        int | None, typer.Option(help="Length in pixels of the bounded side; left out: what suits the model.")
+        int | None, typer.Option(help="Length of the bounded side in pixels; default: what suits the model.")
     ] = None,
-    preprocess: Annotated[PreprocessOptions, Omit(_OWN)] = PreprocessOptions(on_error=OnError.SKIP),  # noqa: B008
+    preprocess: Annotated[PreprocessOptions, Omit(_NOT_DEMO)] = PreprocessOptions(on_error=OnError.SKIP),  # noqa: B008
     as_json: o.Json = False,
 ) -> None:
-    """Take pictures to depth with the small model in the package: side by side, as points, and all in overview.jpg.
+    """Compute depth of images with the small model in the package: depth maps and 3D points, and all in overview.jpg.
 
-    Without photos of yours, three scenes that the model has not seen are drawn in 4K, with their true depth.
+    Without images of yours it takes three rendered ones in 4K, which the model has not seen, and compares with their
+    true depth.
     """
     began = time.perf_counter()
     from depth_anything_3.inputs.discover import find_images
-    from depth_anything_3.jobs import demo as parts
+    from depth_anything_3.jobs.demo import demo_images, demo_resolution, run_demo
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.runtime.devices import choose_device
 
@@ -64,33 +65,44 @@ def demo(
     paths = find_images(sources or [])
     loaded = load_model(model)
     if process_res is None:
-        preprocess = replace(preprocess, process_res=parts.demo_resolution(loaded.engine))
+        preprocess = replace(preprocess, process_res=demo_resolution(loaded.card))
     if loaded.card.is_demonstration:
         stderr.print(
-            f"[yellow]{loaded.model_name} is a demonstration:[/] a small network, trained on drawn scenes alone. "
+            f"[yellow]{loaded.model_name} is a demonstration:[/] a small network, trained on rendered scenes alone. "
             "For real work: --model-dir depth-anything/DA3-BASE"
         )
-    scenes = []
-    if not sources:
-        with stderr.status("drawing scenes") as status:
-            for scene in parts.draw_scenes(export_dir):
-                scenes.append(scene)
-                paths.append(scene.path)
-                status.update(f"drawing scenes: {len(scenes)} of {len(parts.SCENES)}")
+    truths = {} if sources else {image.path: image.depth_m for image in demo_images()}
+    paths = paths or list(truths)
     with progress(len(paths)) as advance:
-        report = parts.run_demo(loaded.engine, paths, export_dir, scenes, preprocess, on_progress=advance)
+        report = run_demo(loaded.engine, paths, export_dir, preprocess, truths, on_progress=advance)
     if not as_json and report.images:
-        _tell(report, time.perf_counter() - began)
+        _print_results(report, time.perf_counter() - began)
     finish(report, as_json)
 
 
-def _tell(report: DemoReport, seconds: float) -> None:
-    """Which way was taken and why, how good the result is, and where it is."""
-    for way, reasons in report.strategies.items():
-        for reason, count in reasons.items():
-            stdout.print(f"{count} picture(s) went the {way} way: {reason}", markup=False)
-    for name, lens in report.lenses.items():
-        error = f"depth off by {report.abs_rel[name]:.0%} on average; " if name in report.abs_rel else ""
-        stdout.print(f"{name}: {error}focal length for its points: {lens}", markup=False)
-    stdout.print(f"look at {report.overview}; depth/, ply/ and glb/ hold the parts", markup=False)
-    stdout.print(f"{seconds:.1f} s with loading and drawing; without:", markup=False)
+def _print_results(report: DemoReport, seconds: float) -> None:
+    """Print a table of the images, and where the result images are."""
+    from rich import box
+    from rich.table import Table
+
+    from depth_anything_3.jobs.demo import ASSUMED_FOV_DEG
+
+    scored = any(one.abs_rel is not None for one in report.results)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    for name in ("size", "decode + resize", "network", *(["depth error (AbsRel)"] if scored else [])):
+        table.add_column(name, justify="right")
+    for one in report.results:
+        error = [] if one.abs_rel is None else [f"{one.abs_rel:.1%}"]
+        height, width = one.size
+        times = (f"{ms:.0f} ms" for ms in (one.preprocess_ms, one.network_ms))
+        table.add_row(escape_message(one.name), f"{width}x{height}", *times, *error)
+    stdout.print(table)
+    assumed = [one.name for one in report.results if one.focal_origin == "assumed"]
+    if assumed:
+        view = f"a field of view of {ASSUMED_FOV_DEG:g} degrees along the longer side"
+        stdout.print(
+            f"no focal length in the EXIF block of {', '.join(map(escape_message, assumed))}: 3D points assume {view}"
+        )
+    stdout.print(f"overview: {report.overview}; each image: depth/, ply/, glb/ beside it", markup=False)
+    stdout.print(f"{seconds:.1f} s with start-up; without:", markup=False)

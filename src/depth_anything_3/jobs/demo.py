@@ -1,67 +1,87 @@
-"""The whole way without a photo at hand: draws scenes, saves them as a camera would, and takes them to depth.
-
-Photos go the same way. Of each picture there is, beside one another, what was seen, its depth and (of scenes) the true
-depth, and a point cloud.
-"""
+"""Show the whole pipeline on the images that come with the package, or on a user's own."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export
 from depth_anything_3.export.colormap import colorize_depth
-from depth_anything_3.export.image_file import write_image, write_jpeg
+from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.naming import export_names
 from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.scenes import make_atlas, render_large
 from depth_anything_3.utils.io.input_processor import InputProcessor
 
-__all__ = ["DEMO_MODEL", "SCENES", "DemoReport", "DrawnScene", "abs_rel", "demo_resolution", "draw_scenes", "run_demo"]
+__all__ = [
+    "ASSUMED_FOV_DEG",
+    "DemoImage",
+    "DemoReport",
+    "DemoResult",
+    "abs_rel",
+    "demo_images",
+    "demo_resolution",
+    "run_demo",
+]
 
-DEMO_MODEL = "da3-nano"
+ASSUMED_FOV_DEG = 60.0
+"""Field of view along the longer side of an image whose focal length is not known."""
 
-SCENES: Mapping[str, int] = {"street": 1_000_000_007, "table": 1_000_000_005, "hall": 1_000_000_022}
-"""Seeds of the scenes, none of which the demonstration model was trained on; taken for the places they show."""
-
-_SIZE = (2160, 3840)
-_TRUTH_STEP = 4  # every how many pixels of a scene its true depth is kept
+_FOLDER = Path(__file__).parent / "demo_images"  # written by tools/demo_model/draw_demo_images.py
+_NAMES = ("street", "table", "hall")
 _DEMO_RESOLUTION, _DEFAULT_RESOLUTION = 224, 504
-_ASSUMED_VIEW = 60.0  # degrees along the longer side
-_FILM = 36.0  # millimetres: the width of the sensor that a drawn picture's Exif block tells
 _FORMATS = "ply-glb"
-_PANEL, _GAP, _LABEL_HEIGHT, _LABEL_SIZE = 644, 6, 26, 16  # pixels
+_PANEL_PX, _GAP_PX, _LABEL_HEIGHT_PX, _FONT_SIZE = 644, 6, 26, 16
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnScene:
-    """A scene on disk.
+class DemoImage:
+    """An image that comes with the package: a rendered scene.
 
     Attributes:
-        path: the JPEG; its Exif block tells the lens.
-        depth: (h, w) float32 metres along the optical axis, inf in the sky; the truth at part of the picture's size.
-        seconds: what drawing and saving it took.
+        path: a 4K JPEG with its focal length in the EXIF block.
+        depth_m: (270, 480) float32 true depth in metres along the optical axis, inf in the sky.
     """
 
     path: Path
-    depth: Depth
-    seconds: float
+    depth_m: Depth
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What became of an image.
+
+    Attributes:
+        name: of the image's result files.
+        size: (height, width) of the image in pixels.
+        preprocess_ms: decode, resize and normalise; several images are prepared at the same time.
+        network_ms: forward pass.
+        focal_origin: where the focal length of its 3D points came from.
+        abs_rel: mean relative error of depth; None where the true depth is not known.
+    """
+
+    name: str
+    size: tuple[int, int]
+    preprocess_ms: float
+    network_ms: float
+    focal_origin: str
+    abs_rel: float | None
 
 
 @dataclass
@@ -70,170 +90,160 @@ class DemoReport(RunReport):
 
     Attributes:
         process_res: as for `DepthAnything3.stream`.
-        lenses: where the focal length behind each picture's points came from, by the picture's name.
-        abs_rel: mean relative error of depth, of scenes whose truth is known, by the picture's name.
-        overview: the picture with all results.
+        results: one for each image that was read, in order.
+        overview: path of the image that shows all results.
     """
 
     process_res: int = 0
-    lenses: dict[str, str] = field(default_factory=dict)
-    abs_rel: dict[str, float] = field(default_factory=dict)
+    results: list[DemoResult] = field(default_factory=list)
     overview: str = ""
 
 
-def demo_resolution(engine: Engine) -> int:
-    """The `process_res` that suits a model: the demonstration's has seen no larger pictures in training."""
-    return _DEMO_RESOLUTION if engine.card.is_demonstration else _DEFAULT_RESOLUTION
+def demo_resolution(card: ModelCard) -> int:
+    """The `process_res` that suits a model: the demonstration model was trained on images of up to 224 pixels."""
+    return _DEMO_RESOLUTION if card.is_demonstration else _DEFAULT_RESOLUTION
 
 
-def draw_scenes(folder: Path, size: tuple[int, int] = _SIZE) -> Iterator[DrawnScene]:
-    """Draw each of `SCENES` and save it as a JPEG of quality 95.
+def demo_images() -> list[DemoImage]:
+    """Find the images that come with the package, and read their true depth."""
+    return [DemoImage(_FOLDER / f"{name}.jpg", _read_depth(_FOLDER / "depth_png" / f"{name}.png")) for name in _NAMES]
 
-    Args:
-        folder: where to.
-        size: (height, width) in pixels.
 
-    Raises:
-        ExportError: a file cannot be written.
-    """
-    began = time.perf_counter()
-    atlas = make_atlas()
-    for name, seed in SCENES.items():
-        seen = render_large(seed, size, atlas)
-        path = folder / f"{name}.jpg"
-        pixels = seen.image[0].permute(1, 2, 0).numpy()
-        write_image(path, pixels, "JPEG", quality=95, exif=_lens_exif(float(seen.intrinsics[0, 0, 0]), size[1]))
-        truth = seen.depth[0, _TRUTH_STEP // 2 :: _TRUTH_STEP, _TRUTH_STEP // 2 :: _TRUTH_STEP].numpy().copy()
-        yield DrawnScene(path, truth, time.perf_counter() - began)
-        began = time.perf_counter()
+def _read_depth(path: Path) -> Depth:
+    """Read what `--export-format depth_png` writes; unknown depth becomes inf."""
+    with Image.open(path) as file:
+        depth = np.asarray(file).astype(np.float32) * np.float32(file.info["depth_scale"])
+    return np.where(depth > 0, depth, np.inf).astype(np.float32)
 
 
 def run_demo(
     engine: Engine,
     paths: Sequence[Path],
     export_dir: Path,
-    scenes: Sequence[DrawnScene],
     preprocess: PreprocessOptions,
+    true_depth_m: Mapping[Path, Depth] | None = None,
     *,
     on_progress: Callable[[], None] = lambda: None,
 ) -> DemoReport:
-    """Depth of scenes and photos: `depth/NAME.jpg`, `ply/NAME.ply`, `glb/NAME.glb` of each, `overview.jpg` of all.
+    """Write `depth/NAME.jpg`, `ply/NAME.ply` and `glb/NAME.glb` of each image, and `overview.jpg` of all.
 
     Args:
         engine: the network.
-        paths: pictures, in order; one that cannot be read is listed in the report, and the others go on.
-        export_dir: folder to write into.
-        scenes: what is known of those pictures that are drawn scenes.
-        preprocess: how images are prepared.
-        on_progress: called when an image is done.
+        paths: of independent images; one that cannot be read is listed in the report and skipped.
+        export_dir: folder to write to.
+        preprocess: how images are prepared; see `demo_resolution`.
+        true_depth_m: of those images where it is known, as `DemoImage.depth_m`.
+        on_progress: called after each image.
 
     Raises:
         ExportError: a file cannot be written.
     """
-    report = DemoReport(export_dir=str(export_dir), device=str(engine.device), network=engine.card.name)
-    report.process_res = preprocess.process_res
-    truths = {str(scene.path): scene.depth for scene in scenes}
+    report = DemoReport(
+        export_dir=str(export_dir),
+        device=str(engine.device),
+        network=engine.card.name,
+        process_res=preprocess.process_res,
+    )
+    truths = {str(path): depth for path, depth in (true_depth_m or {}).items()}
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
     rows = []
     engine.input_processor.warm_up()
     began = time.perf_counter()
-    for prediction in engine.stream(paths, StreamOptions(preprocess=preprocess), report.add_failure):
-        writing, source = time.perf_counter(), prediction.sources[0]
+    predictions = engine.stream(paths, StreamOptions(preprocess=preprocess), report.add_failure)
+    for prediction in predictions:
+        export_began, source = time.perf_counter(), prediction.sources[0]
         name, truth = names[source], truths.get(source)
-        report.lenses[name] = _give_camera(prediction)
-        if truth is not None:
-            report.abs_rel[name] = abs_rel(prediction.depth[0], truth)
+        prediction, origin = _with_camera(prediction)
+        report.results.append(_result(prediction, name, origin, truth))
         export(prediction, export_dir, _FORMATS, name)
         rows.append(_row(prediction, name, truth))
         write_jpeg(export_dir / "depth" / f"{name}.jpg", rows[-1])
-        report.add_prediction(prediction, time.perf_counter() - writing)
+        report.add_prediction(prediction, time.perf_counter() - export_began)
         on_progress()
     if rows:
         report.overview = str(write_jpeg(export_dir / "overview.jpg", _stacked(rows)))
     report.wall_seconds = time.perf_counter() - began
-    if scenes:
-        report.stage_seconds = {"render": sum(scene.seconds for scene in scenes), **report.stage_seconds}
     return report
 
 
 def abs_rel(depth: Depth, truth: Depth) -> float:
-    """Mean of |depth - truth| / truth where the truth is finite, the depth first multiplied by the median ratio.
+    """Mean of |depth - truth| / truth where the truth is finite, after scaling the depth by the median ratio.
 
     Args:
-        depth: (h, w) of any unit above 0.
+        depth: (h, w) in any unit, above 0.
         truth: (H, W), inf in the sky.
 
     Returns:
-        A share; 0 is perfect, nan where all is sky.
+        A fraction; 0 is perfect, nan where all is sky.
     """
     ground = np.isfinite(truth)
     if not ground.any():
         return math.nan
-    # The reciprocal is what is linear in a picture.
-    inverse_depth = cv2.resize(1.0 / depth, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    ratio = 1.0 / (inverse_depth * truth)[ground]
+    # Inverse depth, unlike depth, is linear across the image of a plane.
+    inverse = cv2.resize(1.0 / depth, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    ratio = 1.0 / (inverse * truth)[ground]
     return float(np.abs(ratio / np.median(ratio) - 1.0).mean())
 
 
-def _lens_exif(focal: float, width: int) -> bytes:
-    """An Exif block that tells a focal length in pixels, to more digits than its whole "35 mm equivalent" could."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Software] = "depth_anything_3.scenes"
-    exif.get_ifd(ExifTags.IFD.Exif).update(
-        {
-            ExifTags.Base.FocalLength: focal * _FILM / width,
-            ExifTags.Base.FocalPlaneXResolution: width / _FILM,
-            ExifTags.Base.FocalPlaneResolutionUnit: 4,  # millimetres
-        }
+def _result(prediction: Prediction, name: str, focal_origin: str, truth: Depth | None) -> DemoResult:
+    seconds = dict(prediction.seconds)
+    network = seconds.pop("network")
+    return DemoResult(
+        name=name,
+        size=prediction.source_hw[0],
+        preprocess_ms=1e3 * sum(seconds.values()),
+        network_ms=1e3 * network,
+        focal_origin=focal_origin,
+        abs_rel=None if truth is None else abs_rel(prediction.depth[0], truth),
     )
-    return exif.tobytes()
 
 
-def _give_camera(prediction: Prediction) -> str:
-    """Give a prediction without a camera one in the origin, by its picture's lens; returns where that is known from."""
+def _with_camera(prediction: Prediction) -> tuple[Prediction, str]:
+    """The prediction with a camera, at the origin if it has none, and where its focal length came from."""
     if prediction.intrinsics is not None and prediction.extrinsics is not None:
-        return "the model's"
+        return prediction, "the model"
     try:
-        lens = prediction.focal_length()
-        origin = lens.origins[0]
+        focal = prediction.focal_length()
+        origin = focal.origins[0]
     except InvalidInputError:
         longer = max(prediction.source_hw[0])
-        lens = prediction.focal_length(longer / 2 / math.tan(math.radians(_ASSUMED_VIEW) / 2))
-        origin = f"assumed: {_ASSUMED_VIEW:g} degrees along the longer side"
-    prediction.intrinsics = prediction.centred_intrinsics(lens)
-    prediction.extrinsics = np.eye(4, dtype=np.float32)[None, :3]
-    return origin
+        focal = prediction.focal_length(longer / 2 / math.tan(math.radians(ASSUMED_FOV_DEG) / 2))
+        origin = "assumed"
+    camera = prediction.centred_intrinsics(focal)
+    return replace(prediction, intrinsics=camera, extrinsics=np.eye(4, dtype=np.float32)[None, :3]), origin
 
 
-def _row(prediction: Prediction, name: str, truth: Depth | None) -> Picture:
-    """A picture, its depth, and the true one if it is known, side by side below their names."""
+def _row(prediction: Prediction, name: str, truth: Depth | None) -> Pixels:
+    """The image, its depth and, if known, its true depth, side by side below their labels."""
     with InputProcessor() as processor:
-        seen, _, _ = processor([prediction.sources[0]], process_res=_PANEL, perform_normalization=False)
-    assert seen is not None
-    picture = seen[0].permute(1, 2, 0).numpy()
-    inverse_depth = 1.0 / prediction.depth[0]
+        resized, _, _ = processor(
+            [prediction.sources[0]], process_res=_PANEL_PX, perform_normalization=False, fidelity="fast"
+        )
+    assert resized is not None
+    image = resized[0].permute(1, 2, 0).numpy()
+    inverse = 1.0 / prediction.depth[0]
     if prediction.sky is not None:
-        inverse_depth[prediction.sky[0]] = 0.0
-    panels = {name: picture, f"depth by {prediction.model_name}": _coloured(inverse_depth, picture.shape[:2])}
+        inverse[prediction.sky[0]] = 0.0
+    panels = {name: image, f"depth by {prediction.model_name}": _coloured(inverse, image.shape[:2])}
     if truth is not None:
-        panels["true depth"] = _coloured(1.0 / truth, picture.shape[:2])
+        panels["true depth"] = _coloured(1.0 / truth, image.shape[:2])
     return np.hstack([_labelled(panel, label) for label, panel in panels.items()])
 
 
-def _coloured(inverse_depth: Depth, size: tuple[int, ...]) -> Picture:
-    """Colours of a reciprocal depth, 0 where it is infinitely far, at another (height, width)."""
-    resized = cv2.resize(inverse_depth, size[::-1], interpolation=cv2.INTER_LINEAR)
+def _coloured(inverse: Depth, size: tuple[int, ...]) -> Pixels:
+    """Colour inverse depth, 0 in the sky, at another (height, width)."""
+    resized = cv2.resize(inverse, size[::-1], interpolation=cv2.INTER_LINEAR)
     return colorize_depth(np.divide(1.0, resized, out=np.zeros_like(resized), where=resized > 0))
 
 
-def _labelled(panel: Picture, label: str) -> Picture:
-    strip = Image.new("RGB", (panel.shape[1], _LABEL_HEIGHT), "white")
-    ImageDraw.Draw(strip).text((4, 3), label, "black", ImageFont.load_default(_LABEL_SIZE))
+def _labelled(panel: Pixels, label: str) -> Pixels:
+    strip = Image.new("RGB", (panel.shape[1], _LABEL_HEIGHT_PX), "white")
+    ImageDraw.Draw(strip).text((4, 3), label, "black", ImageFont.load_default(_FONT_SIZE))
     framed = np.vstack([np.asarray(strip), panel])
-    return np.pad(framed, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
+    return np.pad(framed, ((0, _GAP_PX), (0, _GAP_PX), (0, 0)), constant_values=255)
 
 
-def _stacked(rows: Sequence[Picture]) -> Picture:
+def _stacked(rows: Sequence[Pixels]) -> Pixels:
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     return np.vstack(padded)

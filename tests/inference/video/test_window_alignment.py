@@ -11,14 +11,14 @@ from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import Similarity, rigid_inverse
-from depth_anything_3.scenes import Clip, render_clip
+from support.room_clip import Clip, room_clip
 
 FRAMES, SIZE = 23, (56, 84)
 
 
 @pytest.fixture(scope="module")
-def clip(atlas) -> Clip:
-    return render_clip(1_000_000_001, FRAMES, SIZE, atlas, step=(0.04, 0.01, 0.05), turn=0.01)
+def clip() -> Clip:
+    return room_clip(FRAMES, SIZE, step=(0.04, 0.01, 0.05), turn=0.01)
 
 
 class TrueNetwork:

@@ -81,6 +81,8 @@ def open_source(
     fps = chosen.fps
     if _has_no_clock(source, raw):
         chosen = replace(chosen, fps=None)
+    elif chosen.fps is not None and chosen.every is not None:
+        raise InvalidInputError("fps and every both select frames; give one of them")
     if raw is not None:
         file = sys.stdin.buffer if source == "-" else source
         if not hasattr(file, "read"):

@@ -43,7 +43,7 @@ class FrameSelection:
         keyframes: of encoded videos only those frames that need no other one, so that hardly anything is decoded.
 
     Raises:
-        InvalidInputError: a value is not accepted, or both `fps` and `every` are given.
+        InvalidInputError: a value is not accepted.
     """
 
     fps: float | None = None
@@ -54,8 +54,6 @@ class FrameSelection:
     keyframes: bool = False
 
     def __post_init__(self) -> None:
-        if self.fps is not None and self.every is not None:
-            raise InvalidInputError("fps and every are two ways to choose frames; give one of them")
         if self.fps is not None and not (0 < self.fps < math.inf):
             raise InvalidInputError(f"fps={self.fps!r}: give frames a second, more than 0")
         if self.every is not None:

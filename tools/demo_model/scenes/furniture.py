@@ -1,13 +1,13 @@
-"""Furniture and small things, built of solids; all take where they stand and draw the rest."""
+"""Furniture and small objects, built of solids at a given place, at random otherwise."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.scenes.placing import any_turn, leaf_tint, part
-from depth_anything_3.scenes.scene import UPRIGHT, SceneBuilder, moved
-from depth_anything_3.scenes.solids import yaw_rotation
+from scenes.placing import any_turn, leaf_tint, part
+from scenes.scene import UPRIGHT, SceneBuilder, moved
+from scenes.solids import yaw_rotation
 
 __all__ = ["bed", "box_pile", "cabinet", "chair", "plant", "shelf", "small_thing", "sofa", "table"]
 

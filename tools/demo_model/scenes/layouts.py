@@ -1,4 +1,4 @@
-"""Layouts: a seed in, a scene out; which kind of place it is, and where the camera stands."""
+"""Choose the kind of place that a seed stands for, and where the camera is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from depth_anything_3.scenes.indoors import corridor, room, tabletop
-from depth_anything_3.scenes.outdoors import clearing, street, yard
-from depth_anything_3.scenes.scene import Scene, SceneBuilder
+from scenes.indoors import corridor, room, tabletop
+from scenes.outdoors import clearing, street, yard
+from scenes.scene import Scene, SceneBuilder
 
 __all__ = ["make_scene"]
 

@@ -1,4 +1,4 @@
-"""Seeds in, photo-like pictures with exact depth, normals, intrinsics and sky out."""
+"""Render scenes as photo-like images with exact depth, normals, intrinsics and sky."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depth_anything_3.scenes.camera import expose
-from depth_anything_3.scenes.layouts import make_scene
-from depth_anything_3.scenes.scene import Scene
-from depth_anything_3.scenes.shade import Lighting, Shaded, trace
-from depth_anything_3.scenes.solids import Solids, stack_solids
-from depth_anything_3.scenes.textures import Atlas
+from scenes.camera import expose
+from scenes.layouts import make_scene
+from scenes.scene import Scene
+from scenes.shade import Lighting, Shaded, trace
+from scenes.solids import Solids, stack_solids
+from scenes.textures import Atlas
 
 __all__ = ["Rendering", "draw_scenes", "render", "render_large"]
 

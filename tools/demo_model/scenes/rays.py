@@ -1,4 +1,4 @@
-"""Ray casting: rays, points and solids in; what is met first, what is in shadow, how near other things are out.
+"""Cast rays against solids: first hits, shadows, and how near other solids are.
 
 Pixels are taken in square tiles. Per tile, a cone (or ball) around its rays (or points) tells which solids can matter
 at all, usually a few of a hundred, and only those are tried, all pixels of many tiles at once.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from depth_anything_3.scenes.solids import Solids
+from scenes.solids import Solids
 
 __all__ = ["Cone", "FirstHit", "cast", "nearest_gap", "shadow"]
 

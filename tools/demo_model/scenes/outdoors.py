@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.scenes.furniture import box_pile, chair, plant, table
-from depth_anything_3.scenes.outdoor_things import (
+from scenes.furniture import box_pile, chair, plant, table
+from scenes.outdoor_things import (
     bench,
     bush,
     car,
@@ -19,9 +19,9 @@ from depth_anything_3.scenes.outdoor_things import (
     stairs,
     tree,
 )
-from depth_anything_3.scenes.placing import Place
-from depth_anything_3.scenes.scene import Colour, SceneBuilder, colour_of, moved
-from depth_anything_3.scenes.solids import Look, yaw_rotation
+from scenes.placing import Place
+from scenes.scene import Colour, SceneBuilder, colour_of, moved
+from scenes.solids import Look, yaw_rotation
 
 __all__ = ["clearing", "street", "yard"]
 

@@ -1,13 +1,13 @@
-"""Plants, people, vehicles and buildings, built of solids; all take where they stand and draw the rest."""
+"""Plants, people, vehicles and buildings, built of solids at a given place, at random otherwise."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.scenes.placing import any_turn, leaf_tint, part
-from depth_anything_3.scenes.scene import SceneBuilder, moved
-from depth_anything_3.scenes.solids import Look, yaw_rotation
+from scenes.placing import any_turn, leaf_tint, part
+from scenes.scene import SceneBuilder, moved
+from scenes.solids import Look, yaw_rotation
 
 __all__ = ["bench", "bush", "car", "conifer", "fence", "house", "lamp_post", "person", "rock", "stairs", "tree"]
 

@@ -1,4 +1,4 @@
-"""A seed and a way in, a film out: a camera that moves through one scene, with exact depth and poses."""
+"""Render a camera that moves through a static scene, with exact depth and poses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.scenes.layouts import make_scene
-from depth_anything_3.scenes.render import draw_scenes
-from depth_anything_3.scenes.textures import Atlas
+from scenes.layouts import make_scene
+from scenes.render import draw_scenes
+from scenes.textures import Atlas
 
 __all__ = ["Clip", "render_clip"]
 

@@ -1,6 +1,6 @@
 """What the demonstration checkpoint's depth is worth by the size of the network's input, and what a fidelity changes.
 
-    uv run python benchmarks/demo_depth.py FOLDER [--model-dir da3-nano] [--pictures 12 24] [--json]
+    uv run python tools/demo_model/depth_by_resolution.py FOLDER [--model-dir da3-nano] [--pictures 12 24] [--json]
 
 Draws unseen scenes (seeds from 3,000,000,000) as 4K and Full HD JPEGs of quality 95, once: FOLDER keeps them. Then
 computes their depth at several `process_res`, and at some of these by every fidelity.
@@ -33,8 +33,7 @@ from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.jobs.demo import abs_rel
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
-from depth_anything_3.scenes import make_atlas, render_large
-from harness.machine import describe_machine
+from scenes import make_atlas, render_large
 
 __all__ = ["Row", "draw", "measure"]
 
@@ -144,13 +143,10 @@ def main() -> None:
     paths = draw(options.folder, options.pictures)
     model = DepthAnything3.from_pretrained(options.model_dir)
     rows = measure(model, paths, options.process_res, options.compare)
-    machine = describe_machine(model.device)
     if options.json:
-        json.dump({"machine": machine, "rows": [asdict(row) for row in rows]}, sys.stdout, indent=2)
-        return
-    console = Console(width=120)
-    console.print(machine)
-    console.print(report(rows))
+        json.dump([asdict(row) for row in rows], sys.stdout, indent=2)
+    else:
+        Console(width=120).print(report(rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The camera's share: linear light in, 8-bit picture out, with the faults of lens, sensor and JPEG."""
+"""Turn linear light into an 8-bit image, with the faults of lens, sensor and JPEG."""
 
 from __future__ import annotations
 

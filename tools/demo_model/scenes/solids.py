@@ -1,4 +1,4 @@
-"""Solids: what a scene is made of, as tensors ready for ray casting.
+"""Solids of a scene, as tensors ready for ray casting.
 
 Every solid is convex and is the image of a unit shape under an affine map, so that all of them are met by one of two
 formulas: a box is an intersection of three slabs, and a quadric (ellipsoid, cylinder, half ellipsoid) that of a unit

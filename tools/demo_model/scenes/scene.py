@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.scenes.solids import Look, SolidList
+from scenes.solids import Look, SolidList
 
 __all__ = ["UPRIGHT", "Colour", "Scene", "SceneBuilder", "Vector", "colour_of", "moved"]
 

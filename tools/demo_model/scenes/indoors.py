@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.scenes.furniture import bed, box_pile, cabinet, chair, plant, shelf, small_thing, sofa, table
-from depth_anything_3.scenes.outdoor_things import bush, conifer, person, stairs, tree
-from depth_anything_3.scenes.scene import SceneBuilder, Vector, colour_of, moved
-from depth_anything_3.scenes.solids import Look, yaw_rotation
+from scenes.furniture import bed, box_pile, cabinet, chair, plant, shelf, small_thing, sofa, table
+from scenes.outdoor_things import bush, conifer, person, stairs, tree
+from scenes.scene import SceneBuilder, Vector, colour_of, moved
+from scenes.solids import Look, yaw_rotation
 
 __all__ = ["corridor", "room", "tabletop"]
 

@@ -1,7 +1,7 @@
 """How much does depth flicker from frame to frame, and what do `--temporal ema` and `window` do about it?
 
-    uv run python benchmarks/flicker.py                                   # da3-nano, which comes with the package
-    uv run python benchmarks/flicker.py --model DA3-SMALL-FOLDER --window 16
+    uv run python tools/demo_model/flicker.py                                   # da3-nano, which comes with the package
+    uv run python tools/demo_model/flicker.py --model DA3-SMALL-FOLDER --window 16
 
 A camera moves through rendered scenes that stand still, so true depth and poses are known. Flicker is the mean relative
 change of depth on static pixels: each pixel is carried into the next frame by the truth, and the change of its
@@ -28,8 +28,7 @@ from depth_anything_3.api import DepthAnything3, choose_device
 from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.scenes import Clip, make_atlas, render_clip
-from harness.machine import describe_machine
+from scenes import Clip, make_atlas, render_clip
 
 FIRST_SEED = 1_000_000_000  # of scenes that no training has seen
 _SAME = 0.01  # relative difference of depth at which a pixel of two frames shows the same point
@@ -130,6 +129,7 @@ def by_network(model: DepthAnything3, clip: Clip, temporal: str, window: int) ->
 
 
 def main() -> None:
+    """Render, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="da3-nano", help="a checkpoint; or a preset with --random-weights")
     parser.add_argument("--random-weights", action="store_true", help="seeded, with the preset's architecture")
@@ -139,8 +139,6 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=16)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    for key, value in describe_machine(choose_device(options.device)).items():
-        print(f"{key}: {value}")
     model = None if options.disturbed else _load(options)
     ways = ["none", "ema", *(["window"] if model is None or model.card.has_poses else [])]
     results: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}

@@ -1,4 +1,4 @@
-"""Shading: what rays hit in, light that reaches the camera out (linear RGB), with sky and haze."""
+"""Shade what rays hit in linear RGB, with sky and haze."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from depth_anything_3.scenes.rays import cast, nearest_gap, shadow
-from depth_anything_3.scenes.solids import Solids
-from depth_anything_3.scenes.textures import Atlas
+from scenes.rays import cast, nearest_gap, shadow
+from scenes.solids import Solids
+from scenes.textures import Atlas
 
 __all__ = ["Lighting", "Shaded", "trace"]
 

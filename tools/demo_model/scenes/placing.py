@@ -1,4 +1,4 @@
-"""Helpers to put parts of things in place, and what vegetation is coloured like."""
+"""Place parts of objects, and draw the colours of vegetation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.scenes.scene import Colour, SceneBuilder
-from depth_anything_3.scenes.solids import yaw_rotation
+from scenes.scene import Colour, SceneBuilder
+from scenes.solids import yaw_rotation
 
 __all__ = ["Place", "any_turn", "leaf_tint", "part"]
 

@@ -1,0 +1,7 @@
+"""A small ray caster that renders photo-like scenes with exact depth."""
+
+from scenes.clip import Clip, render_clip
+from scenes.render import Rendering, render, render_large
+from scenes.textures import Atlas, make_atlas
+
+__all__ = ["Atlas", "Clip", "Rendering", "make_atlas", "render", "render_clip", "render_large"]
