@@ -22,7 +22,7 @@ from depth_anything_3.jobs.demo import DemoImage, abs_rel, demo_images, demo_res
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.focal_length import exif_focal_length
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from support.faulty_decoder import EXACT, AwkwardDecoder
+from support.faulty_decoder import EXACT, FaultyDecoder
 
 FILE_SIZE = (540, 960)
 SIZE = (270, 480)  # of the true depth
@@ -166,7 +166,7 @@ def usual(nano, scenes, resolution) -> list[Prediction]:
 def test_depth_does_not_depend_on_the_strategy(nano, scenes, usual, resolution, monkeypatch, strategy):
     """With a stand-in for the GPU, whose decoder gives the CPU's pixels."""
     capabilities = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
-    with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: AwkwardDecoder()) as processor:
+    with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: FaultyDecoder()) as processor:
         monkeypatch.setattr(Engine, "input_processor", processor)
         found = nano.depth([scene.file for scene in scenes[:4]], process_res=resolution, strategy=strategy)
     assert {one.choices[0].strategy for one in found} == {strategy}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import wraps
@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-__all__ = ["Omit", "flag_of", "grouped"]
+__all__ = ["Omit", "flag_of", "flags_table", "grouped"]
 
 
 @dataclass(frozen=True)
@@ -96,3 +96,24 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:  # 
     if default is MISSING:
         default = inspect.Parameter.empty
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def flags_table(record: type, commands: Mapping[str, Callable[..., None]]) -> str:
+    """A Markdown table of a record's fields with their flags, defaults and the commands that take each.
+
+    Args:
+        record: a dataclass whose fields have help texts.
+        commands: by name; functions that `grouped` made.
+    """
+    rows = ["| option | flag | default | values | meaning | commands |", "|---|---|---|---|---|---|"]
+    hints = get_type_hints(record)
+    for one in fields(record):
+        hint, default = hints[one.name], _plain(one.default)
+        is_enum = isinstance(hint, type) and issubclass(hint, Enum)
+        values = ", ".join(f"`{member.value}`" for member in hint) if is_enum else hint.__name__
+        takers = [name for name, command in commands.items() if one.name in inspect.signature(command).parameters]
+        shown = f"{default:,}" if type(default) is int else default
+        rows.append(
+            f"| `{one.name}` | `{flag_of(one.name)}` | {shown} | {values} | {one.metadata['help']} | {', '.join(takers)} |"
+        )
+    return "\n".join(rows) + "\n"
