@@ -23,7 +23,7 @@ def main() -> None:
     for source in sorted((Path(sys.argv[1]) / "model").glob("units_*.npz")):
         with np.load(source) as file:
             arrays |= {f"{source.stem}/{key}": file[key] for key in file.files if not key.endswith(UNREAD)}
-    np.savez_compressed(TARGET, **arrays)
+    np.savez_compressed(TARGET, **arrays)  # type: ignore[arg-type]  # no array is named allow_pickle
     print(f"{TARGET}: {len(arrays)} arrays, {TARGET.stat().st_size:,} bytes")
 
 
