@@ -1,4 +1,4 @@
-"""Formats that cannot be written are rejected with a hint before anything is computed."""
+"""What cannot be written is an error before anything is computed, with a hint."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.export import Contents, ExportFormat, ExportOptions, check_formats, export, result_files
-from depth_anything_3.export.options import GlbOptions, GsVideoOptions, TrjMode, VisDepth
+from depth_anything_3.export import FORMATS, AvailableFields, ExportOptions, check_formats, export, result_files
+from depth_anything_3.export.camera_path import TrjMode
+from depth_anything_3.export.formats.glb import GlbOptions
+from depth_anything_3.export.formats.gs_video import GsVideoOptions, VisDepth
+from depth_anything_3.export.registry import find_format
+from depth_anything_3.model.catalog import MODEL_CARDS
 
-ANY_VIEW = Contents(model="da3-base")
-MONO = Contents(model="da3mono-large", poses=False, intrinsics=False)
-GIANT = Contents(model="da3-giant", gaussians=True, features=True)
+ANY_VIEW = AvailableFields.expected(MODEL_CARDS["da3-base"])
+MONO = AvailableFields.expected(MODEL_CARDS["da3mono-large"])
+GIANT = AvailableFields.expected(MODEL_CARDS["da3-giant"], gaussians=True, features=True)
 
 
 @pytest.fixture(autouse=True)
@@ -25,35 +29,34 @@ def everything_installed(monkeypatch):
 
 
 def test_everything_can_be_written_where_everything_is_there():
-    every = "-".join(one.value for one in ExportFormat)
-    assert check_formats(every, GIANT) == tuple(ExportFormat)
+    assert check_formats("-".join(one.name for one in FORMATS), GIANT) == FORMATS
 
 
 @pytest.mark.parametrize(
-    ("formats", "contents", "told"),
+    ("formats", "available", "message"),
     [
         pytest.param(
-            "glb", MONO, "glb needs camera poses, which da3mono-large has not; take an any-view", id="glb-mono"
+            "glb", MONO, "glb needs camera poses, which da3mono-large does not have; use da3-small", id="glb-mono"
         ),
-        pytest.param("npz-colmap", MONO, "colmap needs camera poses, which da3mono-large has not", id="colmap-mono"),
+        pytest.param("npz-colmap", MONO, "colmap needs camera poses, which da3mono-large", id="colmap-mono"),
         pytest.param("ply", MONO, "ply needs the camera's focal length, .*; give intrinsics", id="ply-mono"),
         pytest.param(
             "ply",
             replace(MONO, intrinsics=True),
-            "ply of several views needs .* compute .* independently",
+            "ply needs camera poses for several views, .* compute .* independently",
             id="ply-scene",
         ),
         pytest.param("gs_ply", ANY_VIEW, "gs_ply needs 3D Gaussians, .* infer_gs=True with da3-giant", id="gs_ply"),
         pytest.param("gs_video", ANY_VIEW, "gs_video needs 3D Gaussians, .*infer_gs=True", id="gs_video"),
         pytest.param("feat_vis", ANY_VIEW, "feat_vis needs features .* pass export_feat_layers", id="feat_vis"),
         pytest.param("colmap", replace(ANY_VIEW, paths=False), "colmap needs images that are files", id="no-paths"),
-        pytest.param("colmap", replace(ANY_VIEW, cropped=True), "colmap needs whole pictures.*_resize", id="cropped"),
-        pytest.param("glb", replace(ANY_VIEW, images=False), "glb needs the pictures", id="no-pictures"),
+        pytest.param("colmap", replace(ANY_VIEW, uncropped=False), "colmap needs whole images.*_resize", id="cropped"),
+        pytest.param("glb", replace(ANY_VIEW, images=False), "glb needs the images", id="no-images"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_cure(formats, contents, told):
-    with pytest.raises(UnsupportedError, match=told):
-        check_formats(formats, contents)
+def test_what_cannot_be_written_is_an_error_with_a_hint(formats, available, message):
+    with pytest.raises(UnsupportedError, match=message):
+        check_formats(formats, available)
 
 
 @pytest.mark.parametrize("formats", ["mini_npz-npz-depth_png-depth_vis-tiff-exr", "depth_vis"])
@@ -61,7 +64,7 @@ def test_depth_alone_needs_nothing(formats):
     check_formats(formats, MONO)
 
 
-def test_a_picture_of_known_focal_length_gives_points_without_poses():
+def test_an_image_of_known_focal_length_gives_points_without_poses():
     check_formats("ply", replace(MONO, intrinsics=True, views=1))
 
 
@@ -89,7 +92,7 @@ def test_a_video_of_gaussians_needs_a_gpu(monkeypatch):
 
 def test_a_prediction_that_lacks_something_writes_nothing_at_all(plane_scene, tmp_path):
     plane_scene.extrinsics = None
-    with pytest.raises(InvalidInputError, match="glb needs camera poses, which this prediction has not"):
+    with pytest.raises(InvalidInputError, match="glb needs camera poses, which this prediction does not have"):
         export(plane_scene, tmp_path, "npz-glb")
     assert list(tmp_path.iterdir()) == []
 
@@ -104,27 +107,27 @@ def test_arrays_have_no_names_for_colmap(plane_scene, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         pytest.param({"glb": {"cameras": 1}}, "glb has no option 'cameras'; it has: .*camera_size", id="name"),
         pytest.param({"obj": {}}, "'obj' is no format; there are: mini_npz, npz", id="format"),
         pytest.param({"npz": {"level": 9}}, "npz has no option 'level'; it has none", id="none"),
         pytest.param({"gs_video": {"trj_mode": "loop"}}, "trj_mode='loop' is unknown; choose 'original'", id="mode"),
-        pytest.param({"gs_video": {"chunk_size": 0}}, "chunk_size=0: give a whole number of at least 1", id="chunk"),
+        pytest.param({"gs_video": {"chunk_size": 0}}, "chunk_size=0: give a whole number, 1 or more", id="chunk"),
         pytest.param({"gs_ply": {"gs_views_interval": 1.5}}, "gs_views_interval=1.5: give a whole", id="interval"),
         pytest.param({"glb": {"ensure_thresh_percentile": 101}}, "percentile=101 is a percentile", id="percentile"),
     ],
 )
-def test_an_option_that_is_not_accepted_is_told_before_computing(given, told):
-    with pytest.raises(InvalidInputError, match=told):
-        check_formats("-".join(one.value for one in ExportFormat), GIANT, ExportOptions(export_kwargs=given))
+def test_an_option_that_is_not_accepted_is_an_error_before_computing(given, message):
+    with pytest.raises(InvalidInputError, match=message):
+        check_formats(FORMATS, GIANT, ExportOptions(export_kwargs=given))
 
 
 @pytest.mark.parametrize(
     "given",
     [{"conf_thresh_percentile": -1}, {"num_max_points": 0}, {"feat_vis_fps": 0}],
 )
-def test_a_parameter_that_is_not_accepted_is_told_whatever_is_written(given):
+def test_a_wrong_parameter_is_an_error_whatever_is_written(given):
     (name,) = given
     with pytest.raises(InvalidInputError, match=name):
         ExportOptions(**given)
@@ -134,9 +137,9 @@ POSES, MATRICES = np.ones((2, 4, 4)), np.ones((2, 3, 3))
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
-        pytest.param({"render_exts": POSES}, "given together", id="alone"),
+        pytest.param({"render_exts": POSES}, "must be given together", id="alone"),
         pytest.param({"render_exts": POSES, "render_ixts": MATRICES[:1]}, "render_exts", id="counts"),
         pytest.param({"render_exts": POSES[:, :2], "render_ixts": MATRICES}, "render_exts", id="rows"),
         pytest.param({"render_exts": POSES[0], "render_ixts": MATRICES[0]}, "render_exts", id="one"),
@@ -146,10 +149,10 @@ POSES, MATRICES = np.ones((2, 4, 4)), np.ones((2, 3, 3))
         pytest.param({"render_hw": (30, 40, 3)}, "render_hw", id="sides"),
     ],
 )
-def test_cameras_to_render_from_are_refused_before_computing(given, told):
-    with pytest.raises(InvalidInputError, match=told):
+def test_wrong_cameras_to_render_from_are_an_error_before_computing(given, message):
+    with pytest.raises(InvalidInputError, match=message):
         check_formats("gs_video", GIANT, ExportOptions(**given))
-    check_formats("npz", GIANT, ExportOptions(**given))  # which has no use for them
+    check_formats("npz", GIANT, ExportOptions(**given))  # does not use them
 
 
 def test_named_parameters_win_over_entries_as_upstreams_do(caplog):
@@ -157,9 +160,9 @@ def test_named_parameters_win_over_entries_as_upstreams_do(caplog):
         num_max_points=7,
         export_kwargs={"glb": {"num_max_points": 5, "camera_size": 0.1}, "gs_video": {"vis_depth": None}},
     )
-    assert options.of(ExportFormat.GLB) == GlbOptions(num_max_points=7, camera_size=0.1)
+    assert options.of(find_format("glb")) == GlbOptions(num_max_points=7, camera_size=0.1)
     assert "num_max_points of glb is overruled" in caplog.text
-    assert options.of(ExportFormat.GS_VIDEO) == GsVideoOptions(vis_depth=VisDepth.NONE, trj_mode=TrjMode.EXTEND)
+    assert options.of(find_format("gs_video")) == GsVideoOptions(vis_depth=VisDepth.NONE, trj_mode=TrjMode.EXTEND)
 
 
 def test_an_entry_for_another_format_is_checked_too():
@@ -167,16 +170,16 @@ def test_an_entry_for_another_format_is_checked_too():
         check_formats("npz", MONO, ExportOptions(export_kwargs={"gs_ply": {"interval": 2}}))
 
 
-# Where results lie
+# Paths of results
 
 
 def test_result_files_are_the_files_that_are_written(plane_scene_of, tmp_path):
-    photo = plane_scene_of(1)
-    photo.aux = {"feat_layer_5": photo.depth[..., None].repeat(8, axis=-1)[:, ::14, ::14]}
+    image = plane_scene_of(1)
+    image.aux = {"feat_layer_5": image.depth[..., None].repeat(8, axis=-1)[:, ::14, ::14]}
     formats = "mini_npz-npz-depth_png-depth_vis-tiff-exr-feat_vis-ply-glb-colmap"
-    photo.sources = ("/photos/a.jpg",)
+    image.sources = ("/photos/a.jpg",)
     for options in (ExportOptions(), ExportOptions(export_kwargs={"colmap": {"text": True}})):
-        written = export(photo, tmp_path, formats, "a.b ü", options)
+        written = export(image, tmp_path, formats, "a.b ü", options)
         assert result_files(tmp_path, formats, "a.b ü", options) == written
         assert all(path.stat().st_size for path in written)
 
