@@ -85,7 +85,7 @@ def as_bytes(array, _folder):
         ),
     ],
 )
-def test_one_picture_gives_one_result_in_whatever_form_it_comes(seeded_small, views, tmp_path, make, label):
+def test_one_image_gives_one_result_in_every_form(seeded_small, views, tmp_path, make, label):
     expected = seeded_small.inference(views[:2], **SMALL)
     prediction = seeded_small.inference([views[0], make(views[1], tmp_path)], **SMALL)
     np.testing.assert_array_equal(prediction.depth, expected.depth)
@@ -93,7 +93,7 @@ def test_one_picture_gives_one_result_in_whatever_form_it_comes(seeded_small, vi
     assert prediction.sources[1].startswith(label.format(folder=tmp_path))
 
 
-def test_exif_orientation_is_honoured_unless_told_otherwise(seeded_small, tmp_path):
+def test_exif_orientation_is_honoured_unless_ignored(seeded_small, tmp_path):
     upright = seeded_images_uint8(1, 84, 56, seed=5)[0]
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
@@ -239,7 +239,7 @@ def test_gaussians_are_refused_until_there_are_some(seeded_small, views):
 
 
 @pytest.mark.parametrize("image", ["one.jpg", np.zeros((56, 84, 3), np.uint8), []], ids=["path", "array", "empty"])
-def test_anything_but_a_list_of_pictures_is_refused(seeded_small, image):
+def test_anything_but_a_list_of_images_is_rejected(seeded_small, image):
     with pytest.raises(InvalidInputError, match="list"):
         seeded_small.inference(image, **SMALL)
 
@@ -266,7 +266,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(device)
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is such a device here")
-def test_a_refused_device_is_not_told_with_pytorchs_internals():
+def test_a_rejected_device_is_reported_without_pytorch_internals():
     with pytest.raises(InvalidInputError) as caught:
         choose_device("mps")
     assert len(str(caught.value)) < 200

@@ -12,7 +12,7 @@ from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
-from support.faulty_decoder import EXACT, AwkwardDecoder
+from support.faulty_decoder import EXACT, FaultyDecoder
 from support.images import jpeg
 
 SMALL = {"process_res": 56}
@@ -21,7 +21,7 @@ SMALL = {"process_res": 56}
 @pytest.fixture
 def with_stand_in(monkeypatch):
     capabilities = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
-    decoder = AwkwardDecoder()
+    decoder = FaultyDecoder()
     with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: decoder) as processor:
         monkeypatch.setattr(DepthAnything3, "input_processor", processor)
         yield decoder
@@ -32,7 +32,7 @@ def files():
     return [jpeg(120, 90, 0), jpeg(90, 120, 1), photo(120, 90, 2), jpeg(120, 90, 3, progressive=True), b"?"]
 
 
-def test_a_stream_by_every_way_gives_the_depth_of_the_cpus_way(seeded_small, files, request):
+def test_a_stream_by_every_strategy_equals_that_of_the_cpu(seeded_small, files, request):
     expected = seeded_small.depth(files, on_error="skip", **SMALL)
     assert {one.choices[0].strategy for one in expected} == {Strategy.CPU}
     decoder = request.getfixturevalue("with_stand_in")
@@ -48,7 +48,7 @@ def test_a_stream_by_every_way_gives_the_depth_of_the_cpus_way(seeded_small, fil
         np.testing.assert_allclose(ours.depth, theirs.depth, rtol=1e-4)
 
 
-def test_a_scene_keeps_the_order_of_its_views_whatever_their_ways(seeded_small, files, request):
+def test_views_keep_their_order_whatever_their_strategies(seeded_small, files, request):
     views = [files[3], files[0], files[2]]
     expected = seeded_small.inference(views, **SMALL)
     request.getfixturevalue("with_stand_in")
@@ -59,7 +59,7 @@ def test_a_scene_keeps_the_order_of_its_views_whatever_their_ways(seeded_small, 
     assert found.seconds.keys() == {"decode", "resample", "network"}
 
 
-def test_on_the_cpu_the_processor_is_kept_and_gpu_ways_are_refused(seeded_small, files):
+def test_on_the_cpu_the_processor_is_reused_and_gpu_strategies_rejected(seeded_small, files):
     assert isinstance(seeded_small.input_processor, InputProcessor)
     assert seeded_small.input_processor is seeded_small.input_processor
     for call in (seeded_small.inference, seeded_small.depth):

@@ -174,7 +174,7 @@ def test_a_photo_of_a_rare_size_does_not_wait_for_another_of_it(seeded_small, ph
     assert len(drawn) <= 2 * 2 + 4 * 3 + 3 * 3  # as above
 
 
-def test_a_stream_goes_on_after_a_call_with_other_workers(seeded_small, photos):
+def test_a_stream_continues_after_a_call_with_other_workers(seeded_small, photos):
     predictions = seeded_small.stream(photos, process_res=56, num_workers=1)
     next(predictions)
     seeded_small.inference(photos[:1], process_res=56, num_workers=2)

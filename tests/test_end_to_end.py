@@ -21,7 +21,7 @@ from depth_anything_3.jobs.demo import abs_rel, demo_resolution
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.scenes import Atlas, Rendering, make_atlas, render, render_large
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from support.faulty_decoder import EXACT, AwkwardDecoder
+from support.faulty_decoder import EXACT, FaultyDecoder
 
 SEEDS = range(1_000_000_100, 1_000_000_112)  # far above those of training
 SIZE = (336, 448)
@@ -152,10 +152,10 @@ def usual(nano, scenes, resolution) -> list[Prediction]:
 
 
 @pytest.mark.parametrize("strategy", [Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.FULL_GPU])
-def test_depth_does_not_depend_on_the_way_in(nano, scenes, usual, resolution, monkeypatch, strategy):
+def test_depth_does_not_depend_on_the_strategy(nano, scenes, usual, resolution, monkeypatch, strategy):
     """With a stand-in for the GPU, whose decoder gives the CPU's pixels."""
     capabilities = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
-    with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: AwkwardDecoder()) as processor:
+    with GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda *_: FaultyDecoder()) as processor:
         monkeypatch.setattr(DepthAnything3, "input_processor", processor)
         found = nano.depth([scene.file for scene in scenes[:4]], process_res=resolution, strategy=strategy)
     assert {one.choices[0].strategy for one in found} == {strategy}

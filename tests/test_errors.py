@@ -18,7 +18,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", errors.__all__)
-def test_every_error_is_explained_with_cause_and_cure(name):
+def test_every_error_is_explained_with_cause_and_hint(name):
     also, cause, hint = ROWS[name]
     assert cause
     assert hint or name == "CheckpointError"

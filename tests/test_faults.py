@@ -58,7 +58,7 @@ def whole_results(folder: Path) -> list[str]:
     return sorted(path.stem for path in files)
 
 
-def test_a_disk_that_is_full_ends_the_run_with_what_was_written_whole_and_a_true_report(seeded_small, paths, disk):
+def test_a_full_disk_ends_the_run_with_whole_files_and_a_report(seeded_small, paths, disk):
     at = disk / "report.json"
     with pytest.raises(ExportError, match=r"cannot be written \(No space left on device\)"):
         run_images(seeded_small, paths, disk / "out", "npz", report_file=at, on_error="skip", **SMALL)
@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_ends_the_run_with_what_was_written_whole_and_a_true
         assert "No space left" in report["stopped_by"]
 
 
-def test_after_room_was_made_the_run_goes_on(seeded_small, paths, disk):
+def test_the_run_resumes_after_space_was_freed(seeded_small, paths, disk):
     with pytest.raises(ExportError):
         run_images(seeded_small, paths, disk / "out", "npz", **SMALL)
     before = whole_results(disk)
@@ -80,7 +80,7 @@ def test_after_room_was_made_the_run_goes_on(seeded_small, paths, disk):
     assert whole_results(disk) == [path.stem for path in paths]
 
 
-def test_a_disk_that_may_only_be_read_is_told(seeded_small, paths, disk, tmp_path, caplog):
+def test_a_read_only_disk_is_reported(seeded_small, paths, disk, tmp_path, caplog):
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(ExportError, match="Read-only file system"):
         run_images(seeded_small, paths, disk / "out", "npz", report_file=disk / "report.json", **SMALL)
@@ -88,7 +88,7 @@ def test_a_disk_that_may_only_be_read_is_told(seeded_small, paths, disk, tmp_pat
     assert list(disk.iterdir()) == []
 
 
-def test_a_folder_that_is_removed_during_the_run_is_made_anew(seeded_small, paths, tmp_path):
+def test_a_folder_removed_during_the_run_is_created_again(seeded_small, paths, tmp_path):
     out, steps = tmp_path / "out", []
 
     def remove() -> None:
@@ -104,7 +104,7 @@ def test_a_folder_that_is_removed_during_the_run_is_made_anew(seeded_small, path
     assert (again.images, again.skipped) == (3, 3)
 
 
-def test_a_picture_that_goes_during_the_run_costs_only_itself(seeded_small, paths, tmp_path):
+def test_an_image_removed_during_the_run_fails_alone(seeded_small, paths, tmp_path):
     paths[5].unlink()
     report = run_images(seeded_small, paths, tmp_path / "out", "npz", on_error="skip", **SMALL)
     assert (report.images, [one["image"] for one in report.failures]) == (5, [str(paths[5])])

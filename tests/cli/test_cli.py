@@ -55,7 +55,7 @@ def processes(photos, small_checkpoint, tmp_path_factory):
         process.communicate()
 
 
-def test_da3_image_writes_depth_and_one_honest_line(da3, photos, tmp_path):
+def test_da3_image_writes_depth_and_a_summary(da3, photos, tmp_path):
     out = tmp_path / "out"
     run = da3("image", photos / "a.png", "--device", "cpu", "--process-res", 98, "--export-dir", out)
     assert (run.code, run.err) == (DONE, "")
@@ -67,7 +67,7 @@ def test_da3_image_writes_depth_and_one_honest_line(da3, photos, tmp_path):
     assert third == "strategy: cpu 1"
 
 
-def test_da3_images_goes_on_without_a_damaged_one_and_reports_as_json(processes, photos):
+def test_da3_images_skips_a_damaged_image_and_reports_as_json(processes, photos):
     run, out = processes("images")
     assert run.code == FAILURES
     assert files_in(out) == ["depth_vis/a.jpg", "depth_vis/c.jpg", "npz/a.npz", "npz/c.npz", "report.json"]
@@ -93,7 +93,7 @@ def test_da3_auto_takes_several_files_as_independent_images(da3, photos, tmp_pat
     assert run.out.startswith("2 image(s) in ")
 
 
-def test_da3_demo_takes_photos_to_pictures_and_points_by_what_is_in_the_package(processes, photos):
+def test_da3_demo_turns_photos_into_depth_images_and_points(processes, photos):
     run, out = processes("demo")
     assert run.code == FAILURES  # of one of two, which does not stop the other
     told, failed = run.err.splitlines()
@@ -142,7 +142,7 @@ def test_resume_skips_what_is_there_and_tries_again_what_failed(da3, photos, tmp
     assert (run.code, report["images"], report["skipped"], len(report["failures"])) == (FAILURES, 0, 2, 1)
 
 
-def test_results_go_to_the_folder_debug_unless_told_otherwise(da3, photos, tmp_path, monkeypatch):
+def test_results_go_to_the_folder_debug_by_default(da3, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert da3("images", photos / "a.png", "--process-res", 56).code == DONE
     assert files_in(tmp_path) == ["debug/depth_vis/a.jpg", "debug/npz/a.npz", "debug/report.json"]

@@ -73,14 +73,14 @@ def test_a_line_that_cannot_be_parsed_is_misuse_without_a_traceback(da3, argumen
     assert "Traceback" not in run.err
 
 
-def test_a_demo_by_a_way_that_this_machine_lacks_is_misuse(da3, tmp_path):
+def test_a_demo_with_an_unavailable_strategy_is_misuse(da3, tmp_path):
     run = da3("demo", "--device", "cpu", "--strategy", "full_gpu", "--export-dir", tmp_path / "demo")
     assert (run.code, run.out) == (MISUSE, "")
     assert "--strategy full_gpu needs a GPU" in run.err
     assert not (tmp_path / "demo").exists()
 
 
-def test_a_format_that_is_unknown_is_told_before_weights_are_looked_for(da3):
+def test_an_unknown_format_is_reported_before_weights_are_searched(da3):
     run = da3("images", "a.jpg", "--model-dir", "/no/such/checkpoint", "--export-format", "obj")
     assert run.code == MISUSE
 
@@ -129,7 +129,7 @@ def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.png", b"new\nline.png", b"\x1b]0;title\x07.png"], ids=ascii)
-def test_a_name_that_is_no_text_or_would_move_the_terminal_is_told_escaped(da3, photos, tmp_path, name):
+def test_names_with_control_or_invalid_characters_are_escaped(da3, photos, tmp_path, name):
     folder = os.path.join(os.fsencode(tmp_path), b"photos \xff")
     os.mkdir(folder)
     shutil.copy(photos / "a.png", os.path.join(folder, b"good " + name))
@@ -178,7 +178,7 @@ def test_a_signal_to_stop_ends_with_one_line(da3, photos, monkeypatch, number, c
         pytest.param(["--max-bytes", 999], r"bytes, more than the 999 that are read.*raise --max-bytes", id="bytes"),
     ],
 )
-def test_a_limit_refuses_what_is_beyond_and_tells_how_to_raise_it(da3, photos, tmp_path, option, told):
+def test_a_limit_rejects_what_is_beyond_and_says_how_to_raise_it(da3, photos, tmp_path, option, told):
     run = da3("image", photos / "a.png", "--export-dir", tmp_path, *option)
     assert (run.code, files_in(tmp_path)) == (FAILURES, [])
     assert re.fullmatch(f"failed {photos / 'a.png'}: .*{told}", run.err.strip())

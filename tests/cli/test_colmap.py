@@ -62,7 +62,7 @@ def test_colmap_gives_depth_in_the_unit_of_the_given_cameras(computed):
     assert (out / "scene.jpg").is_file()
 
 
-def test_colmap_tells_what_is_left_out(workspace, small_checkpoint, tmp_path, caplog):
+def test_colmap_reports_what_is_skipped(workspace, small_checkpoint, tmp_path, caplog):
     run(
         "colmap", workspace, "--model-dir", small_checkpoint, "--export-dir", tmp_path, "--process-res", 56,
         "--export-format", "mini_npz", "--device", "cpu",
@@ -72,14 +72,14 @@ def test_colmap_tells_what_is_left_out(workspace, small_checkpoint, tmp_path, ca
     assert "1 poses without image are skipped: gone.png" in caplog.text
 
 
-def test_a_format_that_needs_what_the_model_lacks_is_refused_before_a_picture_is_read(small_checkpoint, tmp_path):
+def test_a_format_the_model_lacks_fields_for_is_rejected_first(small_checkpoint, tmp_path):
     (tmp_path / "a.jpg").write_text("never read")
     for wish, told in (("gs_ply", "infer_gs=True with da3-giant"), ("feat_vis", "export_feat_layers")):
         with pytest.raises(UnsupportedError, match=told):
             run("images", tmp_path, "--model-dir", small_checkpoint, "--export-dir", tmp_path, "--export-format", wish)
 
 
-def test_metres_are_asked_for_in_one_way(tmp_path):
+def test_metric_depth_is_requested_by_one_option(tmp_path):
     (tmp_path / "a.jpg").write_text("never read")
     with pytest.raises(InvalidInputError, match="--metric"):
         run("images", tmp_path, "--focal", 500)
@@ -100,7 +100,7 @@ def test_an_option_is_checked_also_where_it_has_nothing_to_say(tmp_path, option,
         run("images", tmp_path, "--model-dir", tmp_path / "never loaded", option, value)
 
 
-def test_a_workspace_that_is_not_there_is_told(tmp_path):
+def test_a_missing_workspace_is_reported(tmp_path):
     with pytest.raises(InvalidInputError, match=r"nowhere: no such folder$"):
         run("colmap", tmp_path / "nowhere")
 

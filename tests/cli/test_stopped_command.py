@@ -22,13 +22,13 @@ from support.run_state import files_in, wait_until
 from support.seeded_values import seeded_images_uint8
 
 FORMATS = "mini_npz-npz-depth_png-depth_vis"
-PICTURES = 20  # so many that a run is not over before a signal reaches it
+IMAGES = 20  # so many that a run is not over before a signal reaches it
 
 
 @pytest.fixture
 def start(small_checkpoint, tmp_path):
     """Starts `da3 images --resume` over images in two folders, as a process of its own."""
-    for index, picture in enumerate(seeded_images_uint8(PICTURES, 42, 56, seed=3)):
+    for index, picture in enumerate(seeded_images_uint8(IMAGES, 42, 56, seed=3)):
         path = tmp_path / "photos" / f"{index % 2}" / f"{index // 2}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
@@ -55,7 +55,7 @@ def results_in(out: Path) -> dict[str, int]:
     return {name: at for name, at in found.items() if "/." not in name and name != "report.json"}
 
 
-def whole_pictures(files: Collection[str]) -> set[str]:
+def complete_images(files: Collection[str]) -> set[str]:
     """The pictures of which every file is there."""
     of_kind = [{Path(name).stem for name in files if name.startswith(f"{kind}/")} for kind in FORMATS.split("-")]
     return set.intersection(*of_kind)
@@ -85,16 +85,16 @@ def ends_whole(process: subprocess.Popen[str], out: Path, before: dict[str, int]
     printed, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     report = json.loads(printed)
-    assert report["images"] + report["skipped"] == PICTURES
+    assert report["images"] + report["skipped"] == IMAGES
     assert json.loads((out / "report.json").read_text()) == report
     after = results_in(out)
     assert files_in(out).keys() == {*after, "report.json"}  # nothing half written is left
-    assert (len(after), len(whole_pictures(after))) == (4 * PICTURES, PICTURES)
+    assert (len(after), len(complete_images(after))) == (4 * IMAGES, IMAGES)
     for name in after:
         read_to_the_end(out / name)
     kept = {name for name, at in before.items() if after[name] == at}
-    assert kept >= {name for name in before if Path(name).stem in whole_pictures(before)}
-    assert report["skipped"] == len(whole_pictures(before)) == len(whole_pictures(kept))
+    assert kept >= {name for name in before if Path(name).stem in complete_images(before)}
+    assert report["skipped"] == len(complete_images(before)) == len(complete_images(kept))
 
 
 STOPS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
@@ -113,7 +113,7 @@ def stopped(start, out: Path, number: signal.Signals) -> tuple[int, str, str]:
     return process.returncode, printed, errors
 
 
-def test_a_signal_ends_the_command_with_whole_files_and_a_report_and_it_goes_on_even_if_killed(start, tmp_path):
+def test_a_stopped_command_leaves_whole_files_and_resumes_even_if_killed(start, tmp_path):
     numbers, codes, told = zip(*STOPS, strict=True)
     folders = [tmp_path / one for one in told]
     with ThreadPoolExecutor() as side_by_side:
@@ -122,17 +122,17 @@ def test_a_signal_ends_the_command_with_whole_files_and_a_report_and_it_goes_on_
     for out, by in zip(folders, told, strict=True):
         report, results = json.loads((out / "report.json").read_text()), results_in(out)
         assert report["stopped_by"] == by
-        assert 0 < report["images"] == len(whole_pictures(results)) < PICTURES
+        assert 0 < report["images"] == len(complete_images(results)) < IMAGES
         assert files_in(out).keys() == {*results, "report.json"}
         assert len(results) == 4 * report["images"]
-    left = 4 * PICTURES - len(results_in(out))
+    left = 4 * IMAGES - len(results_in(out))
     kill_at_random(start(out), out, random.Random(1), within=max(1, left // 2))
     before = results_in(out)
     ends_whole(start(out), out, before)
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_ten_random_moments_ends_whole_with_nothing_lost_or_doubled(start, tmp_path):
+def test_a_run_killed_ten_times_loses_and_doubles_nothing(start, tmp_path):
     out, moments = tmp_path / "out", random.Random(10)
     for _ in range(10):
         kill_at_random(start(out), out, moments, within=4)
@@ -145,23 +145,23 @@ def test_signals_at_random_moments_leave_whole_files_and_true_reports(start, tmp
     out, moments = tmp_path / "out", random.Random(3)
     for turn in range(8):
         number, code, told = STOPS[turn % 2]
-        before, process = len(whole_pictures(results_in(out))), start(out)
+        before, process = len(complete_images(results_in(out))), start(out)
         time.sleep(moments.uniform(1.0, 8.0))  # from within its imports to the middle of the run
         process.send_signal(number)
         printed, errors = process.communicate()
         results = results_in(out)
         assert "Traceback" not in errors
         assert files_in(out).keys() <= {*results, "report.json"} if out.exists() else True
-        assert 4 * len(whole_pictures(results)) == len(results)
+        assert 4 * len(complete_images(results)) == len(results)
         if printed:  # it was quicker, if not with ending
-            assert len(whole_pictures(results)) == PICTURES
+            assert len(complete_images(results)) == IMAGES
         else:
             assert process.returncode in (code, -number)  # before it has begun, the system ends it
-        if (out / "report.json").exists() and len(whole_pictures(results)) > before:
+        if (out / "report.json").exists() and len(complete_images(results)) > before:
             report = json.loads((out / "report.json").read_text())
-            assert report["images"] + report["skipped"] == len(whole_pictures(results))
+            assert report["images"] + report["skipped"] == len(complete_images(results))
             assert report["stopped_by"] in (None, told)
     process = start(out)
     process.communicate()
     assert process.returncode == 0
-    assert len(whole_pictures(results_in(out))) == PICTURES
+    assert len(complete_images(results_in(out))) == IMAGES

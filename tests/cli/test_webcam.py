@@ -39,7 +39,7 @@ def command(small_checkpoint):
         process.communicate()
 
 
-def test_a_film_is_watched_and_recorded_until_ctrl_c(command, tmp_path):
+def test_a_video_is_watched_and_recorded_until_ctrl_c(command, tmp_path):
     recording = tmp_path / "out.mp4"
     process = command(write_clip(tmp_path / "film.mp4", frames=900), "--http", 0, "--record", recording)
     url = re.fullmatch(r"watch at (http://127.0.0.1:\d+/)\n", process.stdout.readline())[1]
@@ -67,7 +67,7 @@ def test_a_film_is_watched_and_recorded_until_ctrl_c(command, tmp_path):
     assert sorted(one.name for one in tmp_path.iterdir()) == ["film.mp4", "out.mp4"]
 
 
-def test_a_short_film_ends_by_itself(tmp_path, small_checkpoint, monkeypatch, capsys):
+def test_a_short_video_ends_by_itself(tmp_path, small_checkpoint, monkeypatch, capsys):
     film, recording = write_clip(tmp_path / "film.mp4", frames=6), tmp_path / "out.mp4"
     monkeypatch.setattr(webcam, "why_no_window", lambda: "no screen here")
     words = [film, "--record", recording, "--temporal", "none", "--model-dir", small_checkpoint, "--process-res", 56]
@@ -104,7 +104,7 @@ def test_a_recording_that_was_killed_is_not_mixed_with_a_new_one(tmp_path, monke
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_misuse_is_told_before_anything_is_loaded(arguments, message, monkeypatch, capsys, tmp_path):
+def test_misuse_is_reported_before_anything_is_loaded(arguments, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(webcam, "why_no_window", lambda: "no screen here")
     monkeypatch.setattr(sys, "argv", ["da3", "webcam", *arguments, "--model-dir", "/nowhere"])

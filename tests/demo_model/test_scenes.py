@@ -37,7 +37,7 @@ def pixel_rays(intrinsics: np.ndarray, size: tuple[int, int] = SIZE) -> np.ndarr
     return np.stack([columns, rows, np.ones(size)], -1) @ np.linalg.inv(intrinsics).T
 
 
-def test_same_seed_gives_the_same_picture_and_other_seeds_others(atlas: Atlas) -> None:
+def test_same_seed_gives_the_same_image_and_other_seeds_others(atlas: Atlas) -> None:
     first, again = render([3, 4], SIZE, atlas), render([3, 4], SIZE, atlas)
     assert torch.equal(first.image, again.image)
     assert torch.equal(first.depth, again.depth)
@@ -166,7 +166,7 @@ def builder_parts(builder: SceneBuilder) -> tuple[SolidList, SolidList]:
     return builder.scene.boxes, builder.scene.quadrics
 
 
-def test_a_large_picture_has_the_depth_of_a_small_one(atlas: Atlas) -> None:
+def test_a_large_image_has_the_depth_of_a_small_one(atlas: Atlas) -> None:
     small, large = render([8], (56, 84), atlas), render_large(8, (168, 252), atlas)
     assert large.image.shape == (1, 3, 168, 252)
     middle = large.depth[:, 1::3, 1::3]

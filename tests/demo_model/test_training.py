@@ -78,7 +78,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
         assert torch.equal(value, resumed.averaged.state_dict()[name]), name
 
 
-def test_training_goes_on_from_the_weights_in_the_package() -> None:
+def test_training_continues_from_the_weights_in_the_package() -> None:
     trainer = Trainer(Recipe(seed=1), NANO, CPU)
     trainer.start_from(TARGET / "model.safetensors")
     picture = torch.randn(1, 3, 56, 84, generator=torch.Generator().manual_seed(0))
@@ -112,9 +112,7 @@ def test_a_step_on_two_threads_follows_the_mean_of_both_gradients(
         torch.testing.assert_close(mean, (first + second) / 2)
 
 
-def test_saved_weights_have_the_official_names_and_give_the_packages_network_the_same_depth(
-    recipe: Recipe, tmp_path: Path
-) -> None:
+def test_saved_weights_load_into_the_packages_network(recipe: Recipe, tmp_path: Path) -> None:
     from depth_anything_3.model.catalog import Preset
     from depth_anything_3.model.network import DepthAnything3Net
 
@@ -188,7 +186,7 @@ def test_a_pool_renders_what_is_wanted_and_is_found_again(
     assert all(any(np.array_equal(one, other) for other in expected) for one in seen.image)
 
 
-def test_cropping_and_flipping_move_picture_and_depth_alike(drawn: Drawn) -> None:
+def test_cropping_and_flipping_move_image_and_depth_alike(drawn: Drawn) -> None:
     log_depth, _ = decode_depth(drawn.depth)
     grey = ((log_depth + 3.0) * 25.0).clamp(0, 255).round().to(torch.uint8).numpy()
     picture = Drawn(np.repeat(grey[:, None], 3, 1), drawn.depth)
@@ -253,14 +251,14 @@ def test_the_ramp_is_no_worse_than_a_constant_where_it_was_fitted(atlas: Atlas) 
     assert best.abs_rel <= scenes.score(ramp(1.0, 1.0)).abs_rel
 
 
-def test_a_network_is_evaluated_at_the_pictures_own_size(atlas: Atlas) -> None:
+def test_a_network_is_evaluated_at_the_size_of_the_image(atlas: Atlas) -> None:
     assert network_size((168, 224), 0.667) == (112, 154)
     scores = evaluate(NanoDepth(TINY), UnseenScenes(4, atlas), 0.5)
     assert 0.0 < scores.abs_rel < 3.0
     assert 0.0 <= scores.sky_iou <= 1.0
 
 
-def test_pictures_are_normalised_as_the_package_does() -> None:
+def test_images_are_normalised_as_the_package_does() -> None:
     from depth_anything_3.inputs.resample.normalize import MEAN, STD
 
     white = normalise(torch.ones(1, 3, 2, 2))

@@ -27,7 +27,7 @@ def settings_of(costs) -> list[tuple[str, int, int]]:
     return [(cost.way, cost.at_a_time, cost.pixels) for cost in costs.table]
 
 
-def test_every_way_is_measured_at_every_size_and_number(caplog):
+def test_every_strategy_is_measured_at_every_size_and_batch_size(caplog):
     opener = Opener()
     costs = calibrate(CPU, gpu_with("good", "better", cores=3), seconds=LONG, sizes=TINY, open_decoder=opener)
     ways = [("cpu", 1), ("cpu", 2), ("cpu", 3)]
@@ -54,7 +54,7 @@ def test_decoders_with_nearest_chroma_are_measured_too(monkeypatch):
         pytest.param("failing", "out of memory", id="raises"),
     ],
 )
-def test_a_decoder_that_is_of_no_use_is_left_out_with_a_reason(bad, told, caplog):
+def test_an_unusable_decoder_is_skipped_with_a_reason(bad, told, caplog):
     costs = calibrate(CPU, gpu_with(bad, "good"), seconds=LONG, sizes=TINY, open_decoder=Opener())
     assert costs.ways == ("cpu", "good")
     (message,) = [one.getMessage() for one in caplog.records if one.name == module.__name__]
@@ -62,7 +62,7 @@ def test_a_decoder_that_is_of_no_use_is_left_out_with_a_reason(bad, told, caplog
     assert told in message
 
 
-def test_the_largest_pictures_are_what_a_short_time_leaves_out(caplog, monkeypatch):
+def test_the_largest_images_are_skipped_when_time_is_short(caplog, monkeypatch):
     ticks = iter(range(1000))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(ticks))
     done: list[float] = []
@@ -104,7 +104,7 @@ def test_runs_of_one_setting_are_apart_from_one_another(monkeypatch):
     assert order == ["cpu", "good", "good", "good"] * 2
 
 
-def test_pictures_are_photo_like_jpegs_of_the_sizes_asked_for():
+def test_images_are_photo_like_jpegs_of_the_sizes_asked_for():
     from depth_anything_3.inputs.header import JpegProcess, probe
 
     for (width, height), file in module._pictures(((160, 120), (320, 240))):

@@ -96,7 +96,7 @@ def test_doctor_as_a_process_finds_all_well_on_a_cpu(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_json_tells_everything(da3, cache):
+def test_json_holds_everything(da3, cache):
     code, out, err = da3("doctor", "--device", "cpu", "--json")
     assert (code, err) == (DONE, "")
     told = json.loads(out)
@@ -136,7 +136,7 @@ def test_calibrating_without_a_gpu_says_that_there_is_no_choice(da3, cache):
     assert not cache.exists()
 
 
-def test_a_wish_of_the_environment_that_the_machine_cannot_fulfil_is_a_failure(da3, monkeypatch):
+def test_a_strategy_set_by_the_environment_but_unavailable_is_a_failure(da3, monkeypatch):
     monkeypatch.setenv("DA3_STRATEGY", "gpu_decode")
     code, out, err = da3("doctor", "--device", "cpu")
     assert (code, err) == (FAILURES, "")
@@ -183,7 +183,7 @@ def test_calibrating_with_decoders_that_do_not_run_stores_nothing(da3, as_gpu, c
     assert not cache.exists()
 
 
-def test_a_cache_folder_that_cannot_be_written_is_told(da3, as_gpu, cache):
+def test_a_cache_folder_that_cannot_be_written_is_reported(da3, as_gpu, cache):
     cache.write_text("a file")
     as_gpu(gpu_with("good"))
     code, out, err = da3("doctor", "--device", "cpu", "--calibrate")
@@ -192,7 +192,7 @@ def test_a_cache_folder_that_cannot_be_written_is_told(da3, as_gpu, cache):
     assert "the calibration is not kept" in err
 
 
-def test_a_report_for_a_gpu_fits_80_columns_and_names_ways_and_reasons(as_gpu, monkeypatch):
+def test_a_gpu_report_fits_80_columns_and_names_strategies_and_reasons(as_gpu, monkeypatch):
     as_gpu(gpu_with("good", "nearest", coarse="nearest"))
     diagnosis = doctor.examine(CPU)
     text = printed(doctor_report.report(diagnosis, []))
@@ -218,7 +218,7 @@ def test_markup_in_names_is_printed_as_it_is(as_gpu):
         assert told in text
 
 
-def test_measured_costs_are_shown_by_way_and_size():
+def test_measured_costs_are_shown_by_strategy_and_size():
     lines = printed(doctor_report.cost_report(COSTS)).splitlines()
     rows = [line.split() for line in lines if line.startswith(("cpu", "good"))]
     assert rows == [

@@ -23,14 +23,14 @@ def checks() -> dict[str, SelfCheck]:
     return {one.tool or one.strategy.value: one for one in self_check(CPU, machine, open_decoder=Opener())}
 
 
-def test_every_way_of_the_machine_is_checked(checks):
+def test_every_strategy_of_the_machine_is_checked(checks):
     assert list(checks) == ["cpu", "hybrid", "torch", "good", "nearest", "wrong", "picky", "failing", "broken"]
     assert checks["torch"].strategy is Strategy.FULL_GPU
     assert {checks[name].strategy for name in list(checks)[3:]} == {Strategy.GPU_DECODE}
 
 
 @pytest.mark.parametrize("name", ["cpu", "hybrid", "torch", "good", "nearest"])
-def test_a_way_that_works_is_within_a_level_of_the_reference(checks, name):
+def test_a_strategy_that_works_is_within_a_level_of_the_reference(checks, name):
     check = checks[name]
     assert (check.ok, check.problem) == (True, None)
     assert check.max_difference <= 1
@@ -47,7 +47,7 @@ def test_a_way_that_works_is_within_a_level_of_the_reference(checks, name):
         pytest.param("broken", "broken does not run here", id="cannot be opened"),
     ],
 )
-def test_a_way_that_does_not_work_says_why(checks, name, told):
+def test_a_strategy_that_does_not_work_says_why(checks, name, told):
     check = checks[name]
     assert not check.ok
     assert told in check.problem
@@ -60,7 +60,7 @@ def test_a_resampler_that_is_not_there_is_reported():
     assert "resampler 'triton' on cpu" in problems["full_gpu"]
 
 
-def test_an_inexact_way_is_judged_by_its_likeness():
+def test_an_inexact_strategy_is_judged_by_psnr():
     machine = gpu_with("wrong", coarse="wrong")
     *_, check = self_check(CPU, machine, open_decoder=Opener())
     assert not check.exact

@@ -87,7 +87,7 @@ def test_interpolation_meets_every_view_and_is_slow_there():
     assert steps[3] > 3 * steps[0]
 
 
-def test_between_cameras_that_look_at_one_point_the_path_is_an_arc_about_it():
+def test_between_cameras_that_look_at_one_point_the_path_is_an_arc():
     first, second = ring(2).camera_to_world
     poses = interpolate_pose(first, second, np.linspace(0, 1, 9))
     centres = poses[:, :3, 3]
@@ -117,7 +117,7 @@ def test_the_ends_of_an_interpolation_are_the_views(turn_a, turn_b, centre_a, ce
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (np.pi / 2, 0, 0), (0, np.pi / 2, 0), (0, 0, 1.0)])
-def test_cameras_that_look_the_same_way_move_on_a_line(turn):
+def test_cameras_of_one_direction_move_on_a_line(turn):
     ends = np.tile(np.eye(4), (2, 1, 1))
     ends[:, :3, :3] = rotation_of(turn)
     ends[1, :3, 3] = [1, 2, 3]
@@ -126,7 +126,7 @@ def test_cameras_that_look_the_same_way_move_on_a_line(turn):
     np.testing.assert_allclose(poses[:, :3, :3], np.tile(rotation_of(turn), (5, 1, 1)), atol=1e-9)
 
 
-def test_angles_take_the_shorter_way():
+def test_angles_are_interpolated_along_the_shorter_arc():
     ends = np.stack([looking_at(np.zeros(3), (np.sin(a), 0, np.cos(a))) for a in (3.0, -3.0)])
     halfway = interpolate_pose(*ends, np.array([0.5]))[0]
     np.testing.assert_allclose(halfway[:3, 2], [0, 0, -1], atol=1e-9)
@@ -141,7 +141,7 @@ def test_intrinsics_are_interpolated_linearly():
     assert (np.diff(path.intrinsics[:, 0, 0]) > 0).all()
 
 
-def test_a_wander_goes_round_the_base_camera_by_as_many_pixels_as_it_should():
+def test_a_wander_circles_the_base_camera_by_the_set_pixels():
     views = ring(3)
     path = make_trajectory(views, TrjMode.WANDER, WIDTH).camera_to_world
     base = views.camera_to_world[0]
@@ -154,7 +154,7 @@ def test_a_wander_goes_round_the_base_camera_by_as_many_pixels_as_it_should():
     np.testing.assert_allclose(local[0], local[-1], atol=1e-12)
 
 
-def test_a_dolly_zoom_goes_back_and_forth_while_the_focal_length_shrinks_and_grows():
+def test_a_dolly_zoom_moves_back_while_the_focal_length_changes():
     views = ring(3)
     path = make_trajectory(views, TrjMode.DOLLY_ZOOM, WIDTH)
     base = views.camera_to_world[0]

@@ -57,7 +57,7 @@ def test_a_scene_is_written_in_upstreams_layout(scene, tmp_path):
     assert all(path.is_file() for path in written)
 
 
-def test_an_independent_picture_gives_files_of_its_name(photo, tmp_path):
+def test_an_independent_image_gives_files_of_its_name(photo, tmp_path):
     written = export(photo, tmp_path, ALL, "holiday.v2")
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [
         "mini_npz/holiday.v2.npz",
@@ -146,7 +146,7 @@ def test_depth_png_keeps_zero_for_what_is_not_known(photo, tmp_path):
     assert scale == pytest.approx(photo.depth[np.isfinite(photo.depth)].max() / 65535)
 
 
-def test_depth_png_of_a_metric_model_is_in_metres(photo, tmp_path):
+def test_depth_png_of_a_metric_model_is_metric_depth(photo, tmp_path):
     photo.is_metric = 1
     (path,) = export(photo, tmp_path, "depth_png", "a")
     assert read_depth_png(path)[2] == "metre"
@@ -172,7 +172,7 @@ def test_depth_png_is_exact_to_half_a_step_in_any_unit(tmp_path_factory, low, sp
 # depth_vis
 
 
-def test_depth_vis_shows_the_picture_on_the_left_and_its_depth_on_the_right(scene, tmp_path):
+def test_depth_vis_shows_the_image_left_and_its_depth_right(scene, tmp_path):
     scene.processed_images[:] = 200
     scene.depth[:] = np.linspace(1, 2, HEIGHT)[:, None]
     for path, depth in zip(export(scene, tmp_path, "depth_vis"), scene.depth, strict=True):
@@ -184,7 +184,7 @@ def test_depth_vis_shows_the_picture_on_the_left_and_its_depth_on_the_right(scen
         assert np.abs(pixels[:, WIDTH + 16 :] - colorize_depth(depth)[:, 16:]).mean() < 3
 
 
-def test_depth_vis_without_pictures_is_refused(photo, tmp_path):
+def test_depth_vis_without_images_is_rejected(photo, tmp_path):
     photo.processed_images = None
     with pytest.raises(InvalidInputError, match="depth_vis needs the images"):
         export(photo, tmp_path, "depth_vis")
@@ -216,7 +216,7 @@ def test_what_has_no_depth_is_coloured_as_farthest(unknown):
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 5.0])
-def test_a_picture_of_one_depth_has_one_colour(value):
+def test_an_image_of_one_depth_has_one_colour(value):
     assert len(np.unique(colorize_depth(np.full((9, 9), value, np.float32)).reshape(-1, 3), axis=0)) == 1
 
 
@@ -249,7 +249,7 @@ def test_a_folder_of_the_results_name_is_left_alone(photo, tmp_path):
 
 
 @pytest.mark.parametrize("formats", ["npz", "mini_npz", "depth_png", "depth_vis"])
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(photo, tmp_path, formats):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(photo, tmp_path, formats):
     with full_disk(200), pytest.raises(ExportError, match="cannot be written"):
         export(photo, tmp_path, formats, "a")
     assert list((tmp_path / formats).iterdir()) == []

@@ -32,7 +32,7 @@ def test_a_loaded_result_can_be_written_in_other_formats(plane_scene, tmp_path, 
     np.testing.assert_array_equal(again.depth, load_prediction(path).depth)
 
 
-def test_what_a_loaded_result_lacks_is_told(plane_scene, tmp_path):
+def test_what_a_loaded_result_lacks_is_reported(plane_scene, tmp_path):
     (path,) = export(plane_scene, tmp_path, "mini_npz")
     with pytest.raises(InvalidInputError, match=r"depth_vis needs the images.* a mini_npz does not"):
         export(load_prediction(path), tmp_path, "depth_vis")
@@ -83,14 +83,14 @@ def save_array(path):
         pytest.param(lambda path: None, "no such file", id="missing"),
     ],
 )
-def test_what_is_no_result_is_told(tmp_path, make, told):
+def test_what_is_no_result_is_reported(tmp_path, make, told):
     path = tmp_path / "wrong ü.npz"
     make(path)
     with pytest.raises(InvalidInputError, match=f"wrong ü.npz: .*{told}"):
         load_prediction(path)
 
 
-def test_a_cut_or_damaged_result_is_told_wherever_the_damage_is(plane_scene, tmp_path):
+def test_a_truncated_or_damaged_result_is_reported(plane_scene, tmp_path):
     (path,) = export(plane_scene, tmp_path, "npz")
     whole = path.read_bytes()
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ import pytest
 from depth_anything_3.errors import ExportError
 from depth_anything_3.export import video_file as video_writer
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
-from support.clips import picture
+from support.clips import draw_image
 
 SIZE = (71, 97)
 KILLED = """
@@ -31,7 +31,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def drawn(number, suffix):
-    image = picture(number, SIZE)
+    image = draw_image(number, SIZE)
     return image if suffix == ".mp4" else image[..., 0].astype(np.uint16) * 257
 
 
@@ -73,7 +73,7 @@ def test_a_variable_rate_stays_one(tmp_path):
     times = [0.0, 0.1, 0.11, 0.5, 0.5, 2.0]
     with VideoWriter(tmp_path / "a.mp4") as writer:
         for number, seconds in enumerate(times):
-            writer.write(picture(number), seconds)
+            writer.write(draw_image(number), seconds)
     join_parts(tmp_path / "a.mp4")
     given = [frame.time for frame in read(tmp_path / "a.mp4")[1]]
     assert given == pytest.approx(times, abs=0.001)
@@ -81,7 +81,7 @@ def test_a_variable_rate_stays_one(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_killed_process_leaves_what_plays_and_can_be_gone_on_with(tmp_path, suffix):
+def test_a_killed_process_leaves_a_playable_resumable_video(tmp_path, suffix):
     target = tmp_path / f"a{suffix}"
     paths = str(Path(__file__).parents[1])
     command = [sys.executable, "-c", KILLED, str(target)]
@@ -97,10 +97,10 @@ def test_a_killed_process_leaves_what_plays_and_can_be_gone_on_with(tmp_path, su
         assert all(np.array_equal(frame.to_ndarray(), drawn(number, suffix)) for number, frame in enumerate(frames))
 
 
-def test_parts_that_do_not_fit_together_are_refused_and_kept(tmp_path):
+def test_parts_that_do_not_fit_together_are_rejected_and_not_deleted(tmp_path):
     for size in ((72, 96), (48, 64)):
         with VideoWriter(tmp_path / "a.mp4") as writer:
-            writer.write(picture(0, size), 0)
+            writer.write(draw_image(0, size), 0)
     with pytest.raises(ExportError, match=r"a\.part002\.mp4: differs"):
         join_parts(tmp_path / "a.mp4")
     assert len(part_files(tmp_path / "a.mp4")) == 2
@@ -123,7 +123,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         VideoWriter(tmp_path / "file" / "a.mp4")
 
 
-def test_without_pyav_the_cure_is_told(tmp_path, monkeypatch):
+def test_without_pyav_a_hint_is_given(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(video_writer.UnsupportedError, match=r"depth-anything-3-fast\[video\]"):
         VideoWriter(tmp_path / "a.mp4")

@@ -27,13 +27,13 @@ def test_what_is_damaged_was_whole(place):
 
 @settings(max_examples=1500)
 @given(st.integers(0, 2**64))
-def test_of_a_damaged_file_come_pixels_or_an_error_of_ours(number):
+def test_a_damaged_file_gives_pixels_or_a_package_error(number):
     examine(mutated(random.Random(number)))
 
 
 @settings(max_examples=300)
 @given(st.sampled_from(seeds()), st.data())
-def test_of_a_file_with_any_bytes_changed_come_pixels_or_an_error_of_ours(data, draw):
+def test_a_file_with_changed_bytes_gives_pixels_or_a_package_error(data, draw):
     changed = bytearray(data[: draw.draw(st.integers(1, len(data)))])
     for place, value in draw.draw(
         st.dictionaries(st.integers(0, len(changed) - 1), st.integers(0, 255), max_size=6)
@@ -49,7 +49,7 @@ def test_of_a_file_with_any_bytes_changed_come_pixels_or_an_error_of_ours(data, 
     st.sampled_from(ProcessResMethod),
     st.integers(1, 8),
 )
-def test_a_plan_has_whole_patches_and_keeps_within_what_was_asked_or_is_refused(stored_hw, process_res, method, turn):
+def test_a_plan_has_whole_patches_within_the_asked_size_or_is_rejected(stored_hw, process_res, method, turn):
     try:
         plan = plan_resize(stored_hw, process_res, method, exif_orientation=turn)
     except DA3Error:

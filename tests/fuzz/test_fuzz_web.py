@@ -41,7 +41,7 @@ def answer(url: str, request: bytes) -> bytes:
             return b""
 
 
-def test_whatever_is_asked_the_page_goes_on_and_nothing_but_it_is_told():
+def test_any_request_leaves_the_page_running_and_leaks_nothing():
     viewer = WebViewer("127.0.0.1", 0, "test", lambda: {"fps": "30"})
     viewer.show(np.zeros((16, 32, 3), np.uint8))
     rng, asked = random.Random(1), list(_BAD)
@@ -60,7 +60,7 @@ def test_whatever_is_asked_the_page_goes_on_and_nothing_but_it_is_told():
         viewer.close()
 
 
-def test_clients_that_stop_in_the_middle_hold_nobody_up_nor_the_end():
+def test_stalled_clients_delay_neither_others_nor_the_end():
     viewer = WebViewer("127.0.0.1", 0, "test", lambda: {"fps": "30"})
     at = urlsplit(viewer.url)
     silent = [socket.create_connection((at.hostname, at.port), timeout=60) for _ in range(20)]

@@ -130,7 +130,7 @@ def test_decoders_are_as_exact_as_they_say(cpu, decoding, sampling):
         assert psnr(found, expected) >= 44
 
 
-def test_what_an_engine_refuses_goes_the_cpu_way(cpu, decoding):
+def test_what_an_engine_rejects_is_decoded_on_the_cpu(cpu, decoding):
     files = [jpeg(400, 300, 0), jpeg(400, 300, 1, progressive=True), jpeg(400, 300, 2)]
     files += [encoded(Image.fromarray(photo(400, 300, 3)).convert("CMYK")), encoded(photo(400, 300, 4), "PNG")]
     batch = decoding(files, process_res=140, fidelity="fast", strategy="gpu_decode")

@@ -49,7 +49,7 @@ def test_auto_is_one_where_memory_cannot_be_measured():
     assert (limit(SIZE), limit.expected) == (1, 1)
 
 
-def test_auto_fills_the_share_of_memory_asked_for_and_no_more_than_the_most():
+def test_auto_fills_the_share_of_memory_up_to_the_maximum():
     limit = BatchLimit(BatchOptions(batch_size="auto", max_batch_size=20, target_memory_utilization=0.5), CUDA)
     assert limit(SIZE) == 1
     limit.learn(SIZE, count=1, used=100, available=2000)
@@ -93,7 +93,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved_and_nothing_is_lost(
     ],
     ids=["CUDA", "CPU", "numpy"],
 )
-def test_one_picture_that_memory_does_not_hold_costs_only_itself(seeded_small, photos, monkeypatch, error):
+def test_one_image_beyond_memory_fails_alone(seeded_small, photos, monkeypatch, error):
     forward = seeded_small.model.forward
 
     def full(x, **options):
@@ -114,7 +114,7 @@ def test_one_picture_that_memory_does_not_hold_costs_only_itself(seeded_small, p
         seeded_small.inference([images[1]], **options)
 
 
-def test_batch_inference_is_a_stream_as_a_list_and_tells_how_far_it_is(seeded_small, photos):
+def test_batch_inference_is_a_stream_as_a_list_with_progress(seeded_small, photos):
     told = []
     found = seeded_small.batch_inference(photos[:3], progress_callback=lambda *one: told.append(one), **SMALL)
     assert told == [(1, 3), (2, 3), (3, 3)]

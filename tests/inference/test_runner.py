@@ -16,7 +16,7 @@ from depth_anything_3.inference.runner import NetworkRunner
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.jobs import run_images
 
-LEFT_HALF_DONE = """
+UNFINISHED_STREAM = """
 import sys
 import numpy as np
 from depth_anything_3.api import DepthAnything3
@@ -29,7 +29,7 @@ sys.exit(3)
 
 
 def test_a_process_may_end_with_a_stream_half_done():
-    done = subprocess.run([sys.executable, "-c", LEFT_HALF_DONE], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", UNFINISHED_STREAM], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (3, "")
 
 
@@ -57,9 +57,7 @@ def test_the_network_works_on_the_callers_stream_of_its_own_device(seeded_small,
 
 
 @pytest.mark.parametrize("stage", ["network", "pixels"])
-def test_a_device_that_is_lost_ends_the_run_with_what_to_do_and_what_was_finished(
-    seeded_small, monkeypatch, tmp_path, stage
-):
+def test_a_lost_device_ends_the_run_with_a_hint_and_the_results_so_far(seeded_small, monkeypatch, tmp_path, stage):
     """As torch tells it: an error at whatever is next asked of the device."""
     paths = [tmp_path / f"{number}.png" for number in range(6)]
     for path in paths:

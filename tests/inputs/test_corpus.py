@@ -32,7 +32,7 @@ ROUNDING = 1  # level, between strategies
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_file_is_decoded_right_or_refused_right_from_a_path_and_from_bytes(tmp_path, group):
+def test_every_file_is_decoded_or_rejected_alike_from_path_and_bytes(tmp_path, group):
     wrong = []
     for number, case in enumerate(case for case in corpus() if case.group == group):
         for image in (case.data, write(tmp_path / f"{number}{case.suffix}", case.data)):
@@ -98,7 +98,7 @@ def test_a_bomb_is_refused_before_memory_is_taken():
 # Time
 
 
-def crumbs(kind: str) -> bytes:
+def tiny_segments(kind: str) -> bytes:
     """A picture with half a million pieces of nothing in it, which readers in Python go through one by one."""
     many, rgb = 500_000, np.zeros((42, 56, 3), np.uint8)
     data = encoded(rgb, kind.partition(" ")[0])
@@ -123,13 +123,13 @@ def crumbs(kind: str) -> bytes:
     ["JPEG segments", "JPEG markers", "PNG chunks", "PNG chunks behind the pixels", "PNG pixels", "GIF comments",
      "GIF comment", "JPEG2000 boxes", "PPM spaces"],
 )  # fmt: skip
-def test_a_file_of_crumbs_is_refused_before_it_is_gone_through(kind):
+def test_a_file_of_tiny_segments_is_rejected_before_it_is_scanned(kind):
     with pytest.raises(ImageDecodeError, match=r"tiny pieces|segments before its pixels"):
-        ImagePreparer(PreprocessOptions(process_res=56))(0, crumbs(kind))
+        ImagePreparer(PreprocessOptions(process_res=56))(0, tiny_segments(kind))
 
 
 @pytest.mark.parametrize("kind", ["QOI", "BMP"])
-def test_a_picture_that_is_read_pixel_by_pixel_is_none_of_crumbs(kind):
+def test_an_image_read_in_small_pieces_is_not_mistaken_for_tiny_segments(kind):
     noise = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
     data = encoded(noise, kind) if kind == "QOI" else run_length_bmp(400, 700)
     assert ImagePreparer(PreprocessOptions(process_res=56))(0, data).pixels.shape[0] == 3
@@ -201,7 +201,7 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, make,
     assert str(path) in str(caught.value)
 
 
-def test_a_pipe_that_takes_a_files_place_while_it_is_opened_is_not_waited_for(tmp_path, monkeypatch):
+def test_a_pipe_that_replaces_a_file_while_opening_does_not_block(tmp_path, monkeypatch):
     path = fifo(tmp_path)
     regular = os.stat(write(tmp_path / "a.jpg", jpeg()))
     monkeypatch.setattr(os, "stat", lambda _: regular)

@@ -25,7 +25,7 @@ def found_in(folder: Path, *sources: str, extensions: str = "png,jpg", **options
     return [path.relative_to(folder).as_posix() for path in found]
 
 
-def test_a_folder_gives_its_own_pictures_sorted_by_name(tmp_path):
+def test_a_folder_lists_its_own_images_sorted_by_name(tmp_path):
     touch(tmp_path, "b.jpg", "a.png", "C.JPG", "notes.txt", "inner/d.jpg", "folder.jpg/e.jpg")
     assert found_in(tmp_path, ".") == ["C.JPG", "a.png", "b.jpg"]
 
@@ -36,7 +36,7 @@ def test_extensions_are_taken_however_they_are_written(tmp_path, extensions):
     assert found_in(tmp_path, ".", extensions=extensions) == ["a.png", "b.JPG"]
 
 
-def test_hidden_files_such_as_a_macs_are_no_pictures(tmp_path):
+def test_hidden_files_such_as_those_of_macos_are_no_images(tmp_path):
     touch(tmp_path, "a.jpg", "._a.jpg", ".0123.jpg")
     assert found_in(tmp_path, ".") == ["a.jpg"]
 
@@ -51,13 +51,13 @@ def test_files_are_taken_as_given_whatever_they_are_called(tmp_path):
     ]
 
 
-def test_a_picture_meant_twice_is_taken_once(tmp_path):
+def test_an_image_named_twice_is_processed_once(tmp_path):
     touch(tmp_path, "a.jpg", "b.jpg")
     assert found_in(tmp_path, "b.jpg", ".", "a.jpg") == ["b.jpg", "a.jpg"]
 
 
 @pytest.mark.parametrize("content", [(), ("notes.txt",), ("inner/a.jpg",)], ids=["empty", "text", "pictures-below"])
-def test_a_folder_without_pictures_is_refused_with_what_was_looked_for(tmp_path, content):
+def test_a_folder_without_images_is_rejected_with_the_formats_sought(tmp_path, content):
     touch(tmp_path, *content)
     with pytest.raises(InvalidInputError, match=f"^{tmp_path}: no files ending in .jpg, .png in this folder"):
         find_images([str(tmp_path)], "png,jpg")
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 # Folders below
 
 
-def test_folders_below_are_taken_when_asked_for_each_after_the_files_beside_it(tmp_path):
+def test_subfolders_are_listed_on_request_after_the_files(tmp_path):
     touch(tmp_path, "b/d.jpg", "b/a/e.png", "a/z.jpg", "a/notes.txt", "c.jpg", "A.jpg")
     assert found_in(tmp_path, ".") == ["A.jpg", "c.jpg"]
     assert found_in(tmp_path, ".", recursive=True) == ["A.jpg", "c.jpg", "a/z.jpg", "b/d.jpg", "b/a/e.png"]
@@ -115,7 +115,7 @@ def test_a_link_to_a_folder_elsewhere_is_entered(tmp_path):
     assert found_in(tmp_path, "photos", recursive=True) == ["photos/b.jpg", "photos/more/a.jpg"]
 
 
-def test_a_tree_without_pictures_is_refused(tmp_path):
+def test_a_tree_without_images_is_rejected(tmp_path):
     touch(tmp_path, "x/notes.txt")
     with pytest.raises(InvalidInputError, match=r"no files ending in \.jpg in this folder or below$"):
         find_images([str(tmp_path)], "jpg", recursive=True)
@@ -140,7 +140,7 @@ def test_a_tree_without_pictures_is_refused(tmp_path):
         pytest.param("none/*.jpg", None, id="no-folder"),
     ],
 )
-def test_a_pattern_gives_the_pictures_that_match_sorted(tmp_path, monkeypatch, pattern, found):
+def test_a_pattern_lists_the_matching_images_sorted(tmp_path, monkeypatch, pattern, found):
     names = (
         "a.jpg",
         "b.png",
@@ -205,7 +205,7 @@ def test_a_list_may_name_files_that_are_no_text(tmp_path):
         pytest.param("empty.txt", "is empty; give a path a line", id="empty"),
     ],
 )
-def test_a_list_without_pictures_is_misuse_that_names_it(tmp_path, name, told):
+def test_a_list_without_images_is_misuse_that_names_it(tmp_path, name, told):
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     with pytest.raises(InvalidInputError, match=f"^{tmp_path}/{name}: the list of images {told}"):

@@ -29,7 +29,7 @@ def test_jpeg_coding_is_read_from_the_header(options, process, sampling):
     assert (header.jpeg.process, header.jpeg.sampling, header.jpeg.bits) == (process, sampling, 8)
 
 
-def test_grey_and_cmyk_jpegs_are_told_by_their_components():
+def test_grey_and_cmyk_jpegs_are_recognised_by_their_components():
     grey = probe(encoded(photo(20, 20, 0)[..., 0]), "grey.jpg")
     cmyk = probe(encoded(Image.fromarray(photo(20, 20, 0)).convert("CMYK")), "cmyk.jpg")
     assert grey.jpeg
@@ -84,7 +84,7 @@ def test_stray_and_fill_bytes_between_segments_are_skipped():
 
 
 @pytest.mark.parametrize("data", [b"hello, this is text", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"\0" * 64])
-def test_what_is_no_picture_is_refused_by_name(data):
+def test_what_is_no_image_is_rejected_by_name(data):
     with pytest.raises(ImageDecodeError, match=r"note\.jpg"):
         probe(data, "note.jpg")
 

@@ -80,7 +80,7 @@ def test_every_strategy_gives_the_same_of_a_cut_file():
         assert int((batch.tensor.int() - expected.int()).abs().max()) <= 1, strategy
 
 
-def test_a_cut_file_that_a_gpu_decoder_refuses_late_is_decoded_as_far_as_it_goes_too():
+def test_a_cut_file_rejected_late_by_a_gpu_decoder_is_decoded_in_part():
     """The decoder sees an end marker and takes the file; then it finds that the data is cut."""
     data = cut("JPEG") + b"\0" * 20 + b"\xff\xd9"
     gpu = GPUInputProcessor("cpu", capabilities=gpu_with("picky"), open_decoder=Opener())
@@ -110,7 +110,7 @@ def test_pillows_flag_is_as_it_was_for_other_threads_and_afterwards():
     assert seen == [False, True, False]
 
 
-def test_another_thread_that_comes_first_at_the_same_time_takes_nothing_away(monkeypatch):
+def test_a_concurrent_first_call_of_another_thread_loses_nothing(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
     with truncated_allowed():
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # the other one has read it before, and now sets its own
@@ -126,12 +126,12 @@ def test_another_thread_that_comes_first_at_the_same_time_takes_nothing_away(mon
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_a_worker_process_is_told_the_limits_too():
+def test_a_worker_process_gets_the_limits_too():
     options = PreprocessOptions(max_pixels=7, max_bytes=8, allow_truncated=True)
     assert pickle.loads(pickle.dumps(ImagePreparer(options))).options == options
 
 
-def test_a_picture_for_which_there_is_no_memory_costs_only_itself(monkeypatch):
+def test_an_image_too_large_for_memory_fails_alone(monkeypatch):
     def greedy(*_, **__):
         raise MemoryError
 

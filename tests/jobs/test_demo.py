@@ -40,7 +40,7 @@ def report(nano, scenes, folder):
     return demo.run_demo(nano, paths, folder, scenes)
 
 
-def test_scenes_are_jpegs_that_tell_the_lens_they_were_drawn_with(scenes):
+def test_scenes_are_jpegs_with_the_lens_they_were_drawn_with(scenes):
     assert [scene.path.name for scene in scenes] == ["street.jpg", "table.jpg", "hall.jpg"]
     name, seed = next(iter(demo.SCENES.items()))
     seen = render_large(seed, SIZE, make_atlas())
@@ -79,7 +79,7 @@ def test_points_are_where_the_lens_says(report, folder, nano):
     assert (folder / "glb" / "hall.glb").stat().st_size > 100_000
 
 
-def test_photos_without_a_lens_get_one_that_is_told_and_turned_ones_are_turned(nano, tmp_path):
+def test_photos_without_a_lens_get_one_and_rotated_ones_are_rotated(nano, tmp_path):
     wide = seeded_images_uint8(1, 90, 160, seed=1)[0]
     (tmp_path / "turned.jpg").write_bytes(encoded(Image.fromarray(wide), exif=exif_block(6)))
     (tmp_path / "no.jpg").write_bytes(b"no picture")

@@ -35,11 +35,11 @@ SMALL = {"process_res": 56, "num_workers": 2}
         pytest.param(["x/a.jpg", "x/a.png", "y/a.jpg.tif"], ["a.jpg", "a.png", "a.jpg_2"], id="two-suffixes"),
     ],
 )
-def test_results_are_called_after_as_little_of_the_path_as_tells_them_apart(paths, names):
+def test_results_are_named_by_the_shortest_distinct_part_of_the_path(paths, names):
     assert export_names([Path(path) for path in paths]) == names
 
 
-def test_pictures_on_other_drives_get_names_too(monkeypatch):
+def test_images_on_other_drives_get_names_too(monkeypatch):
     def other_drive(path):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
@@ -61,7 +61,7 @@ words = st.sampled_from(["a", "b", "a_b", "a.jpg", "..", "b_2"])
 
 @given(st.lists(st.builds(lambda parts, end: Path(*parts, end), st.lists(words, max_size=3), words), unique=True))
 @settings(deadline=None)
-def test_no_two_pictures_share_a_name(paths):
+def test_no_two_images_share_a_name(paths):
     names = export_names(paths)
     assert len(set(names)) == len(names) == len(paths)
     assert not any(os.sep in name for name in names)
@@ -145,7 +145,7 @@ def test_a_run_that_cannot_write_says_where(seeded_small, folder):
         run_images(seeded_small, [folder / "0.png"], folder / "out", "npz", **SMALL)
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(seeded_small, pictures, tmp_path):
+def test_images_of_one_name_do_not_overwrite_each_other(seeded_small, pictures, tmp_path):
     for name, picture in zip(("x", "y"), pictures, strict=False):
         (tmp_path / name).mkdir()
         Image.fromarray(picture).save(tmp_path / name / "a.png")

@@ -38,7 +38,7 @@ def paths(tmp_path) -> list[Path]:
 # Which pictures are skipped
 
 
-def test_what_is_there_is_skipped_and_the_rest_is_called_as_in_a_whole_run(seeded_small, paths, tmp_path):
+def test_existing_results_are_skipped_and_names_stay_the_same(seeded_small, paths, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     run_images(seeded_small, paths, whole, "npz-depth_png", **SMALL)
     run_images(seeded_small, paths[:1], out, "npz-depth_png", **SMALL)
@@ -69,7 +69,7 @@ def test_without_resume_everything_is_written_again(seeded_small, paths, tmp_pat
 
 
 @pytest.mark.parametrize("lack", ["gone", "empty"])
-def test_a_picture_is_done_only_with_every_file_it_should_have(seeded_small, paths, tmp_path, lack):
+def test_an_image_is_complete_only_with_all_its_files(seeded_small, paths, tmp_path, lack):
     out = tmp_path / "out"
     run_images(seeded_small, paths, out, "npz-depth_png", **SMALL)
     if lack == "gone":
@@ -82,7 +82,7 @@ def test_a_picture_is_done_only_with_every_file_it_should_have(seeded_small, pat
     assert run_images(seeded_small, paths, out, "npz-mini_npz", resume=True, **SMALL).images == 4
 
 
-def test_a_picture_that_failed_is_tried_again(seeded_small, paths, tmp_path):
+def test_an_image_that_failed_is_tried_again(seeded_small, paths, tmp_path):
     whole = paths[1].read_bytes()
     paths[1].write_bytes(whole[:60])
     report = run_images(seeded_small, paths, tmp_path / "out", "npz", on_error="skip", **SMALL)
@@ -101,7 +101,7 @@ def test_the_files_looked_for_are_those_that_are_written(seeded_small, paths, tm
 
 
 @pytest.mark.parametrize("name", ["npz/a.npz", "depth_png/a.png", "report.json"])
-def test_what_a_killed_run_had_begun_to_write_is_removed(seeded_small, paths, tmp_path, name):
+def test_partial_files_of_a_killed_run_are_removed(seeded_small, paths, tmp_path, name):
     out = tmp_path / "out"
     with atomic_write(out / name) as aside:
         aside.write_bytes(b"half of a")
@@ -138,7 +138,7 @@ def test_a_run_that_stops_at_an_error_reports_what_was_done(seeded_small, paths,
     assert sorted(os.listdir(tmp_path / "out" / "npz")) == ["a.npz", "b.png.npz"]
 
 
-def test_a_report_that_cannot_be_written_is_an_error_of_a_run_that_went_well(seeded_small, paths, tmp_path):
+def test_an_unwritable_report_fails_a_run_that_succeeded(seeded_small, paths, tmp_path):
     at = tmp_path / "taken"
     at.mkdir()
     with pytest.raises(ExportError, match="taken: cannot be written"):
@@ -155,7 +155,7 @@ def test_a_report_that_cannot_be_written_does_not_hide_why_a_run_stopped(seeded_
 # Writing in the background
 
 
-def test_pieces_are_done_in_order_in_another_thread_and_all_before_the_end():
+def test_pieces_are_done_in_order_in_another_thread_before_the_end():
     done: list[int] = []
     threads = set()
 
@@ -193,7 +193,7 @@ def fail() -> None:
     raise ExportError("disk full")
 
 
-def test_after_a_piece_that_raised_none_is_done_and_the_caller_is_told():
+def test_after_a_piece_that_raised_none_is_done_and_it_is_raised():
     done = []
 
     def give() -> None:
@@ -207,7 +207,7 @@ def test_after_a_piece_that_raised_none_is_done_and_the_caller_is_told():
     assert done == []
 
 
-def test_an_error_of_the_last_piece_is_told_at_the_end():
+def test_an_error_of_the_last_piece_is_raised_at_the_end():
     with pytest.raises(ExportError, match="disk full"), BackgroundWriter() as writer:
         writer.put(fail)
 
@@ -234,7 +234,7 @@ def test_a_disk_that_fills_up_stops_the_run_with_one_error(seeded_small, paths, 
     assert "cannot be written" in report["stopped_by"]
 
 
-def test_progress_is_told_once_a_picture_after_its_file_is_there(seeded_small, paths, tmp_path):
+def test_progress_is_reported_once_an_image_after_its_file_is_written(seeded_small, paths, tmp_path):
     paths[1].write_bytes(b"")
     seen = []
     run_images(

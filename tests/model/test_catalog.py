@@ -53,7 +53,7 @@ def test_parameters_are_all_there_is_to_materialise(preset):
     assert net.state_dict().keys() == dict(net.named_parameters()).keys()
 
 
-def test_an_unknown_preset_is_quoted_with_the_good_ones():
+def test_an_unknown_preset_is_quoted_with_the_accepted_ones():
     with pytest.raises(InvalidInputError, match=r"'da3-huge'.*da3-small, da3-base, da3-large, da3-giant"):
         DepthAnything3Net("da3-huge")
     with pytest.raises(InvalidInputError, match=r"'da3-huge'.*da3metric-large.*da3nested-giant-large"):
@@ -61,7 +61,7 @@ def test_an_unknown_preset_is_quoted_with_the_good_ones():
 
 
 @pytest.mark.parametrize("preset", MODEL_CARDS)
-def test_a_card_tells_what_the_network_has(preset):
+def test_a_card_matches_its_network(preset):
     card, net = MODEL_CARDS[preset], on_meta(preset)
     modules = {name.rpartition(".")[2] for name, _ in net.named_modules()}
     assert card.has_poses == card.has_conf == ("cam_dec" in modules)

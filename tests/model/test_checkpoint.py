@@ -88,7 +88,7 @@ def test_every_preset_is_saved_as_it_was_loaded(tmp_path, preset):
     (tmp_path / "b" / WEIGHTS).unlink()  # gigabytes
 
 
-def test_a_loaded_model_is_ready_to_predict_and_keeps_no_gradients(zeros):
+def test_a_loaded_model_is_in_eval_mode_without_gradients(zeros):
     model = DepthAnything3.from_pretrained(zeros, "cpu")
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -98,7 +98,7 @@ def test_a_saved_file_holds_the_official_names(small_checkpoint):
     assert names_in(small_checkpoint / WEIGHTS) == published_parameters()["da3-small"].keys()
 
 
-def test_saved_names_start_with_model_and_the_shared_norm_is_kept_once(small_checkpoint):
+def test_saved_names_start_with_model_and_the_shared_norm_is_stored_once(small_checkpoint):
     names = names_in(small_checkpoint / WEIGHTS)
     assert all(name.startswith("model.") for name in names)
     assert [level for level in range(4) if SHARED_NORM.format(level) in names] == [0]
@@ -148,7 +148,7 @@ def test_the_demonstration_comes_with_the_package_and_needs_no_hub(tmp_path, mon
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
 
 
-def test_a_folder_of_the_users_wins_over_the_package(tmp_path, monkeypatch):
+def test_a_user_folder_takes_precedence_over_the_package(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_sparse_checkpoint(tmp_path / "da3-nano")
     assert find_checkpoint("da3-nano").preset == "da3-small"
@@ -230,7 +230,7 @@ def test_a_config_that_cannot_be_understood_is_named(tmp_path, content, reason):
         pytest.param(-1, id="last-byte"),
     ],
 )
-def test_a_truncated_file_is_told_with_its_size(tmp_path, size):
+def test_a_truncated_file_is_reported_with_its_size(tmp_path, size):
     file = write_sparse_checkpoint(tmp_path) / WEIGHTS
     truncate(file, size)
     told = f"^{re.escape(str(file))}: truncated or damaged .*{file.stat().st_size:,} bytes.*copy it again"
@@ -273,7 +273,7 @@ def without(*names):
         ),
     ],
 )
-def test_a_file_that_does_not_fit_its_preset_is_told_name_by_name(tmp_path, shapes, told):
+def test_a_file_that_does_not_fit_its_preset_lists_the_names(tmp_path, shapes, told):
     write_sparse_checkpoint(tmp_path, shapes=shapes)
     begins = f"^{re.escape(str(tmp_path / WEIGHTS))} does not fit the preset da3-small .*"
     with pytest.raises(CheckpointFormatError, match=begins + told):

@@ -109,7 +109,7 @@ def test_a_hub_that_refuses_is_explained(hub, tmp_path, file, status, code, told
         load(REPOSITORY, tmp_path)
 
 
-def test_a_hub_out_of_reach_is_told_with_what_to_do(hub_address, tmp_path):
+def test_an_unreachable_hub_is_reported_with_a_hint(hub_address, tmp_path):
     with socket.socket() as unheard:  # bound, but nobody listens
         unheard.bind(("127.0.0.1", 0))
         hub_address(f"http://127.0.0.1:{unheard.getsockname()[1]}")
@@ -127,7 +127,7 @@ def test_offline_the_hub_is_not_asked_and_the_cache_is_enough(hub, tmp_path, mon
     assert hub.requests == []
 
 
-def test_without_the_hub_an_empty_cache_is_told(tmp_path):
+def test_without_the_hub_an_empty_cache_is_reported(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match=r"nor in the hub's cache.*not asked \(local_files_only\)"):
         load(REPOSITORY, tmp_path, local_files_only=True)
 
@@ -143,7 +143,7 @@ def test_a_commit_in_the_cache_is_taken_without_the_hub(hub, hub_address, tmp_pa
 ALWAYS = 50  # more often than the hub's client tries again
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, published, tmp_path, monkeypatch):
+def test_an_interrupted_download_resumes_where_it_stopped(hub, published, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 250_000)  # what the hub's client writes at a time
     hub.cuts[WEIGHTS] = [1_000_000, 2_000_000]
     model = load(REPOSITORY, tmp_path)
@@ -151,7 +151,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, published, tmp
     assert_has_the_weights(model, published)
 
 
-def test_a_download_that_breaks_off_for_good_is_told_and_leaves_nothing_in_the_cache(hub, tmp_path):
+def test_a_failed_download_is_reported_and_leaves_nothing_in_the_cache(hub, tmp_path):
     hub.cuts[WEIGHTS] = [1_000_000] * ALWAYS
     with pytest.raises(CheckpointNotFoundError, match=r"the download of model\.safetensors failed .*run it again"):
         load(REPOSITORY, tmp_path)
@@ -160,14 +160,14 @@ def test_a_download_that_breaks_off_for_good_is_told_and_leaves_nothing_in_the_c
     assert load(REPOSITORY, tmp_path).model_name == "da3-nano"
 
 
-def test_a_hub_that_falls_silent_is_not_waited_for_for_ever(hub, tmp_path, monkeypatch):
+def test_a_silent_hub_times_out(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)  # seconds; 10 unless HF_HUB_DOWNLOAD_TIMEOUT is set
     hub.cuts[WEIGHTS] = [-1_000_000] * ALWAYS
     with pytest.raises(CheckpointNotFoundError, match=r"the download of model\.safetensors failed .*run it again"):
         load(REPOSITORY, tmp_path)
 
 
-def test_weights_damaged_in_the_cache_are_named_and_can_be_had_anew(hub, tmp_path):
+def test_weights_damaged_in_the_cache_are_named_and_downloaded_again(hub, tmp_path):
     load(REPOSITORY, tmp_path)
     (cached,) = tmp_path.rglob(WEIGHTS)
     blob = cached.resolve()

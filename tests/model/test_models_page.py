@@ -32,7 +32,7 @@ def test_the_page_lists_every_model_in_both_tables():
 
 
 @pytest.mark.parametrize("preset", MODEL_CARDS)
-def test_the_page_tells_what_the_card_tells(preset):
+def test_the_page_agrees_with_the_card(preset):
     card, row = MODEL_CARDS[preset], table("What they predict")[preset]
     assert re.findall(r"`([^`]+)`", row["hub ids"]) == list(card.hub_ids)
     assert row["licence"] == card.licence
@@ -44,7 +44,7 @@ def test_the_page_tells_what_the_card_tells(preset):
 
 
 @pytest.mark.parametrize("preset", MODEL_CARDS)
-def test_the_page_tells_the_size_of_the_network(preset):
+def test_the_page_states_the_size_of_the_network(preset):
     parameters, row = PARAMETER_COUNTS[preset][1], table("What they take")[preset]
     assert row["parameters"] == f"{parameters / 1e6:.1f} M"
     assert row["float32 file"] == f"{4 * parameters / 1e6:,.0f} MB"
@@ -56,7 +56,7 @@ def megabytes(cell):
 
 
 @pytest.mark.slow
-def test_the_page_tells_the_memory_that_the_benchmark_counts(monkeypatch):
+def test_the_page_states_the_memory_that_the_benchmark_counts(monkeypatch):
     monkeypatch.syspath_prepend(PAGE.parents[1] / "benchmarks")
     from network_benchmark import _LiveTensors, memory
 

@@ -171,7 +171,7 @@ def test_images_of_any_floating_type_are_taken(tiny, dtype, autocast):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_weights_of_another_type_are_refused_with_the_cure(tiny, dtype):
+def test_weights_of_another_type_are_rejected_with_a_hint(tiny, dtype):
     with pytest.raises(UnsupportedError, match=rf"weights of {dtype}; keep them float32.*torch.autocast"):
         copy.deepcopy(tiny).to(dtype)(images())
 

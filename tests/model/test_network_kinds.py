@@ -12,7 +12,7 @@ from support.model_golden import scaled_error
 from support.tiny_networks import cameras, images, run
 
 
-def test_a_network_without_cameras_gives_depth_and_sky_and_its_views_do_not_see_each_other(tiny_metric):
+def test_views_of_a_network_without_cameras_do_not_attend_to_each_other(tiny_metric):
     x = images(1, 3)
     out = run(tiny_metric, x, use_ray_pose=True, export_feat_layers=[2])
     assert {key: tuple(value.shape) for key, value in out.items() if key != "aux"} == {

@@ -36,7 +36,7 @@ def test_tables_made_in_inference_mode_serve_gradients(tiny):
     assert x.grad.isfinite().all()
 
 
-def test_the_number_of_kept_tables_is_bounded(tiny):
+def test_the_number_of_cached_tables_is_bounded(tiny):
     for width in range(14, 14 * 14, 14):
         run(tiny, images(1, 1, height=14, width=width))
     backbone = tiny.backbone["pretrained"]

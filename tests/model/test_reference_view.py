@@ -37,12 +37,12 @@ def test_a_strategy_is_its_string(name):
     assert RefViewStrategy(name) == name
 
 
-def test_an_unknown_strategy_is_quoted_with_the_good_ones():
+def test_an_unknown_strategy_is_quoted_with_the_accepted_ones():
     with pytest.raises(InvalidInputError, match=r"'last'.*'first', 'middle', 'saddle_balanced' or 'saddle_sim_range'"):
         RefViewStrategy("last")
 
 
 @pytest.mark.parametrize("strategy", ["saddle_balanced", "saddle_sim_range"])
-def test_the_first_of_equal_views_wins(strategy):
+def test_the_first_of_equal_views_is_the_reference(strategy):
     tokens = torch.ones(2, 5, 16) + torch.arange(16.0)
     assert select_reference_view(tokens, RefViewStrategy(strategy)).tolist() == [0, 0]

@@ -83,14 +83,14 @@ def test_a_field_of_view_is_horizontal(metric):
 
 
 @pytest.mark.parametrize("orientation", [1, 6], ids=["upright", "turned"])
-def test_exif_tells_it_by_the_35_mm_equivalent(metric, orientation):
+def test_exif_gives_the_focal_length_by_the_35_mm_equivalent(metric, orientation):
     (prediction,) = metric.depth([jpeg(orientation=orientation, FOCAL_35MM=28)], **SMALL)
     assert prediction.focal_length().origins == ("Exif, 35 mm equivalent",)
     pixels = 28 * math.hypot(84, 56) / math.hypot(36, 24)
     assert metres(prediction) == pytest.approx(CANONICAL * pixels / 300, rel=0.01)
 
 
-def test_exif_tells_it_by_the_sensor(metric, tmp_path):
+def test_exif_gives_the_focal_length_by_the_sensor(metric, tmp_path):
     # 168 pixels of a picture that the camera took twice as wide, on a sensor of 25 pixels a millimetre.
     lens = {"FOCAL_LENGTH": 6.0, "PLANE_RESOLUTION": 250.0, "PLANE_UNIT": 3, "EXIF_WIDTH": 336}
     file = tmp_path / "phone.jpg"
@@ -101,13 +101,13 @@ def test_exif_tells_it_by_the_sensor(metric, tmp_path):
     assert length.pixels[0] == pytest.approx(6.0 * 25 / 2 / 2)
 
 
-def test_an_absurd_35_mm_equivalent_leaves_the_word_to_the_sensor(metric):
+def test_an_absurd_35_mm_equivalent_is_overruled_by_the_sensor(metric):
     lens = {"FOCAL_35MM": 65000, "FOCAL_LENGTH": 6.0, "PLANE_RESOLUTION": 250.0, "PLANE_UNIT": 3}
     (prediction,) = metric.depth([jpeg(**lens)], **SMALL)
     assert prediction.focal_length().origins == ("Exif, focal length and sensor resolution",)
 
 
-def test_a_prediction_put_together_by_hand_has_no_exif(metric):
+def test_a_prediction_made_by_hand_has_no_exif(metric):
     depth = np.ones((1, 56, 84), np.float32)
     with pytest.raises(InvalidInputError, match="the prediction: no focal length"):
         Prediction(depth=depth, source_hw=((112, 168),)).focal_length()
@@ -122,7 +122,7 @@ def test_a_prediction_put_together_by_hand_has_no_exif(metric):
         pytest.param({"FOCAL_35MM": 65000}, id="absurd"),
     ],
 )
-def test_without_a_focal_length_the_file_and_the_cure_are_named(metric, tmp_path, lens):
+def test_without_a_focal_length_the_file_and_a_hint_are_named(metric, tmp_path, lens):
     file = tmp_path / "scan.jpg"
     file.write_bytes(jpeg(**lens))
     (prediction,) = metric.depth([file], **SMALL)
@@ -187,13 +187,13 @@ def test_relative_depth_is_refused_with_the_models_that_can(seeded_small):
         prediction.metric_depth(focal=600)
 
 
-def test_a_nested_scene_that_has_no_metres_says_why():
+def test_a_nested_scene_without_metric_depth_says_why():
     depth = np.ones((1, 4, 5), np.float32)
     with pytest.raises(UnsupportedError, match=r"of da3nested-giant-large is not in metres: .* sky"):
         Prediction(depth=depth, model_name="da3nested-giant-large").metric_depth()
 
 
-def test_what_is_in_metres_stays():
+def test_metric_depth_is_unchanged():
     depth = np.full((1, 4, 5), 3.0, np.float32)
     np.testing.assert_array_equal(Prediction(depth=depth, is_metric=1).metric_depth(), depth)
 
@@ -201,7 +201,7 @@ def test_what_is_in_metres_stays():
 # On disk
 
 
-def test_a_folder_in_metres(metric, tmp_path):
+def test_a_folder_as_metric_depth(metric, tmp_path):
     paths = [tmp_path / name for name in ("known.jpg", "unknown.jpg", "again.jpg")]
     for path, lens in zip(paths, ({"FOCAL_35MM": 28}, {}, {"FOCAL_35MM": 50}), strict=True):
         path.write_bytes(jpeg(**lens))
@@ -234,7 +234,7 @@ def test_without_skip_the_first_unknown_focal_length_ends_the_run(metric, tmp_pa
         run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz", metric=MetricConversion(), **SMALL)
 
 
-def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_small, tmp_path):
+def test_metric_depth_of_a_relative_model_is_rejected_before_reading(seeded_small, tmp_path):
     for run in (run_images, run_views):
         with pytest.raises(UnsupportedError, match="da3-small has no unit"):
             run(seeded_small, [tmp_path / "gone.jpg"], tmp_path / "out", "npz", metric=MetricConversion(focal=500))
@@ -243,12 +243,12 @@ def test_metres_of_a_relative_model_are_refused_before_a_picture_is_read(seeded_
 @pytest.mark.parametrize(
     "lens", [{"focal": -1.0}, {"focal": float("nan")}, {"fov": 180.0}, {"focal": 1.0, "fov": 60.0}]
 )
-def test_metres_by_what_is_no_lens_are_refused_before_a_picture_is_read(lens):
+def test_metric_depth_with_an_invalid_lens_is_rejected_before_reading(lens):
     with pytest.raises(InvalidInputError, match=r"focal|fov"):
         MetricConversion(**lens)
 
 
-def test_a_known_focal_length_makes_points_of_a_picture(metric, tmp_path):
+def test_a_known_focal_length_turns_an_image_into_points(metric, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(width=170))  # squeezed to 84x56
     run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "ply", metric=MetricConversion(fov=90.0), **SMALL)
     vertices = PlyData.read(tmp_path / "out" / "ply" / "a.ply")["vertex"]
@@ -260,21 +260,21 @@ def test_a_known_focal_length_makes_points_of_a_picture(metric, tmp_path):
         run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "ply", **SMALL)
 
 
-def test_files_of_depth_that_is_not_in_metres_yet_say_so(metric, tmp_path):
+def test_files_of_depth_that_is_not_metric_yet_say_so(metric, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     run_images(metric, [tmp_path / "a.jpg"], tmp_path, "depth_png", **SMALL)
     with Image.open(tmp_path / "depth_png" / "a.png") as image:
         assert image.text["depth_unit"] == "canonical"
 
 
-def test_results_in_metres_stay_in_metres_when_read_back(metric, tmp_path):
+def test_metric_depth_stays_metric_when_read_back(metric, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(FOCAL_35MM=28))
     run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "npz-mini_npz", metric=MetricConversion(), **SMALL)
     for kind in ("npz", "mini_npz"):
         assert load_prediction(tmp_path / "out" / kind / "a.npz").is_metric == 1
 
 
-def test_frames_of_a_video_in_metres_have_points(metric, tmp_path):
+def test_frames_of_a_video_with_metric_depth_have_points(metric, tmp_path):
     frames = list(np.random.default_rng(7).integers(0, 256, (2, 112, 168, 3), np.uint8))
     report = run_video(
         metric, frames, tmp_path, VideoResults(formats="ply", metric=MetricConversion(focal=100)), **SMALL

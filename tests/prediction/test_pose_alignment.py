@@ -82,7 +82,7 @@ def test_similarity_agrees_with_the_goldens(goldens, views):
 # Normalisation
 
 
-def test_normalised_poses_start_at_the_origin_with_a_typical_distance_of_one():
+def test_normalised_poses_start_at_the_origin_with_median_distance_one():
     normalised = normalize_extrinsics(poses_at(np.random.default_rng(0).normal(0, 50, (5, 3))))
     np.testing.assert_allclose(normalised[0], np.eye(4), atol=1e-5)
     assert np.sort(np.linalg.norm(centres_of(normalised), axis=1))[2] == pytest.approx(1, abs=1e-5)
@@ -90,7 +90,7 @@ def test_normalised_poses_start_at_the_origin_with_a_typical_distance_of_one():
 
 @given(seed=seeds, scale=st.floats(1, 100))
 @settings(max_examples=25, deadline=None)
-def test_the_network_sees_the_same_poses_whatever_the_callers_unit_and_origin(seed, scale):
+def test_poses_of_the_network_do_not_depend_on_unit_and_origin(seed, scale):
     poses = poses_at(np.random.default_rng(seed).normal(size=(5, 3)), seed)
     np.testing.assert_allclose(
         normalize_extrinsics(moved_world(poses, scale, seed)[0]), normalize_extrinsics(poses), atol=2e-4
@@ -184,7 +184,7 @@ def test_from_ten_views_on_two_stray_ones_do_not_matter(seed):
     assert np.trace(similarity.rotation.T @ rotation) > 2.9
 
 
-def test_a_view_predicted_as_nan_is_left_out_of_the_fit():
+def test_a_view_predicted_as_nan_is_excluded_from_the_fit():
     poses = poses_at(np.random.default_rng(0).normal(size=(5, 3)))
     target, _rotation, _shift = moved_world(poses, 4.0, seed=1)
     complete, _ = align_poses(poses, target[:, :3], to_given=False)

@@ -31,7 +31,7 @@ def test_repr_names_what_failed():
     assert "b.jpg: no such file" in repr(Prediction(depth=np.zeros((1, 2, 3), np.float32), failures=(failure,)))
 
 
-def test_predictions_can_be_compared_and_kept_in_sets():
+def test_predictions_can_be_compared_and_hashed():
     one, other = (Prediction(depth=np.zeros((1, 2, 3), np.float32)) for _ in range(2))
     assert one == one
     assert one != other

@@ -50,7 +50,7 @@ def test_when_writing_breaks_off_nothing_has_changed(tmp_path, error):
     assert names_in(tmp_path) == ["result.npz"]
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path):
     target = tmp_path / "result.npz"
     with full_disk(1000), pytest.raises(ExportError, match=rf"^{target}: cannot be written \(File too large\)"):
         write(target, "new" * 5000)
@@ -67,7 +67,7 @@ def put_a_file_in_its_place(folder):
 
 
 @pytest.mark.parametrize("change", [remove, put_a_file_in_its_place])
-def test_a_folder_that_goes_while_writing_is_told(tmp_path, change):
+def test_a_folder_removed_while_writing_is_reported(tmp_path, change):
     target = tmp_path / "folder" / "result.npz"
     with pytest.raises(ExportError, match=f"^{target}: cannot be written"):
         write(target, "new", then=lambda: change(target.parent))
@@ -80,7 +80,7 @@ def test_a_folder_that_goes_while_writing_is_told(tmp_path, change):
         pytest.param("a/b/c.txt/inside", "Is a directory", id="target-is-a-folder"),
     ],
 )
-def test_what_stands_in_the_way_is_told_and_kept(tmp_path, obstacle, reason):
+def test_foreign_files_are_reported_and_not_deleted(tmp_path, obstacle, reason):
     (tmp_path / obstacle).parent.mkdir(parents=True)
     (tmp_path / obstacle).write_text("kept")
     with pytest.raises(ExportError, match=rf"c.txt: cannot be written \(({reason})\)"):

@@ -53,7 +53,7 @@ def test_an_error_comes_at_its_place_in_the_order(pool):
         next(results)
 
 
-def test_an_error_of_the_source_comes_after_what_it_had_given(pool):
+def test_an_error_of_the_source_comes_after_its_items(pool):
     def items():
         yield from range(5)
         raise OSError("the camera is gone")
@@ -139,7 +139,7 @@ def test_one_background_after_the_other_works_in_the_same_thread():
     assert drawn[0].is_alive()
 
 
-def test_an_error_while_a_generator_is_closed_is_raised_and_its_thread_kept():
+def test_an_error_in_closing_a_generator_is_raised_and_its_thread_reused():
     def broken(thread):
         thread.append(threading.current_thread())
         try:
@@ -161,7 +161,7 @@ def test_an_error_in_the_background_comes_after_what_was_given():
         next(items)
 
 
-def test_what_is_taken_is_not_kept_in_the_background():
+def test_taken_items_are_not_retained_in_the_background():
     class Frame:
         pass
 
@@ -212,6 +212,6 @@ def test_a_killed_worker_costs_only_the_item_that_kills_it_again(deadly, lost):
     assert list(results) == [None if item in lost else (item, item) for item in range(10)]
 
 
-def test_without_another_executor_a_killed_worker_is_told():
+def test_without_another_executor_a_killed_worker_is_reported():
     with pytest.raises(BrokenProcessPool):
         list(ordered_map(Mortal({1: 1}, []), lambda index, item: item, range(3), ahead=2))

@@ -28,7 +28,7 @@ def ended(thread: threading.Thread) -> bool:
     return not thread.is_alive()
 
 
-def test_a_thread_is_kept_for_the_next_piece():
+def test_a_thread_is_reused_for_the_next_piece():
     threads = ThreadPool()
     assert len({worker(threads) for _ in range(20)}) == 1
 
@@ -43,7 +43,7 @@ def test_another_thread_is_started_only_while_one_is_at_work():
     assert second.is_alive()
 
 
-def test_idle_threads_end_when_closed_or_forgotten_and_work_goes_on_after_that():
+def test_idle_threads_end_when_closed_and_start_again_for_work():
     threads = ThreadPool()
     first = worker(threads)
     threads.close()
@@ -103,7 +103,7 @@ def test_a_model_uses_the_same_threads_in_every_run(seeded_small):
     assert run() == run() == run()
 
 
-def test_a_processor_keeps_its_workers_when_another_number_of_them_is_asked_for(monkeypatch):
+def test_a_processor_reuses_its_workers_for_another_num_workers(monkeypatch):
     monkeypatch.setattr("depth_anything_3.runtime.threads.usable_cores", lambda: 3)
     before = set(threading.enumerate())
 

@@ -13,7 +13,7 @@ SIZE_HW = (72, 96)
 FPS = 30
 
 
-def picture(number: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+def draw_image(number: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
     """A frame of a soft pattern that moves, (H, W, 3) uint8 RGB."""
     y, x = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float64)
     waves = [np.sin((x + 2 * number) / 9), np.cos((y - number) / 7), np.sin((x + y + 3 * number) / 13)]
@@ -51,7 +51,7 @@ def write_clip(
         if colour is not None:
             stream.codec_context.colorspace, stream.codec_context.color_range = colour
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(number, size_hw), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw_image(number, size_hw), format="rgb24")
             if colour is not None:
                 frame = frame.reformat(format=pixel_format, dst_colorspace=colour[0], dst_color_range=colour[1])
                 frame.colorspace, frame.color_range = colour

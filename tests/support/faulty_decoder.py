@@ -14,7 +14,7 @@ EXACT = DecoderTraits("stand-in", "1.0", exact=True)
 NEAREST = DecoderTraits("coarse", "1.0", exact=False)
 
 
-class AwkwardDecoder:
+class FaultyDecoder:
     """Keeps its pixels in one buffer that the next call overwrites, as real ones may."""
 
     def __init__(self, traits=EXACT, *, refuse=lambda data: None, planar=False, reduce=False):

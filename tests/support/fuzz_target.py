@@ -13,10 +13,10 @@ from depth_anything_3.inputs.choices import Fidelity
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.utils.io.input_processor import InputProcessor
 
-__all__ = ["MOST_SECONDS", "Examiner"]
+__all__ = ["MAX_SECONDS", "Examiner"]
 
-MOST_SECONDS = 2.0
-_MOST_PIXELS = 1 << 20  # of which many are decoded in a second
+MAX_SECONDS = 2.0
+_MAX_PIXELS = 1 << 20  # of which many are decoded in a second
 
 
 class Examiner:
@@ -30,7 +30,7 @@ class Examiner:
                     process_res=process_res,
                     process_res_method=method,
                     fidelity=fidelity,
-                    max_pixels=_MOST_PIXELS,
+                    max_pixels=_MAX_PIXELS,
                     max_bytes=1 << 20,
                     allow_truncated=allow,
                 )
@@ -49,11 +49,11 @@ class Examiner:
         """
         began = time.perf_counter()
         came = self._once(self._preparers[zlib.crc32(data) % 2], data)
-        if time.perf_counter() - began > MOST_SECONDS:  # or other programs had the processor
+        if time.perf_counter() - began > MAX_SECONDS:  # or other programs had the processor
             began = time.thread_time()
             self._once(self._preparers[zlib.crc32(data) % 2], data)
             seconds = time.thread_time() - began
-            if seconds > MOST_SECONDS:
+            if seconds > MAX_SECONDS:
                 raise TimeoutError(f"{seconds:.1f} s")
         return came
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from support.faulty_decoder import EXACT, AwkwardDecoder
+from support.faulty_decoder import EXACT, FaultyDecoder
 from support.images import largest_difference
 
 GPU, MIXED, FULL, CPU = Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.FULL_GPU, Strategy.CPU
@@ -13,7 +13,7 @@ CUDA = Capabilities("cuda", "stand-in", (EXACT,), jpeg_engines=1)
 
 
 def gpu_processor(decoder=None, capabilities=CUDA, **options):
-    decoder = decoder or AwkwardDecoder()
+    decoder = decoder or FaultyDecoder()
     return GPUInputProcessor("cpu", capabilities=capabilities, open_decoder=lambda name, device: decoder, **options)
 
 

@@ -9,7 +9,7 @@ from functools import cache
 
 from PIL import Image
 
-from support.corpus.case import picture
+from support.corpus.case import draw_image
 from support.images import encoded, exif_block
 from support.jpeg_builder import hand_made
 from support.png_builder import PALETTE, RGB, SIGNATURE, chunk, hand_made_png
@@ -23,7 +23,7 @@ _HEADER = 64  # bytes in which damage does most
 @cache
 def seeds() -> tuple[bytes, ...]:
     """A small file of every kind."""
-    rgb = picture(1, 24, 20)
+    rgb = draw_image(1, 24, 20)
     few = Image.fromarray(rgb).quantize(16)
     jpegs = [{}, {"sampling": ((2, 2), (1, 1), (1, 1))}, {"progressive": True}, {"restart": 2},
              {"sampling": ((1, 1),)}, {"sampling": ((1, 1),) * 4, "adobe": 2}]  # fmt: skip

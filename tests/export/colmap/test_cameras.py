@@ -21,7 +21,7 @@ def pairing(paths: list[Path], sizes: list[tuple[int, int]]) -> Pairing:
     return Pairing(tuple(paths), np.stack([np.eye(4)] * count), np.stack([K] * count), tuple(sizes), (), ())
 
 
-def picture(path: Path, width: int, height: int, orientation: int = 1) -> Path:
+def draw_image(path: Path, width: int, height: int, orientation: int = 1) -> Path:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (width, height)).save(path, exif=exif)
@@ -29,31 +29,33 @@ def picture(path: Path, width: int, height: int, orientation: int = 1) -> Path:
 
 
 def test_files_as_the_model_saw_them(tmp_path):
-    exif, matrices = given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]))
+    exif, matrices = given_cameras(pairing([draw_image(tmp_path / "a.jpg", 120, 80)], [(80, 120)]))
     assert exif == "ignore"  # which makes no difference
     np.testing.assert_array_equal(matrices[0], K)
 
 
 def test_smaller_copies_have_smaller_focal_lengths(tmp_path):
-    _, matrices = given_cameras(pairing([picture(tmp_path / "a.jpg", 60, 40)], [(80, 120)]))
+    _, matrices = given_cameras(pairing([draw_image(tmp_path / "a.jpg", 60, 40)], [(80, 120)]))
     np.testing.assert_allclose(matrices[0], [[50, 0, 30], [0, 55, 20], [0, 0, 1]])
 
 
 def test_a_model_of_unturned_files_wants_them_unturned(tmp_path):
-    path = picture(tmp_path / "a.jpg", 120, 80, orientation=6)
+    path = draw_image(tmp_path / "a.jpg", 120, 80, orientation=6)
     assert given_cameras(pairing([path], [(80, 120)]))[0] == "ignore"
     assert given_cameras(pairing([path], [(120, 80)]))[0] == "apply"
 
 
 @pytest.mark.parametrize(("size_hw", "orientation"), [((80, 120), 3), ((80, 80), 6)])
-def test_files_whose_turn_keeps_their_size_are_taken_unturned_as_colmap_does(tmp_path, size_hw, orientation):
-    path = picture(tmp_path / "a.jpg", size_hw[1], size_hw[0], orientation)
+def test_files_rotated_to_the_same_size_are_read_unrotated_as_colmap_does(tmp_path, size_hw, orientation):
+    path = draw_image(tmp_path / "a.jpg", size_hw[1], size_hw[0], orientation)
     assert given_cameras(pairing([path], [size_hw]))[0] == "ignore"
 
 
-def test_a_picture_of_too_many_pixels_is_named(tmp_path):
+def test_an_image_of_too_many_pixels_is_named(tmp_path):
     with pytest.raises(ImageSizeError, match=r"a\.jpg: claims 120x80 pixels, more than the 100 that"):
-        given_cameras(pairing([picture(tmp_path / "a.jpg", 120, 80)], [(80, 120)]), PreprocessOptions(max_pixels=100))
+        given_cameras(
+            pairing([draw_image(tmp_path / "a.jpg", 120, 80)], [(80, 120)]), PreprocessOptions(max_pixels=100)
+        )
 
 
 def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):
@@ -62,9 +64,9 @@ def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):
         given_cameras(pairing([tmp_path / "a.jpg"], [(80, 120)]))
 
 
-def test_other_pictures_are_refused_by_name(tmp_path):
+def test_other_images_are_rejected_by_name(tmp_path):
     with pytest.raises(InvalidInputError, match=r"a\.jpg: 100x100, but in the sparse model 120x80"):
-        given_cameras(pairing([picture(tmp_path / "a.jpg", 100, 100)], [(80, 120)]))
+        given_cameras(pairing([draw_image(tmp_path / "a.jpg", 100, 100)], [(80, 120)]))
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

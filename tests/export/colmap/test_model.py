@@ -58,7 +58,7 @@ PERSPECTIVE = [model for model in CAMERA_MODELS if model.focals]
 
 @pytest.mark.parametrize("text", [False, True], ids=["binary", "text"])
 @pytest.mark.parametrize("kind", PERSPECTIVE, ids=[model.name for model in PERSPECTIVE])
-def test_every_camera_model_gives_its_pinhole_and_one_warning_where_it_is_distorted(tmp_path, caplog, kind, text):
+def test_every_camera_model_gives_its_pinhole_and_warns_of_distortion(tmp_path, caplog, kind, text):
     camera = pycolmap.Camera.create_from_model_name(1, kind.name, 500.0, 640, 480)
     assert len(camera.params) == kind.parameters
     assert len(camera.focal_length_idxs()) == kind.focals
@@ -106,7 +106,7 @@ def test_a_rotation_and_its_quaternion_are_the_same(values):
 
 
 @pytest.mark.parametrize("name", ["cameras.bin", "images.bin"])
-def test_a_cut_binary_file_is_told_wherever_it_is_cut(tmp_path, name):
+def test_a_truncated_binary_file_is_reported_wherever_it_ends(tmp_path, name):
     write_model(tmp_path / "m")
     file = tmp_path / "m" / name
     whole = file.read_bytes()
@@ -119,7 +119,7 @@ def test_a_cut_binary_file_is_told_wherever_it_is_cut(tmp_path, name):
 @settings(max_examples=60)
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), name=st.sampled_from(["cameras", "images"]))
 @pytest.mark.parametrize("text", [False, True], ids=["binary", "text"])
-def test_a_damaged_file_is_read_or_told(tmp_path_factory, text, place, value, name):
+def test_a_damaged_file_is_read_or_reported(tmp_path_factory, text, place, value, name):
     folder = tmp_path_factory.mktemp("damaged") / "m"
     write_model(folder, text=text)
     file = folder / f"{name}.{'txt' if text else 'bin'}"
@@ -133,7 +133,7 @@ def test_a_damaged_file_is_read_or_told(tmp_path_factory, text, place, value, na
 
 
 @pytest.mark.parametrize("name", ["cameras.bin", "images.bin"])
-def test_a_count_beyond_the_file_is_told_without_reserving_memory(tmp_path, name):
+def test_a_count_beyond_the_file_is_reported_without_reserving_memory(tmp_path, name):
     write_model(tmp_path / "m")
     file = tmp_path / "m" / name
     file.write_bytes(b"\xff" * 8 + file.read_bytes()[8:])
@@ -160,7 +160,7 @@ CAMERA, IMAGE = "1 PINHOLE 640 480 500 500 320 240\n", "1 1 0 0 0 0 0 0 1 a.jpg\
         pytest.param(CAMERA, "# nothing\n", "has no images", id="no-images"),
     ],
 )
-def test_a_text_file_that_is_wrong_is_told_with_its_line(tmp_path, cameras, images, told):
+def test_an_error_in_a_text_file_is_reported_with_its_line(tmp_path, cameras, images, told):
     (tmp_path / "cameras.txt").write_text(cameras)
     (tmp_path / "images.txt").write_text(images)
     with pytest.raises(InvalidInputError, match=told):
@@ -187,7 +187,7 @@ def test_where_no_model_is_the_places_are_listed(tmp_path):
         read_sparse_model(tmp_path)
 
 
-def test_images_are_paired_by_path_and_what_is_left_over_is_told(tmp_path):
+def test_images_are_paired_by_path_and_the_rest_is_reported(tmp_path):
     write_model(tmp_path / "m")
     model = read_sparse_model(tmp_path / "m")
     folder = tmp_path / "images"

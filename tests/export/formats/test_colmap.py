@@ -19,9 +19,7 @@ TEXT = ExportOptions(export_kwargs={"colmap": {"text": True}})
 @pytest.mark.parametrize(
     ("options", "suffix"), [pytest.param(None, "bin", id="binary"), pytest.param(TEXT, "txt", id="text")]
 )
-def test_colmap_finds_names_cameras_and_points_that_project_where_they_were_seen(
-    plane_scene, off_plane, tmp_path, options, suffix
-):
+def test_colmap_reads_names_cameras_and_points_that_project_right(plane_scene, off_plane, tmp_path, options, suffix):
     if suffix == "txt":
         plane_scene.sources = ("/a/0ü.jpg", "/a/1ü.jpg")
     written = export(plane_scene, tmp_path, "colmap", options=options)
@@ -106,13 +104,13 @@ def test_one_image_twice_is_refused(plane_scene, tmp_path):
         export(plane_scene, tmp_path, "colmap")
 
 
-def test_an_independent_picture_has_a_folder_of_its_name(plane_scene_of, tmp_path):
+def test_an_independent_image_has_a_folder_of_its_name(plane_scene_of, tmp_path):
     export(plane_scene_of(1), tmp_path, "colmap", "a.b")
     assert pycolmap.Reconstruction(str(tmp_path / "colmap" / "a.b")).num_images() == 1
 
 
 @pytest.mark.parametrize("size", [(300, 600), (600, 400)])
-def test_a_cropped_picture_is_refused(plane_scene, tmp_path, size):
+def test_a_cropped_image_is_rejected(plane_scene, tmp_path, size):
     plane_scene.source_hw = ((300, 400), size)
     with pytest.raises(
         UnsupportedError, match=r"view 1 ü.jpg .* was cropped or padded to 56x42; give images of one size"
@@ -121,7 +119,7 @@ def test_a_cropped_picture_is_refused(plane_scene, tmp_path, size):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_camera_that_is_not_known_is_told(plane_scene, tmp_path):
+def test_an_unknown_camera_is_reported(plane_scene, tmp_path):
     plane_scene.extrinsics[1] = np.nan
     with pytest.raises(InvalidInputError, match=r"the camera of .*view 1 ü.jpg could not be predicted"):
         export(plane_scene, tmp_path, "colmap")
@@ -140,7 +138,7 @@ def test_a_full_disk_leaves_nothing_half_written(plane_scene, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_cut_by_as_little_as_a_patch_is_refused_where_its_scale_is_known(plane_scene, tmp_path):
+def test_an_image_cropped_by_one_patch_is_rejected_if_its_scale_is_known(plane_scene, tmp_path):
     plane_scene.source_hw = ((300, 400), (42, 66))  # 66 to 56: within what rounding would explain
     plane_scene.source_scale = ((42 / 300, 56 / 400), (1.0, 1.0))
     with pytest.raises(UnsupportedError, match=r"view 1 ü.jpg \(66x42\) was cropped or padded to 56x42"):

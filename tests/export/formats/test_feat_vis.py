@@ -29,7 +29,7 @@ def frames_of(path) -> tuple[list[np.ndarray], av.VideoStream]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)], stream
 
 
-def test_each_layer_gives_pictures_and_a_video_in_upstreams_layout(scene, tmp_path):
+def test_each_layer_gives_images_and_a_video_in_upstreams_layout(scene, tmp_path):
     written = export(scene, tmp_path, "feat_vis")
     assert sorted(path.relative_to(tmp_path / "feat_vis").as_posix() for path in written) == [
         "feat_layer_11.mp4",
@@ -59,7 +59,7 @@ def test_the_frame_rate_is_the_one_asked_for(scene, tmp_path):
     assert frames_of(tmp_path / "feat_vis" / "feat_layer_11.mp4")[1].average_rate == 4
 
 
-def test_without_pyav_there_are_pictures_and_a_word_about_the_extra(scene, tmp_path, monkeypatch, caplog):
+def test_without_pyav_there_are_images_and_a_hint_at_the_extra(scene, tmp_path, monkeypatch, caplog):
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "av" else find(name))
     written = export(scene, tmp_path, "feat_vis")
@@ -68,7 +68,7 @@ def test_without_pyav_there_are_pictures_and_a_word_about_the_extra(scene, tmp_p
     assert "only JPEGs are written; videos need PyAV: pip install 'depth-anything-3-fast[video]'" in caplog.text
 
 
-def test_an_independent_picture_has_its_layers_side_by_side(plane_scene_of, tmp_path):
+def test_an_independent_image_has_its_layers_side_by_side(plane_scene_of, tmp_path):
     photo = plane_scene_of(1)
     photo.aux = {name: np.random.default_rng(1).normal(size=(1, 3, 4, 24)) for name in ("feat_layer_1", "feat_layer_2")}
     (path,) = export(photo, tmp_path, "feat_vis", "ü")

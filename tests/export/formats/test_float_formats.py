@@ -91,14 +91,14 @@ def read_exr(path) -> dict[str, np.ndarray]:
     return {channels[0].decode(): np.concatenate(rows)}
 
 
-def test_a_reader_that_had_no_part_in_writing_an_exr_finds_depth_in_it(plane_scene, tmp_path):
+def test_an_independent_reader_finds_depth_in_an_exr(plane_scene, tmp_path):
     for path, depth in zip(export(plane_scene, tmp_path, "exr"), plane_scene.depth, strict=True):
         (channel,) = read_exr(path).items()
         assert channel[0] == "Z"
         np.testing.assert_array_equal(channel[1], depth)
 
 
-def test_an_independent_picture_gives_files_of_its_name(plane_scene_of, tmp_path):
+def test_an_independent_image_gives_files_of_its_name(plane_scene_of, tmp_path):
     written = export(plane_scene_of(1), tmp_path, "tiff-exr", "ferien ü.v2")
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [
         "tiff/ferien ü.v2.tiff",
@@ -114,7 +114,7 @@ def test_without_openexr_the_extra_is_named(plane_scene, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("formats", ["tiff", "exr"])
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(plane_scene, tmp_path, formats):
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(plane_scene, tmp_path, formats):
     with full_disk(1000), pytest.raises(ExportError, match=rf"0000\.{formats}: cannot be written"):
         export(plane_scene, tmp_path, formats)
     assert list((tmp_path / formats).iterdir()) == []

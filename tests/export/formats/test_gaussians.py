@@ -67,7 +67,7 @@ def test_the_selection_is_the_goldens(golden, tmp_path):
     np.testing.assert_array_equal(rows[:, 3:6], 0)
 
 
-def test_columns_hold_what_3dgs_keeps_before_activation(tmp_path):
+def test_columns_hold_3dgs_values_before_activation(tmp_path):
     depth = np.random.default_rng(0).uniform(1, 9, (1, 64, 96)).astype(np.float32)
     gaussians = gaussians_of(depth)
     (path,) = export(Prediction(depth=depth, gaussians=gaussians), tmp_path, "gs_ply", "ü")
@@ -103,7 +103,7 @@ def test_certain_and_empty_gaussians_have_finite_columns(tmp_path):
 
 
 @pytest.mark.parametrize(("views", "interval", "kept"), [(5, 1, 5), (5, 2, 3), (30, None, 15), (5, None, 5)])
-def test_views_can_be_left_out(tmp_path, views, interval, kept):
+def test_views_can_be_omitted(tmp_path, views, interval, kept):
     depth = np.ones((views, 4, 4), np.float32)
     prediction = Prediction(depth=depth, gaussians=gaussians_of(depth))
     (path,) = write_gs_ply(prediction, tmp_path, None, GsPlyOptions(gs_views_interval=interval))
@@ -177,12 +177,12 @@ def test_a_video_shows_each_view_and_its_depth_beside_it(fly):
         assert right[2] > right[0]  # far is blue
 
 
-def test_depth_can_be_left_out_and_frames_have_the_size_asked_for(fly):
+def test_depth_can_be_omitted_and_frames_have_the_size_asked_for(fly):
     frames = fly(trj_mode="original", vis_depth=None, out_image_hw=(30, 50), video_quality="low")[3]
     assert frames[0].shape == (30, 50, 3)
 
 
-def test_an_independent_picture_is_wandered_about(fly):
+def test_an_independent_image_gets_a_wandering_camera(fly):
     _, stand_in, path, frames = fly(views=1, name="ü")
     assert path == "gs_video/ü.mp4"
     assert len(frames) == len(stand_in.poses) == 122
@@ -222,7 +222,7 @@ def test_given_cameras_are_rendered_from(fly):
     np.testing.assert_allclose(stand_in.intrinsics, intrinsics[0], rtol=1e-6)
 
 
-def test_a_principal_point_off_the_middle_is_left_out_but_not_the_angle_of_view():
+def test_an_off_centre_principal_point_is_dropped_but_not_the_fov():
     middle = np.array([[[1.2, 0, 0.5], [0, 1.6, 0.5], [0, 0, 1]]])
     np.testing.assert_allclose(centred(middle, (30, 40)), [[[48, 0, 20], [0, 48, 15], [0, 0, 1]]], rtol=1e-12)
     off = middle + np.array([[[0, 0, 0.2], [0, 0, 0], [0, 0, 0]]])

@@ -109,7 +109,7 @@ def test_a_ply_of_a_metric_model_says_metre(plane_scene, tmp_path):
     assert PlyData.read(path).comments == ["depth_unit metre"]
 
 
-def test_one_picture_without_poses_gives_points_in_its_cameras_frame(plane_scene, tmp_path):
+def test_one_image_without_poses_gives_points_in_its_cameras_frame(plane_scene, tmp_path):
     photo = Prediction(
         depth=plane_scene.depth[:1],
         intrinsics=plane_scene.intrinsics[:1],
@@ -194,7 +194,7 @@ def extras(path) -> dict:
     return gltf.scenes[gltf.scene].extras
 
 
-def test_the_points_of_a_glb_lie_on_the_plane_once_the_alignment_is_undone(plane_scene, off_plane, tmp_path):
+def test_points_of_a_glb_lie_on_the_plane_without_the_alignment(plane_scene, off_plane, tmp_path):
     export(plane_scene, tmp_path, "glb")
     meshes = read_glb(tmp_path / "scene.glb")
     to_file = np.array(extras(tmp_path / "scene.glb")["hf_alignment"])
@@ -220,7 +220,7 @@ def test_another_reader_finds_the_colours_of_points_and_cameras(plane_scene, tmp
     assert all(mesh.primitives[0].attributes.COLOR_0 is not None for mesh in gltf.meshes)
 
 
-def test_a_scenes_glb_comes_with_pictures_as_upstreams_does(plane_scene, tmp_path):
+def test_the_glb_of_a_scene_comes_with_images_as_upstream_does(plane_scene, tmp_path):
     written = export(plane_scene, tmp_path, "glb-depth_vis")
     assert [path.relative_to(tmp_path).as_posix() for path in written] == [
         "scene.glb",
@@ -233,14 +233,14 @@ def test_a_scenes_glb_comes_with_pictures_as_upstreams_does(plane_scene, tmp_pat
         image.verify()
 
 
-def test_a_glb_can_be_had_without_cameras_and_pictures(plane_scene, tmp_path):
+def test_a_glb_can_omit_cameras_and_images(plane_scene, tmp_path):
     options = ExportOptions(show_cameras=False, export_kwargs={"glb": {"export_depth_vis": False}})
     export(plane_scene, tmp_path, "glb", options=options)
     assert [path.name for path in tmp_path.iterdir()] == ["scene.glb"]
     assert set(read_glb(tmp_path / "scene.glb")) == {"points"}
 
 
-def test_an_independent_pictures_glb_is_one_file(plane_scene_of, tmp_path):
+def test_the_glb_of_an_independent_image_is_one_file(plane_scene_of, tmp_path):
     assert export(plane_scene_of(1), tmp_path, "glb", "a") == [tmp_path / "glb" / "a.glb"]
 
 
@@ -263,7 +263,7 @@ def test_nothing_known_is_a_glb_of_cameras(plane_scene, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "colour"), [("filter_black_bg", 3), ("filter_white_bg", 250)])
-def test_a_plain_background_can_be_left_out(plane_scene, tmp_path, name, colour):
+def test_a_plain_background_can_be_omitted(plane_scene, tmp_path, name, colour):
     plane_scene.conf[:] = np.linspace(2, 9, plane_scene.conf.size).reshape(plane_scene.conf.shape)
     plane_scene.processed_images[:, 30:] = colour
     options = ExportOptions(conf_thresh_percentile=0.0, export_kwargs={"glb": {name: True, "export_depth_vis": False}})

@@ -138,7 +138,7 @@ def test_a_frame_that_is_due_is_waited_for(camera, age, ends, seen):
     assert stream.stats.dropped == stream.stats.captured - stream.stats.delivered == 3 - len(seen) - ends
 
 
-def test_a_slow_taker_gets_the_newest_result(camera):
+def test_a_slow_consumer_gets_the_newest_result(camera):
     with LiveStream(camera, depth_of) as stream:
         for _ in range(7):
             camera.shoot()
@@ -190,7 +190,7 @@ def test_an_error_of_the_network_comes_out_and_ends_the_threads(camera):
     assert_no_threads()
 
 
-def test_frames_that_cannot_be_used_are_counted_and_left_out():
+def test_unusable_frames_are_counted_and_skipped():
     def choosy(frame):
         if frame.index % 2 == 0:
             raise ImageDecodeError(f"frame {frame.index} is damaged")
@@ -206,7 +206,7 @@ def test_frames_that_cannot_be_used_are_counted_and_left_out():
     assert stream.stats.failed == len(failed)
 
 
-def test_closing_ends_both_threads_while_the_camera_and_the_network_are_at_work(camera):
+def test_closing_ends_both_threads_while_they_work(camera):
     network = Network()
     stream = LiveStream(camera, network)
     camera.shoot()

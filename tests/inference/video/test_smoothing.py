@@ -36,7 +36,7 @@ def test_flicker_is_removed():
     assert smoother.cuts == 0
 
 
-def test_a_still_camera_with_stable_depth_is_left_alone_though_things_move():
+def test_stable_depth_of_a_still_camera_is_unchanged_by_moving_objects():
     image = frame_image(3)
     smoother = ScaleShiftSmoother()
     for place in range(0, 60, 5):

@@ -24,7 +24,7 @@ from depth_anything_3.errors import (
 from depth_anything_3.inference.video.live import LiveStream
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.video import Frame, IterableSource
-from support.clips import picture, read_clip, write_clip
+from support.clips import draw_image, read_clip, write_clip
 
 SMALL = {"process_res": 42}
 
@@ -41,7 +41,7 @@ def expected(seeded_small, clip):
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 1, 4])
-def test_each_frame_gets_the_depth_that_its_picture_has(seeded_small, clip, expected, batch_size):
+def test_each_frame_gets_the_depth_of_the_same_image(seeded_small, clip, expected, batch_size):
     results = list(seeded_small.stream_video(clip, batch_size=batch_size, **SMALL))
     assert [frame.time for frame, _ in results] == expected[0]
     for (frame, prediction), other in zip(results, expected[1], strict=True):
@@ -65,7 +65,7 @@ def test_frames_are_chosen_and_changed_as_asked_for(seeded_small, clip, expected
         np.testing.assert_array_equal(prediction.depth, 2 * before)
 
 
-def test_steady_depth_is_a_name_away(seeded_small, clip, expected):
+def test_temporal_smoothing_is_available_by_name(seeded_small, clip, expected):
     first, *rest = seeded_small.stream_video(clip, temporal="ema", **SMALL)
     np.testing.assert_allclose(first[1].depth, expected[1][0].depth, rtol=2e-4)
     assert len(rest) == 8
@@ -90,9 +90,9 @@ def take(given, results):
         given.append(one)
 
 
-def test_image_files_are_decoded_by_the_input_pipeline_and_broken_ones_skipped(seeded_small, tmp_path):
+def test_image_files_are_decoded_and_broken_ones_skipped(seeded_small, tmp_path):
     for number in range(4):
-        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+        Image.fromarray(draw_image(number)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"no picture")
     failures = []
     stream = seeded_small.stream_video(tmp_path, fps=2, on_error="skip", on_failure=failures.append, **SMALL)
@@ -110,7 +110,7 @@ def test_image_files_are_decoded_by_the_input_pipeline_and_broken_ones_skipped(s
 
 def test_frames_of_several_sizes_stay_in_order(seeded_small):
     sizes = [(42, 56), (56, 42), (42, 56), (56, 56), (42, 56)]
-    frames = [picture(place, size) for place, size in enumerate(sizes)]
+    frames = [draw_image(place, size) for place, size in enumerate(sizes)]
     results = list(seeded_small.stream_video(frames, batch_size=2, **SMALL))
     assert [frame.image.shape[:2] for frame, _ in results] == sizes
     assert [prediction.source_hw[0] for _, prediction in results] == sizes
@@ -126,7 +126,7 @@ class Endless(IterableSource):
     def _frames(self):
         for index in count():
             self.drawn += 1
-            yield Frame(picture(index % 20), index / 30, index, time.monotonic())
+            yield Frame(draw_image(index % 20), index / 30, index, time.monotonic())
 
     def close(self):
         super().close()
@@ -157,8 +157,8 @@ def test_memory_stays_flat_over_a_long_video(seeded_small, monkeypatch):
 
 def test_errors_of_the_callers_own_iterable_come_after_what_it_gave(seeded_small):
     def frames():
-        yield picture(0)
-        yield picture(1)
+        yield draw_image(0)
+        yield draw_image(1)
         raise RuntimeError("out of film")
 
     results = seeded_small.stream_video(frames(), batch_size=3, **SMALL)
@@ -207,7 +207,7 @@ def test_windows_give_depth_and_cameras_in_one_frame_of_reference(seeded_small, 
 
 def test_frames_that_cannot_be_read_leave_a_window_at_their_place(seeded_small, tmp_path):
     for number in range(6):
-        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+        Image.fromarray(draw_image(number)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"no picture")
     told = []
     results = seeded_small.stream_video(

@@ -118,7 +118,7 @@ def test_things_that_a_window_sees_elsewhere_do_not_disturb(clip):
     assert angle < 0.05
 
 
-def test_a_cut_begins_anew(clip):
+def test_smoothing_restarts_at_a_cut(clip):
     network = TrueNetwork(clip)
     views = list(
         aligned_windows(range(FRAMES), network, size=8, overlap=2, is_cut=lambda before, after: after in (10, 11))

@@ -17,7 +17,7 @@ sizes = st.lists(st.sampled_from([(14, 14), (14, 28), (28, 14), None]), max_size
 
 
 @given(sizes, st.integers(1, 5), st.integers(1, 4))
-def test_batches_hold_one_size_each_and_every_picture_once_in_bounded_delay(kinds, batch_size, ahead):
+def test_batches_are_of_one_size_with_every_image_once_and_soon(kinds, batch_size, ahead):
     failures = [ImageFailure(i, str(i), ValueError()) for i, kind in enumerate(kinds) if kind is None]  # type: ignore[arg-type]
     drawn = 0
 
@@ -43,12 +43,12 @@ def test_batches_hold_one_size_each_and_every_picture_once_in_bounded_delay(kind
     assert given_back == list(range(len(kinds)))
 
 
-def test_pictures_of_one_size_fill_their_batches():
+def test_images_of_one_size_fill_their_batches():
     batches = list(bucket_by_size((image(i, (14, 14)) for i in range(10)), lambda size: 4, 2))
     assert [[one.index for one in batch] for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_the_batch_size_may_change_on_the_way():
+def test_the_batch_size_may_change_in_between():
     limits = iter([1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3])
     batches = list(bucket_by_size((image(i, (14, 14)) for i in range(8)), lambda size: next(limits), 4))
     assert [[one.index for one in batch] for batch in batches][:2] == [[0], [1]]

@@ -40,20 +40,20 @@ def test_padding_keeps_every_pixel_and_adds_grey(pictures, caplog):
         assert (tensor.numpy()[:, inside] != 0).mean() > 0.9
 
 
-def test_cameras_follow_their_pictures_into_the_padding(pictures):
+def test_cameras_follow_their_images_into_the_padding(pictures):
     matrix = np.array([[90.0, 0, 50], [0, 90, 30], [0, 0, 1]])
     batch = prepare(pictures, "pad", intrinsics=np.stack([matrix] * 3))
     np.testing.assert_allclose(batch.intrinsics[0], matrix + np.array([[0, 0, 0], [0, 0, 21], [0, 0, 0]]))
     np.testing.assert_allclose(batch.intrinsics[1], matrix + np.array([[0, 0, 14], [0, 0, 0], [0, 0, 0]]))
 
 
-def test_pictures_of_one_size_are_not_padded(pictures):
+def test_images_of_one_size_are_not_padded(pictures):
     batch = prepare(pictures[::2], "pad")
     assert batch.tensor.shape == (2, 3, 70, 112)
     assert batch.windows == ()
 
 
-def test_refusing_names_the_other_ways(pictures):
+def test_a_rejected_strategy_names_the_other_ones(pictures):
     with pytest.raises(ShapeMismatchError, match=r"112x70.*84x112.*'crop'.*'pad'"):
         prepare(pictures, "refuse")
 

@@ -89,7 +89,7 @@ def test_a_process_res_that_is_no_size_is_refused(process_res):
         plan_resize((480, 640), process_res)
 
 
-def test_an_unknown_method_is_refused_with_the_list_of_good_ones():
+def test_an_unknown_method_is_rejected_with_the_accepted_ones():
     with pytest.raises(
         InvalidInputError, match=r"process_res_method='stretch'.*'upper_bound_resize', .* or 'lower_bound_crop'"
     ):
@@ -105,6 +105,6 @@ def test_an_unknown_method_is_refused_with_the_list_of_good_ones():
     ],
     ids=["too thin", "gigantic", "empty"],
 )
-def test_a_size_without_a_usable_result_is_refused_with_a_cure(size, method, hint):
+def test_a_size_without_a_usable_result_is_rejected_with_a_hint(size, method, hint):
     with pytest.raises(ImageSizeError, match=hint):
         plan_resize(size, 504, method)

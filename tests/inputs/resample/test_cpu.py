@@ -136,7 +136,7 @@ def test_composed_and_reversed_operators_are_products_of_matrices(first, second,
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("method", ["upper_bound_resize", "lower_bound_crop"])
 @pytest.mark.parametrize("size", [(90, 61), (700, 500)], ids=["enlarged", "shrunk"])
-def test_turning_by_the_operators_equals_turning_the_picture_first(orientation, method, size):
+def test_rotating_by_the_operators_equals_rotating_the_image_first(orientation, method, size):
     stored = photo(*size, 1)
     image = Image.fromarray(stored)
     image.getexif()[0x0112] = orientation
@@ -149,7 +149,7 @@ def test_turning_by_the_operators_equals_turning_the_picture_first(orientation, 
 
 
 @pytest.mark.parametrize("size", [(40, 30), (500, 375), (300, 280)], ids=["enlarged", "shrunk", "two steps"])
-def test_every_memory_layout_gives_the_same_picture(size):
+def test_every_memory_layout_gives_the_same_image(size):
     rgb = photo(*size, 2)
     plan = plan_resize(rgb.shape[:2], 252)
     whole = run(rgb, plan)

@@ -141,7 +141,7 @@ def strided(rgb: np.ndarray) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("layout", list(strided(np.zeros((2, 2, 3), np.uint8))))
 @pytest.mark.parametrize("size", [(80, 48), (69, 43)], ids=["aligned", "odd"])
-def test_every_memory_layout_gives_the_same_picture(resampler, layout, size):
+def test_every_memory_layout_gives_the_same_image(resampler, layout, size):
     rgb = photo(*size, 2)
     plan = plan_resize(rgb.shape[:2], 28)
     whole = run(resampler, torch.from_numpy(rgb), plan)
@@ -157,7 +157,7 @@ def test_grey_is_repeated(resampler):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)], ids=["one pixel", "one column", "one row"])
-def test_the_smallest_pictures_are_resampled(resampler, size):
+def test_the_smallest_images_are_resampled(resampler, size):
     rgb = photo(*size, 6)
     plan = plan_resize(rgb.shape[:2], 14, "lower_bound_resize")
     assert largest_difference(run(resampler, torch.from_numpy(rgb), plan), on_cpu(rgb, plan)) <= 1

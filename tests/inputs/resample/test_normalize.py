@@ -10,7 +10,7 @@ def test_every_level_equals_the_reference_bit_for_bit():
     np.testing.assert_array_equal(normalized_levels().T, golden_levels())
 
 
-def test_pictures_are_normalised_by_channel():
+def test_images_are_normalised_by_channel():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 14, 28), dtype=np.uint8)
     out = normalize(pixels, normalized_levels())
     wanted = (pixels / 255.0 - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]

@@ -164,7 +164,7 @@ def test_the_driver_is_asked_for_cuda_only(monkeypatch):
     save_costs(replace(HERE, device_type="mps"), MEASURED)
 
 
-def test_another_format_is_ignored_but_its_date_told(stored):
+def test_another_format_is_ignored_but_its_date_reported(stored):
     rewritten(stored, version=2)
     found = read_calibration(HERE)
     assert (found.costs, found.date is None) == (None, False)

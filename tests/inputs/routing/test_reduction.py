@@ -47,7 +47,7 @@ sizes = st.tuples(st.integers(20, 400), st.sampled_from([2, 4, 8]), st.floats(1.
 
 
 @given(sizes)
-def test_a_flat_picture_stays_flat(size):
+def test_a_flat_image_stays_flat(size):
     source, cell, ratio = size
     operator = BandedOperator.area_of_means(source, max(1, int(source / cell / ratio)), cell)
     np.testing.assert_allclose(applied(operator, np.ones(-(-source // cell))), 1.0, atol=1e-9)
@@ -130,7 +130,7 @@ def test_chroma_that_was_not_measured_is_decoded_in_full(sampling):
     assert choose_reduction(large, plan_resize((2160, 3840)), Fidelity.FAST) == 1
 
 
-def test_other_files_and_enlarged_pictures_are_decoded_in_full():
+def test_other_files_and_enlarged_images_are_decoded_in_full():
     png = ImageHeader("PNG", (2160, 3840), 1)
     assert choose_reduction(png, plan_resize((2160, 3840)), Fidelity.FAST) == 1
     assert choose_reduction(header((300, 200)), plan_resize((200, 300)), Fidelity.FAST) == 1
@@ -156,7 +156,7 @@ def test_photos_are_as_close_as_promised(processor, width, height, sampling, pro
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_that_is_turned_and_has_odd_sides_does_not_shift(processor, orientation):
+def test_a_rotated_image_with_odd_sides_does_not_shift(processor, orientation):
     """Blurred edges, whose place is told by the difference over the slope: a shift by a pixel would give 1."""
     y, x = np.mgrid[0:997, 0:1331]
     waves = 127.5 + 60 * np.sin(x / 37.0) * np.cos(y / 29.0) + 50 * np.tanh(((x * 3 + y * 2) % 400 - 200) / 15.0)
@@ -169,7 +169,7 @@ def test_a_picture_that_is_turned_and_has_odd_sides_does_not_shift(processor, or
         assert abs((difference * slope).sum() / (slope**2).sum()) < 0.02
 
 
-def test_every_way_reads_the_reduced_picture_alike(processor, tmp_path):
+def test_every_strategy_reads_the_reduced_image_alike(processor, tmp_path):
     files = [write(tmp_path / "a.jpg", jpeg(1331, 997, 1, exif=exif_block(6))), jpeg(997, 1331, 2)]
     expected = processor(files, process_res=126, fidelity="fast").pixels.numpy()
     capabilities = Capabilities("cuda", "stand-in")

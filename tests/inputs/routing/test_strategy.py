@@ -67,7 +67,7 @@ def expected_automatically(machine, image):
 
 @pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("machine", MACHINES)
-def test_what_is_chosen_by_itself_and_why(machine, image):
+def test_the_automatic_choice_and_its_reason(machine, image):
     choice = choose_strategy(MACHINES[machine], IMAGES[image])
     assert choice.strategy is expected_automatically(machine, image)
     assert (choice.decoder is not None) == (choice.strategy is GPU)
@@ -206,7 +206,7 @@ def test_unknown_options_are_refused(options):
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_reduced_decode_keeps_the_plan_of_the_whole_picture(orientation):
+def test_a_reduced_decode_keeps_the_plan_of_the_full_image(orientation):
     plan = plan_resize((2160, 3840), 504, exif_orientation=orientation)
     assert min_source_hw(plan, Fidelity.EXACT) is None
     least = min_source_hw(plan, Fidelity.FAST)

@@ -65,7 +65,7 @@ def test_the_gpu_gives_the_frames_that_the_cpu_gives(torchcodec, tmp_path, times
         assert np.array_equal(frame.image.permute(1, 2, 0), other.image)
 
 
-def test_where_the_gpu_fails_on_the_way_the_cpu_goes_on(torchcodec, tmp_path):
+def test_the_cpu_continues_where_the_gpu_fails(torchcodec, tmp_path):
     path = write_clip(tmp_path / "a.mp4", 60)
     torchcodec.breaks_at = 1.0
     frames = list(open_source(path, device=CUDA))
@@ -74,7 +74,7 @@ def test_where_the_gpu_fails_on_the_way_the_cpu_goes_on(torchcodec, tmp_path):
     assert {type(frame.image) for frame in frames} == {torch.Tensor, np.ndarray}
 
 
-def test_damage_is_told_as_on_the_cpu(torchcodec, tmp_path):
+def test_damage_is_reported_as_on_the_cpu(torchcodec, tmp_path):
     whole = write_clip(tmp_path / "whole.mp4", 90, container_options={"movflags": "faststart"})
     path = tmp_path / "a.mp4"
     path.write_bytes(whole.read_bytes()[: int(0.7 * whole.stat().st_size)])
@@ -114,7 +114,7 @@ def test_what_does_not_suit_the_gpu_is_known_beforehand(video, device, reason):
     assert reason in nvdec.why_not_nvdec(video, device)
 
 
-def test_a_library_that_is_missing_is_named_with_its_cure(monkeypatch):
+def test_a_missing_library_is_named_with_a_hint(monkeypatch):
     def missing(*_, **__):
         raise nvdec.UnsupportedError("torchcodec is not installed: pip install 'depth-anything-3-fast[torchcodec]'")
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from depth_anything_3.errors import ImageTypeError, InvalidInputError, VideoDecodeError, VideoReadError
 from depth_anything_3.inputs.video import Frame, open_source
-from support.clips import picture, write_clip
+from support.clips import draw_image, write_clip
 
 
 @pytest.fixture
 def numbered(tmp_path):
     for number in (3, 4, 6, 11):
-        Image.fromarray(picture(number)).save(tmp_path / f"frame_{number:05d}.png")
+        Image.fromarray(draw_image(number)).save(tmp_path / f"frame_{number:05d}.png")
     (tmp_path / "frame_00007.txt").write_text("no picture")
     return tmp_path
 
@@ -26,7 +26,7 @@ def numbered(tmp_path):
 # Image sequences
 
 
-def test_a_numbered_name_gives_the_files_in_order_with_gaps_where_numbers_are_missing(numbered):
+def test_a_numbered_name_lists_files_in_order_with_gaps(numbered):
     source = open_source(numbered / "frame_%05d.png", fps=10)
     frames = list(source)
     assert [frame.image.name for frame in frames] == [f"frame_{number:05d}.png" for number in (3, 4, 6, 11)]
@@ -54,19 +54,19 @@ def test_sequences_without_files_are_refused(tmp_path, name, message):
 
 def test_any_iterable_of_frames_is_a_video():
     def frames():
-        yield picture(0)
-        yield torch.from_numpy(picture(1)).permute(2, 0, 1)
-        yield picture(2)[..., 0]
-        yield Frame(picture(3), time=7.5, index=0, captured=1.0)
+        yield draw_image(0)
+        yield torch.from_numpy(draw_image(1)).permute(2, 0, 1)
+        yield draw_image(2)[..., 0]
+        yield Frame(draw_image(3), time=7.5, index=0, captured=1.0)
 
     given = list(open_source(frames(), fps=2))
     assert [frame.time for frame in given] == [0, 0.5, 1.0, 7.5]
     assert [tuple(frame.image.shape) for frame in given] == [(72, 96, 3), (3, 72, 96), (72, 96, 3), (72, 96, 3)]
-    assert np.array_equal(given[2].image[..., 2], picture(2)[..., 0])
+    assert np.array_equal(given[2].image[..., 2], draw_image(2)[..., 0])
 
 
 def test_selection_of_arrays_is_by_their_times():
-    frames = open_source([picture(0)] * 40, fps=10, start=1.0, end=2.0, every=5)
+    frames = open_source([draw_image(0)] * 40, fps=10, start=1.0, end=2.0, every=5)
     assert [frame.index for frame in frames] == [10, 15]
 
 
@@ -83,7 +83,7 @@ def test_what_is_no_video_is_refused(source):
 
 
 def test_a_source_is_returned_as_it_is():
-    source = open_source([picture(0)])
+    source = open_source([draw_image(0)])
     assert open_source(source) is source
 
 
@@ -92,7 +92,7 @@ def test_a_source_is_returned_as_it_is():
 
 @pytest.mark.parametrize("kind", ["rgb24", "bgr24", "gray", "yuv420p"])
 def test_raw_frames_are_read_in_their_format(kind):
-    images = [picture(number) for number in range(3)]
+    images = [draw_image(number) for number in range(3)]
     encode = {
         "rgb24": lambda image: image,
         "bgr24": lambda image: image[..., ::-1],
@@ -108,7 +108,7 @@ def test_raw_frames_are_read_in_their_format(kind):
 
 
 def test_pipes_that_give_little_at_a_time_are_read_to_the_frames_end():
-    data = b"".join(picture(number).tobytes() for number in range(2))
+    data = b"".join(draw_image(number).tobytes() for number in range(2))
 
     class Pipe(io.RawIOBase):
         """Gives at most 1,000 bytes."""
@@ -132,11 +132,11 @@ def test_pipes_that_give_little_at_a_time_are_read_to_the_frames_end():
 
     for file in (Pipe(), Reader()):
         frames = list(open_source(file, raw="96x72:rgb24@30"))
-        assert [np.array_equal(frame.image, picture(number)) for number, frame in enumerate(frames)] == [True, True]
+        assert [np.array_equal(frame.image, draw_image(number)) for number, frame in enumerate(frames)] == [True, True]
 
 
-def test_a_raw_frame_that_is_cut_off_is_told_or_skipped(caplog):
-    data = picture(0).tobytes() + b"123"
+def test_a_truncated_raw_frame_is_reported_or_skipped(caplog):
+    data = draw_image(0).tobytes() + b"123"
     frames = iter(open_source(io.BytesIO(data), raw="96x72:rgb24@30000/1001"))
     next(frames)
     with pytest.raises(VideoDecodeError, match=r"frame 1 is cut off \(3 of 20,736 bytes\)"):
@@ -176,7 +176,7 @@ class PretendedCamera:
 
     def read(self):
         self.left -= 1
-        return (True, picture(self.left)[..., ::-1].copy()) if self.left >= 0 else (False, None)
+        return (True, draw_image(self.left)[..., ::-1].copy()) if self.left >= 0 else (False, None)
 
     def release(self):
         self.released = True
@@ -192,12 +192,12 @@ def test_a_camera_gives_rgb_frames_with_the_times_of_their_coming(monkeypatch, n
     given = [next(frames) for _ in range(3)]
     with pytest.raises(VideoReadError, match=f"camera {name}: gives no more frames"):
         next(frames)
-    assert [np.array_equal(frame.image, picture(2 - place)) for place, frame in enumerate(given)] == [True] * 3
+    assert [np.array_equal(frame.image, draw_image(2 - place)) for place, frame in enumerate(given)] == [True] * 3
     assert given[0].time == 0
     assert given[2].time >= given[1].time
 
 
-def test_a_camera_that_is_not_there_is_told(monkeypatch):
+def test_a_missing_camera_is_reported(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", PretendedCamera)
     with pytest.raises(VideoReadError, match="camera 7: cannot be opened"):
         open_source("7")
@@ -216,7 +216,7 @@ def test_closing_a_camera_ends_it(monkeypatch):
 # Decoders
 
 
-def test_the_reason_for_a_decoder_is_told(tmp_path):
+def test_the_reason_for_a_decoder_is_reported(tmp_path):
     path = write_clip(tmp_path / "a.mp4", 2)
     assert "no CUDA device" in open_source(path).info.decoder.reason
     assert "strategy 'hybrid'" in open_source(path, strategy="hybrid").info.decoder.reason

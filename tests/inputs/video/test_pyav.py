@@ -12,7 +12,7 @@ import pytest
 
 from depth_anything_3.errors import VideoDecodeError, VideoReadError
 from depth_anything_3.inputs.video import open_source
-from support.clips import FPS, SIZE_HW, picture, read_clip, write_clip
+from support.clips import FPS, SIZE_HW, draw_image, read_clip, write_clip
 
 VARIABLE = [0.0, 0.033, 0.066, 0.4, 0.41, 0.9, 1.0, 1.2, 2.0, 2.04]
 B_FRAMES = {"bf": "3", "b-adapt": "0", "g": "12"}
@@ -63,7 +63,7 @@ def test_mirrored_display_matrices_are_applied(tmp_path):
         stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
         one = 1 << 16
         stream.set_display_matrix([-one, 0, 0, 0, one, 0, 0, 0, 1 << 30])
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24")))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(draw_image(0), format="rgb24")))
         container.mux(stream.encode())
     (_, (image,)), (frame,) = read_clip(path), open_source(path)
     assert np.array_equal(frame.image, image[:, ::-1])
@@ -119,7 +119,7 @@ def test_a_start_after_the_end_gives_nothing(tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"fps": 7}, {"every": 4}, {"start": 1.1, "fps": 12}])
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
-def test_going_on_behind_a_frame_gives_what_would_have_followed(tmp_path, name, options):
+def test_resuming_after_a_frame_gives_the_frames_that_follow(tmp_path, name, options):
     path = write_clip(tmp_path / name, 90, options=B_FRAMES)
     times = [frame.time for frame in open_source(path, **options)]
     for stopped in (0, len(times) // 2, len(times) - 1):
@@ -156,7 +156,7 @@ def test_bytes_and_file_objects_are_videos_too(tmp_path):
         assert [np.array_equal(a.image, b) for a, b in zip(open_source(source), images, strict=True)] == [True] * 5
 
 
-def test_a_name_that_looks_like_an_address_or_pattern_is_a_file_if_it_exists(tmp_path):
+def test_a_file_named_like_an_address_or_pattern_is_a_file(tmp_path):
     for name in ("a:b.mp4", "a*.mp4", "a%03d.mp4"):
         assert len(list(open_source(write_clip(tmp_path / name, 3)))) == 3
 
@@ -260,7 +260,7 @@ class Pipe(io.BytesIO):
         return False
 
 
-def test_a_pipe_is_read_if_its_index_comes_first_and_refused_with_the_cure_if_not(tmp_path):
+def test_a_pipe_is_read_only_if_its_index_comes_first(tmp_path):
     first = write_clip(tmp_path / "first.mp4", 5, container_options={"movflags": "faststart"})
     assert len(list(open_source(Pipe(first.read_bytes())))) == 5
     last = write_clip(tmp_path / "last.mp4", 60, options={"crf": "1"})  # more than a buffer holds

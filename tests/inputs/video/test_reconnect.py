@@ -73,7 +73,7 @@ def test_a_stream_that_breaks_off_or_ends_is_read_on(caplog):
     assert "rtsp://camera: there again after" in text
 
 
-def test_indices_and_times_go_on_over_a_loss():
+def test_indices_and_times_continue_over_a_lost_connection():
     connections = Connections(Stream(3, LOST), Stream(3, LOST), Stream(2, live=True))
     source = ReconnectingSource(connections, 5)
     frames = []
@@ -96,7 +96,7 @@ def test_it_gives_up_in_the_end_and_says_so():
         next(frames)
 
 
-def test_what_is_not_there_in_the_beginning_is_told_at_once():
+def test_a_source_missing_at_the_start_is_reported_at_once():
     with pytest.raises(VideoReadError, match="refused"):
         ReconnectingSource(Connections(AWAY), 60)
 

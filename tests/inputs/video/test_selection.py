@@ -33,7 +33,7 @@ def in_milliseconds(rate, count):
 
 
 @given(RATES)
-def test_a_rate_that_the_source_has_keeps_every_frame_though_times_are_rounded(rate):
+def test_the_rate_of_the_source_selects_every_frame_at_rounded_times(rate):
     assert taken(in_milliseconds(rate, 2000), fps=float(rate)) == list(range(2000))
 
 
@@ -48,7 +48,7 @@ def test_frames_of_a_constant_rate_are_taken_evenly_and_never_drift(rate, fps):
 
 
 @given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=200), st.floats(0.1, 100))
-def test_of_a_variable_rate_no_interval_gives_two_frames_and_none_with_frames_gives_nothing(gaps, fps):
+def test_a_variable_rate_gives_one_frame_for_each_interval_with_frames(gaps, fps):
     times = [sum(gaps[:end]) for end in range(len(gaps))]
     chosen = [interval(times[place], fps) for place in taken(times, fps=fps)]
     assert chosen == sorted({interval(seconds, fps) for seconds in times})
@@ -62,7 +62,7 @@ def test_every_counts_from_the_first_frame_after_the_start(every, start, length)
 
 
 @given(RATES, st.integers(0, 299), st.sampled_from([{}, {"fps": 7.0}, {"every": 3}, {"start": 2.0, "fps": 2.5}]))
-def test_going_on_behind_a_frame_gives_what_would_have_followed(rate, stopped, options):
+def test_resuming_after_a_frame_gives_the_frames_that_follow(rate, stopped, options):
     times = in_milliseconds(rate, 300)
     whole = taken(times, **options)
     assert taken(times, after=times[stopped], **options) == [place for place in whole if place > stopped]

@@ -27,7 +27,7 @@ CHROMIUM = next(
 GREEN, RED = (20, 200, 40), (210, 30, 30)
 
 
-def picture(left=GREEN, right=RED, height=140, half=196):
+def draw_image(left=GREEN, right=RED, height=140, half=196):
     both = np.empty((height, 2 * half, 3), np.uint8)
     both[:, :half], both[:, half:] = left, right
     return both
@@ -47,7 +47,7 @@ def ask(viewer, path, host=None):
     return connection.getresponse()
 
 
-def pictures_of(response, count):
+def frames_of(response, count):
     """JPEGs of a motion JPEG stream, decoded."""
     assert response.readline().strip() == b"--frame"
     for _ in range(count):
@@ -57,32 +57,32 @@ def pictures_of(response, count):
         assert response.readline().strip() == b"--frame"
 
 
-def test_a_browser_gets_the_page_the_numbers_and_the_newest_picture(viewer):
-    viewer.show(picture())
+def test_a_browser_gets_the_page_the_numbers_and_the_newest_frame(viewer):
+    viewer.show(draw_image())
     page = ask(viewer, "/").read().decode()
     assert "test &lt;camera&gt;" in page
     assert not re.search(r"(src|href)=\"?https?:", page)  # nothing from elsewhere
     assert json.load(ask(viewer, "/stats.json")) == {"fps": "29.9", "dropped": "7 of 90"}
     snapshot = np.asarray(Image.open(ask(viewer, "/snapshot.jpg")))
-    assert np.abs(snapshot.astype(int) - picture()).mean() < 3
+    assert np.abs(snapshot.astype(int) - draw_image()).mean() < 3
     assert ask(viewer, "/etc/passwd").status == 404
 
 
-def test_the_stream_gives_pictures_as_they_come(viewer):
+def test_the_stream_yields_images_as_they_come(viewer):
     response = ask(viewer, "/stream.mjpg")
     assert response.getheader("Content-Type") == "multipart/x-mixed-replace; boundary=frame"
-    stream = pictures_of(response, 3)
+    stream = frames_of(response, 3)
     for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250)):
-        viewer.show(picture(colour, colour))
+        viewer.show(draw_image(colour, colour))
         assert np.abs(next(stream).astype(int) - colour).mean() < 4
 
 
-def test_a_slow_viewer_gets_the_newest_picture_and_holds_nobody_up(viewer):
+def test_a_slow_viewer_gets_the_newest_frame_and_delays_no_one(viewer):
     port = int(viewer.url.rsplit(":", 1)[1].strip("/"))
     slow = socket.create_connection(("127.0.0.1", port))
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.sendall(f"GET /stream.mjpg HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-    quick = pictures_of(ask(viewer, "/stream.mjpg"), 200)
+    quick = frames_of(ask(viewer, "/stream.mjpg"), 200)
     noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)  # JPEGs of 400 kB that fill buffers
     for step in range(30):
         viewer.show(np.roll(noise, step))
@@ -100,8 +100,8 @@ def test_a_page_of_this_machine_is_for_this_machine(viewer):
 
 def test_closing_ends_the_streams_promptly(viewer):
     response = ask(viewer, "/stream.mjpg")
-    viewer.show(picture())
-    next(pictures_of(response, 1))
+    viewer.show(draw_image())
+    next(frames_of(response, 1))
     began = time.monotonic()
     viewer.close()
     response.read()
@@ -109,7 +109,7 @@ def test_closing_ends_the_streams_promptly(viewer):
     viewer.close()
 
 
-def test_a_port_that_is_taken_is_told(viewer):
+def test_a_port_in_use_is_reported(viewer):
     port = int(viewer.url.rsplit(":", 1)[1].strip("/"))
     with pytest.raises(UnsupportedError, match=f"cannot serve at 127.0.0.1:{port}"):
         WebViewer("127.0.0.1", port, "second", dict)
@@ -135,12 +135,12 @@ def test_what_is_no_address_is_refused(text):
         parse_address(text)
 
 
-def test_nothing_is_encoded_while_nobody_watches(viewer, monkeypatch):
+def test_nothing_is_encoded_without_viewers(viewer, monkeypatch):
     import cv2
 
     monkeypatch.setattr(cv2, "imencode", None)
     for _ in range(3):
-        viewer.show(picture())
+        viewer.show(draw_image())
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -149,7 +149,7 @@ def test_a_real_browser_shows_both_halves(viewer, tmp_path):
 
     def camera():
         while not ended.wait(0.05):
-            viewer.show(picture())
+            viewer.show(draw_image())
 
     shooting = threading.Thread(target=camera, daemon=True)
     shooting.start()

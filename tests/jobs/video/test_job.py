@@ -18,7 +18,7 @@ from depth_anything_3.jobs.video.frames import extract_frames
 from depth_anything_3.jobs.video.results import VideoResults
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction.metric import MetricConversion
-from support.clips import SIZE_HW, picture, read_clip, write_clip
+from support.clips import SIZE_HW, draw_image, read_clip, write_clip
 from support.jobs import run_video
 
 SMALL = {"process_res": 42}
@@ -123,7 +123,7 @@ def test_full_size_is_that_of_the_video(seeded_small, clip, tmp_path):
     ("formats", "selection"),
     [("mp4-ffv1", {}), ("mini_npz", {"every": 2}), ("mp4", {"start": 0.02, "fps": 15.0})],
 )
-def test_a_run_that_was_stopped_is_gone_on_with(seeded_small, clip, tmp_path, formats, selection):
+def test_a_stopped_run_is_resumed(seeded_small, clip, tmp_path, formats, selection):
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     results = VideoResults(formats)
     run_video(seeded_small, clip, whole, results, selection=selection, **SMALL)
@@ -165,7 +165,7 @@ def test_a_part_that_lost_frames_at_its_end_is_filled_up(seeded_small, clip, tmp
     assert len(read_grey(tmp_path / "a_clip_depth.mkv")[0]) == FRAMES
 
 
-def test_a_part_of_which_nothing_can_be_read_is_begun_anew(seeded_small, clip, tmp_path):
+def test_an_unreadable_part_is_recorded_again(seeded_small, clip, tmp_path):
     with pytest.raises(Stop):
         run_video(seeded_small, clip, tmp_path, on_progress=stopped_after(5), **SMALL)
     part_files(tmp_path / "a_clip_depth.mp4")[0].write_bytes(b"")
@@ -173,7 +173,7 @@ def test_a_part_of_which_nothing_can_be_read_is_begun_anew(seeded_small, clip, t
     assert report.images == len(read_clip(tmp_path / "a_clip_depth.mp4")[1]) == FRAMES
 
 
-def test_without_resume_a_run_begins_anew(seeded_small, clip, tmp_path):
+def test_without_resume_a_run_starts_from_scratch(seeded_small, clip, tmp_path):
     with pytest.raises(Stop):
         run_video(seeded_small, clip, tmp_path, on_progress=stopped_after(5), **SMALL)
     assert run_video(seeded_small, clip, tmp_path, **SMALL).images == FRAMES
@@ -189,14 +189,14 @@ def test_other_settings_than_then_are_refused(seeded_small, clip, tmp_path):
         run_video(seeded_small, clip, tmp_path, resume=True, selection={"every": 2}, process_res=56)
 
 
-def test_a_state_that_is_none_is_told(seeded_small, clip, tmp_path):
+def test_an_invalid_state_is_reported(seeded_small, clip, tmp_path):
     (tmp_path / "a_clip_frames.csv").write_text("number\n")
     with pytest.raises(InvalidInputError, match="does not tell how far"):
         run_video(seeded_small, clip, tmp_path, resume=True, **SMALL)
 
 
-def test_what_cannot_be_looked_through_takes_the_range_of_its_first_frames(seeded_small, tmp_path):
-    frames = [picture(number) for number in range(20)]
+def test_unseekable_video_takes_the_range_of_its_first_frames(seeded_small, tmp_path):
+    frames = [draw_image(number) for number in range(20)]
     report = run_video(seeded_small, frames, tmp_path, VideoResults("mp4-ffv1"), **SMALL)
     assert report.images == len(read_clip(tmp_path / "video_depth.mp4")[1]) == 20
     first = [one.depth[0] for one in seeded_small.depth(frames[:16], **SMALL)]
@@ -205,7 +205,7 @@ def test_what_cannot_be_looked_through_takes_the_range_of_its_first_frames(seede
 
 
 def test_fewer_frames_than_the_range_is_taken_from_are_written_too(seeded_small, tmp_path):
-    assert run_video(seeded_small, [picture(0)] * 3, tmp_path, **SMALL).images == 3
+    assert run_video(seeded_small, [draw_image(0)] * 3, tmp_path, **SMALL).images == 3
     assert len(read_clip(tmp_path / "video_depth.mp4")[1]) == 3
 
 
@@ -226,7 +226,7 @@ def test_a_camera_ends_with_ctrl_c_and_leaves_a_whole_video(seeded_small, tmp_pa
             self.info = type(self.info)(**{**vars(self.info), "live": True})
 
         def frames(self):
-            yield from (picture(number) for number in range(6))
+            yield from (draw_image(number) for number in range(6))
             raise KeyboardInterrupt
 
     written = run_video(seeded_small, Camera(), tmp_path, **SMALL).images
@@ -234,7 +234,7 @@ def test_a_camera_ends_with_ctrl_c_and_leaves_a_whole_video(seeded_small, tmp_pa
     assert len(read_clip(tmp_path / "video_depth.mp4")[1]) == written
 
 
-def test_a_disk_that_is_full_is_told_and_what_was_written_plays(seeded_small, clip, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_the_video_so_far_plays(seeded_small, clip, tmp_path, monkeypatch):
     def full(*_):
         raise ExportError("a.mp4: cannot be written (No space left on device)")
 
@@ -247,7 +247,7 @@ def test_a_disk_that_is_full_is_told_and_what_was_written_plays(seeded_small, cl
 
 def test_image_sequences_are_named_after_their_pattern(seeded_small, tmp_path):
     for number in range(3):
-        Image.fromarray(picture(number)).save(tmp_path / f"shot_{number:03d}.png")
+        Image.fromarray(draw_image(number)).save(tmp_path / f"shot_{number:03d}.png")
     pattern = tmp_path / "shot_%03d.png"
     run_video(seeded_small, pattern, tmp_path / "o", VideoResults("mp4", True, True), selection={"fps": 5}, **SMALL)
     times, images = read_clip(tmp_path / "o" / "shot_depth.mp4")

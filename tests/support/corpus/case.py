@@ -11,7 +11,7 @@ from PIL import Image
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, ImageDecodeError
 
-__all__ = ["HEIGHT", "LOSSY", "WIDTH", "Case", "as_pillow", "picture"]
+__all__ = ["HEIGHT", "LOSSY", "WIDTH", "Case", "as_pillow", "draw_image"]
 
 WIDTH, HEIGHT = 61, 43
 LOSSY = 4
@@ -45,7 +45,7 @@ class Case:
         return f"{self.group}: {self.name}"
 
 
-def picture(seed: int = 0, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def draw_image(seed: int = 0, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """Photo-like."""
     return photo(width, height, seed)
 

@@ -20,8 +20,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from depth_anything_3.errors import ImageSizeError
-from support.corpus.case import HEIGHT, LOSSY, WIDTH, Case, as_pillow, picture
-from support.corpus.damaged import bombs, cut, flipped, no_pictures, surplus
+from support.corpus.case import HEIGHT, LOSSY, WIDTH, Case, as_pillow, draw_image
+from support.corpus.damaged import bombs, cut, flipped, non_images, surplus
 from support.images import encoded, exif_block
 from support.jpeg_builder import hand_made
 from support.png_builder import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, hand_made_png
@@ -64,7 +64,7 @@ _ARITHMETIC = {
 def corpus() -> tuple[Case, ...]:
     """All of it, always the same."""
     intact = (_jpegs, _orientations, _pngs, _other_formats, _tiffs, _sizes, _wrong_names)
-    return tuple(case for part in (*intact, bombs, no_pictures, surplus, cut, flipped) for case in part())
+    return tuple(case for part in (*intact, bombs, non_images, surplus, cut, flipped) for case in part())
 
 
 def _jpegs() -> Iterator[Case]:
@@ -125,7 +125,7 @@ def _orientations() -> Iterator[Case]:
     turns = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
              6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90}  # fmt: skip
     made = hand_made(WIDTH, HEIGHT, _SAMPLINGS["4:2:0"], seed=9)
-    rgb = picture(2)
+    rgb = draw_image(2)
     lossless = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
     for orientation, turn in turns.items():
         block = exif_block(orientation, order="<>"[orientation % 2], kind=3 + orientation % 3 // 2)
@@ -152,7 +152,7 @@ def _heic(rgb: np.ndarray, **options: object) -> bytes:
 
 def _pngs() -> Iterator[Case]:
     rng = np.random.default_rng(5)
-    rgb = picture(1)
+    rgb = draw_image(1)
     table = rng.integers(0, 256, (256, 3), np.uint8)
     for interlaced in (False, True):
         sort = "interlaced" if interlaced else "plain"
@@ -199,13 +199,13 @@ def _pngs() -> Iterator[Case]:
 
 
 def _other_formats() -> Iterator[Case]:
-    rgb = picture(3)
+    rgb = draw_image(3)
     for kind, options in {"WEBP": {"lossless": True}, "BMP": {}, "PPM": {}, "QOI": {}, "SGI": {}, "TGA": {},
                           "JPEG2000": {}, "DIB": {}}.items():  # fmt: skip
         yield Case("other formats", kind, encoded(rgb, kind, **options), rgb)
     yield Case("other formats", "AVIF", encoded(rgb, "AVIF", quality=100, subsampling="4:4:4"), rgb, LOSSY)
     yield Case("other formats", "HEIC", _heic(rgb), rgb, LOSSY)
-    yield Case("other formats", "ICO", encoded(picture(3, 64, 64), "ICO", sizes=[(64, 64)]), picture(3, 64, 64))
+    yield Case("other formats", "ICO", encoded(draw_image(3, 64, 64), "ICO", sizes=[(64, 64)]), draw_image(3, 64, 64))
     few = Image.fromarray(rgb).quantize(200)
     shown = np.asarray(few.convert("RGB"))
     other = Image.fromarray(rgb[::-1].copy()).quantize(200)
@@ -221,12 +221,12 @@ def _other_formats() -> Iterator[Case]:
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encoded(first, kind, save_all=True, append_images=[second], duration=50, **options)
         yield Case("other formats", f"{kind}, animated: its first frame", data, seen)
-    alpha = np.dstack([rgb, picture(4)[..., :1]])
+    alpha = np.dstack([rgb, draw_image(4)[..., :1]])
     yield Case("other formats", "WEBP with alpha", encoded(alpha, "WEBP", lossless=True, exact=True), rgb)
 
 
 def _tiffs() -> Iterator[Case]:
-    rgb = picture(6)
+    rgb = draw_image(6)
     for packing in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
         yield Case("TIFF", f"packed: {packing}", encoded(rgb, "TIFF", compression=packing), rgb)
     kinds: dict[str, dict[str, object]] = {
@@ -273,7 +273,7 @@ def _sizes() -> Iterator[Case]:
 
 
 def _wrong_names() -> Iterator[Case]:
-    rgb = picture(7)
+    rgb = draw_image(7)
     made = hand_made(WIDTH, HEIGHT, seed=7)
     files = {"PNG": encoded(rgb, "PNG"), "WEBP": encoded(rgb, "WEBP", lossless=True), "BMP": encoded(rgb, "BMP")}
     for kind, data in files.items():

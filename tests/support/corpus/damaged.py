@@ -13,12 +13,12 @@ import tifffile
 from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageSizeError
-from support.corpus.case import HEIGHT, LOSSY, WIDTH, Case, as_pillow, picture
+from support.corpus.case import HEIGHT, LOSSY, WIDTH, Case, as_pillow, draw_image
 from support.images import encoded
 from support.jpeg_builder import hand_made
 from support.png_builder import RGB, chunk, claiming, hand_made_png
 
-__all__ = ["bombs", "cut", "flipped", "no_pictures", "surplus"]
+__all__ = ["bombs", "cut", "flipped", "non_images", "surplus"]
 
 _HALVED = ((2, 2), (1, 1), (1, 1))
 
@@ -27,11 +27,11 @@ def bombs() -> Iterator[Case]:
     jpeg = bytearray(hand_made(64, 64).data)
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 65_500, 65_500)
-    bmp = bytearray(encoded(picture(), "BMP"))
+    bmp = bytearray(encoded(draw_image(), "BMP"))
     bmp[18:26] = struct.pack("<ii", 60_000, 60_000)
-    gif = bytearray(encoded(Image.fromarray(picture()).quantize(8), "GIF"))
+    gif = bytearray(encoded(Image.fromarray(draw_image()).quantize(8), "GIF"))
     gif[6:10] = struct.pack("<HH", 65_535, 65_535)
-    webp = bytearray(encoded(picture(), "WEBP", lossless=True))
+    webp = bytearray(encoded(draw_image(), "WEBP", lossless=True))
     webp[21:25] = struct.pack("<I", 16_383 | 16_383 << 14)
     tiff = io.BytesIO()
     tifffile.imwrite(tiff, np.zeros((8, 8, 3), np.uint8), photometric="rgb", metadata=None, software=None)
@@ -39,10 +39,10 @@ def bombs() -> Iterator[Case]:
     for tag in (256, 257):
         at = tiled.index(struct.pack("<H", tag), 8)
         tiled[at + 2 : at + 12] = struct.pack("<HII", 4, 1, 90_000)
-    jp2 = bytearray(encoded(picture(), "JPEG2000"))
+    jp2 = bytearray(encoded(draw_image(), "JPEG2000"))
     at = jp2.index(b"ihdr")
     jp2[at + 4 : at + 12] = struct.pack(">II", 100_000, 100_000)
-    avif = bytearray(encoded(picture(), "AVIF"))
+    avif = bytearray(encoded(draw_image(), "AVIF"))
     at = avif.index(b"ispe")
     avif[at + 8 : at + 16] = struct.pack(">II", 60_000, 60_000)
     files = {
@@ -63,7 +63,7 @@ def bombs() -> Iterator[Case]:
     for name, data in files.items():
         yield Case("bombs", name, data, error=ImageSizeError, told="claims")
     yield Case("bombs", "AVIF of 60000x60000", bytes(avif))
-    whole = hand_made_png(picture(), RGB, 8)
+    whole = hand_made_png(draw_image(), RGB, 8)
     greedy = whole[:-12] + struct.pack(">I", 0x7FFF0000) + b"tEXt" + whole[-12:]
     yield Case("bombs", "PNG with a chunk of 2 GB behind its pixels", greedy, told=" PNG ")
     # Too few rows, then a second picture whose filter is none: OpenCV 5.0 ends the process.
@@ -78,7 +78,7 @@ def bombs() -> Iterator[Case]:
     yield Case("bombs", "PNG with 20 MB of rows too many", data, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
 
 
-def no_pictures() -> Iterator[Case]:
+def non_images() -> Iterator[Case]:
     files = {
         "text": b"hello, this is no picture\n" * 50,
         "HTML, as servers send it in place of a picture": b"<!DOCTYPE html><html><body>404</body></html>",
@@ -103,7 +103,7 @@ def no_pictures() -> Iterator[Case]:
 
 
 def surplus() -> Iterator[Case]:
-    rgb, made = picture(8), hand_made(WIDTH, HEIGHT, _HALVED, seed=8)
+    rgb, made = draw_image(8), hand_made(WIDTH, HEIGHT, _HALVED, seed=8)
     files = {"JPEG": (made.data, made.rgb, LOSSY)}
     for kind in ("PNG", "WEBP", "BMP", "TIFF"):
         files[kind] = (encoded(rgb, kind, **({"lossless": True} if kind == "WEBP" else {})), rgb, 0)
@@ -115,7 +115,7 @@ def surplus() -> Iterator[Case]:
 
 
 def _files_to_break() -> dict[str, bytes]:
-    rgb = picture(11, 48, 32)
+    rgb = draw_image(11, 48, 32)
     files = {"JPEG 4:2:0": hand_made(48, 32, _HALVED, seed=1).data, "JPEG 4:4:4": hand_made(48, 32, seed=1).data}
     files["JPEG progressive"] = hand_made(48, 32, _HALVED, seed=2, progressive=True).data
     files["JPEG restart"] = hand_made(48, 32, ((2, 1), (1, 1), (1, 1)), seed=3, restart=2).data

@@ -12,14 +12,14 @@ import torch
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, ImageDecodeError, UnsupportedError
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from support.faulty_decoder import EXACT, NEAREST, AwkwardDecoder
+from support.faulty_decoder import EXACT, NEAREST, FaultyDecoder
 from support.gpu_processors import CUDA, GPU, MIXED, assert_same, broken_inside, gpu_processor, strategies
 from support.images import jpeg, largest_difference
 
 
-def test_what_the_decoder_refuses_goes_the_cpu_way_with_the_reason(cpu):
+def test_what_the_decoder_rejects_goes_to_the_cpu_with_the_reason(cpu):
     inputs = [jpeg(120, 90, seed) for seed in range(4)]
-    decoder = AwkwardDecoder(refuse=lambda data: "engine: busy" if data == inputs[2] else None)
+    decoder = FaultyDecoder(refuse=lambda data: "engine: busy" if data == inputs[2] else None)
     with gpu_processor(decoder) as processor:
         batch = processor(inputs, process_res=56)
     assert strategies(batch) == [GPU, GPU, MIXED, GPU]
@@ -49,7 +49,7 @@ def damaged(tmp_path):
 def test_a_broken_file_fails_as_it_does_on_the_cpu(cpu, tmp_path):
     # A decoder that takes everything it can: what a file is worth must not depend on it.
     refuse = lambda data: "engine: corrupt data" if b"\xff\xd9" not in data[-2:] else None  # noqa: E731
-    with gpu_processor(AwkwardDecoder(refuse=refuse)) as processor:
+    with gpu_processor(FaultyDecoder(refuse=refuse)) as processor:
         for name, broken in damaged(tmp_path).items():
             outcomes = []
             for one in (cpu, processor):
@@ -103,7 +103,7 @@ def test_a_decoder_that_cannot_be_opened_leaves_the_work_to_the_cpu(cpu, caplog)
 
 
 def test_after_a_decoder_that_cannot_be_opened_the_next_one_is_used(cpu):
-    good = AwkwardDecoder(NEAREST)
+    good = FaultyDecoder(NEAREST)
 
     def opened(name, device):
         if name == "stand-in":
@@ -119,7 +119,7 @@ def test_after_a_decoder_that_cannot_be_opened_the_next_one_is_used(cpu):
 
 @pytest.mark.parametrize("error", [RuntimeError("no memory"), MemoryError(), ValueError("odd"), OSError("gone")])
 def test_a_decoder_that_raises_costs_nothing_but_time(cpu, error, caplog):
-    decoder = AwkwardDecoder()
+    decoder = FaultyDecoder()
 
     def fail(files, headers, min_hw):
         raise error

@@ -19,7 +19,7 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from support.faulty_decoder import NEAREST, AwkwardDecoder
+from support.faulty_decoder import NEAREST, FaultyDecoder
 from support.gpu_processors import CPU, CUDA, FULL, GPU, MIXED, assert_same, broken_inside, gpu_processor, strategies
 from support.images import encoded, exif_block, jpeg, largest_difference, psnr, write
 
@@ -44,8 +44,8 @@ def every_kind(tmp_path):
 
 
 @pytest.mark.parametrize("planar", [False, True])
-def test_each_input_of_a_mixed_batch_goes_its_way_and_comes_back_in_order(cpu, every_kind, planar):
-    decoder = AwkwardDecoder(planar=planar)
+def test_inputs_of_a_mixed_batch_are_routed_apart_and_return_in_order(cpu, every_kind, planar):
+    decoder = FaultyDecoder(planar=planar)
     with gpu_processor(decoder) as processor:
         inputs = [image for image, _ in every_kind]
         batch = processor(inputs, process_res=56)
@@ -66,16 +66,16 @@ MACHINES = {
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_on_other_machines_files_go_another_way_and_all_else_the_same(cpu, every_kind, machine):
+def test_on_other_machines_only_files_take_another_strategy(cpu, every_kind, machine):
     capabilities, fidelity, way_of_files = MACHINES[machine]
     inputs = [image for image, _ in every_kind]
-    with gpu_processor(AwkwardDecoder(NEAREST), capabilities) as processor:
+    with gpu_processor(FaultyDecoder(NEAREST), capabilities) as processor:
         batch = processor(inputs, process_res=56, fidelity=fidelity)
     assert strategies(batch) == [way_of_files if way is GPU else way for _, way in every_kind]
     assert_same(batch, cpu(inputs, process_res=56))
 
 
-def test_without_a_gpu_everything_goes_the_cpus_way(cpu, every_kind):
+def test_without_a_gpu_everything_is_done_on_the_cpu(cpu, every_kind):
     assert set(strategies(cpu([image for image, _ in every_kind], process_res=56))) == {CPU}
 
 
@@ -120,8 +120,8 @@ def test_a_default_device_does_not_touch_the_staging_memory(cpu):
     assert_same(batch, cpu(inputs, process_res=56))
 
 
-def test_where_two_threads_must_not_use_the_gpu_batches_are_made_in_the_callers(cpu):
-    decoder = AwkwardDecoder()
+def test_batches_are_made_in_the_calling_thread_where_the_gpu_needs_it(cpu):
+    decoder = FaultyDecoder()
     with gpu_processor(decoder) as processor:
         processor._assembles_in_background = False  # as on Apple's GPU
         batches = list(
@@ -135,7 +135,7 @@ def test_where_two_threads_must_not_use_the_gpu_batches_are_made_in_the_callers(
 
 def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
     monkeypatch.setattr(device_batch, "_DECODED_AT_A_TIME", 2 * 3 * 120 * 90)
-    decoder = AwkwardDecoder()  # overwrites what it gave before
+    decoder = FaultyDecoder()  # overwrites what it gave before
     inputs = [jpeg(120, 90, seed) for seed in range(5)]
     with gpu_processor(decoder) as processor:
         batch = processor(inputs, process_res=56)
@@ -157,10 +157,10 @@ def test_views_of_different_sizes_and_their_cameras_follow_the_cpu(cpu):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread(cpu, tmp_path, batch_size):
+def test_independent_images_are_batched_by_size_in_one_other_thread(cpu, tmp_path, batch_size):
     inputs = [jpeg(120, 90, 0), photo(90, 120, 1), jpeg(90, 120, 2), b"?", jpeg(120, 90, 3), jpeg(120, 90)[:900]]
     inputs += [broken_inside(jpeg(120, 90, 4)), jpeg(120, 90, 5, progressive=True), jpeg(90, 120, 6)]
-    decoder = AwkwardDecoder()
+    decoder = FaultyDecoder()
     found, failed = {}, {}
     with gpu_processor(decoder) as processor:
         for item in processor.batches(inputs, PreprocessOptions(process_res=56), batch_size=batch_size):
@@ -180,8 +180,8 @@ def test_independent_images_come_in_batches_of_one_size_made_in_one_other_thread
             assert str(raised.value).partition(" (")[2] == failed[index].partition(" (")[2]
 
 
-def test_leaving_a_stream_early_leaves_nothing_at_work_and_closing_nothing_running():
-    decoder = AwkwardDecoder()
+def test_a_stream_left_early_stops_work_and_closing_ends_its_threads():
+    decoder = FaultyDecoder()
     with gpu_processor(decoder) as processor:
         batches = processor.batches(
             (jpeg(120, 90, seed % 5) for seed in range(10**6)), PreprocessOptions(process_res=56), batch_size=2
@@ -196,7 +196,7 @@ def test_leaving_a_stream_early_leaves_nothing_at_work_and_closing_nothing_runni
 
 def test_coarse_decoders_are_used_only_where_fidelity_allows():
     capabilities = replace(CUDA, decoders=(NEAREST,))
-    with gpu_processor(AwkwardDecoder(NEAREST), capabilities) as processor:
+    with gpu_processor(FaultyDecoder(NEAREST), capabilities) as processor:
         image = [jpeg(560, 420)]
         assert strategies(processor(image, process_res=56)) == [MIXED]
         batch = processor(image, process_res=56, fidelity="high")
@@ -204,9 +204,9 @@ def test_coarse_decoders_are_used_only_where_fidelity_allows():
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_decoder_may_give_a_smaller_picture_where_fidelity_allows(cpu, orientation):
+def test_a_decoder_may_return_a_smaller_image_where_fidelity_allows(cpu, orientation):
     inputs = [jpeg(1120, 840, 1, exif=exif_block(orientation)), jpeg(1120, 840, 2)]
-    with gpu_processor(AwkwardDecoder(reduce=True)) as processor:
+    with gpu_processor(FaultyDecoder(reduce=True)) as processor:
         exact, fast = (processor(inputs[:1], process_res=98, fidelity=one) for one in ("exact", "fast"))
         processor(inputs, process_res=98, fidelity="fast")
     expected = cpu(inputs[:1], process_res=98).pixels.numpy()
@@ -231,7 +231,7 @@ def test_without_a_gpu_its_strategies_are_refused(cpu, asked):
 
 def test_gpu_decoding_that_cannot_be_exact_says_so():
     capabilities = replace(CUDA, decoders=(NEAREST,))
-    with gpu_processor(AwkwardDecoder(NEAREST), capabilities) as processor:
+    with gpu_processor(FaultyDecoder(NEAREST), capabilities) as processor:
         with pytest.raises(UnsupportedError, match=r"coarse does not reconstruct .* pass fidelity='high' or 'fast'"):
             processor([jpeg(120, 90)], strategy="gpu_decode")
         assert strategies(processor([jpeg(560, 420)], process_res=56, strategy="gpu_decode", fidelity="high")) == [GPU]
@@ -245,12 +245,12 @@ def test_the_error_names_the_environment_where_that_asked(cpu, monkeypatch):
     assert strategies(cpu([photo(60, 60, 0)], process_res=56)) == [CPU]
 
 
-def test_a_device_that_is_not_there_is_an_error_of_ours():
+def test_a_missing_device_raises_the_package_error():
     with pytest.raises(InvalidInputError, match="device 'cuda:99' cannot be used"):
         GPUInputProcessor("cuda:99")
 
 
-def test_gpu_decoding_without_a_decoder_names_the_cure():
+def test_gpu_decoding_without_a_decoder_gives_a_hint():
     capabilities = replace(CUDA, decoders=(), missing=("pip install 'depth-anything-3-fast[cuda]'",))
     with gpu_processor(capabilities=capabilities) as processor:
         with pytest.raises(UnsupportedError, match=r"no decoder for this GPU can be used .*\[cuda\]"):
@@ -266,7 +266,7 @@ def test_unknown_dtypes_and_resamplers_are_refused():
 
 
 def test_closing_gives_the_decoder_back_and_the_next_call_opens_it_again(cpu):
-    decoder = AwkwardDecoder()
+    decoder = FaultyDecoder()
     processor = gpu_processor(decoder)
     for closed in range(2):
         assert_same(processor([jpeg(120, 90)], process_res=56), cpu([jpeg(120, 90)], process_res=56))

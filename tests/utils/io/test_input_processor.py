@@ -109,7 +109,7 @@ def test_order_and_pixels_do_not_depend_on_the_number_of_workers(processor, size
         np.testing.assert_array_equal(a.pixels, b.pixels)
 
 
-def test_worker_processes_give_what_threads_give(processor, tmp_path):
+def test_worker_processes_and_threads_agree(processor, tmp_path):
     inputs = [
         photo(120, 90, 0),
         jpeg(seed=1),
@@ -172,7 +172,7 @@ def test_views_of_different_sizes_can_be_refused(processor):
     assert isinstance(caught.value, ValueError)
 
 
-def test_cameras_follow_their_pictures_and_the_callers_arrays_stay_as_they_are(processor):
+def test_cameras_follow_their_images_and_arguments_are_not_changed(processor):
     intrinsics = np.stack([K, 2 * K]).astype(np.float64)
     extrinsics = np.tile(np.eye(4), (2, 1, 1))
     before = intrinsics.copy(), extrinsics.copy()
@@ -276,7 +276,7 @@ def test_skipping_one_by_one_leaves_a_failure_in_its_place(processor):
     ],
     ids=str,
 )
-def test_options_that_are_not_accepted_are_refused_before_anything_is_read(processor, options, message):
+def test_options_that_are_not_accepted_are_rejected_before_reading(processor, options, message):
     with pytest.raises(InvalidInputError, match=message):
         processor(["never read.jpg"], **options)
 
@@ -320,7 +320,7 @@ def test_a_closed_processor_starts_again_when_it_is_used(processor):
 
 
 @pytest.mark.slow  # starts five processes
-def test_a_worker_that_is_killed_costs_nothing_and_a_picture_that_kills_costs_only_itself(tmp_path):
+def test_a_killed_worker_costs_nothing_and_a_killing_image_fails_alone(tmp_path):
     images = [jpeg(60, 40, seed) for seed in range(12)]
     with InputProcessor() as processor:
         results = processor.iterate(images, process_res=56, num_workers=2, executor="process", on_error="skip")

@@ -68,7 +68,7 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped_to_white():
         assert largest_difference(pixels[..., 0], wanted) <= 1, kind
 
 
-def test_floating_point_samples_are_refused_with_a_cure():
+def test_floating_point_samples_are_rejected_with_a_hint():
     with pytest.raises(ImageDecodeError, match=r"depth\.tif: floating-point samples.*scale"):
         decoded(encoded(np.ones((8, 8), np.float32), "TIFF"), "depth.tif")
 
@@ -107,7 +107,7 @@ def test_a_twelve_bit_jpeg_is_refused():
         decoded(bytes(data))
 
 
-def test_the_format_is_told_by_content_and_never_by_name():
+def test_the_format_is_recognised_by_content_and_never_by_name():
     png = cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()
     np.testing.assert_array_equal(decoded(png, "really_a_png.jpg"), RGB)
 
@@ -134,7 +134,7 @@ def test_memory_that_is_too_small_is_left_alone():
     assert not memory.any()
 
 
-def test_kept_memory_grows_is_a_threads_own_and_has_a_bound():
+def test_scratch_buffers_grow_per_thread_up_to_a_bound():
     kept = ScratchBuffer()
     small, large = kept(100), kept(1000)
     assert kept(500) is large
@@ -144,7 +144,7 @@ def test_kept_memory_grows_is_a_threads_own_and_has_a_bound():
         assert not np.shares_memory(other.submit(kept, 1000).result(), large)
 
 
-def test_a_prepared_picture_outlives_the_memory_it_was_decoded_into():
+def test_a_prepared_image_outlives_the_scratch_buffer():
     files = [jpeg(320, 240, seed) for seed in range(4)]
     with InputProcessor() as processor:
         kept = list(processor.iterate(files, process_res=112, num_workers=1))

@@ -50,7 +50,7 @@ def with_markers(*, jfif: bool, adobe: int | None, names: bytes) -> bytes:
     ids=["JFIF", "JFIF before names", "JFIF before Adobe", "Adobe says RGB", "Adobe says YCbCr", "Adobe before names",
          "named RGB", "named 1 2 3", "other names"],
 )  # fmt: skip
-def test_whether_a_jpeg_is_stored_as_rgb_is_told_as_libjpeg_tells_it(jfif, adobe, names, stored_as_rgb):
+def test_jpegs_stored_as_rgb_are_recognised_as_libjpeg_does(jfif, adobe, names, stored_as_rgb):
     data = with_markers(jfif=jfif, adobe=adobe, names=names)
     assert coding(data).stored_as_rgb is stored_as_rgb
     # libjpeg itself: taken as RGB, the samples come out as they are stored.
@@ -58,7 +58,7 @@ def test_whether_a_jpeg_is_stored_as_rgb_is_told_as_libjpeg_tells_it(jfif, adobe
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), as_ycbcr) is not stored_as_rgb
 
 
-def test_a_jpeg_that_pillow_stores_as_rgb_is_told():
+def test_a_jpeg_that_pillow_stores_as_rgb_is_recognised():
     assert coding(jpeg(keep_rgb=True)).stored_as_rgb
     assert not coding(jpeg()).stored_as_rgb
 

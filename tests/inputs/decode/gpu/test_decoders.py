@@ -94,7 +94,7 @@ def test_exif_blocks_are_hidden_from_torchcodec_wherever_they_are():
         np.testing.assert_array_equal(pixels, as_pillow(jpeg(60, 40)))
 
 
-def test_a_bad_file_costs_only_itself_and_is_told_why(decoder):
+def test_a_bad_file_fails_alone_with_its_reason(decoder):
     good = [jpeg(60, 40, 0), jpeg(32, 48, 1), jpeg(24, 24, 2)]
     first, bad, second, third = decoded(decoder, good[0], cut_in_the_middle(jpeg(90, 90)), good[1], good[2])
     assert decoder.traits.name in bad
@@ -126,7 +126,7 @@ def test_pixels_of_another_size_than_the_header_says_are_not_passed_on(decoder):
     assert "60x48" in result
 
 
-def test_reused_memory_never_mixes_pictures():
+def test_reused_memory_never_mixes_images():
     pytest.importorskip("nvidia.nvimgcodec")
     decoder = open_decoder("nvimgcodec", CPU)
     bad = cut_in_the_middle(jpeg(90, 90))
@@ -163,7 +163,7 @@ def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():
     np.testing.assert_array_equal(decoded(decoder, jpeg())[0], as_pillow(jpeg()))
 
 
-def test_on_cuda_nvimgcodec_is_asked_for_that_gpu_and_never_for_its_own_cpu_decoder():
+def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder():
     made = {}
     library = types.SimpleNamespace(
         BackendKind=types.SimpleNamespace(
@@ -183,7 +183,7 @@ def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():
         warnings.warn("something else", DeprecationWarning, stacklevel=1)
 
 
-def test_read_only_files_become_tensors_without_a_warning_or_a_shared_byte():
+def test_read_only_files_become_tensors_without_warning_or_sharing():
     data = jpeg()
     for given in (data, memoryview(data)):
         tensor = encoded_tensor(given)
@@ -274,7 +274,7 @@ def test_a_cpu_has_no_device_decoders():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_without_a_gpu_opening_a_decoder_for_one_is_refused_and_never_a_crash(name):
+def test_without_a_gpu_opening_a_gpu_decoder_raises_and_never_crashes(name):
     with pytest.raises(UnsupportedError, match=name):
         open_decoder(name, torch.device("cuda", 0))
 

@@ -146,7 +146,7 @@ def test_pixels_are_three_channels_as_stored_and_in_order(decoder):
     ids=["same shape", "upright", "height decides", "width decides", "odd", "all of it", "one side whole", "more",
          "not asked"],
 )  # fmt: skip
-def test_a_smaller_picture_is_made_where_one_does_and_reaches_both_sides(quartz, decoder, stored_wh, min_hw, length):
+def test_a_reduced_image_reaches_both_sides(quartz, decoder, stored_wh, min_hw, length):
     data = jpeg(*stored_wh)
     (pixels,) = decoded(decoder, data, min_hw=min_hw)
     assert quartz.thumbnails == ([] if length is None else [length])
@@ -162,7 +162,7 @@ def test_colours_of_another_model_are_drawn_as_rgb(quartz, decoder):
     np.testing.assert_array_equal(decoded(decoder, jpeg())[0], as_pillow(jpeg()))
 
 
-def test_a_bad_file_costs_only_itself_and_is_told_why(decoder):
+def test_a_bad_file_fails_alone_with_its_reason(decoder):
     good = jpeg(60, 40)
     first, bad, last = decoded(decoder, good, good[: len(good) // 2], good)
     assert bad == "imageio cannot decode it"
