@@ -5,7 +5,6 @@ python tools/write_docs.py
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from depth_anything_3.cli import app
@@ -28,8 +27,10 @@ def tables() -> dict[Path, dict[str, str]]:
 def with_tables(text: str, written: dict[str, str]) -> str:
     """The text of a page with its tables between their markers."""
     for name, table in written.items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text = marked.sub(lambda found, table=table: found[1] + table.strip() + "\n" + found[2], text)
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = before + begin + table.strip() + "\n" + end + after
     return text
 
 

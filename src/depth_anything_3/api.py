@@ -19,7 +19,7 @@ from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
 from depth_anything_3.inputs.choices import OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
-from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
+from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs, check_names
 from depth_anything_3.inputs.source import ImageInput, check_several
 from depth_anything_3.inputs.video import Frame, VideoInput
 from depth_anything_3.model import RefViewStrategy, build_network
@@ -317,6 +317,7 @@ class DepthAnything3(nn.Module):
             images, batch_size, max_batch_size, target_memory_utilization, on_failure, options: as for `stream`.
             progress_callback: called with how many are done and how many there are (None if that is not known).
         """
+        check_names(options, caller=self.batch_inference, keywords=ImageKwargs)
         total = len(images) if isinstance(images, Sized) else None
         predictions = []
         for prediction in self.stream(

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_NAMED = 5  # images that a warning names
 
+_RESULTS = o.ResultFlags(export_format="glb-npz")
+
 
 @grouped
 def colmap(
@@ -30,7 +32,7 @@ def colmap(
     network: Annotated[o.NetworkFlags, Omit(("ref_view_strategy",))],
     find: Annotated[o.FindFlags, Omit(("recursive",))],
     writers: o.WriterFlags,
-    results: o.ResultFlags = o.ResultFlags(export_format="glb-npz"),  # noqa: B008  # frozen
+    results: o.ResultFlags = _RESULTS,
     sparse_subdir: Annotated[
         str, typer.Option(help="Folder of the sparse model within DIR/sparse or DIR; empty: sparse/0, sparse, or DIR.")
     ] = "",

@@ -33,6 +33,9 @@ _NOT_DEMO = (
     "allow_truncated",
 )
 
+_MODEL = o.ModelFlags(model_dir="da3-nano")
+_PREPROCESS = PreprocessOptions(on_error=OnError.SKIP)
+
 
 @grouped
 def demo(
@@ -41,11 +44,11 @@ def demo(
         typer.Argument(help="Images, or folders of them; none: the three 4K images in the package.", metavar="IMAGE"),
     ] = None,
     export_dir: o.ExportDir = Path("demo"),
-    model: Annotated[o.ModelFlags, Omit(("dtype", "compiled"))] = o.ModelFlags(model_dir="da3-nano"),  # noqa: B008
+    model: Annotated[o.ModelFlags, Omit(("dtype", "compiled"))] = _MODEL,
     process_res: Annotated[
         int | None, typer.Option(help="Length of the bounded side in pixels; default: what suits the model.")
     ] = None,
-    preprocess: Annotated[PreprocessOptions, Omit(_NOT_DEMO)] = PreprocessOptions(on_error=OnError.SKIP),  # noqa: B008
+    preprocess: Annotated[PreprocessOptions, Omit(_NOT_DEMO)] = _PREPROCESS,
     as_json: o.Json = False,
 ) -> None:
     """Compute depth of images with the small model in the package: depth maps and 3D points, and all in overview.jpg.

@@ -113,7 +113,6 @@ def flags_table(record: type, commands: Mapping[str, Callable[..., None]]) -> st
         values = ", ".join(f"`{member.value}`" for member in hint) if is_enum else hint.__name__
         takers = [name for name, command in commands.items() if one.name in inspect.signature(command).parameters]
         shown = f"{default:,}" if type(default) is int else default
-        rows.append(
-            f"| `{one.name}` | `{flag_of(one.name)}` | {shown} | {values} | {one.metadata['help']} | {', '.join(takers)} |"
-        )
+        cells = (f"`{one.name}`", f"`{flag_of(one.name)}`", shown, values, one.metadata["help"], ", ".join(takers))
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows) + "\n"

@@ -16,6 +16,8 @@ from depth_anything_3.inputs.options import PreprocessOptions
 
 __all__ = ["images"]
 
+_PREPROCESS = PreprocessOptions(on_error=OnError.SKIP)
+
 
 @grouped
 def images(
@@ -31,7 +33,7 @@ def images(
     batches: o.BatchFlags,
     metric: o.MetricFlags,
     writers: o.WriterFlags,
-    preprocess: PreprocessOptions = PreprocessOptions(on_error=OnError.SKIP),  # noqa: B008  # frozen
+    preprocess: PreprocessOptions = _PREPROCESS,
     scene: o.Scene = False,
     resume: o.Resume = False,
     as_json: o.Json = False,

@@ -84,6 +84,9 @@ class _VideoResultFlags:
         return VideoResults(self.export_format, self.side_by_side, self.full_size, metric.conversion())
 
 
+_BATCHES = o.BatchFlags(max_batch_size=16)
+
+
 @grouped
 def video(
     source: Annotated[
@@ -99,7 +102,7 @@ def video(
     model: o.ModelFlags,
     preprocess: Annotated[PreprocessOptions, Omit(("mixed_sizes",))],
     metric: o.MetricFlags,
-    batches: o.BatchFlags = o.BatchFlags(max_batch_size=16),  # noqa: B008  # frozen
+    batches: o.BatchFlags = _BATCHES,
     temporal: Annotated[
         str,
         typer.Option(

@@ -17,6 +17,9 @@ __all__ = ["webcam"]
 
 _NOT_LIVE = ("on_error", "mixed_sizes", "executor", "num_workers", "max_pixels", "max_bytes", "allow_truncated", "exif")
 
+_MODEL = o.ModelFlags(model_dir="depth-anything/DA3-SMALL")
+_PREPROCESS = PreprocessOptions(on_error=OnError.SKIP)
+
 
 @grouped
 def webcam(
@@ -24,8 +27,8 @@ def webcam(
         str,
         typer.Argument(help="Camera (0, /dev/video0), address (rtsp://, http://, udp://), or a file, in real time."),
     ] = "0",
-    model: o.ModelFlags = o.ModelFlags(model_dir="depth-anything/DA3-SMALL"),  # noqa: B008  # frozen
-    preprocess: Annotated[PreprocessOptions, Omit(_NOT_LIVE)] = PreprocessOptions(on_error=OnError.SKIP),  # noqa: B008
+    model: o.ModelFlags = _MODEL,
+    preprocess: Annotated[PreprocessOptions, Omit(_NOT_LIVE)] = _PREPROCESS,
     http: Annotated[
         str, typer.Option(help="Show it to browsers at [HOST:]PORT instead of in a window; HOST: this machine only.")
     ] = "",
