@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,12 +194,10 @@ class DepthAnything3(nn.Module):
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
             ExportError: a result cannot be written.
         """
-        preprocess = PreprocessOptions.parse(
-            options,
-            caller=self.inference,
-            keywords=ViewKwargs,
+        preprocess = replace(
+            PreprocessOptions.parse(options, caller=self.inference, keywords=ViewKwargs),
             process_res=process_res,
-            process_res_method=process_res_method,
+            process_res_method=ProcessResMethod(process_res_method),
         )
         network = NetworkOptions(
             infer_gs=infer_gs,

@@ -124,7 +124,6 @@ def video(
     from depth_anything_3.inference.video.options import VideoOptions
     from depth_anything_3.inference.video.smoothing import Temporal
     from depth_anything_3.jobs.destination import check_device
-    from depth_anything_3.jobs.video.job import run_video
     from depth_anything_3.runtime.devices import choose_device
 
     stream = StreamOptions(preprocess=preprocess, batching=batches.options())
@@ -142,25 +141,39 @@ def video(
                 raise InvalidInputError(f"{name} is not for --scene, whose views are computed as a whole")
         report = _run_scene(source, results, model, options, metric)
     else:
-        wanted = results.results(metric)
-        loaded = load_model(model)
-        with progress(None, "examining the video") as advance:
-
-            def begin(info: SourceInfo, total: int | None, done: int) -> None:
-                stderr.print(f"{info.label}: decoded by {info.decoder.name} ({info.decoder.reason})", markup=False)
-                advance.begin("frames", total, done)
-
-            report = run_video(
-                loaded.engine,
-                source,
-                results.export_dir,
-                wanted,
-                options,
-                resume=resume,
-                on_begin=begin,
-                on_progress=advance,
-            )
+        report = _run_frames(source, results, model, options, metric, resume=resume)
     finish(report, as_json)
+
+
+def _run_frames(
+    source: str,
+    results: _VideoResultFlags,
+    model: o.ModelFlags,
+    options: VideoOptions,
+    metric: o.MetricFlags,
+    *,
+    resume: bool,
+) -> RunReport:
+    from depth_anything_3.jobs.video.job import run_video
+
+    wanted = results.results(metric)
+    loaded = load_model(model)
+    with progress(None, "examining the video") as advance:
+
+        def begin(info: SourceInfo, total: int | None, done: int) -> None:
+            stderr.print(f"{info.label}: decoded by {info.decoder.name} ({info.decoder.reason})", markup=False)
+            advance.begin("frames", total, done)
+
+        return run_video(
+            loaded.engine,
+            source,
+            results.export_dir,
+            wanted,
+            options,
+            resume=resume,
+            on_begin=begin,
+            on_progress=advance,
+        )
 
 
 def _run_scene(

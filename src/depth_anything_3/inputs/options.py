@@ -138,7 +138,6 @@ class PreprocessOptions:
         *,
         caller: Callable[..., object],
         keywords: type = PreprocessKwargs,
-        **explicit: Any,
     ) -> PreprocessOptions:
         """Build the record from the keyword arguments of a public function.
 
@@ -146,13 +145,12 @@ class PreprocessOptions:
             given: the keyword arguments that the function collected.
             caller: that function, named in messages.
             keywords: the TypedDict that says which it accepts.
-            explicit: values of the function's own parameters.
 
         Raises:
             InvalidInputError: a name is unknown (the message lists the accepted ones), or a value is not accepted.
         """
         check_names(given, caller=caller, keywords=keywords)
-        return cls(**explicit, **given)
+        return cls(**given)
 
     def result_settings(self) -> dict[str, str | int | bool]:
         """The choices that results depend on, as plain values for a manifest."""

@@ -109,12 +109,10 @@ class BatchProcessor(ABC, Generic[Image]):
                 UnsupportedError a strategy that this machine cannot carry out.
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
         """
-        parsed = PreprocessOptions.parse(
-            options,
-            caller=self.__call__,
-            keywords=ViewKwargs,
+        parsed = replace(
+            PreprocessOptions.parse(options, caller=self.__call__, keywords=ViewKwargs),
             process_res=process_res,
-            process_res_method=process_res_method,
+            process_res_method=ProcessResMethod(process_res_method),
         )
         return self.views(image, parsed, extrinsics, intrinsics, normalized=perform_normalization)
 
