@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "src" / "depth_anything_3"
 NAME = PACKAGE.name
 
-# From the ground up. Folders of one layer that stand in one row do not import each other, but for those in MAY_MEET.
+# From the ground up. Folders of one row do not import each other.
 LAYERS = (
     ("errors",),
     ("runtime",),
@@ -22,10 +22,6 @@ LAYERS = (
     ("services",),
     ("cli",),
 )
-
-# Imports that break the layers today. Only ever remove lines here.
-KNOWN_BREAKS = frozenset({})
-KNOWN_CIRCLES: frozenset[str] = frozenset()
 
 
 def module_name(path: Path) -> str:
@@ -80,9 +76,7 @@ def breaks() -> set[tuple[str, str]]:
 
 
 def test_imports_point_downwards():
-    now = breaks()
-    assert sorted(now - KNOWN_BREAKS) == []
-    assert sorted(KNOWN_BREAKS - now) == [], "these are mended: remove them from KNOWN_BREAKS"
+    assert sorted(breaks()) == []
 
 
 def circle(name: str) -> tuple[str, ...] | None:
@@ -100,7 +94,5 @@ def circle(name: str) -> tuple[str, ...] | None:
     return None
 
 
-def test_there_are_no_import_circles():
-    found = {name.removeprefix(NAME).removeprefix("."): path for name in MODULES if (path := circle(name))}
-    assert {name: path for name, path in found.items() if name not in KNOWN_CIRCLES} == {}
-    assert sorted(KNOWN_CIRCLES - found.keys()) == [], "these are mended: remove them from KNOWN_CIRCLES"
+def test_no_module_imports_itself_by_way_of_others():
+    assert {name: path for name in MODULES if (path := circle(name))} == {}

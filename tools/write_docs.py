@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from depth_anything_3.cli import app
-from depth_anything_3.cli.groups import flags_table
+from depth_anything_3.cli.flag_groups import flags_table
 from depth_anything_3.export.registry import formats_table, options_table
 from depth_anything_3.inputs.options import PreprocessOptions
 

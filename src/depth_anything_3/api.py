@@ -20,8 +20,8 @@ from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
 from depth_anything_3.inputs.choices import OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
+from depth_anything_3.inputs.image_source import ImageInput, check_several
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs, check_names
-from depth_anything_3.inputs.source import ImageInput, check_several
 from depth_anything_3.inputs.video import Frame, VideoInput
 from depth_anything_3.model import RefViewStrategy, build_network
 from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard

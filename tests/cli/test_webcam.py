@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3 import cli
-from depth_anything_3.jobs.live import webcam
+from depth_anything_3.jobs.live import job as webcam
 from support.clips import write_clip
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from depth_anything_3 import __version__, cli
 from depth_anything_3.diagnostics import doctor
-from depth_anything_3.diagnostics import report as doctor_report
+from depth_anything_3.diagnostics import doctor_report as doctor_report
 from depth_anything_3.diagnostics.self_check import SelfCheck, self_check
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.choices import Strategy

@@ -14,8 +14,8 @@ import pytest
 from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageReadError, ImageSizeError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
+from depth_anything_3.inputs.image_source import read_file
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.inputs.source import read_file
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.corpus.cases import corpus

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 
 
 @pytest.mark.parametrize("value", [1, 20, np.int64(3)])

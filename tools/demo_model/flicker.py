@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.api import DepthAnything3, choose_device
-from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother
+from depth_anything_3.inference.video.temporal_smoothing import ScaleShiftSmoother
 from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.prediction import Prediction
 from scenes import Clip, make_atlas, render_clip

@@ -11,7 +11,7 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import escape_message, finish, load_model, progress, stderr, stdout
-from depth_anything_3.cli.groups import Omit, grouped
+from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 

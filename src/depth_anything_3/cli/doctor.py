@@ -28,7 +28,7 @@ def doctor(
     with stderr.status("looking around") as status:
         from depth_anything_3.api import choose_device
         from depth_anything_3.diagnostics import doctor as parts
-        from depth_anything_3.diagnostics.report import as_plain, cost_report, report
+        from depth_anything_3.diagnostics.doctor_report import as_plain, cost_report, report
         from depth_anything_3.diagnostics.self_check import self_check
 
         target = choose_device(device)

@@ -9,7 +9,7 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import stdout
-from depth_anything_3.cli.groups import Omit, grouped
+from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.fields import ARCHIVE_FIELDS
 from depth_anything_3.export.registry import format_names, formats_for

@@ -9,7 +9,7 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
-from depth_anything_3.cli.groups import grouped
+from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
-from depth_anything_3.cli.groups import flag_of
+from depth_anything_3.cli.flag_groups import flag_of
 from depth_anything_3.cli.options import BatchFlags, MetricFlags, NetworkFlags, WriterFlags
 from depth_anything_3.inputs.options import PreprocessOptions
 

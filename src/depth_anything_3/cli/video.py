@@ -10,7 +10,7 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
-from depth_anything_3.cli.groups import Omit, grouped
+from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.registry import format_names, formats_for
@@ -122,7 +122,7 @@ def video(
     """Write the depth of each frame of a video, or with --scene of some frames as views of one scene."""
     from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.inference.video.options import VideoOptions
-    from depth_anything_3.inference.video.smoothing import Temporal
+    from depth_anything_3.inference.video.temporal_smoothing import Temporal
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.runtime.devices import choose_device
 

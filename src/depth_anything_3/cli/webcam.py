@@ -9,7 +9,7 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import load_model, stderr, stdout
-from depth_anything_3.cli.groups import Omit, grouped
+from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
@@ -43,9 +43,9 @@ def webcam(
     """Watch live depth: camera left, depth right; always of the newest frame. Ctrl-C ends it."""
     from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.inference.video.options import VideoMode, VideoOptions
-    from depth_anything_3.inference.video.smoothing import Temporal
+    from depth_anything_3.inference.video.temporal_smoothing import Temporal
     from depth_anything_3.jobs.destination import check_device
-    from depth_anything_3.jobs.live.webcam import LiveEvents, check_outputs, open_live_source, watch
+    from depth_anything_3.jobs.live.job import LiveEvents, check_outputs, open_live_source, watch
     from depth_anything_3.runtime.devices import choose_device
 
     target = choose_device(model.device)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.runtime.choice import StringEnum
+from depth_anything_3.runtime.option_values import StringEnum
 
 __all__ = ["Trajectory", "TrjMode", "interpolate_pose", "make_trajectory"]
 

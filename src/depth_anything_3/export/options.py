@@ -10,7 +10,7 @@ from typing import Any
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.format_options import FormatOptions, PointOptions
 from depth_anything_3.export.registry import ExportFormat, find_format, format_names
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = ["ExportOptions"]
 

@@ -13,7 +13,7 @@ from depth_anything_3.inference.options import NetworkOptions, StreamOptions
 from depth_anything_3.inference.runner import NetworkRunner
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.source import ImageInput
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.devices import default_dtype

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions, check_names
 from depth_anything_3.model.choices import RefViewStrategy
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = ["BatchOptions", "ImageKwargs", "NetworkOptions", "StreamKwargs", "StreamOptions", "ViewForward"]
 

@@ -13,8 +13,8 @@ import torch
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import NetworkOptions
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import align_poses, normalize_extrinsics

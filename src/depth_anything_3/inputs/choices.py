@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depth_anything_3.runtime.choice import StringEnum
+from depth_anything_3.runtime.option_values import StringEnum
 
 __all__ = ["Executor", "Exif", "Fidelity", "MixedSizes", "OnError", "ProcessResMethod", "Strategy"]
 

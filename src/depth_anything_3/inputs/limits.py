@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "PATCH_SIZE", "check_process_res"]
 

@@ -20,7 +20,7 @@ from depth_anything_3.inputs.choices import (
     Strategy,
 )
 from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, check_process_res
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = [
     "InputKwargs",

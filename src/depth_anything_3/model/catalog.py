@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.runtime.choice import StringEnum
+from depth_anything_3.runtime.option_values import StringEnum
 
 __all__ = [
     "CANONICAL_FOCAL_PX",

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.colmap.find import Pairing
 from depth_anything_3.inputs.header import probe
+from depth_anything_3.inputs.image_source import read_file
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.inputs.source import read_file
 
 __all__ = ["given_cameras"]
 

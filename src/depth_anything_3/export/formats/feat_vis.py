@@ -16,7 +16,7 @@ from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.export.labels import view_names
 from depth_anything_3.export.video_file import write_mp4
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 from depth_anything_3.runtime.pyav import NEEDS_PYAV, has_pyav
 
 __all__ = ["FeatVisOptions", "colorize_features", "write"]

@@ -13,7 +13,7 @@ from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.format_options import FormatOptions
 from depth_anything_3.export.ply_file import write_vertices
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = ["GsPlyOptions", "gaussian_rows", "write"]
 

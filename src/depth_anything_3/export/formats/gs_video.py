@@ -19,7 +19,7 @@ from depth_anything_3.export.point_cloud import homogeneous, inverse
 from depth_anything_3.export.video_file import write_mp4
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import rigid_inverse
-from depth_anything_3.runtime.choice import StringEnum, positive_int
+from depth_anything_3.runtime.option_values import StringEnum, positive_int
 
 __all__ = ["GsVideoOptions", "Rasterizer", "VideoQuality", "VisDepth", "centred", "write"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.options import StreamKwargs, StreamOptions
-from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother, Temporal
+from depth_anything_3.inference.video.temporal_smoothing import ScaleShiftSmoother, Temporal
 from depth_anything_3.inputs.options import check_names
 from depth_anything_3.inputs.video import FrameSelection, SelectionKwargs
 from depth_anything_3.model import RefViewStrategy
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import StringEnum
+from depth_anything_3.runtime.option_values import StringEnum
 from depth_anything_3.runtime.threads import usable_cores
 
 __all__ = ["VideoKwargs", "VideoMode", "VideoOptions"]

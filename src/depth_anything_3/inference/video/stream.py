@@ -16,12 +16,12 @@ from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inference.video.live import LiveStream
 from depth_anything_3.inference.video.options import VideoMode, VideoOptions
-from depth_anything_3.inference.video.smoothing import Temporal
+from depth_anything_3.inference.video.temporal_smoothing import Temporal
 from depth_anything_3.inference.video.windows import stream_windows
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, infer_views
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
-from depth_anything_3.inputs.source import ImageInput
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
 from depth_anything_3.inputs.video.real_time import RealTimeSource
 from depth_anything_3.prediction import Prediction

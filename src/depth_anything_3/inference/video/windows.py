@@ -17,7 +17,7 @@ from depth_anything_3.inference.video.window_alignment import aligned_windows
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.source import ImageInput
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.model.catalog import models_that
 from depth_anything_3.prediction import Prediction
 

@@ -24,13 +24,13 @@ from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe, read_orientation
+from depth_anything_3.inputs.image_source import ImageInput, as_source, check_bytes, read_file
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
-from depth_anything_3.inputs.routing.reduction import choose_reduction
+from depth_anything_3.inputs.routing.reduced_decode import choose_reduction
 from depth_anything_3.inputs.routing.strategy import Choice
-from depth_anything_3.inputs.source import ImageInput, as_source, check_bytes, read_file
 
 if TYPE_CHECKING:
     import torch

@@ -23,10 +23,10 @@ from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.image_source import ImageInput, check_several
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
 from depth_anything_3.inputs.routing.strategy import Request
-from depth_anything_3.inputs.source import ImageInput, check_several
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
 
@@ -90,7 +90,7 @@ class BatchProcessor(ABC, Generic[Image]):
         """Prepare the views of one scene as one batch.
 
         Args:
-            image: list of images; see `depth_anything_3.inputs.source.as_source` for the kinds.
+            image: list of images; see `depth_anything_3.inputs.image_source.as_source` for the kinds.
             extrinsics: (N, 4, 4) world-to-camera matrices, or None.
             intrinsics: (N, 3, 3) camera matrices in pixels of the upright source images, or None.
             process_res: length of the bounded side in pixels, at least 14.

@@ -12,7 +12,7 @@ from depth_anything_3.errors import ImageDecodeError
 from depth_anything_3.inputs.batch.preparer import attempt
 from depth_anything_3.inputs.choices import Executor
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.source import ImageInput, as_source
+from depth_anything_3.inputs.image_source import ImageInput, as_source
 from depth_anything_3.runtime.prefetch import ordered_map
 from depth_anything_3.runtime.threads import usable_cores
 

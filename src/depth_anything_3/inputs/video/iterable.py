@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import ImageTypeError, InvalidInputError
-from depth_anything_3.inputs.source import as_source
+from depth_anything_3.inputs.image_source import as_source
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.selection import FrameSelection
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.runtime.choice import positive_int
+from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = ["FrameSelection", "SelectionKwargs", "parse_time"]
 

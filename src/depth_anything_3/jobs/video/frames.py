@@ -12,8 +12,8 @@ from PIL import ImageOps
 from depth_anything_3.errors import VideoReadError
 from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.export.image_file import write_image
+from depth_anything_3.inputs.image_source import read_file
 from depth_anything_3.inputs.pillow_open import open_image
-from depth_anything_3.inputs.source import read_file
 from depth_anything_3.inputs.video import Frame, FrameSelection, VideoInput, open_source
 from depth_anything_3.prediction import Prediction
 

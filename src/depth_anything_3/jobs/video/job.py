@@ -20,8 +20,8 @@ from depth_anything_3.export import AvailableFields, check_formats
 from depth_anything_3.export.video_file import frames_in, part_files
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.video.options import VideoOptions
-from depth_anything_3.inference.video.smoothing import Temporal
 from depth_anything_3.inference.video.stream import stream_video
+from depth_anything_3.inference.video.temporal_smoothing import Temporal
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video import Frame, FrameSelection, FrameSource, SourceInfo, VideoInput, open_source
 from depth_anything_3.jobs.background_writer import BackgroundWriter

@@ -23,6 +23,7 @@ from depth_anything_3.inputs.choices import Executor, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.resample.gpu import open_resampler
@@ -36,7 +37,6 @@ from depth_anything_3.inputs.routing.strategy import (
     choose_strategy,
     min_source_hw,
 )
-from depth_anything_3.inputs.source import ImageInput
 from depth_anything_3.runtime.devices import choose_device
 
 __all__ = ["GPUInputProcessor"]

@@ -13,10 +13,10 @@ from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import PreparedImage
 from depth_anything_3.inputs.choices import Executor, MixedSizes, OnError
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
 from depth_anything_3.inputs.routing.strategy import Capabilities, Request, check_strategy
-from depth_anything_3.inputs.source import ImageInput
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inputs.decode.gpu import imageio, nvimgcodec, torchcodec, torchvision
+from depth_anything_3.inputs.decode.gpu import apple_imageio, nvimgcodec, torchcodec, torchvision
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits, DeviceDecoder
 from depth_anything_3.inputs.header import probe
 
@@ -37,14 +37,14 @@ DECODER_FINDERS: dict[str, dict[str, Callable[[str], DecoderTraits]]] = {
         torchcodec.NAME: torchcodec.find,
         torchvision.NAME: torchvision.find,
     },
-    "mps": {imageio.NAME: imageio.find},
+    "mps": {apple_imageio.NAME: apple_imageio.find},
 }
 """Kind of device to decoder's name to what describes it, the best first; raises UnsupportedError if not installed."""
 _DECODERS: dict[str, Callable[[torch.device], DeviceDecoder]] = {
     nvimgcodec.NAME: nvimgcodec.NvImageCodecDecoder,
     torchcodec.NAME: torchcodec.TorchcodecDecoder,
     torchvision.NAME: torchvision.TorchvisionDecoder,
-    imageio.NAME: imageio.ImageIODecoder,
+    apple_imageio.NAME: apple_imageio.ImageIODecoder,
 }
 
 

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from depth_anything_3.cli import app
-from depth_anything_3.cli.groups import Omit, flags_table, grouped
+from depth_anything_3.cli.flag_groups import Omit, flags_table, grouped
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
-from depth_anything_3.inputs.source import as_source, check_several, read_file
+from depth_anything_3.inputs.image_source import as_source, check_several, read_file
 
 
 class AnyPath:

@@ -14,7 +14,7 @@ from depth_anything_3.inputs.choices import Fidelity
 from depth_anything_3.inputs.header import ImageHeader, JpegCoding, JpegProcess, probe
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
-from depth_anything_3.inputs.routing.reduction import choose_reduction
+from depth_anything_3.inputs.routing.reduced_decode import choose_reduction
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
-from depth_anything_3.inference.video.smoothing import ScaleShiftSmoother, Temporal
+from depth_anything_3.inference.video.temporal_smoothing import ScaleShiftSmoother, Temporal
 from depth_anything_3.prediction import Prediction
 from support.depth_frames import FRAME_HW, frame_depth, frame_image
 

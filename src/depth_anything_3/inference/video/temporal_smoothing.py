@@ -11,7 +11,7 @@ from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
 from depth_anything_3.inference.video.robust_fit import fit_scale_shift, known_pixels
 from depth_anything_3.inference.video.shot_detection import is_same_shot, thumbnail
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.choice import StringEnum
+from depth_anything_3.runtime.option_values import StringEnum
 
 __all__ = ["ScaleShiftSmoother", "Temporal"]
 

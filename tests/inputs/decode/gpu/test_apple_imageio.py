@@ -14,7 +14,7 @@ from PIL import Image
 
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inputs.decode.gpu import imageio
+from depth_anything_3.inputs.decode.gpu import apple_imageio as imageio
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.header import probe
 from support.images import encoded, exif_block, jpeg

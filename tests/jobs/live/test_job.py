@@ -13,8 +13,8 @@ from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inference.video.options import VideoMode, VideoOptions
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.jobs.live import webcam
-from depth_anything_3.jobs.live.webcam import LiveEvents, LiveOutputs, check_outputs, open_live_source, watch
+from depth_anything_3.jobs.live import job as webcam
+from depth_anything_3.jobs.live.job import LiveEvents, LiveOutputs, check_outputs, open_live_source, watch
 from support.clips import write_clip
 
 OPTIONS = VideoOptions(
