@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from depth_anything_3.inputs import limits
+from depth_anything_3.model import catalog
+
 PACKAGE = Path(__file__).parents[1] / "src" / "depth_anything_3"
 NAME = PACKAGE.name
 
@@ -96,3 +99,7 @@ def circle(name: str) -> tuple[str, ...] | None:
 
 def test_no_module_imports_itself_by_way_of_others():
     assert {name: path for name in MODULES if (path := circle(name))} == {}
+
+
+def test_layers_that_may_not_import_each_other_agree_on_the_patch_size():
+    assert catalog.PATCH_SIZE == limits.PATCH_SIZE
