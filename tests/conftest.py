@@ -49,7 +49,7 @@ def full_goldens(pytestconfig: pytest.Config) -> Path:
     """The folder with the full goldens, `model` and `preprocess`."""
     folder = pytestconfig.getoption("goldens")
     if folder is None:
-        pytest.skip("needs the full golden set (13 MB), which maintainers keep outside the repository: --goldens DIR")
+        pytest.skip("needs the full golden set (13 MB), which maintainers keep outside the repository: --goldens=DIR")
     if not (folder / "model").is_dir():
         pytest.fail(f"--goldens {folder}: there is no folder model in it")
     return folder
