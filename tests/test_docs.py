@@ -21,12 +21,15 @@ from depth_anything_3.cli import app
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.runtime.version import __version__
 from support.images import encoded, write
 from support.markdown import RUNNABLE, Code, Page
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "depth_anything_3"
-SOURCES = sorted(path for folder in ("src", "tests", "benchmarks", "tools") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    path for folder in ("src", "tests", "benchmarks", "tools", "examples") for path in (ROOT / folder).rglob("*.py")
+)
 PAGES = {
     path.relative_to(ROOT).as_posix(): Page(path)
     for pattern in ("*.md", "docs/**/*.md", "tools/**/*.md")
@@ -134,6 +137,17 @@ def names(page: Page) -> Iterator[tuple[int, str]]:
         for dotted in re.findall(r"(?<![\w/.-])depth_anything_3(?:\.[A-Za-z_]\w*)+", code.text):
             if not is_defined(dotted):
                 yield code.line, f"`{dotted}`: there is no such module or name"
+
+
+def test_the_architecture_page_lists_the_layers():
+    tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text(encoding="utf-8"))
+    values = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    listed = " < ".join(", ".join(row) for row in ast.literal_eval(values["LAYERS"]))
+    assert listed in " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split()), listed
+
+
+def test_the_citation_states_the_version():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 # Python snippets
