@@ -155,9 +155,22 @@ def test_the_citation_states_the_version():
 
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_a_snippet_compiles_and_uses_what_exists(code):
-    compile(code.text, "<snippet>", "exec")
-    faults = list(snippet_faults(ast.parse(code.text)))
+    faults = list(snippet_faults(parse_python(code.text)))
     assert not faults, "\n".join(faults)
+
+
+def parse_python(text: str) -> ast.Module:
+    """Parse code, or a signature without a body, as references show it."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        signature = re.sub(r"^(?!from |import )(?=\w+\()", "def ", text.rstrip(), count=1, flags=re.MULTILINE)
+        try:
+            tree = ast.parse(f"{signature}: ...")
+        except SyntaxError:
+            tree = ast.parse(text)  # raises the error of the text as it is
+    compile(tree, "<snippet>", "exec")
+    return tree
 
 
 def snippet_faults(tree: ast.AST) -> Iterator[str]:
