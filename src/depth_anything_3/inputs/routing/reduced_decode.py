@@ -8,10 +8,11 @@ from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan
 
 __all__ = ["choose_reduction"]
 
-# Least length of the reduced picture over that of the first resize's result, by factor: the spec's rule (section 9.6),
-# stricter where our own photos, sharper than a camera's, fell short of it: at `FAST` 1/4 was 43.8 dB at 1.8, and with
-# 4:2:2, where chroma loses half its width since a block is reduced in both directions alike, 42.9 dB at 2.7; at `HIGH`
-# 4:2:2 was 49.2 dB with 1/2 at 3.0 and 46.1 with 1/4 at 3.6.
+# Minimum ratio of the reduced image's side to that side after the first resize, by factor. The rule is
+# docs/preprocessing.md#reduced-jpeg-decode, made stricter where our test photos, sharper than a camera's, missed the
+# bound. At `FAST`, 1/4 gave 43.8 dB at ratio 1.8, and 42.9 dB at 2.7 with 4:2:2, where chroma loses half its width
+# because blocks shrink equally in both directions. At `HIGH`, 4:2:2 gave 49.2 dB with 1/2 at 3.0 and 46.1 dB with 1/4
+# at 3.6.
 _MIN_REDUCTION = {
     Fidelity.HIGH: {2: 2.5, 4: 3.5, 8: 3.5},
     Fidelity.FAST: {2: 1.6, 4: 1.85, 8: 2.5},

@@ -40,7 +40,10 @@ Measured with libjpeg's own nearest upsampling on 160 photo-like JPEGs (4:2:0 an
 
 
 _REDUCED_DECODE = {Fidelity.HIGH: 5.0, Fidelity.FAST: 3.0}
-"""Least length of a reduced decode, over the result's, that reaches a fidelity with plain area weights (spec 9.6)."""
+"""Minimum side of a reduced decode over the result's that reaches a fidelity with plain area weights.
+
+See docs/preprocessing.md#reduced-jpeg-decode.
+"""
 
 
 @dataclass(frozen=True)
