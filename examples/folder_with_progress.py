@@ -3,8 +3,6 @@
 python examples/folder_with_progress.py photos/ --output depth/
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

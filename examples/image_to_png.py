@@ -3,8 +3,6 @@
 python examples/image_to_png.py photo.jpg depth.png
 """
 
-from __future__ import annotations
-
 import argparse
 
 from PIL import Image

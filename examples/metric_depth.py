@@ -4,8 +4,6 @@ python examples/metric_depth.py phone.jpg
 python examples/metric_depth.py cropped.png --fov 68
 """
 
-from __future__ import annotations
-
 import argparse
 
 from depth_anything_3 import DepthAnything3

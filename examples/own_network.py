@@ -3,8 +3,6 @@
 python examples/own_network.py photo.jpg another.jpg
 """
 
-from __future__ import annotations
-
 import argparse
 
 import torch

@@ -3,8 +3,6 @@
 python examples/smooth_video.py clip.mp4 depth.mp4
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 python examples/views_to_glb.py left.jpg right.jpg --output scene/
 """
 
-from __future__ import annotations
-
 import argparse
 
 from depth_anything_3 import DepthAnything3
@@ -20,7 +18,6 @@ def main() -> None:
 
     model = DepthAnything3.from_pretrained(args.model_dir)
     scene = model.inference(args.views, export_dir=args.output, export_format="glb")
-    assert scene.extrinsics is not None and scene.intrinsics is not None  # glb needs both
     print(f"{args.output}/scene.glb: {len(scene.depth)} views")
     for name, pose, camera in zip(scene.sources, scene.extrinsics, scene.intrinsics, strict=True):
         centre = -pose[:, :3].T @ pose[:, 3]  # world-to-camera, OpenCV axes
