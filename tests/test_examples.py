@@ -1,8 +1,10 @@
-"""The scripts of examples/ run end to end."""
+"""The scripts of examples/ run end to end, and so does the Python of docs/quickstart.md; its commands exist."""
 
 from __future__ import annotations
 
+import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,14 +12,20 @@ import av
 import cv2
 import pytest
 import trimesh
+import typer
 from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.cli import app
 from support.clips import write_clip
 from support.seeded_values import seeded_images_uint8
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+PAGES = [EXAMPLES.parent / "docs" / name for name in ("quickstart.md", "upstream.md")]
+COMMANDS = sorted(
+    {line for page in PAGES for line in re.findall(r"^da3 [^#\n]+", page.read_text("utf-8"), re.MULTILINE)}
+)
 NANO = ["--model-dir", "da3-nano"]
 FOCAL_LENGTH_35MM = 0xA405
 
@@ -119,3 +127,28 @@ def test_metric_depth(run, photos, options, origin):
 def test_metric_depth_of_another_model_names_those_that_can(run, photos):
     with pytest.raises(SystemExit, match="da3metric-large"):
         run("metric_depth.py", photos[0], *NANO)
+
+
+# docs/quickstart.md and docs/upstream.md
+
+
+def test_the_quickstart_names_every_script():
+    named = re.findall(r"^\| `(\w+\.py)` \|", PAGES[0].read_text("utf-8"), re.MULTILINE)
+    assert sorted(named) == SCRIPTS
+
+
+def test_the_python_of_the_quickstart_writes_a_png(photos, tmp_path, monkeypatch):
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text("utf-8"), re.DOTALL)
+    (tmp_path / "photo.jpg").write_bytes(photos[0].read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    with Image.open("depth.png") as depth:
+        assert depth.size == (504, 336)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_pages_has_the_options_that_they_use(line):
+    name, *words = shlex.split(line)[1:]
+    command = typer.main.get_command(app).commands[name]
+    known = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+    assert [word for word in words if word.startswith("--") and word not in known] == []

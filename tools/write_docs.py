@@ -234,8 +234,8 @@ def _docstring(value: object) -> str:
         if title in ("Args", "Attributes", "Raises"):
             parts.append(f"{title}:\n\n{_entries(text)}")
         elif title == "Example":
-            code = [re.sub(r"^(>>>|\.\.\.) ?", "", line) for line in text.splitlines()]
-            parts.append(_code("\n".join(code)))
+            code = re.sub(r"^(>>>|\.\.\.) ?", "", text, flags=re.MULTILINE)
+            parts.append(_code(re.sub(r" +#", "  #", code)))  # as the formatter has it
         else:
             parts.append(f"{title}: {text}" if title else text)
     return "\n\n".join(part for part in parts if part)
