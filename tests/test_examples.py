@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import runpy
 import shlex
@@ -144,6 +145,30 @@ def test_the_python_of_the_quickstart_writes_a_png(photos, tmp_path, monkeypatch
     exec(snippet, {})
     with Image.open("depth.png") as depth:
         assert depth.size == (504, 336)
+
+
+def test_the_call_that_runs_unchanged_runs(photos, tmp_path, monkeypatch, small_checkpoint):
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGES[1].read_text("utf-8"), re.DOTALL)
+    for path, name in zip(photos, ("left.jpg", "right.jpg"), strict=True):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    adapted = snippet.replace("depth-anything/DA3-BASE", str(small_checkpoint)).replace('"cuda"', '"cpu"')
+    exec(adapted.replace("=504", "=84"), {})
+    assert (tmp_path / "out" / "scene.glb").is_file()
+
+
+def test_the_modules_that_the_page_says_are_missing_are_missing():
+    rows = re.findall(r"^\| (.+?) \| no such modules \|", PAGES[1].read_text("utf-8"), re.MULTILINE)
+    names = [name.removeprefix("depth_anything_3.") for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+    assert len(names) > 10
+    assert [name for name in names if is_there(name)] == [], "take them off the list in docs/upstream.md"
+
+
+def is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"depth_anything_3.{name}") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("line", COMMANDS)
