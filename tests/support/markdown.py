@@ -22,6 +22,7 @@ _HEADING = re.compile(r"^ {0,3}#{1,6}\s+(?P<text>.+?)\s*#*$", re.MULTILINE)
 _ANCHOR = re.compile(r"<\w+\b[^>]*?\s(?:id|name)=\"(?P<name>[^\"]+)\"")
 RUNNABLE = "<!-- runnable -->"
 """A line before a fence: its Python code is to be run by the tests."""
+_MISSING = re.compile(r"<!-- missing -->.*?<!-- /missing -->", re.DOTALL)
 
 
 class Code(NamedTuple):
@@ -34,11 +35,11 @@ class Code(NamedTuple):
 
 
 class Page:
-    """A Markdown page."""
+    """A Markdown page, without what it lists as missing between `<!-- missing -->` and `<!-- /missing -->`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        text = path.read_text(encoding="utf-8")
+        text = _MISSING.sub(_blank, path.read_text(encoding="utf-8"))
         self.fences = [
             Code(
                 _line(text, found.start()) + 1,
