@@ -150,7 +150,7 @@ def test_signals_at_random_moments_leave_whole_files_and_true_reports(start, tmp
         process.send_signal(number)
         printed, errors = process.communicate()
         results = results_in(out)
-        assert "Traceback" not in errors
+        assert "Traceback" not in errors or ", in main\n" not in errors  # before main, Python itself ends it
         assert files_in(out).keys() <= {*results, "report.json"} if out.exists() else True
         assert 4 * len(complete_images(results)) == len(results)
         if printed:  # it was quicker, if not with ending
