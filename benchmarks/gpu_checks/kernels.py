@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
-from depth_anything_3.inputs.resample.gpu import DeviceResampler, available_resamplers, open_resampler
+from depth_anything_3.inputs.resample.gpu import GPUResampler, available_resamplers, open_resampler
 from depth_anything_3.runtime.devices import synchronize
 from gpu_checks.outcome import Report
 from harness.method import Setting
@@ -115,7 +115,7 @@ def _sets(device: torch.device, set_bytes: int) -> int:
 
 def _normalise(report: Report, setting: Setting, name: str, bandwidth: float) -> None:
     device = setting.device
-    resampler: DeviceResampler = open_resampler(name, device)
+    resampler: GPUResampler = open_resampler(name, device)
     for batch in (_BATCH, 64):
         pixels = torch.randint(0, 256, (batch, 3, 280, 504), dtype=torch.uint8, device=device)
         normalized = torch.empty(pixels.shape, dtype=setting.dtype, device=device)
@@ -132,7 +132,7 @@ def _normalise(report: Report, setting: Setting, name: str, bandwidth: float) ->
 
 
 def _normalise_once(
-    resampler: DeviceResampler, pixels: torch.Tensor, slots: list[int], normalized: torch.Tensor, _number: int
+    resampler: GPUResampler, pixels: torch.Tensor, slots: list[int], normalized: torch.Tensor, _number: int
 ) -> None:
     resampler.normalize(pixels, slots, normalized)
 

@@ -13,7 +13,7 @@ from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.inputs.choices import Fidelity, ProcessResMethod, Strategy
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.inputs.routing.strategy import Choice
+from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from harness.fidelity import Difference, difference
@@ -31,7 +31,7 @@ class Result:
 
     pixels: npt.NDArray[np.uint8] | None = None
     tensor: torch.Tensor | None = None
-    choice: Choice | None = None
+    choice: RoutingDecision | None = None
     error: str | None = None
 
 

@@ -20,7 +20,7 @@ from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
 from depth_anything_3.inputs.choices import OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
-from depth_anything_3.inputs.image_source import ImageInput, check_several
+from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs, check_names
 from depth_anything_3.inputs.video import Frame, VideoInput
 from depth_anything_3.model import RefViewStrategy, build_network
@@ -218,7 +218,7 @@ class DepthAnything3(nn.Module):
             render_hw=render_hw,
             export_kwargs=export_kwargs or {},
         )
-        check_several(image)
+        check_image_list(image)
         inputs = list(image)
         if export_dir is not None:
             available = AvailableFields.expected(

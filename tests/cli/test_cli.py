@@ -82,7 +82,7 @@ def test_da3_images_skips_a_damaged_image_and_reports_as_json(processes, photos)
     (line,) = run.err.splitlines()
     assert line == f"failed {in_flags(failure['error'])}"
     assert line.startswith(f"failed {photos / 'b.png'}: truncated PNG")
-    assert "Copy it again, decode what there is with --allow-truncated, or pass --on-error skip" in line
+    assert "Copy it again, decode the intact part with --allow-truncated, or pass --on-error skip" in line
 
 
 def test_da3_auto_takes_several_files_as_independent_images(da3, photos, tmp_path):

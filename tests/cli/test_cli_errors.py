@@ -173,9 +173,9 @@ def test_a_signal_to_stop_ends_with_one_line(da3, photos, monkeypatch, number, c
     ("option", "told"),
     [
         pytest.param(
-            ["--max-pixels", 4703], "claims 84x56 pixels, more than the 4,703.*raise --max-pixels", id="pixels"
+            ["--max-pixels", 4703], "states 84x56 pixels, more than the limit of 4,703.*raise --max-pixels", id="pixels"
         ),
-        pytest.param(["--max-bytes", 999], r"bytes, more than the 999 that are read.*raise --max-bytes", id="bytes"),
+        pytest.param(["--max-bytes", 999], r"bytes, more than the limit of 999.*raise --max-bytes", id="bytes"),
     ],
 )
 def test_a_limit_rejects_what_is_beyond_and_says_how_to_raise_it(da3, photos, tmp_path, option, told):
@@ -187,4 +187,4 @@ def test_a_limit_rejects_what_is_beyond_and_says_how_to_raise_it(da3, photos, tm
 def test_a_cut_file_is_decoded_as_far_as_it_goes_if_that_is_allowed(da3, photos, tmp_path):
     run = da3("image", photos / "b.png", "--process-res", 56, "--export-dir", tmp_path, "--allow-truncated")
     assert (run.code, len(files_in(tmp_path))) == (DONE, 2)
-    assert run.err.startswith(f"warning {photos / 'b.png'}: cut or damaged (")
+    assert run.err.startswith(f"warning {photos / 'b.png'}: truncated or damaged (")

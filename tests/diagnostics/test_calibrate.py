@@ -24,7 +24,7 @@ def one_run_each(monkeypatch):
 
 
 def settings_of(costs) -> list[tuple[str, int, int]]:
-    return [(cost.way, cost.at_a_time, cost.pixels) for cost in costs.table]
+    return [(cost.decoder, cost.concurrency, cost.pixels) for cost in costs.table]
 
 
 def test_every_strategy_is_measured_at_every_size_and_batch_size(caplog):
@@ -33,7 +33,7 @@ def test_every_strategy_is_measured_at_every_size_and_batch_size(caplog):
     ways = [("cpu", 1), ("cpu", 2), ("cpu", 3)]
     ways += [(name, count) for name in ("good", "better") for count in (1, 4, 16)]
     assert settings_of(costs) == [(*way, width * height) for width, height in TINY for way in ways]
-    assert all(cost.alone_ms > 0 and cost.loaded_ms > 0 for cost in costs.table)
+    assert all(cost.alone_ms > 0 and cost.contended_ms > 0 for cost in costs.table)
     assert caplog.records == []
     assert [(one.traits.name, one.closed) for one in opener.opened] == [("good", True), ("better", True)]
     assert {size for one in opener.opened for size in one.batches} == {1, 4, 16}
@@ -43,7 +43,7 @@ def test_decoders_with_nearest_chroma_are_measured_too(monkeypatch):
     monkeypatch.setattr(module, "_FILES_A_CALL", (1,))
     machine = gpu_with("nearest", coarse="nearest")
     costs = calibrate(CPU, machine, seconds=LONG, sizes=((640, 480),), open_decoder=Opener())
-    assert costs.ways == ("cpu", "nearest")
+    assert costs.decoders == ("cpu", "nearest")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_decoders_with_nearest_chroma_are_measured_too(monkeypatch):
 )
 def test_an_unusable_decoder_is_skipped_with_a_reason(bad, told, caplog):
     costs = calibrate(CPU, gpu_with(bad, "good"), seconds=LONG, sizes=TINY, open_decoder=Opener())
-    assert costs.ways == ("cpu", "good")
+    assert costs.decoders == ("cpu", "good")
     (message,) = [one.getMessage() for one in caplog.records if one.name == module.__name__]
     assert message.startswith(f"{bad} is left out: ")
     assert told in message

@@ -1,4 +1,4 @@
-"""A million damaged files, in processes whose death is survived and told: by hand, not with the tests.
+"""Decode a million damaged files in processes whose crashes are reported. Run by hand, not with the tests.
 
     python tests/fuzz/campaign.py --inputs 1000000 --seed 1 --out fuzz.jsonl
 

@@ -21,7 +21,7 @@ examine = Examiner()
 
 
 @pytest.mark.parametrize("place", range(len(seeds())))
-def test_what_is_damaged_was_whole(place):
+def test_the_undamaged_originals_decode(place):
     assert examine(seeds()[place])
 
 
@@ -49,7 +49,7 @@ def test_a_file_with_changed_bytes_gives_pixels_or_a_package_error(data, draw):
     st.sampled_from(ProcessResMethod),
     st.integers(1, 8),
 )
-def test_a_plan_has_whole_patches_within_the_asked_size_or_is_rejected(stored_hw, process_res, method, turn):
+def test_a_plan_has_whole_patches_of_the_requested_size_or_is_rejected(stored_hw, process_res, method, turn):
     try:
         plan = plan_resize(stored_hw, process_res, method, exif_orientation=turn)
     except DA3Error:

@@ -20,7 +20,7 @@ _FILES = 60  # of each kind
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "ts"])
 def test_a_damaged_video_gives_frames_or_a_package_error(tmp_path, kind):
     pytest.importorskip("av")
-    whole = write_clip(tmp_path / f"film.{kind}", frames=_FRAMES, options={"g": "3"}).read_bytes()
+    whole = write_clip(tmp_path / f"video.{kind}", frames=_FRAMES, options={"g": "3"}).read_bytes()
     rng, outcomes = random.Random(kind), {"frames": 0, "refused": 0}
     for number in range(_FILES):
         try:

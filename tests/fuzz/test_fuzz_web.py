@@ -60,7 +60,7 @@ def test_any_request_leaves_the_page_running_and_leaks_nothing():
         viewer.close()
 
 
-def test_stalled_clients_delay_neither_others_nor_the_end():
+def test_stalled_clients_do_not_delay_others_or_shutdown():
     viewer = WebViewer("127.0.0.1", 0, "test", lambda: {"fps": "30"})
     at = urlsplit(viewer.url)
     silent = [socket.create_connection((at.hostname, at.port), timeout=60) for _ in range(20)]

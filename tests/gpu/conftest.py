@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def machine_as_it_is(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No calibration and no wish of the environment decides which way is taken."""
+    """Neither a calibration nor the environment decides the strategy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("DA3_STRATEGY", raising=False)

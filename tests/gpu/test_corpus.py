@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("pillow_heif", reason="the corpus has HEIC pictures")
+pytest.importorskip("pillow_heif", reason="the corpus has HEIC images")
 pytest.importorskip("tifffile", reason="the corpus has TIFFs of many kinds")
 
 from depth_anything_3.diagnostics.self_check import EXACT_DECODER_LEVELS
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 
 @pytest.mark.parametrize("strategy", ["hybrid", "full_gpu", "cpu", "auto"])
-def test_every_file_comes_out_right(cuda, strategy):
+def test_every_file_is_decoded_as_expected(cuda, strategy):
     with GPUInputProcessor(cuda) as processor:
         assert all_mistakes(processor, strategy, 1 if strategy != "auto" else EXACT_DECODER_LEVELS) == []
 
 
 @pytest.mark.parametrize("resampler", ["triton", "torch"])
-def test_every_file_comes_out_right_where_the_gpu_decodes(cuda, resampler):
+def test_every_file_is_decoded_as_expected_on_the_gpu(cuda, resampler):
     known = find_capabilities(cuda)
     exact = tuple(one for one in known.decoders if one.exact)
     if not exact or resampler not in known.resamplers:

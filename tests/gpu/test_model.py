@@ -35,8 +35,8 @@ def full_float32():
 
 
 def test_float32_depth_equals_the_cpus(seeded_small, on_gpu):
-    pictures = [photo(280, 210, seed) for seed in range(2)]
-    found = on_gpu.inference(pictures, process_res=140, strategy="full_gpu")
+    images = [photo(280, 210, seed) for seed in range(2)]
+    found = on_gpu.inference(images, process_res=140, strategy="full_gpu")
     expected = seeded_small.inference(list(found.processed_images), process_res=140)
     np.testing.assert_array_equal(found.processed_images, expected.processed_images)
     assert np.median(np.abs(found.depth / expected.depth - 1)) < 1e-4
@@ -51,12 +51,12 @@ def test_the_processor_follows_the_model_and_its_precision(on_gpu, cuda):
 
 
 def test_bfloat16_is_near_float32(on_gpu):
-    pictures = [photo(280, 210, 5)]
-    exact = on_gpu.depth(pictures, process_res=140)[0].depth
+    images = [photo(280, 210, 5)]
+    exact = on_gpu.depth(images, process_res=140)[0].depth
     on_gpu.engine.compute_dtype = torch.bfloat16
     try:
         assert on_gpu.input_processor.dtype is torch.bfloat16
-        low = on_gpu.depth(pictures, process_res=140)[0].depth
+        low = on_gpu.depth(images, process_res=140)[0].depth
     finally:
         on_gpu.engine.compute_dtype = torch.float32
     assert np.median(np.abs(low / exact - 1)) < 0.05

@@ -99,10 +99,10 @@ def test_mixed_inputs_give_the_cpus_pixels_in_order(cuda, cpu, processor, strate
 
 @pytest.mark.parametrize("method", [one.value for one in ProcessResMethod])
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (1280, 720), (503, 377), (90, 70), (60, 300), (1008, 756)])
-def test_resampling_on_the_gpu_is_within_a_level(cpu, processor, method, width, height):
-    pictures = [photo(width, height, seed) for seed in range(3)]
-    batch = processor(pictures, None, None, 252, method, strategy="full_gpu")
-    expected = cpu(pictures, None, None, 252, method)
+def test_resampling_on_the_gpu_is_within_one_level(cpu, processor, method, width, height):
+    images = [photo(width, height, seed) for seed in range(3)]
+    batch = processor(images, None, None, 252, method, strategy="full_gpu")
+    expected = cpu(images, None, None, 252, method)
     assert largest_difference(batch.pixels.cpu().numpy(), expected.pixels.numpy()) <= 1
 
 
@@ -130,12 +130,12 @@ def test_decoders_are_as_exact_as_they_say(cpu, decoding, sampling):
         assert psnr(found, expected) >= 44
 
 
-def test_what_an_engine_rejects_is_decoded_on_the_cpu(cpu, decoding):
+def test_images_that_an_engine_rejects_are_decoded_on_the_cpu(cpu, decoding):
     files = [jpeg(400, 300, 0), jpeg(400, 300, 1, progressive=True), jpeg(400, 300, 2)]
     files += [encoded(Image.fromarray(photo(400, 300, 3)).convert("CMYK")), encoded(photo(400, 300, 4), "PNG")]
     batch = decoding(files, process_res=140, fidelity="fast", strategy="gpu_decode")
-    ways = [one.choice.strategy for one in batch.images]
-    assert ways == [Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.HYBRID]
+    strategies = [one.choice.strategy for one in batch.images]
+    assert strategies == [Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.GPU_DECODE, Strategy.HYBRID, Strategy.HYBRID]
     exact = cpu(files, process_res=140).pixels.numpy()
     for place in (1, 3, 4):
         assert np.array_equal(batch.pixels[place].cpu().numpy(), exact[place])
@@ -149,7 +149,7 @@ def broken_files(tmp_path):
         "flipped": whole[:20000] + bytes(byte ^ 0x55 for byte in whole[20000:20040]) + whole[20040:],
         "no tables": whole.replace(b"\xff\xdb", b"\xff\xef"),
         "no pixels": whole[:200] + b"\xff\xd9",
-        "text": b"not a picture",
+        "text": b"not an image",
         "missing": tmp_path / "missing.jpg",
     }
 
@@ -162,17 +162,17 @@ def test_broken_files_fail_as_on_the_cpu_and_cost_only_themselves(cpu, decoding,
         for one, strategy in ((cpu, "auto"), (decoding, "gpu_decode")):
             options = {"process_res": 140, "fidelity": "fast", "strategy": strategy}
             try:
-                told = one(inputs, **options).pixels.shape
+                outcome = one(inputs, **options).pixels.shape
             except DA3Error as error:
-                told = type(error), str(error)
+                outcome = type(error), str(error)
             skipping = one(inputs, on_error="skip", **options)
-            outcomes.append((told, [image.index for image in skipping.images]))
+            outcomes.append((outcome, [image.index for image in skipping.images]))
         assert outcomes[0] == outcomes[1], name
         assert outcomes[0][1] in ([0, 1, 3, 4], [0, 1, 2, 3, 4]), name
 
 
 def test_a_batch_is_the_same_every_time_while_the_gpu_is_busy(cuda, decoding):
-    """Decoders that start before the stream's earlier work has ended give corrupt pictures now and then."""
+    """Decoders that start before the stream's earlier work has ended sometimes return corrupt images."""
     files = [jpeg(1920, 1080, seed) for seed in range(4)]
     first = decoding(files, fidelity="fast", strategy="gpu_decode").pixels.cpu()
     load = torch.randn(4096, 4096, device=cuda, dtype=torch.bfloat16)
@@ -186,10 +186,10 @@ def test_a_batch_is_the_same_every_time_while_the_gpu_is_busy(cuda, decoding):
 
 
 def test_frames_that_are_still_being_written_are_waited_for(cuda, cpu, processor):
-    picture = photo(1920, 1080, 1)
-    planes = torch.from_numpy(picture).permute(2, 0, 1).to(cuda)
+    image = photo(1920, 1080, 1)
+    planes = torch.from_numpy(image).permute(2, 0, 1).to(cuda)
     slow = torch.randn(4096, 4096, device=cuda)
-    expected = cpu([picture]).pixels.numpy()
+    expected = cpu([image]).pixels.numpy()
     for _ in range(5):
         frame = torch.zeros_like(planes)
         for _ in range(20):
@@ -223,19 +223,19 @@ def test_memory_stays_flat_over_many_batches(cuda, processor):
     assert max(used() for _ in range(6)) <= before + 32 * 2**20
 
 
-@pytest.mark.parametrize("way", ["call", "batches"])
-def test_frames_written_on_another_stream_are_waited_for(cuda, cpu, processor, way):
-    picture = photo(1920, 1080, 1)
-    planes = torch.from_numpy(picture).permute(2, 0, 1).to(cuda)
+@pytest.mark.parametrize("method", ["call", "batches"])
+def test_frames_written_on_another_stream_are_waited_for(cuda, cpu, processor, method):
+    image = photo(1920, 1080, 1)
+    planes = torch.from_numpy(image).permute(2, 0, 1).to(cuda)
     slow = torch.randn(4096, 4096, device=cuda)
     side = torch.cuda.Stream(cuda)
     side.wait_stream(torch.cuda.current_stream(cuda))
-    expected = cpu([picture]).pixels.numpy()
+    expected = cpu([image]).pixels.numpy()
     with torch.cuda.stream(side):
         frame = torch.zeros_like(planes)
         for _ in range(20):
             slow @ slow
         frame.copy_(planes)
-        batch = processor([frame]) if way == "call" else next(processor.batches([frame]))
+        batch = processor([frame]) if method == "call" else next(processor.batches([frame]))
         found = batch.pixels.cpu()
     assert largest_difference(found.numpy(), expected) <= 1

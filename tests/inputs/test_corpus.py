@@ -24,7 +24,7 @@ from support.fake_gpu import Opener, gpu_with
 from support.images import encoded, jpeg, write
 from support.png_builder import chunk
 
-# Pillow tells of damage in TIFFs by warnings, too; the command does not show them.
+# Pillow also warns about damage in TIFFs; the command does not show them.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 GROUPS = list(dict.fromkeys(case.group for case in corpus()))
@@ -52,7 +52,7 @@ def test_every_file_is_decoded_or_rejected_alike_from_path_and_bytes(tmp_path, g
     [("cpu", None), ("hybrid", "exact"), ("full_gpu", "exact"), ("gpu_decode", "exact"), ("gpu_decode", "picky"),
      ("auto", "failing")],
 )  # fmt: skip
-def test_every_strategy_gives_the_same_of_every_file(strategy, decoder):
+def test_every_strategy_gives_the_same_for_every_file(strategy, decoder):
     if decoder is None:
         processor: BatchProcessor = InputProcessor()
     else:
@@ -61,7 +61,7 @@ def test_every_strategy_gives_the_same_of_every_file(strategy, decoder):
         assert all_mistakes(processor, strategy, ROUNDING) == []
 
 
-def test_the_table_in_the_docs_has_every_file_and_none_came_out_wrong():
+def test_the_table_in_the_docs_counts_every_file_and_no_failure():
     """How many of the cut and flipped are right and how many refused is also a matter of Pillow's version."""
 
     def tried_and_wrong(text: str) -> list[tuple[str, str, str]]:
@@ -79,7 +79,7 @@ def test_the_table_in_the_docs_has_every_file_and_none_came_out_wrong():
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux to measure")
-def test_a_bomb_is_refused_before_memory_is_taken():
+def test_a_bomb_is_rejected_before_memory_is_allocated():
     bombs = [case for case in corpus() if case.group == "bombs" and case.pixels is None]
     preparer = ImagePreparer()
 
@@ -99,7 +99,7 @@ def test_a_bomb_is_refused_before_memory_is_taken():
 
 
 def tiny_segments(kind: str) -> bytes:
-    """A picture with half a million pieces of nothing in it, which readers in Python go through one by one."""
+    """An image with half a million pieces of nothing in it, which readers in Python go through one by one."""
     many, rgb = 500_000, np.zeros((42, 56, 3), np.uint8)
     data = encoded(rgb, kind.partition(" ")[0])
     empty, text = chunk(b"teSt", b""), b"\x21\xfe\1a\0"
@@ -124,12 +124,12 @@ def tiny_segments(kind: str) -> bytes:
      "GIF comment", "JPEG2000 boxes", "PPM spaces"],
 )  # fmt: skip
 def test_a_file_of_tiny_segments_is_rejected_before_it_is_scanned(kind):
-    with pytest.raises(ImageDecodeError, match=r"tiny pieces|segments before its pixels"):
+    with pytest.raises(ImageDecodeError, match=r"many small chunks|segments before its pixels"):
         ImagePreparer(PreprocessOptions(process_res=56))(0, tiny_segments(kind))
 
 
 @pytest.mark.parametrize("kind", ["QOI", "BMP"])
-def test_an_image_read_in_small_pieces_is_not_mistaken_for_tiny_segments(kind):
+def test_an_image_read_in_small_chunks_is_accepted(kind):
     noise = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
     data = encoded(noise, kind) if kind == "QOI" else run_length_bmp(400, 700)
     assert ImagePreparer(PreprocessOptions(process_res=56))(0, data).pixels.shape[0] == 3
@@ -177,7 +177,7 @@ def sparse(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "told"),
+    ("make", "error", "message"),
     [
         pytest.param(lambda folder: folder, ImageReadError, "is a folder", id="folder"),
         pytest.param(lambda folder: link(folder, "."), ImageReadError, "is a folder", id="link to a folder"),
@@ -194,9 +194,9 @@ def sparse(folder: Path) -> Path:
         pytest.param(sparse, ImageSizeError, "8,589,934,592 bytes.*raise max_bytes", id="sparse file of 8 GB"),
     ],
 )
-def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path, make, error, told):
+def test_pipes_and_devices_are_rejected_without_blocking(tmp_path, make, error, message):
     path = make(tmp_path)
-    with pytest.raises(error, match=told) as caught:
+    with pytest.raises(error, match=message) as caught:
         ImagePreparer()(0, path)
     assert str(path) in str(caught.value)
 

@@ -31,17 +31,17 @@ def test_a_folder_lists_its_own_images_sorted_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("extensions", ["png,jpg", ".png, .JPG", "jpg,,png,"])
-def test_extensions_are_taken_however_they_are_written(tmp_path, extensions):
+def test_extensions_are_accepted_in_any_spelling(tmp_path, extensions):
     touch(tmp_path, "a.png", "b.JPG", "c.tif")
     assert found_in(tmp_path, ".", extensions=extensions) == ["a.png", "b.JPG"]
 
 
-def test_hidden_files_such_as_those_of_macos_are_no_images(tmp_path):
+def test_hidden_files_such_as_those_of_macos_are_skipped(tmp_path):
     touch(tmp_path, "a.jpg", "._a.jpg", ".0123.jpg")
     assert found_in(tmp_path, ".") == ["a.jpg"]
 
 
-def test_files_are_taken_as_given_whatever_they_are_called(tmp_path):
+def test_files_are_accepted_with_any_name(tmp_path):
     touch(tmp_path, "scan.raw", ".hidden.jpg", "z/a.jpg")
     assert found_in(tmp_path, "scan.raw", "missing.jpg", "z", ".hidden.jpg") == [
         "scan.raw",
@@ -56,8 +56,8 @@ def test_an_image_named_twice_is_processed_once(tmp_path):
     assert found_in(tmp_path, "b.jpg", ".", "a.jpg") == ["b.jpg", "a.jpg"]
 
 
-@pytest.mark.parametrize("content", [(), ("notes.txt",), ("inner/a.jpg",)], ids=["empty", "text", "pictures-below"])
-def test_a_folder_without_images_is_rejected_with_the_formats_sought(tmp_path, content):
+@pytest.mark.parametrize("content", [(), ("notes.txt",), ("inner/a.jpg",)], ids=["empty", "text", "images-below"])
+def test_a_folder_without_images_is_rejected_with_the_extensions(tmp_path, content):
     touch(tmp_path, *content)
     with pytest.raises(InvalidInputError, match=f"^{tmp_path}: no files ending in .jpg, .png in this folder"):
         find_images([str(tmp_path)], "png,jpg")
@@ -81,12 +81,12 @@ def test_subfolders_are_listed_on_request_after_the_files(tmp_path):
     assert found_in(tmp_path, ".", recursive=True) == ["A.jpg", "c.jpg", "a/z.jpg", "b/d.jpg", "b/a/e.png"]
 
 
-def test_hidden_folders_and_results_are_not_entered_but_taken_when_named(tmp_path):
+def test_hidden_and_excluded_folders_are_searched_only_when_named(tmp_path):
     touch(tmp_path, "a.jpg", ".thumbs/a.jpg", "out/depth_vis/a.jpg", "out/b.jpg")
     results = [tmp_path / "out" / "depth_vis"]
-    assert found_in(tmp_path, ".", recursive=True, leave_out=results) == ["a.jpg", "out/b.jpg"]
-    assert found_in(tmp_path, "**/*.jpg", leave_out=results) == ["a.jpg", "out/b.jpg"]
-    assert found_in(tmp_path, "out/depth_vis", ".thumbs", recursive=True, leave_out=results) == [
+    assert found_in(tmp_path, ".", recursive=True, exclude=results) == ["a.jpg", "out/b.jpg"]
+    assert found_in(tmp_path, "**/*.jpg", exclude=results) == ["a.jpg", "out/b.jpg"]
+    assert found_in(tmp_path, "out/depth_vis", ".thumbs", recursive=True, exclude=results) == [
         "out/depth_vis/a.jpg",
         ".thumbs/a.jpg",
     ]
@@ -101,7 +101,7 @@ def test_a_link_to_itself_is_left_to_reading_and_costs_no_other_file(tmp_path):
         assert [path.name for path in found] == ["a.jpg", "loop.jpg"]
 
 
-def test_links_in_a_circle_end(tmp_path):
+def test_circular_links_end(tmp_path):
     touch(tmp_path, "a.jpg", "x/b.jpg", "y/c.jpg")
     for link in ("x/up", "y/up", "x/again"):
         (tmp_path / link).symlink_to(tmp_path, target_is_directory=True)
@@ -117,7 +117,7 @@ def test_a_link_to_a_folder_elsewhere_is_entered(tmp_path):
 
 def test_a_tree_without_images_is_rejected(tmp_path):
     touch(tmp_path, "x/notes.txt")
-    with pytest.raises(InvalidInputError, match=r"no files ending in \.jpg in this folder or below$"):
+    with pytest.raises(InvalidInputError, match=r"no files ending in \.jpg in this folder or its subfolders$"):
         find_images([str(tmp_path)], "jpg", recursive=True)
 
 
@@ -162,18 +162,18 @@ def test_a_pattern_lists_the_matching_images_sorted(tmp_path, monkeypatch, patte
             assert find_images([start + pattern], "jpg,png") == [Path(start + one) for one in found]
 
 
-def test_a_folder_too_long_to_be_there_holds_nothing(tmp_path):
+def test_an_overlong_folder_name_contains_nothing(tmp_path):
     with pytest.raises(InvalidInputError, match="match this pattern"):
         find_images([f"{tmp_path}/{'x' * 300}/*.jpg"], "jpg")
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="accepted since")
-def test_a_pattern_that_python_does_not_take_is_misuse(tmp_path):
+def test_a_pattern_that_python_rejects_is_misuse(tmp_path):
     with pytest.raises(InvalidInputError, match=r"a\*\*b: this pattern is not accepted"):
         find_images([f"{tmp_path}/a**b"], "jpg")
 
 
-def test_a_file_that_is_called_like_a_pattern_or_a_list_is_a_file(tmp_path, monkeypatch):
+def test_a_file_named_like_a_pattern_or_list_is_a_file(tmp_path, monkeypatch):
     touch(tmp_path, "what?.jpg", "@home.jpg", "whats.jpg")
     monkeypatch.chdir(tmp_path)
     assert find_images(["what?.jpg", "@home.jpg"], "jpg") == [Path("what?.jpg"), Path("@home.jpg")]
@@ -192,23 +192,23 @@ def test_a_list_gives_its_files_and_folders_in_order(tmp_path, monkeypatch, enco
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
-def test_a_list_may_name_files_that_are_no_text(tmp_path):
+def test_a_list_may_contain_names_that_are_not_utf8(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"\xff.jpg\n")
     assert find_images([f"@{tmp_path}/list.txt"], "jpg") == [Path(os.fsdecode(b"\xff.jpg"))]
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         pytest.param("gone.txt", r"cannot be read \(No such file or directory\)", id="missing"),
         pytest.param("folder", r"cannot be read \(Is a directory\)", id="folder"),
-        pytest.param("empty.txt", "is empty; give a path a line", id="empty"),
+        pytest.param("empty.txt", "is empty; write one path per line", id="empty"),
     ],
 )
-def test_a_list_without_images_is_misuse_that_names_it(tmp_path, name, told):
+def test_a_list_without_images_is_misuse_that_names_it(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
-    with pytest.raises(InvalidInputError, match=f"^{tmp_path}/{name}: the list of images {told}"):
+    with pytest.raises(InvalidInputError, match=f"^{tmp_path}/{name}: the list of images {message}"):
         find_images([f"@{tmp_path}/{name}"], "jpg")
 
 

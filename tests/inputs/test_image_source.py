@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
-from depth_anything_3.inputs.image_source import as_source, check_several, read_file
+from depth_anything_3.inputs.image_source import as_source, check_image_list, read_file
 
 
 class AnyPath:
@@ -44,7 +44,7 @@ class AnyPath:
         "tensor",
     ],
 )
-def test_every_kind_of_image_is_taken_and_named(image, label):
+def test_every_kind_of_image_is_accepted_and_labelled(image, label):
     assert as_source(image, 7).label == label
 
 
@@ -65,7 +65,7 @@ def test_every_kind_of_image_is_taken_and_named(image, label):
     ids=["None", "number", "float", "16 bit", "one channel", "five channels", "channels first", "4-D", "float tensor",
          "channels-last tensor"],
 )  # fmt: skip
-def test_what_is_no_image_is_refused_with_what_is_accepted(image, message):
+def test_inputs_that_are_not_images_are_rejected_with_the_accepted_types(image, message):
     with pytest.raises(ImageTypeError, match=message) as caught:
         as_source(image, 3)
     assert isinstance(caught.value, TypeError)
@@ -73,7 +73,7 @@ def test_what_is_no_image_is_refused_with_what_is_accepted(image, message):
 
 
 @pytest.mark.parametrize("image", [np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 0, 4, dtype=torch.uint8)])
-def test_an_array_without_pixels_is_refused(image):
+def test_an_array_without_pixels_is_rejected(image):
     with pytest.raises(ImageSizeError, match="no pixels"):
         as_source(image)
 
@@ -81,17 +81,17 @@ def test_an_array_without_pixels_is_refused(image):
 @pytest.mark.parametrize(
     "single", ["a.jpg", Path("a.jpg"), b"bytes", np.zeros((4, 4, 3), np.uint8), Image.new("L", (2, 2))]
 )
-def test_a_single_image_in_place_of_a_list_is_refused(single):
+def test_a_single_image_in_place_of_a_list_is_rejected(single):
     with pytest.raises(InvalidInputError, match="a list of one"):
-        check_several(single)
+        check_image_list(single)
 
 
-def test_what_cannot_be_gone_through_is_refused():
+def test_inputs_that_are_not_iterable_are_rejected():
     with pytest.raises(InvalidInputError, match="give a list"):
-        check_several(None)
+        check_image_list(None)
 
 
-def test_unreadable_paths_are_refused_each_with_its_own_reason(tmp_path):
+def test_unreadable_paths_are_rejected_each_with_its_own_reason(tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()
     pipe = tmp_path / "pipe.jpg"

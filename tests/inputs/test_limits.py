@@ -33,7 +33,7 @@ def cut(kind: str, share: float = 0.6) -> bytes:
     [{"max_pixels": 0}, {"max_pixels": 1.5}, {"max_pixels": True}, {"max_bytes": -1}, {"max_bytes": "1 GB"},
      {"allow_truncated": "yes"}],
 )  # fmt: skip
-def test_a_limit_that_is_none_is_refused(options):
+def test_an_invalid_limit_is_rejected(options):
     (name,) = options
     with pytest.raises(InvalidInputError, match=f"{name}=.*: give"):
         InputProcessor()([RGB], **options)
@@ -41,36 +41,36 @@ def test_a_limit_that_is_none_is_refused(options):
 
 @pytest.mark.parametrize("as_path", [True, False], ids=["path", "bytes"])
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"max_pixels": 90 * 60 - 1}, "claims 90x60 pixels, more than the 5,399 that are decoded.*raise max_pixels"),
-        ({"max_bytes": 100}, "bytes, more than the 100 that are read.*raise max_bytes"),
+        ({"max_pixels": 90 * 60 - 1}, "states 90x60 pixels, more than the limit of 5,399.*raise max_pixels"),
+        ({"max_bytes": 100}, "bytes, more than the limit of 100.*raise max_bytes"),
     ],
     ids=["pixels", "bytes"],
 )
-def test_what_is_beyond_a_limit_is_refused_and_what_is_within_is_not(tmp_path, as_path, options, told):
+def test_images_beyond_a_limit_are_rejected(tmp_path, as_path, options, message):
     data = encoded(RGB, "PNG")
     image = write(tmp_path / "a.png", data) if as_path else data
-    with pytest.raises(ImageSizeError, match=told):
+    with pytest.raises(ImageSizeError, match=message):
         InputProcessor()([image], **options)
     assert len(InputProcessor()([image], max_pixels=90 * 60, max_bytes=len(data)).images) == 1
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"])
-def test_a_cut_file_is_decoded_as_pillow_does_with_its_flag(kind, monkeypatch, caplog):
+def test_a_truncated_file_is_decoded_like_pillow_with_its_flag(kind, monkeypatch, caplog):
     data = cut(kind)
     with pytest.raises(ImageDecodeError, match=r"truncated .* allow_truncated=True"):
         ImagePreparer()(0, data)
     opened = ImagePreparer(PreprocessOptions(allow_truncated=True)).open(0, data)
     pixels = ImagePreparer().decode(opened).data
     assert "image 0" in caplog.text
-    assert "decoded as far as it goes" in caplog.text
+    assert "decoded as far as possible" in caplog.text
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
     assert (pixels != RGB).any()
 
 
-def test_every_strategy_gives_the_same_of_a_cut_file():
+def test_every_strategy_gives_the_same_for_a_truncated_file():
     files = [jpeg(120, 80, 1), cut("JPEG"), jpeg(120, 80, 2)[:-2], cut("PNG")]
     options = {"process_res": 56, "allow_truncated": True, "num_workers": 2}
     (expected, _, _) = InputProcessor()(files, perform_normalization=False, **options)
@@ -80,7 +80,7 @@ def test_every_strategy_gives_the_same_of_a_cut_file():
         assert int((batch.tensor.int() - expected.int()).abs().max()) <= 1, strategy
 
 
-def test_a_cut_file_rejected_late_by_a_gpu_decoder_is_decoded_in_part():
+def test_a_truncated_file_rejected_by_a_gpu_decoder_is_decoded_in_part():
     """The decoder sees an end marker and takes the file; then it finds that the data is cut."""
     data = cut("JPEG") + b"\0" * 20 + b"\xff\xd9"
     gpu = GPUInputProcessor("cpu", capabilities=gpu_with("picky"), open_decoder=Opener())
@@ -90,7 +90,7 @@ def test_a_cut_file_rejected_late_by_a_gpu_decoder_is_decoded_in_part():
     assert (batch.tensor == InputProcessor()([data], **options).tensor).all()
 
 
-def test_a_cut_image_that_pillow_has_opened_is_decoded_as_far_as_it_goes():
+def test_a_truncated_pil_image_is_decoded_as_far_as_possible():
     def opened() -> Image.Image:
         return Image.open(io.BytesIO(cut("PNG")))
 
@@ -99,7 +99,7 @@ def test_a_cut_image_that_pillow_has_opened_is_decoded_as_far_as_it_goes():
     assert len(InputProcessor()([opened()], process_res=56, allow_truncated=True).images) == 1
 
 
-def test_pillows_flag_is_as_it_was_for_other_threads_and_afterwards():
+def test_pillows_flag_is_unchanged_for_other_threads_and_afterwards():
     seen = []
     with truncated_allowed():
         other = threading.Thread(target=lambda: seen.append(bool(ImageFile.LOAD_TRUNCATED_IMAGES)))
@@ -110,7 +110,7 @@ def test_pillows_flag_is_as_it_was_for_other_threads_and_afterwards():
     assert seen == [False, True, False]
 
 
-def test_a_concurrent_first_call_of_another_thread_loses_nothing(monkeypatch):
+def test_concurrent_first_calls_lose_no_images(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
     with truncated_allowed():
         ImageFile.LOAD_TRUNCATED_IMAGES = False  # the other one has read it before, and now sets its own
@@ -138,6 +138,6 @@ def test_an_image_too_large_for_memory_fails_alone(monkeypatch):
     monkeypatch.setattr("depth_anything_3.inputs.batch.preparer.decode", greedy)
     batch = InputProcessor()([RGB, jpeg()], process_res=56, on_error="skip")
     assert [str(one.error) for one in batch.failures] == [
-        f"image 1 ({len(jpeg()):,} bytes): no memory left to decode its 120x80 pixels; prepare fewer images at a time "
-        "(num_workers), or lower max_pixels to leave such out"
+        f"image 1 ({len(jpeg()):,} bytes): not enough memory to decode 120x80 pixels; reduce num_workers, "
+        "or lower max_pixels to reject such images"
     ]

@@ -41,7 +41,7 @@ def test_keywords_are_the_fields_of_the_record():
     assert InputKwargs.__annotations__.keys() == names - {"process_res", "process_res_method", "mixed_sizes"}
 
 
-def test_result_settings_leave_out_what_does_not_change_results():
+def test_result_settings_exclude_options_that_do_not_affect_results():
     settings = PreprocessOptions(num_workers=3, executor="process", strategy="cpu").result_settings()
     assert settings == PreprocessOptions().result_settings()
     assert settings.keys() == {
@@ -51,7 +51,7 @@ def test_result_settings_leave_out_what_does_not_change_results():
 
 
 @pytest.mark.parametrize("name", ["inference", "depth", "stream", "stream_video", "batch_inference"])
-def test_an_unknown_argument_is_refused_with_the_closest_name(seeded_small, name):
+def test_an_unknown_argument_is_rejected_with_the_closest_name(seeded_small, name):
     with pytest.raises(InvalidInputError, match=rf"^{name}\(\) ") as raised:
         getattr(seeded_small, name)([IMAGE], num_worker=28)
     assert "has no argument 'num_worker'; did you mean 'num_workers'? It accepts: " in str(raised.value)
@@ -79,9 +79,9 @@ def test_processes_compute_the_depth_that_threads_do(seeded_small):
     seeded_small.input_processor.close()
 
 
-def test_processes_are_refused_for_a_gpu():
+def test_processes_are_rejected_for_a_gpu():
     with GPUInputProcessor("cpu", capabilities=gpu_with()) as processor:
-        refused = pytest.raises(UnsupportedError, match="executor='process' is for a network on the CPU")
+        refused = pytest.raises(UnsupportedError, match="executor='process' requires a network on the CPU")
         with refused:
             processor([jpeg(120, 90)], executor="process")
 

@@ -36,7 +36,7 @@ def write_clip(
     colour: tuple[int, int] | None = None,
     audio: bool = False,
 ) -> Path:
-    """Write moving `picture`s; `times` in seconds make it one of variable rate, `colour` is (matrix, range)."""
+    """Write moving `image`s; `times` in seconds make it one of variable rate, `colour` is (matrix, range)."""
     with av.open(str(path), "w", options=dict(container_options or {})) as container:
         options = {"threads": "1", **(options or {})}  # with more, x264 makes other bytes each time
         stream = container.add_stream(codec, rate=Fraction(fps), options=options)

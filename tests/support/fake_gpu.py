@@ -14,7 +14,7 @@ class StandInDecoder:
     """Decodes as the CPU does.
 
     Args:
-        name: "picky" refuses every picture; "wrong" swaps colours; "failing" raises as for want of memory.
+        name: "picky" refuses every image; "wrong" swaps colours; "failing" raises an out-of-memory error.
     """
 
     def __init__(self, name: str) -> None:
@@ -28,8 +28,8 @@ class StandInDecoder:
             return ["not this one"] * len(files)
         if self.traits.name == "failing":
             raise RuntimeError("out of memory\nand more of it")
-        pictures = [torch.from_numpy(decode(*pair, "file")) for pair in zip(files, headers, strict=True)]
-        return [picture.flip(-1) for picture in pictures] if self.traits.name == "wrong" else pictures
+        images = [torch.from_numpy(decode(*pair, "file")) for pair in zip(files, headers, strict=True)]
+        return [image.flip(-1) for image in images] if self.traits.name == "wrong" else images
 
     def close(self) -> None:
         self.closed = True

@@ -20,7 +20,7 @@ def exif_block(orientation: int, *, order: str = "<", kind: int = 3, count: int 
 
 
 def encoded(image: Image.Image | np.ndarray, kind: str = "JPEG", **options: object) -> bytes:
-    """A picture as the bytes of a file."""
+    """An image as the bytes of a file."""
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     buffer = io.BytesIO()

@@ -58,13 +58,13 @@ def hand_made(
     restart: int = 0,
     progressive: bool = False,
 ) -> HandMade:
-    """Code a photo-like picture.
+    """Code a photo-like image.
 
     Args:
         width, height: in pixels.
         sampling: horizontal and vertical factors of each component: one is grey, three colour, four CMYK.
-        seed: of the picture.
-        adobe: colour transform told in an Adobe marker; without one there is a JFIF marker, for up to three components.
+        seed: of the image.
+        adobe: colour transform in an Adobe marker; without one there is a JFIF marker, for up to three components.
         names: of the components.
         restart: MCUs between restart markers; 0: none.
         progressive: coefficients in several scans.
@@ -124,7 +124,7 @@ def _component(plane: np.ndarray, factors: tuple[int, int], most: tuple[int, int
 
 
 def _upsampled(one: _Component, most: tuple[int, int], hw: tuple[int, int]) -> np.ndarray:
-    """Its samples as a decoder gets them, brought to the picture's size."""
+    """Its samples as a decoder gets them, brought to the image's size."""
     rows, columns = one.blocks.shape[:2]
     natural = np.empty_like(one.blocks)
     natural[..., _ZIGZAG] = one.blocks

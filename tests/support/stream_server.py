@@ -64,10 +64,10 @@ class StreamServer:
                 wire.write(data)
                 return len(data)
 
-        picture = np.full((*SIZE_HW, 3), level, np.uint8)
+        image = np.full((*SIZE_HW, 3), level, np.uint8)
         with av.open(Wire(), "w", format="mpegts") as container:
             stream = container.add_stream("mpeg2video", rate=25, options={"g": "5", "bf": "0"})
             stream.height, stream.width = SIZE_HW
             stream.pix_fmt = "yuv420p"
             while not cut.wait(0.04):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

@@ -63,7 +63,7 @@ def colmap(
             raise InvalidInputError(f"{images}: no such folder of images")
         images = folder
     written = [destination.folder / one.name for one in FORMATS]  # which may lie inside the workspace
-    paths = find_images([str(images)], find.image_extensions, recursive=True, leave_out=written)
+    paths = find_images([str(images)], find.image_extensions, recursive=True, exclude=written)
     pairing = pair_images(read_sparse_model(model_folder), paths, images)
     for kind, left in (("images without a pose", pairing.without_pose), ("poses without image", pairing.without_image)):
         if left:

@@ -53,7 +53,7 @@ def images(
     options = o.stream_options(preprocess, network, batches)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     written = [destination.folder / one.name for one in FORMATS]  # which may lie inside the folder of images
-    paths = find_images(sources, find.image_extensions, recursive=find.recursive, leave_out=written)
+    paths = find_images(sources, find.image_extensions, recursive=find.recursive, exclude=written)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:
         raise InvalidInputError(f"da3 image takes one image, not {len(paths)}; for more there is da3 images")

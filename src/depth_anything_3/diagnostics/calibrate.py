@@ -23,7 +23,7 @@ from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, UnsupportedError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.choices import Fidelity, Strategy
-from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
+from depth_anything_3.inputs.decode.gpu.decoder import GPUDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.routing.costs import Cost, Costs
 from depth_anything_3.inputs.routing.strategy import Capabilities
@@ -48,7 +48,7 @@ class _Setting:
     """One row of the result while it is measured.
 
     Attributes:
-        way, pixels, at_a_time: as in `Cost`.
+        way, pixels, at_a_time: `decoder`, `pixels` and `concurrency` of the `Cost`.
         images: brought in by one run.
         run: brings them in.
         alone, loaded: seconds of the runs so far.
@@ -86,7 +86,7 @@ def calibrate(
     seconds: float = 20.0,
     sizes: Sequence[tuple[int, int]] = SIZES,
     on_progress: Callable[[float], None] = lambda done: None,
-    open_decoder: Callable[[str, torch.device], DeviceDecoder] = open_decoder,
+    open_decoder: Callable[[str, torch.device], GPUDecoder] = open_decoder,
 ) -> Costs:
     """Time the CPU at 1, 2, 4, ... workers and each GPU decoder at 1, 4 and 16 files a call, for every size.
 
@@ -134,7 +134,7 @@ def _settings(
     device: torch.device,
     capabilities: Capabilities,
     sizes: Iterable[tuple[int, int]],
-    open_decoder: Callable[[str, torch.device], DeviceDecoder],
+    open_decoder: Callable[[str, torch.device], GPUDecoder],
     stack: ExitStack,
 ) -> list[_Setting]:
     """Everything to be measured, the smallest pictures first; the processors are closed with `stack`."""

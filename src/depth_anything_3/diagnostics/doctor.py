@@ -29,9 +29,9 @@ from depth_anything_3.inputs.routing.cost_store import Calibration, processor_na
 from depth_anything_3.inputs.routing.strategy import (
     STRATEGY_VARIABLE,
     Capabilities,
-    Choice,
     ImageTraits,
     Request,
+    RoutingDecision,
     check_strategy,
     choose_strategy,
 )
@@ -56,7 +56,7 @@ class Route:
 
     kind: str
     use: str
-    choice: Choice | None
+    choice: RoutingDecision | None
     problem: str | None = None
 
 
@@ -212,7 +212,7 @@ def recalibrate(device: torch.device, *, on_progress: Callable[[float], None] = 
     if reason is not None:
         return reason
     costs = calibrate(device, capabilities, on_progress=on_progress)
-    if not set(costs.ways) - {"cpu"}:
+    if not set(costs.decoders) - {"cpu"}:
         return "no GPU decoder could be measured, so the CPU decodes"
     save_costs(capabilities, costs)
     return None

@@ -60,8 +60,8 @@ def _cost_table(costs: Costs) -> Table:
         table.add_column(f"{pixels / 1e6:.1f} MP", justify="right")
     rows: dict[tuple[str, int], dict[int, str]] = {}
     for cost in costs.table:
-        times = f"{cost.alone_ms:.3g} / {cost.loaded_ms:.3g}"
-        rows.setdefault((cost.way, cost.at_a_time), {})[cost.pixels] = times
+        times = f"{cost.alone_ms:.3g} / {cost.contended_ms:.3g}"
+        rows.setdefault((cost.decoder, cost.concurrency), {})[cost.pixels] = times
     for (way, at_a_time), cells in rows.items():
         table.add_row(escape(way), str(at_a_time), *(cells.get(pixels, "-") for pixels in sizes))
     return table
@@ -103,7 +103,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "resamplers", escape(", ".join(found.resamplers))
     if found.device_type == "cuda":
         engines = found.jpeg_engines
-        yield "JPEG engines", "the driver could not be asked" if engines is None else str(engines)
+        yield "JPEG engines", "the driver could not be queried" if engines is None else str(engines)
         yield "nvJPEG", diagnosis.nvjpeg or "[yellow]none[/]"
     if found.device_type == "cuda" or diagnosis.driver:
         yield "NVIDIA driver", escape(diagnosis.driver or "unknown")

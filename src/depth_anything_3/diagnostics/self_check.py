@@ -22,12 +22,12 @@ from depth_anything_3.diagnostics.synthetic import photo_jpeg
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.choices import Fidelity, Strategy
-from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
+from depth_anything_3.inputs.decode.gpu.decoder import GPUDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.resample.cpu import resample_stepwise
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
-from depth_anything_3.inputs.routing.strategy import Capabilities, Choice
+from depth_anything_3.inputs.routing.strategy import Capabilities, RoutingDecision
 from depth_anything_3.runtime.devices import synchronize
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -87,7 +87,7 @@ def self_check(
     device: torch.device,
     capabilities: Capabilities,
     *,
-    open_decoder: Callable[[str, torch.device], DeviceDecoder] = open_decoder,
+    open_decoder: Callable[[str, torch.device], GPUDecoder] = open_decoder,
 ) -> list[SelfCheck]:
     """Take a photo-like JPEG of 1920x1080 every way that this machine has, and compare with the reference.
 
@@ -115,7 +115,7 @@ def self_check(
 
 
 def _ways(
-    device: torch.device, capabilities: Capabilities, open_decoder: Callable[[str, torch.device], DeviceDecoder]
+    device: torch.device, capabilities: Capabilities, open_decoder: Callable[[str, torch.device], GPUDecoder]
 ) -> Iterator[_Way]:
     if capabilities.device_type == "cpu":
         yield _Way(Strategy.CPU, None, True, InputProcessor)
@@ -168,7 +168,7 @@ def _compared(
     return replace(result, problem=_problem(result, batch, pixels))
 
 
-def _took(result: SelfCheck, choice: Choice) -> bool:
+def _took(result: SelfCheck, choice: RoutingDecision) -> bool:
     """Whether the picture took the way that is tried; one that a decoder gives up takes another by itself."""
     return choice.strategy is result.strategy and choice.decoder in (None, result.tool)
 

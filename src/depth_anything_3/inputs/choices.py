@@ -1,4 +1,4 @@
-"""The finite choices of preprocessing, as enums that accept their strings."""
+"""Enums of the preprocessing options; each accepts its string value."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class ProcessResMethod(StringEnum):
 
     @property
     def bounds_longest_side(self) -> bool:
-        """Whether `process_res` is the longest side (else the shortest)."""
+        """Whether `process_res` bounds the longest side (else the shortest)."""
         return self in (ProcessResMethod.UPPER_BOUND_RESIZE, ProcessResMethod.UPPER_BOUND_CROP)
 
     @property
     def crops(self) -> bool:
-        """Whether sides become multiples of 14 by a centre crop (else by a second resize)."""
+        """Whether a centre crop makes the sides multiples of 14 (else a second resize)."""
         return self in (ProcessResMethod.UPPER_BOUND_CROP, ProcessResMethod.LOWER_BOUND_CROP)
 
 
 class Strategy(StringEnum):
-    """The ways from an image to the network's memory; `AUTO` asks for the best of them and is never the answer.
+    """How an image reaches the network's memory. `AUTO` selects one of the others and is never the result.
 
-    | | decoded on | resampled on | crosses the bus | normalised on |
+    | | decode | resample | transferred to the GPU | normalise |
     |---|---|---|---|---|
     | `GPU_DECODE` | GPU | GPU | the compressed file | GPU |
-    | `HYBRID` | CPU | CPU | the small 8-bit picture | GPU |
-    | `FULL_GPU` | CPU | GPU | the full-size 8-bit picture | GPU |
+    | `HYBRID` | CPU | CPU | the resized 8-bit image | GPU |
+    | `FULL_GPU` | CPU | GPU | the full-size 8-bit image | GPU |
     | `CPU` | CPU | CPU | nothing, or the network's input | CPU |
     """
 
@@ -45,11 +45,11 @@ class Strategy(StringEnum):
 
 
 class Fidelity(StringEnum):
-    """How close to the reference the pixels must be.
+    """How close pixels must be to the reference preprocessing.
 
-    `EXACT`: decoders that reconstruct chroma as libjpeg does, then at most one level of 255 away. `HIGH`: 50 dB or
-    more on photos; `FAST`: 44 dB or more. Both also admit GPU decoders that repeat the nearest chroma sample, where the
-    picture is reduced enough to average that away.
+    `EXACT`: within one 8-bit level (1 LSB), with decoders that reconstruct chroma as libjpeg does. `HIGH`: at least
+    50 dB PSNR on photos; `FAST`: at least 44 dB. Both also allow GPU decoders with nearest-neighbour chroma upsampling
+    where the image is reduced enough to average the difference out.
     """
 
     EXACT = "exact"
@@ -58,25 +58,24 @@ class Fidelity(StringEnum):
 
 
 class OnError(StringEnum):
-    """`RAISE` stops at the first image that cannot be used; `SKIP` records it and goes on."""
+    """What to do about an unusable image: `RAISE` its error and stop, or `SKIP` it and record the failure."""
 
     RAISE = "raise"
     SKIP = "skip"
 
 
 class Exif(StringEnum):
-    """Whether the EXIF orientation of an image is applied (`APPLY`) or ignored, as upstream does (`IGNORE`)."""
+    """Whether to `APPLY` the EXIF orientation of an image or `IGNORE` it, as upstream does."""
 
     APPLY = "apply"
     IGNORE = "ignore"
 
 
 class Executor(StringEnum):
-    """What the CPU workers are.
+    """Whether the CPU workers are threads or processes.
 
-    `THREAD`: decoding and resampling run outside the interpreter lock, so threads are enough. `PROCESS`: for programs
-    whose other threads hold that lock. Processes are spawned: a script that uses them needs the
-    `if __name__ == "__main__"` guard.
+    `THREAD`: decoding and resampling release the interpreter lock, so threads scale. `PROCESS`: for programs whose
+    other threads hold that lock. Processes are spawned, so a script needs the `if __name__ == "__main__"` guard.
     """
 
     THREAD = "thread"
@@ -86,8 +85,8 @@ class Executor(StringEnum):
 class MixedSizes(StringEnum):
     """What to do when the views of one scene differ in size after resizing.
 
-    `CROP` crops each to the smallest height and the smallest width, as upstream does; `PAD` pads each with grey to the
-    largest height and the largest width; both with a warning. `REFUSE` raises.
+    `CROP` crops each view to the smallest height and width, as upstream does; `PAD` pads each with grey to the largest
+    height and width; both log a warning. `REFUSE` raises `ShapeMismatchError`.
     """
 
     CROP = "crop"

@@ -1,4 +1,4 @@
-"""What to do about an image that cannot be used, and the record of one that could not."""
+"""Record an unusable image, and log or raise its error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageFailure:
-    """An image that was left out.
+    """An image that was skipped.
 
     Attributes:
-        index: its place in the caller's list.
-        label: how it is named: its path, or its place and kind.
-        error: why; the message names the image and the hint.
+        index: index in the caller's list.
+        label: its path, or its index and type.
+        error: the reason; the message names the image and a hint.
     """
 
     index: int
@@ -28,10 +28,10 @@ class ImageFailure:
 
 
 def log_failure(failure: ImageFailure) -> None:
-    """Tell of an image that was left out."""
+    """Log a skipped image."""
     logger.warning("skipped: %s", failure.error)
 
 
 def raise_failure(failure: ImageFailure) -> None:
-    """Raise what is wrong with an image."""
+    """Raise the error of an unusable image."""
     raise failure.error

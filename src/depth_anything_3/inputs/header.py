@@ -1,4 +1,4 @@
-"""The bytes of an image file in, what its header says out: format, size, orientation, JPEG coding. No pixels."""
+"""Read an image file's header: format, size, orientation and JPEG coding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Buffer", "ImageHeader", "JpegCoding", "JpegProcess", "probe"]
 
 
 class JpegProcess(str, Enum):
-    """How a JPEG's coefficients are coded; hardware decoders take `BASELINE` only."""
+    """The coding process of a JPEG; hardware decoders support `BASELINE` only."""
 
     BASELINE = "baseline"
     EXTENDED = "extended sequential"
@@ -26,15 +26,15 @@ class JpegProcess(str, Enum):
 
 @dataclass(frozen=True)
 class JpegCoding:
-    """What a decoder has to cope with in a JPEG.
+    """The properties of a JPEG that decide which decoder supports it.
 
     Attributes:
-        process: kind of coding, from the frame header.
-        bits: sample precision, nearly always 8.
+        process: coding process from the frame header.
+        bits: bits per sample, almost always 8.
         sampling: (horizontal, vertical) factors per component; ((2, 2), (1, 1), (1, 1)) is 4:2:0.
-        stored_as_rgb: three components are red, green and blue, not YCbCr; by libjpeg's rule, which looks for a JFIF
-            marker, then an Adobe marker, then at the components' names.
-        complete: an end marker follows the first scan; without one the file is cut.
+        stored_as_rgb: whether three components are RGB instead of YCbCr, by libjpeg's rule: JFIF marker, then Adobe
+            marker, then component identifiers.
+        complete: whether an end marker follows the first scan; if not, the file is truncated.
     """
 
     process: JpegProcess
@@ -45,25 +45,25 @@ class JpegCoding:
 
     @property
     def components(self) -> int:
-        """1 grey, 3 colour, 4 CMYK or YCCK."""
+        """Number of components: 1 grey, 3 colour, 4 CMYK or YCCK."""
         return len(self.sampling)
 
     @property
     def subsampled(self) -> bool:
-        """Whether colour is stored more coarsely than brightness."""
+        """Whether chroma is subsampled."""
         return len(set(self.sampling)) > 1
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the header of an encoded image says.
+    """The header of an encoded image.
 
     Attributes:
-        format: "JPEG", "PNG", ... as Pillow names it.
-        stored_hw: (height, width) as stored, before any turn.
-        exif_orientation: 1 to 8; 1 where there is none or it makes no sense.
-        jpeg: the coding, for a JPEG.
-        exif: its Exif block, with or without the `Exif` prefix; empty where there is none.
+        format: Pillow's name, such as "JPEG" or "PNG".
+        stored_hw: (height, width) as stored, before the orientation is applied.
+        exif_orientation: 1 to 8; 1 if it is missing or invalid.
+        jpeg: the JPEG coding; None for other formats.
+        exif: EXIF block, with or without the `Exif` prefix; empty if there is none.
     """
 
     format: str
@@ -77,30 +77,30 @@ def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader
     """Read an image's header.
 
     Args:
-        data: the whole encoded file.
-        label: how errors name it.
-        max_pixels: a picture that claims more is refused.
+        data: complete encoded file.
+        label: name of the image in errors.
+        max_pixels: maximum number of pixels.
 
     Raises:
-        ImageDecodeError: not a picture of a known format, or its header is damaged.
-        ImageSizeError: it claims no pixels, or too many.
+        ImageDecodeError: the format is unknown, or the header is damaged.
+        ImageSizeError: the header states no pixels, or more than `max_pixels`.
     """
     is_jpeg = bytes(data[:3]) == JPEG_START
     header = _probe_jpeg(memoryview(data), label) if is_jpeg else _probe_with_pillow(data, label)
     height, width = header.stored_hw
     if height * width > max_pixels:
         raise ImageSizeError(
-            f"{label}: claims {width}x{height} pixels, more than the {max_pixels:,} that are decoded; if it is to be "
-            "trusted, raise max_pixels"
+            f"{label}: the header states {width}x{height} pixels, more than the limit of {max_pixels:,}; if you trust "
+            "the file, raise max_pixels"
         )
     if height * width == 0:
-        raise ImageSizeError(f"{label}: claims {width}x{height} pixels")
+        raise ImageSizeError(f"{label}: the header states {width}x{height} pixels")
     return header
 
 
 def _probe_with_pillow(data: Buffer, label: str) -> ImageHeader:
     with open_image(data, label) as image:
-        # Pillow turns TIFFs by itself while decoding and reports their upright size.
+        # Pillow applies the orientation of TIFFs while decoding, and reports their upright size.
         exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")
         exif = exif if isinstance(exif, bytes) else b""
         stored_hw = (image.height, image.width)
@@ -119,10 +119,10 @@ _FRAME_MARKERS = {
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
-_TAIL = 4096  # bytes; the end marker is nearly always the last two
+_TAIL = 4096  # bytes; the end marker is almost always the last two
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_MAX_SEGMENTS = 100_000  # hundreds of times what 16 MB of metadata take
-# Byte by byte, Python would take seconds for a file that was made long before it was filled.
+_MAX_SEGMENTS = 100_000  # far more than 16 MB of metadata need
+# Regular expressions, because a byte-by-byte loop takes seconds for a large file of fill bytes.
 _MARKER_BYTE, _OTHER_BYTE = re.compile(b"\xff"), re.compile(b"[^\xff]")
 
 
@@ -143,7 +143,7 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
             break
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         segment = data[position + 4 : position + 2 + length]
-        # Exif may legally follow the frame header, but no decoder looks there.
+        # EXIF may follow the frame header by the standard, but no decoder looks there.
         if marker == _APP1 and exif is None and frame is None and bytes(segment[:6]) == b"Exif\0\0":
             exif = segment
         elif marker == _APP0 and bytes(segment[:5]) == b"JFIF\0":
@@ -171,27 +171,29 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
 
 
 def _next_marker(data: memoryview, position: int) -> int:
-    """Where the next marker is, behind stray bytes and fill bytes, which decoders skip; the end if there is none."""
+    """Return the position of the next marker after stray and fill bytes; the end of the data if there is none."""
     start = _MARKER_BYTE.search(data, position)
     code = _OTHER_BYTE.search(data, start.start()) if start else None
     return code.start() - 1 if code else len(data)
 
 
 def _frame(segment: memoryview, label: str) -> tuple[tuple[int, int], int, list[tuple[int, tuple[int, int]]]]:
-    """(height, width), bits, and each component's name and sampling factors, from a frame header."""
+    """Parse a frame header: (height, width), bits, and each component's identifier and sampling factors."""
     if len(segment) < 6 or len(segment) < 6 + 3 * segment[5]:
-        raise ImageDecodeError(f"{label}: truncated or damaged JPEG: its frame header is cut")
+        raise ImageDecodeError(f"{label}: truncated or damaged JPEG: its frame header is incomplete")
     bits, height, width, count = struct.unpack(">BHHB", segment[:6])
     if not (height and width and count):
         raise ImageDecodeError(f"{label}: damaged JPEG: its header says {width}x{height} with {count} components")
     if bits != 8:
-        raise ImageDecodeError(f"{label}: a JPEG of {bits} bits a sample, where 8 are read; convert it first")
+        raise ImageDecodeError(
+            f"{label}: a JPEG with {bits} bits per sample, but only 8 are supported; convert it first"
+        )
     components = [segment[6 + 3 * index : 9 + 3 * index] for index in range(count)]
     return (height, width), bits, [(one[0], (one[1] >> 4, one[1] & 15)) for one in components]
 
 
 def _ends(data: memoryview, scan: int) -> bool:
-    """Whether an end marker follows the scan that starts there; coded data cannot contain one by chance."""
+    """Whether an end marker follows the scan at `scan`; coded data cannot contain one."""
     size = _TAIL
     while True:
         start = max(len(data) - size, scan)
@@ -203,7 +205,7 @@ def _ends(data: memoryview, scan: int) -> bool:
 
 
 def read_orientation(exif: Buffer) -> int:
-    """The orientation in an Exif block (with or without its `Exif` prefix); 1 if there is none that makes sense."""
+    """Return the orientation in an EXIF block, with or without the `Exif` prefix; 1 if missing or invalid."""
     block = bytes(exif)
     tiff = block[6:] if block.startswith(b"Exif\0\0") else block
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
@@ -215,7 +217,7 @@ def read_orientation(exif: Buffer) -> int:
     (entries,) = struct.unpack(order + "H", tiff[offset : offset + 2])
     for start in range(offset + 2, min(offset + 2 + 12 * entries, len(tiff) - 11), 12):
         tag, kind, count = struct.unpack(order + "HHI", tiff[start : start + 8])
-        if tag == 0x0112 and count == 1 and kind in (3, 4):  # SHORT, or LONG as some writers have it
+        if tag == 0x0112 and count == 1 and kind in (3, 4):  # SHORT, or LONG from some writers
             (value,) = struct.unpack(
                 order + ("H" if kind == 3 else "I"), tiff[start + 8 : start + (10 if kind == 3 else 12)]
             )

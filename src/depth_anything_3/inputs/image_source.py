@@ -1,4 +1,4 @@
-"""What the caller gave, in; an `ImageSource` out: told apart, named for messages, not decoded yet."""
+"""Validate and label an input image without decoding it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from depth_anything_3.inputs.limits import MAX_BYTES
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageInput", "ImageSource", "as_source", "check_bytes", "check_several", "read_file"]
+__all__ = ["ImageInput", "ImageSource", "as_source", "check_bytes", "check_image_list", "read_file"]
 
 ImageInput = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
 ]
-"""Everything that is accepted as one image."""
+"""The accepted types of one image."""
 
 UInt8Array = npt.NDArray[np.uint8]
 
-# Windows has no such pipes, but takes a file for text unless told otherwise.
-_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# Windows has no such pipes, but opens files in text mode without O_BINARY.
+_OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _ACCEPTED = (
     "a path, the bytes of an image file, a PIL image, a uint8 array of HxWx3, HxWx4 or HxW, "
     "or a uint8 torch tensor of 3xHxW"
@@ -41,39 +41,39 @@ class ImageSource:
     """One input image, not decoded yet.
 
     Attributes:
-        label: how messages and reports name it: its path, or its place and kind.
-        data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array of HxWx3, HxWx4 or HxW, or a
-            tensor of 3xHxW on any device.
+        label: name in messages and reports: its path, or its index and type.
+        data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), or a
+            tensor (3, H, W) on any device.
     """
 
     label: str
     data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor
 
 
-def check_several(images: Iterable[ImageInput]) -> None:
-    """Refuse a single image in place of several: a path would be taken letter by letter, an array row by row.
+def check_image_list(images: Iterable[ImageInput]) -> None:
+    """Check that `images` is an iterable of images and not one image, which would be iterated by letter or row.
 
     Raises:
-        InvalidInputError: it is one image, or nothing to go through.
+        InvalidInputError: it is a single image, or not iterable.
     """
     single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)) or hasattr(
         images, "dtype"
     )
     if single or not isinstance(images, Iterable):
-        raise InvalidInputError("give a list of images, or another iterable; for one image, a list of one")
+        raise InvalidInputError("give a list of images or another iterable; for one image, give a list of one")
 
 
 def as_source(image: ImageInput, index: int = 0) -> ImageSource:
-    """Tell what one input is, checking type, dtype and shape but reading nothing.
+    """Check the type, dtype and shape of an image without reading it.
 
     Args:
-        image: see `ImageInput`. Arrays and tensors are RGB, 0 to 255; an OpenCV frame (BGR) is passed as
-            `frame[..., ::-1]`, which costs nothing. A fourth channel (alpha) is dropped, not blended.
-        index: the image's place in its list, for messages.
+        image: see `ImageInput`. Arrays and tensors are RGB, 0 to 255; pass an OpenCV frame (BGR) as
+            `frame[..., ::-1]`, which does not copy. A fourth channel (alpha) is dropped, not blended.
+        index: index of the image in its list, for messages.
 
     Raises:
-        ImageTypeError: wrong type, dtype or number of channels.
-        ImageSizeError: an array without pixels.
+        ImageTypeError: the type, dtype or number of channels is not accepted.
+        ImageSizeError: the array has no pixels.
     """
     if isinstance(image, (str, os.PathLike)):
         path = os.fsdecode(image)
@@ -97,8 +97,10 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
 def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the dtype is what is being checked
     label = f"image {index} (array {'x'.join(map(str, array.shape))})"
     if array.dtype != np.uint8:
-        hint = "multiply by 255 and round, if it is 0 to 1" if array.dtype.kind == "f" else "scale it to 0 to 255"
-        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is needed; {hint}")
+        hint = (
+            "multiply by 255 and round, if the range is 0 to 1" if array.dtype.kind == "f" else "scale it to 0 to 255"
+        )
+        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is required; {hint}")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageTypeError(f"{label}: the shape must be HxWx3, HxWx4 or HxW, with RGB channels last")
     if array.size == 0:
@@ -109,7 +111,7 @@ def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the
 def _from_tensor(tensor: torch.Tensor, index: int) -> ImageSource:
     label = f"image {index} (tensor {'x'.join(map(str, tensor.shape))})"
     if str(tensor.dtype) != "torch.uint8":
-        raise ImageTypeError(f"{label}: dtype {tensor.dtype}, but torch.uint8 (0 to 255) is needed")
+        raise ImageTypeError(f"{label}: dtype {tensor.dtype}, but torch.uint8 (0 to 255) is required")
     if tensor.ndim != 3 or tensor.shape[0] != 3:
         raise ImageTypeError(f"{label}: the shape must be 3xHxW, with RGB channels first")
     if tensor.device.type == "meta":
@@ -120,21 +122,21 @@ def _from_tensor(tensor: torch.Tensor, index: int) -> ImageSource:
 
 
 def _is_torch_tensor(value: object) -> bool:
-    # By name: a caller without tensors should not pay for importing torch.
+    # By name, to avoid importing torch.
     return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
 
 
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file.
+    """Read a regular file.
 
     Raises:
-        ImageReadError: missing, a folder, a pipe or device (which could block for ever), empty, or unreadable.
-        ImageSizeError: larger than `max_bytes`.
+        ImageReadError: the file is missing, empty or unreadable, or a folder, pipe or device (which could block).
+        ImageSizeError: the file is larger than `max_bytes`.
     """
     try:
-        _check_regular(path, os.stat(path))  # devices are not opened at all: opening can have effects
-        # What lies there may be another thing by now; without O_NONBLOCK a pipe would wait for its writer.
-        with open(os.open(path, os.O_RDONLY | _NO_WAITING), "rb") as file:
+        _check_regular(path, os.stat(path))  # before opening, because opening a device can have side effects
+        # Check again: the path may have changed. O_NONBLOCK keeps a pipe from waiting for its writer.
+        with open(os.open(path, os.O_RDONLY | _OPEN_FLAGS), "rb") as file:
             status = os.fstat(file.fileno())
             _check_regular(path, status)
             check_bytes(status.st_size, str(path), max_bytes)
@@ -150,21 +152,20 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def check_bytes(size: int, label: str, max_bytes: int) -> None:
-    """Refuse an encoded image for its size.
+    """Check the size of an encoded image.
 
     Raises:
         ImageSizeError: it is larger than `max_bytes`.
     """
     if size > max_bytes:
         raise ImageSizeError(
-            f"{label}: {size:,} bytes, more than the {max_bytes:,} that are read; if it is to be trusted, raise "
-            "max_bytes"
+            f"{label}: {size:,} bytes, more than the limit of {max_bytes:,}; if you trust the file, raise max_bytes"
         )
 
 
 def _check_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise ImageReadError(f"{path}: is a folder; `da3 images` takes folders, the Python API lists of files")
+        raise ImageReadError(f"{path}: is a folder; pass a list of files, or use `da3 images` for folders")
     if not stat.S_ISREG(status.st_mode):
         raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
     if status.st_size == 0:

@@ -1,4 +1,4 @@
-"""Hold every preprocessing choice in one record, parsed once."""
+"""Preprocessing options as one validated, frozen record."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class ViewKwargs(InputKwargs, total=False):
     mixed_sizes: MixedSizes | str
 
 
-def _about(help: str, *, in_result: bool = False) -> dict[str, object]:
-    """Metadata of a field: its help text, and whether results depend on its value."""
+def _metadata(help: str, *, in_result: bool = False) -> dict[str, object]:
+    """Return the metadata of a field: its help text, and whether results depend on its value."""
     return {"help": help, "in_result": in_result}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions:
-    """Every choice on the way from an image to the network's input. Strings become enums; compares by value.
+    """All options from an image to the network's input. Strings are converted to enums; compares by value.
 
     `docs/options.md` lists the fields, with the flags of the command line.
 
@@ -73,51 +73,51 @@ class PreprocessOptions:
         InvalidInputError: a value is not accepted.
     """
 
-    process_res: int = field(default=504, metadata=_about("Length of the bounded side in pixels.", in_result=True))
+    process_res: int = field(default=504, metadata=_metadata("Length of the bounded side in pixels.", in_result=True))
     process_res_method: ProcessResMethod = field(
         default=ProcessResMethod.UPPER_BOUND_RESIZE,
-        metadata=_about(
+        metadata=_metadata(
             "Bound the longest (upper) or shortest (lower) side; reach multiples of 14 by resizing or cropping.",
             in_result=True,
         ),
     )
     exif: Exif = field(
         default=Exif.APPLY,
-        metadata=_about("Apply the EXIF orientation, or ignore it as upstream does.", in_result=True),
+        metadata=_metadata("Apply the EXIF orientation, or ignore it as upstream does.", in_result=True),
     )
     mixed_sizes: MixedSizes = field(
         default=MixedSizes.CROP,
-        metadata=_about(
+        metadata=_metadata(
             "Views of one scene that differ in size: crop to the smallest, pad to the largest, or refuse.",
             in_result=True,
         ),
     )
     strategy: Strategy = field(
         default=Strategy.AUTO,
-        metadata=_about("How an image reaches the network's memory; da3 doctor shows what auto chooses and why."),
+        metadata=_metadata("How an image reaches the network's memory; da3 doctor shows what auto chooses and why."),
     )
     fidelity: Fidelity = field(
         default=Fidelity.EXACT,
-        metadata=_about(
-            "How close pixels are to the reference: exact (1 level of 255), high (50 dB) or fast (44 dB).",
+        metadata=_metadata(
+            "How close pixels are to the reference: exact (1 LSB), high (50 dB) or fast (44 dB).",
             in_result=True,
         ),
     )
     num_workers: int = field(
-        default=8, metadata=_about("Images decoded and resampled at a time, at most one per core.")
+        default=8, metadata=_metadata("Images decoded and resampled concurrently, at most one per core.")
     )
     executor: Executor = field(
-        default=Executor.THREAD, metadata=_about("Run the CPU workers as threads or as processes.")
+        default=Executor.THREAD, metadata=_metadata("Run the CPU workers as threads or as processes.")
     )
     on_error: OnError = field(
         default=OnError.RAISE,
-        metadata=_about("At an image that cannot be used: raise an error and stop, or skip it and report it."),
+        metadata=_metadata("What to do about an unusable image: raise its error and stop, or skip and report it."),
     )
-    max_pixels: int = field(default=MAX_PIXELS, metadata=_about("Refuse images whose header claims more pixels."))
-    max_bytes: int = field(default=MAX_BYTES, metadata=_about("Refuse larger files without reading them."))
+    max_pixels: int = field(default=MAX_PIXELS, metadata=_metadata("Reject images whose header states more pixels."))
+    max_bytes: int = field(default=MAX_BYTES, metadata=_metadata("Reject larger files without reading them."))
     allow_truncated: bool = field(
         default=False,
-        metadata=_about("Decode truncated or damaged files as far as possible, with a warning.", in_result=True),
+        metadata=_metadata("Decode truncated or damaged files as far as possible, with a warning.", in_result=True),
     )
 
     def __post_init__(self) -> None:
@@ -134,17 +134,17 @@ class PreprocessOptions:
     @classmethod
     def parse(
         cls,
-        given: Mapping[str, Any],  # Any: what is being checked
+        given: Mapping[str, Any],  # Any: unchecked input
         *,
         caller: Callable[..., object],
         keywords: type = PreprocessKwargs,
     ) -> PreprocessOptions:
-        """Build the record from the keyword arguments of a public function.
+        """Build the record from a public function's keyword arguments.
 
         Args:
-            given: the keyword arguments that the function collected.
-            caller: that function, named in messages.
-            keywords: the TypedDict that says which it accepts.
+            given: the function's keyword arguments.
+            caller: the function, named in messages.
+            keywords: TypedDict of the accepted names.
 
         Raises:
             InvalidInputError: a name is unknown (the message lists the accepted ones), or a value is not accepted.
@@ -153,21 +153,21 @@ class PreprocessOptions:
         return cls(**given)
 
     def result_settings(self) -> dict[str, str | int | bool]:
-        """The choices that results depend on, as plain values for a manifest."""
+        """Return the options that results depend on, as plain values for a manifest."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["in_result"]}
         return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
 
 
 def check_names(given: Mapping[str, object], *, caller: Callable[..., object], keywords: type) -> None:
-    """Refuse keyword arguments that a function does not accept.
+    """Check the names of a function's keyword arguments.
 
     Args:
-        given: the keyword arguments that the function collected.
-        caller: that function.
-        keywords: the TypedDict that says which it accepts.
+        given: the function's keyword arguments.
+        caller: the function.
+        keywords: TypedDict of the accepted names.
 
     Raises:
-        InvalidInputError: naming the closest accepted name, and all of them.
+        InvalidInputError: a name is unknown; the message gives the closest accepted name, and all of them.
     """
     unknown = given.keys() - keywords.__annotations__
     if not unknown:

@@ -1,4 +1,4 @@
-"""The bytes of an image file in, Pillow's image out, not decoded yet: of the formats this package takes."""
+"""Open image files of the supported formats with Pillow, without decoding them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Buffer = bytes | bytearray | memoryview
 
 JPEG_START = b"\xff\xd8\xff"
 
-_READS = 200_000
-_BYTES_A_READ = 1024
-_READ_BY_PIXEL = ("QOI", "BMP", "DIB", "ICO")  # Pillow decodes these, or kinds of them, in Python
+_MIN_READS = 200_000
+_BYTES_PER_READ = 1024
+_PURE_PYTHON_FORMATS = ("QOI", "BMP", "DIB", "ICO")  # decoded, at least partly, by Pillow's Python code
 
 FORMATS = (
     "JPEG",
@@ -36,37 +36,37 @@ FORMATS = (
     "SGI",
     "TGA",
 )
-"""What Pillow is asked to read. It knows more: some by starting other programs, some that are no pictures."""
+"""The formats that Pillow may read. Others are excluded: they start programs, or are not images."""
 
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _ANY_CODEC_BRANDS = frozenset({b"mif1", b"msf1"})
 
 
-class _File(io.BytesIO):
-    """The bytes of a file, for readers that go through it piece by piece in Python.
+class _BudgetedFile(io.BytesIO):
+    """A file that limits the number of reads by Pillow's Python plugins.
 
-    A file that is all tiny pieces would take them minutes, holding the interpreter lock; others are read in thousands
-    of bytes at a time.
+    A malicious file of tiny chunks would take minutes while holding the interpreter lock; normal files are read
+    thousands of bytes at a time.
 
     Attributes:
-        unbounded: it may be read as often as they like.
+        unbounded: whether to lift the limit.
     """
 
     def __init__(self, data: Buffer, label: str) -> None:
         super().__init__(data)
         self._label = label
-        self._left = _READS + len(data) // _BYTES_A_READ
+        self._left = _MIN_READS + len(data) // _BYTES_PER_READ
         self.unbounded = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file, but not for ever.
+        """Read like any file.
 
         Raises:
-            ImageDecodeError: it was read too often.
+            ImageDecodeError: the read budget is exhausted.
         """
         self._left -= 1
         if self._left < 0 and not self.unbounded:
-            raise ImageDecodeError(f"{self._label}: damaged image (it falls into too many tiny pieces)")
+            raise ImageDecodeError(f"{self._label}: damaged image (too many small chunks)")
         return super().read(size)
 
 
@@ -74,18 +74,19 @@ def open_image(data: Buffer, label: str) -> Image.Image:
     """Read an image's header with Pillow, HEIC with pillow-heif.
 
     Args:
-        data: the whole encoded file.
-        label: how errors name it.
+        data: complete encoded file.
+        label: name of the image in errors.
 
     Raises:
-        ImageDecodeError: of another format, of one whose library is not installed, or its header is damaged.
-        ImageSizeError: of a format whose reader takes memory as it opens, with more pixels than Pillow allows then.
+        ImageDecodeError: the format is not supported, its library is not installed, or the header is damaged.
+        ImageSizeError: the image exceeds Pillow's pixel limit, for formats that allocate when opened.
     """
     try:
         return _open_heif(data, label) if _is_heif(data) else _open(data, label)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageSizeError(
-            f"{label}: claims too many pixels ({error}); if it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"{label}: the header states too many pixels ({error}); "
+            "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from None
     except UnidentifiedImageError:
         start = bytes(data[:12])
@@ -93,22 +94,22 @@ def open_image(data: Buffer, label: str) -> Image.Image:
         raise ImageDecodeError(f"{label}: {what} (it starts with {start!r})") from None
     except (DA3Error, MemoryError):
         raise
-    except Exception as error:  # Pillow's readers raise almost anything on a damaged header
+    except Exception as error:  # Pillow's plugins may raise anything on a damaged header
         raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
 
 
 def _open(data: Buffer, label: str) -> Image.Image:
-    """As `Image.open`, but for its bound on pixels, which is one for the whole process."""
+    """Open like `Image.open`, but without its process-wide pixel limit."""
     Image.init()
     prefix = bytes(data[:16])
     for name in FORMATS:
         factory, accepts = Image.OPEN[name]
         accepted = accepts is None or accepts(prefix)
-        if accepted and not isinstance(accepted, str):  # words tell of a library that Pillow was built without
-            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # it is not theirs
-                file = _File(data, label)
+        if accepted and not isinstance(accepted, str):  # a string names a library that Pillow was built without
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
+                file = _BudgetedFile(data, label)
                 image = factory(file, "")
-                file.unbounded = image.format in _READ_BY_PIXEL
+                file.unbounded = image.format in _PURE_PYTHON_FORMATS
                 return image
     raise UnidentifiedImageError
 
@@ -126,8 +127,6 @@ def _open_heif(data: Buffer, label: str) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise ImageDecodeError(
-            f"{label}: a HEIC picture, which needs an extra: pip install 'depth-anything-3-fast[heif]'"
-        ) from None
+        raise ImageDecodeError(f"{label}: HEIC needs an extra; run pip install 'depth-anything-3-fast[heif]'") from None
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image

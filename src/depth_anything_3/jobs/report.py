@@ -15,7 +15,7 @@ from typing import Any
 from depth_anything_3.errors import ExportError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.routing.strategy import Choice
+from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
@@ -70,7 +70,7 @@ class RunReport:
             self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
         self.add_choices(prediction.choices)
 
-    def add_choices(self, choices: Sequence[Choice]) -> None:
+    def add_choices(self, choices: Sequence[RoutingDecision]) -> None:
         """Record the strategies of images."""
         for one in choices:
             reasons = self.strategies.setdefault(one.strategy.value, {})

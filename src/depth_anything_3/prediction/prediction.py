@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.routing.strategy import Choice
+from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX, MODEL_CARDS, DepthKind, models_that
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction.focal_length import FocalLength, check_lens, exif_focal_length
@@ -69,7 +69,7 @@ class Prediction:
     exif: tuple[bytes, ...] = field(default=(), repr=False)
     depth_kind: DepthKind = DepthKind.RELATIVE
     model_name: str = ""
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[RoutingDecision, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 

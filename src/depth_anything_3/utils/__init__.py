@@ -1,1 +1,1 @@
-"""Parts that serve the API and the command line."""
+"""Input and output processors under their public paths."""

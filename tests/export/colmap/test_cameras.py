@@ -52,7 +52,7 @@ def test_files_rotated_to_the_same_size_are_read_unrotated_as_colmap_does(tmp_pa
 
 
 def test_an_image_of_too_many_pixels_is_named(tmp_path):
-    with pytest.raises(ImageSizeError, match=r"a\.jpg: claims 120x80 pixels, more than the 100 that"):
+    with pytest.raises(ImageSizeError, match=r"a\.jpg: the header states 120x80 pixels, more than the limit of 100"):
         given_cameras(
             pairing([draw_image(tmp_path / "a.jpg", 120, 80)], [(80, 120)]), PreprocessOptions(max_pixels=100)
         )

@@ -77,7 +77,7 @@ def test_all_frames_before_damage_have_depth_and_then_comes_one_error(seeded_sma
     path = tmp_path / "cut.mp4"
     path.write_bytes(whole.read_bytes()[: int(0.6 * whole.stat().st_size)])
     given = []
-    with pytest.raises(VideoDecodeError, match=r"cut\.mp4: damaged or cut off"):
+    with pytest.raises(VideoDecodeError, match=r"cut\.mp4: damaged or truncated"):
         take(given, seeded_small.stream_video(path, batch_size=batch_size, **SMALL))
     assert [frame.time for frame, _ in given] == read_clip(whole)[0][: len(given)]
     assert len(given) > 3

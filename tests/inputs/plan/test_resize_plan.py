@@ -51,7 +51,7 @@ def test_first_resize_rounds_as_the_reference_does(size, bounded):
         assert plan.resized_hw == bounded
 
 
-def test_exact_halves_of_a_patch_go_up_and_odd_margins_stay_at_the_end():
+def test_half_patches_round_up_and_odd_margins_are_at_the_end():
     assert plan_resize((503, 505), 504, "upper_bound_resize").result_hw == (504, 504)
     crop = plan_resize((505, 503), 504, "upper_bound_crop").crop
     assert crop is not None
@@ -62,7 +62,7 @@ def test_exact_halves_of_a_patch_go_up_and_odd_margins_stay_at_the_end():
 def test_one_growing_axis_makes_both_cubic():
     plan = plan_resize((480, 854), 504)  # 283 x 504: the height shrinks to 280
     assert plan.steps[-1].interpolation is Interpolation.AREA
-    plan = plan_resize((760, 1333), 518)  # 295 x 518: both kept or shrunk
+    plan = plan_resize((760, 1333), 518)  # 295 x 518: neither side grows
     assert [step.interpolation for step in plan.steps] == [Interpolation.AREA, Interpolation.AREA]
     plan = plan_resize((500, 600), 300)  # 250 x 300: to 252 x 294
     assert [step.interpolation for step in plan.steps] == [Interpolation.AREA, Interpolation.CUBIC]
@@ -72,7 +72,7 @@ def test_one_growing_axis_makes_both_cubic():
     st.tuples(st.integers(1, 5000), st.integers(1, 5000)), st.integers(14, 1300), st.sampled_from(METHODS),
     st.integers(1, 8),
 )  # fmt: skip
-def test_every_plan_ends_in_whole_patches_near_the_asked_size(size, process_res, method, orientation):
+def test_every_plan_has_whole_patches_near_the_requested_size(size, process_res, method, orientation):
     try:
         plan = plan_resize(size, process_res, method, exif_orientation=orientation)
     except ImageSizeError:
@@ -84,7 +84,7 @@ def test_every_plan_ends_in_whole_patches_near_the_asked_size(size, process_res,
 
 
 @pytest.mark.parametrize("process_res", [0, -5, 13, 504.0, "504", True, None])
-def test_a_process_res_that_is_no_size_is_refused(process_res):
+def test_an_invalid_process_res_is_rejected(process_res):
     with pytest.raises(InvalidInputError, match="process_res"):
         plan_resize((480, 640), process_res)
 
@@ -99,7 +99,7 @@ def test_an_unknown_method_is_rejected_with_the_accepted_ones():
 @pytest.mark.parametrize(
     ("size", "method", "hint"),
     [
-        ((1200, 20), "upper_bound_crop", "less thin"),
+        ((1200, 20), "upper_bound_crop", "less extreme"),
         ((3000, 1), "lower_bound_resize", "use upper_bound_resize"),
         ((0, 10), "upper_bound_resize", "empty"),
     ],

@@ -95,7 +95,7 @@ def test_operators_are_within_one_level_of_opencv(width, height, process_res, me
     difference = np.abs(run(pixels, plan).astype(np.int16) - resample_stepwise(pixels, plan))
     enlarged_then_fitted = len(plan.steps) == 2 and plan.steps[0].interpolation is Interpolation.CUBIC
     assert difference.max() <= 1 + enlarged_then_fitted
-    # Where OpenCV's first cubic rounds a near-tie the other way (its own builds differ in that), the second step may
+    # Where OpenCV's first cubic rounds a near-tie differently (its own builds differ in that), the second step may
     # make two levels of it: a few samples in a million. Below 4 pixels a side OpenCV takes an engine with weights of
     # 1/2048, where it is more.
     if min(width, height) >= 4:
@@ -177,7 +177,7 @@ def test_exact_halving_rounds_ties_up_as_opencv_does():
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"], ids=["index", "code"])
-def test_machine_code_that_was_damaged_on_disk_is_compiled_again(tmp_path, monkeypatch, kind):
+def test_damaged_machine_code_is_recompiled(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     source = tmp_path / "module.py"
     source.write_text("def twice(a):\n    a[0] *= 2\n")

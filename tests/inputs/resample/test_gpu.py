@@ -19,8 +19,8 @@ from depth_anything_3.inputs.choices import ProcessResMethod
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import compile_passes, resample, resample_stepwise
-from depth_anything_3.inputs.resample.gpu import DeviceResampler, available_resamplers, open_resampler
-from depth_anything_3.inputs.resample.layout import PictureLayout, chunked_columns, grouped_rows
+from depth_anything_3.inputs.resample.gpu import GPUResampler, available_resamplers, open_resampler
+from depth_anything_3.inputs.resample.layout import ImageLayout, chunked_columns, grouped_rows
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
 from depth_anything_3.inputs.resample.torch_resampler import TorchResampler
 from support.images import largest_difference, psnr
@@ -50,7 +50,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def triton_resampler() -> Iterator[DeviceResampler]:
+def triton_resampler() -> Iterator[GPUResampler]:
     """The Triton resampler on the CPU.
 
     Triton decides on import whether its own functions and ours are compiled or interpreted, so both are imported afresh
@@ -69,13 +69,13 @@ def triton_resampler() -> Iterator[DeviceResampler]:
         patch.setenv("TRITON_INTERPRET", "1")
         module = importlib.import_module(KERNEL_MODULES[0])
         yield module.TritonResampler(CPU)
-    # Kept under another name: modules that Python does not clear at its end make nanobind list all it has as leaked.
+    # Stored under another name: modules that Python does not clear at its end make nanobind list all it has as leaked.
     sys.modules.update({f"interpreted.{name}": module for name, module in take_out().items()})
     sys.modules.update(before)
 
 
 @pytest.fixture(params=["torch", "triton"])
-def resampler(request: pytest.FixtureRequest) -> DeviceResampler:
+def resampler(request: pytest.FixtureRequest) -> GPUResampler:
     return TorchResampler(CPU) if request.param == "torch" else request.getfixturevalue("triton_resampler")
 
 
@@ -83,10 +83,10 @@ def on_cpu(stored: np.ndarray, plan: ResizePlan) -> np.ndarray:
     return resample(stored, compile_passes(resample_passes(plan)))
 
 
-def run(resampler: DeviceResampler, picture: torch.Tensor, plan: ResizePlan) -> np.ndarray:
+def run(resampler: GPUResampler, image: torch.Tensor, plan: ResizePlan) -> np.ndarray:
     """(3, height, width)."""
     pixels = torch.zeros((1, 3, *plan.result_hw), dtype=torch.uint8)
-    resampler([picture], plan, [0], pixels, None)
+    resampler([image], plan, [0], pixels, None)
     return pixels[0].numpy()
 
 
@@ -109,7 +109,7 @@ def test_pixels_are_those_of_the_cpu_kernel_and_of_the_reference(resampler, case
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("method", ["upper_bound_resize", "lower_bound_crop"])
-def test_every_orientation_is_turned_upright(resampler, orientation, method):
+def test_every_orientation_becomes_upright(resampler, orientation, method):
     stored = photo(75, 50, 1)
     plan = plan_resize(stored.shape[:2], 28, method, exif_orientation=orientation)
     result = run(resampler, torch.from_numpy(stored), plan)
@@ -119,23 +119,23 @@ def test_every_orientation_is_turned_upright(resampler, orientation, method):
 
 
 def strided(rgb: np.ndarray) -> dict[str, torch.Tensor]:
-    """Views of one picture in the layouts that decoders and frames come in."""
+    """Views of one image in the layouts that decoders and frames come in."""
     height, width, _ = rgb.shape
-    picture = torch.from_numpy(rgb)
+    image = torch.from_numpy(rgb)
     padded = torch.zeros((height + 3, width + 5, 3), dtype=torch.uint8)
-    padded[1:-2, 2:-3] = picture
+    padded[1:-2, 2:-3] = image
     four = torch.full((height, width, 4), 9, dtype=torch.uint8)
-    four[..., :3] = picture
+    four[..., :3] = image
     shifted = torch.full((height, width, 4), 9, dtype=torch.uint8)
-    shifted[..., 1:] = picture
+    shifted[..., 1:] = image
     return {
-        "planar": picture.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+        "planar": image.permute(2, 0, 1).contiguous().permute(1, 2, 0),
         "cut out": padded[1:-2, 2:-3],
         "four channels": four[..., :3],
         "four channels, the first unused": shifted[..., 1:],
-        "every second pixel": picture.repeat_interleave(2, dim=1)[:, ::2],
-        "columns first": picture.transpose(0, 1).contiguous().transpose(0, 1),
-        "from BGR": picture.flip(2).contiguous().flip(2),
+        "every second pixel": image.repeat_interleave(2, dim=1)[:, ::2],
+        "columns first": image.transpose(0, 1).contiguous().transpose(0, 1),
+        "from BGR": image.flip(2).contiguous().flip(2),
     }
 
 
@@ -167,13 +167,13 @@ def test_the_smallest_images_are_resampled(resampler, size):
 @pytest.mark.parametrize("size", [(64, 48), (23, 16)], ids=["one pass", "two passes"])
 def test_a_batch_is_written_to_its_slots_and_nowhere_else(resampler, dtype, size):
     rgbs = [photo(*size, seed) for seed in range(4)]
-    pictures = [torch.from_numpy(rgb) for rgb in rgbs]
-    pictures[2] = strided(rgbs[2])["planar"]  # a batch may mix layouts
+    images = [torch.from_numpy(rgb) for rgb in rgbs]
+    images[2] = strided(rgbs[2])["planar"]  # a batch may mix layouts
     plan = plan_resize(rgbs[0].shape[:2], 28)
     slots = [4, 0, 5, 2]
     pixels = torch.full((6, 3, *plan.result_hw), 77, dtype=torch.uint8)
     normalized = torch.full(pixels.shape, 7.0, dtype=dtype)
-    resampler(pictures, plan, slots, pixels, normalized)
+    resampler(images, plan, slots, pixels, normalized)
 
     levels = normalized_levels()
     for slot, rgb in zip(slots, rgbs, strict=True):
@@ -258,13 +258,13 @@ def test_grouped_and_chunked_operators_are_the_operator(source, result, cubic, m
 
 
 def test_layouts_say_how_far_loads_are_aligned():
-    def layout(width: int, channels: int = 3) -> PictureLayout | None:
-        return PictureLayout.of(torch.zeros((4, width, channels), dtype=torch.uint8)[..., :3])
+    def layout(width: int, channels: int = 3) -> ImageLayout | None:
+        return ImageLayout.of(torch.zeros((4, width, channels), dtype=torch.uint8)[..., :3])
 
-    assert layout(64) == PictureLayout(step=3, row_step=192, plane_step=0, width=64, align=16)
-    assert layout(20) == PictureLayout(step=3, row_step=60, plane_step=0, width=20, align=4)
-    assert layout(21) == PictureLayout(step=3, row_step=63, plane_step=0, width=21, align=1)
-    assert layout(64, channels=4) == PictureLayout(step=4, row_step=256, plane_step=0, width=64, align=16)
+    assert layout(64) == ImageLayout(step=3, row_step=192, plane_step=0, width=64, align=16)
+    assert layout(20) == ImageLayout(step=3, row_step=60, plane_step=0, width=20, align=4)
+    assert layout(21) == ImageLayout(step=3, row_step=63, plane_step=0, width=21, align=1)
+    assert layout(64, channels=4) == ImageLayout(step=4, row_step=256, plane_step=0, width=64, align=16)
     assert layout(64, channels=5) is None
 
 

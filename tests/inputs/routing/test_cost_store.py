@@ -61,7 +61,7 @@ def rewritten(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_what_was_stored_is_found_again(stored, cache, caplog):
+def test_stored_costs_are_loaded(stored, cache, caplog):
     assert stored.parent == cache
     assert [path.name for path in cache.iterdir()] == [stored.name]  # nothing half-written beside it
     assert load_costs(HERE) == MEASURED
@@ -71,7 +71,7 @@ def test_what_was_stored_is_found_again(stored, cache, caplog):
     assert caplog.records == []
 
 
-def test_nothing_stored_is_no_calibration_and_no_matter_to_warn_of(caplog):
+def test_without_a_file_there_is_no_calibration_and_no_warning(caplog):
     assert load_costs(HERE) is None
     assert read_calibration(HERE).ignored is None
     assert caplog.records == []
@@ -83,7 +83,7 @@ def test_a_later_calibration_replaces_the_earlier(stored):
     assert load_costs(HERE) == later
 
 
-def test_costs_that_are_known_already_do_not_make_it_another_machine(stored):
+def test_known_costs_do_not_change_the_fingerprint(stored):
     assert load_costs(replace(HERE, costs=MEASURED, missing=("torchcodec",))) == MEASURED
 
 
@@ -96,7 +96,7 @@ def test_costs_that_are_known_already_do_not_make_it_another_machine(stored):
         pytest.param(replace(HERE, cores=4), id="fewer cores"),
     ],
 )
-def test_machines_that_share_a_home_keep_a_file_each(stored, cache, other, caplog):
+def test_machines_that_share_a_home_have_separate_files(stored, cache, other, caplog):
     assert load_costs(other) is None
     theirs = Costs(MEASURED.table[:1])
     save_costs(other, theirs)
@@ -106,7 +106,7 @@ def test_machines_that_share_a_home_keep_a_file_each(stored, cache, other, caplo
 
 
 @pytest.mark.parametrize(
-    ("later", "told"),
+    ("later", "message"),
     [
         pytest.param(
             replace(HERE, decoders=(DecoderTraits("nvimgcodec", "0.10.0", exact=True),)),
@@ -120,11 +120,11 @@ def test_machines_that_share_a_home_keep_a_file_each(stored, cache, other, caplo
         ),
     ],
 )
-def test_it_is_ignored_once_what_the_machine_has_changed(stored, later, told, caplog):
+def test_it_is_ignored_once_the_machine_changed(stored, later, message, caplog):
     assert load_costs(later) is None
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    for part in (str(stored), told, "`da3 doctor --calibrate`"):
+    for part in (str(stored), message, "`da3 doctor --calibrate`"):
         assert part in record.getMessage()
 
 
@@ -144,7 +144,7 @@ def test_a_library_whose_version_is_not_known_is_no_error(monkeypatch):
     assert load_costs(HERE) == MEASURED
 
 
-def test_versions_are_those_that_are_imported(stored):
+def test_versions_match_the_imported_packages(stored):
     fingerprint = json.loads(stored.read_text())["fingerprint"]
     assert (fingerprint["torch"], fingerprint["numba"]) == (torch.__version__, numba.__version__)
 
@@ -159,7 +159,7 @@ def test_it_is_ignored_once_the_driver_changed(stored, monkeypatch):
     assert "driver was " in read_calibration(HERE).ignored
 
 
-def test_the_driver_is_asked_for_cuda_only(monkeypatch):
+def test_the_driver_is_queried_for_cuda_only(monkeypatch):
     monkeypatch.setattr(calibration, "_cuda_driver", lambda: pytest.fail("asked"))
     save_costs(replace(HERE, device_type="mps"), MEASURED)
 
@@ -184,7 +184,7 @@ ROW = {"way": "cpu", "pixels": 100, "at_a_time": 1, "alone_ms": 1.0, "loaded_ms"
         pytest.param({"rows": 7}, id="rows are a number"),
         pytest.param({"rows": ["cpu"]}, id="rows are words"),
         pytest.param({"rows": [{}]}, id="empty row"),
-        pytest.param({"rows": [ROW | {"way": 1}]}, id="way is a number"),
+        pytest.param({"rows": [ROW | {"way": 1}]}, id="decoder is a number"),
         pytest.param({"rows": [ROW | {"pixels": 0}]}, id="no pixels"),
         pytest.param({"rows": [ROW | {"alone_ms": -1}]}, id="negative"),
         pytest.param({"rows": [ROW | {"alone_ms": float("nan")}]}, id="nan"),
@@ -221,7 +221,7 @@ def test_a_file_of_anything_is_ignored(stored, content, caplog):
     assert str(stored) in record.getMessage()
 
 
-def test_a_file_cut_anywhere_is_ignored(stored):
+def test_a_file_truncated_anywhere_is_ignored(stored):
     whole = stored.read_bytes()
     for length in range(0, len(whole) - 1, 37):
         stored.write_bytes(whole[:length])
@@ -231,7 +231,7 @@ def test_a_file_cut_anywhere_is_ignored(stored):
 def test_a_folder_in_its_place_is_ignored_and_saving_says_so(cache):
     calibration_path(HERE).mkdir(parents=True)
     assert load_costs(HERE) is None
-    with pytest.raises(ExportError, match=r"cannot be written .*so the calibration is not kept"):
+    with pytest.raises(ExportError, match=r"cannot be written .*so the calibration is not stored"):
         save_costs(HERE, MEASURED)
     assert [path.name for path in cache.iterdir()] == [calibration_path(HERE).name]
 
@@ -261,7 +261,7 @@ def found_here(monkeypatch):
     return lambda: capabilities.find_capabilities(torch.device("cpu"))
 
 
-def test_what_was_stored_is_part_of_the_capabilities(found_here):
+def test_stored_costs_are_part_of_the_capabilities(found_here):
     before = found_here()
     assert before.costs is None
     save_costs(before, MEASURED)
@@ -281,4 +281,4 @@ def test_measured_costs_decide(stored, request_, strategy):
     assert choose_strategy(HERE, PHOTO, request_).strategy is Strategy.GPU_DECODE  # by rule: it has JPEG engines
     choice = choose_strategy(replace(HERE, costs=load_costs(HERE)), PHOTO, request_)
     assert choice.strategy is strategy
-    assert choice.reason.startswith("measured here: ")
+    assert choice.reason.startswith("measured: ")

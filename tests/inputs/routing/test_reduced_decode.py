@@ -67,14 +67,14 @@ def test_gradients_and_parabolas_do_not_shift(size):
         np.testing.assert_allclose(applied(operator, means(samples, cell))[inner], exact[inner], rtol=1e-9)
 
 
-def test_where_cells_are_not_cut_the_mean_of_cells_is_exact():
+def test_means_of_complete_cells_are_exact():
     operator = BandedOperator.area_of_means(4032, 504, 4)
     assert set(operator.count) == {2}
     np.testing.assert_allclose(operator.weights, 0.5, atol=1e-12)
 
 
 @given(sizes)
-def test_seen_from_the_other_end_it_is_the_same(size):
+def test_mirroring_the_axis_mirrors_the_operator(size):
     source, cell, ratio = size
     result = max(1, int(source / cell / ratio))
     samples = np.random.default_rng(0).random(-(-source // cell))
@@ -137,7 +137,7 @@ def test_other_files_and_enlarged_images_are_decoded_in_full():
     assert choose_reduction(header((504, 378)), plan_resize((378, 504)), Fidelity.FAST) == 1
 
 
-# The whole way
+# End to end
 
 
 @pytest.mark.parametrize("sampling", ["4:2:0", "4:4:4", "4:2:2"])
@@ -157,7 +157,7 @@ def test_photos_are_as_close_as_promised(processor, width, height, sampling, pro
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_rotated_image_with_odd_sides_does_not_shift(processor, orientation):
-    """Blurred edges, whose place is told by the difference over the slope: a shift by a pixel would give 1."""
+    """Blurred edges, whose position is the difference over the slope: a shift by a pixel would give 1."""
     y, x = np.mgrid[0:997, 0:1331]
     waves = 127.5 + 60 * np.sin(x / 37.0) * np.cos(y / 29.0) + 50 * np.tanh(((x * 3 + y * 2) % 400 - 200) / 15.0)
     file = encoded(np.repeat(waves.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2), quality=95, exif=exif_block(orientation))  # fmt: skip  # noqa: E501
@@ -169,7 +169,7 @@ def test_a_rotated_image_with_odd_sides_does_not_shift(processor, orientation):
         assert abs((difference * slope).sum() / (slope**2).sum()) < 0.02
 
 
-def test_every_strategy_reads_the_reduced_image_alike(processor, tmp_path):
+def test_every_strategy_decodes_the_reduced_image_alike(processor, tmp_path):
     files = [write(tmp_path / "a.jpg", jpeg(1331, 997, 1, exif=exif_block(6))), jpeg(997, 1331, 2)]
     expected = processor(files, process_res=126, fidelity="fast").pixels.numpy()
     capabilities = Capabilities("cuda", "stand-in")
@@ -189,19 +189,19 @@ def test_intrinsics_do_not_depend_on_fidelity(processor):
     np.testing.assert_array_equal(exact.intrinsics, fast.intrinsics)
 
 
-def test_a_cut_file_is_an_error_at_every_fidelity(processor):
+def test_a_truncated_file_is_an_error_at_every_fidelity(processor):
     cut = jpeg(1331, 997)[:20000]
-    told = []
+    messages = []
     for fidelity in ("exact", "fast"):
         with pytest.raises(ImageDecodeError, match="truncated") as raised:
             processor([cut], process_res=126, fidelity=fidelity)
-        told.append(str(raised.value))
-    assert told[0] == told[1]
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
 
 
-def test_details_of_a_photo_stay_where_they_are(processor):
-    picture = photo(1600, 1200, 5)
-    exact = processor([encoded(picture, quality=95)], process_res=140).pixels[0].numpy().astype(float)
-    fast = processor([encoded(picture, quality=95)], process_res=140, fidelity="fast").pixels[0].numpy() - exact
+def test_details_of_a_photo_do_not_shift(processor):
+    image = photo(1600, 1200, 5)
+    exact = processor([encoded(image, quality=95)], process_res=140).pixels[0].numpy().astype(float)
+    fast = processor([encoded(image, quality=95)], process_res=140, fidelity="fast").pixels[0].numpy() - exact
     for slope in np.gradient(exact, axis=(1, 2)):
         assert abs((fast * slope).sum() / (slope**2).sum()) < 0.02

@@ -75,32 +75,32 @@ def test_the_automatic_choice_and_its_reason(machine, image):
 
 
 @pytest.mark.parametrize(
-    ("machine", "image", "told"),
+    ("machine", "image", "message"),
     [
-        ("cuda, engine", "jpeg", "JPEG engine, through nvimgcodec"),
-        ("cuda, engine", "progressive", "progressive JPEG: nvimgcodec takes baseline"),
+        ("cuda, engine", "jpeg", "JPEG engine through nvimgcodec"),
+        ("cuda, engine", "progressive", "progressive JPEG: nvimgcodec supports baseline"),
         ("cuda, engine", "cmyk", "4 components"),
         ("cuda, engine", "12-bit", "extended sequential JPEG"),
-        ("cuda, engine", "png", "PNG: GPU decoders take JPEG"),
+        ("cuda, engine", "png", "PNG: GPU decoders support JPEG only"),
         ("cuda, engine", "cut", "without an end marker"),
         ("cuda, engine", "pixels", "pixels in memory"),
         ("cuda, engine", "on the gpu", "already in the GPU's memory"),
         ("cuda, no engine", "jpeg", "this GPU has none"),
-        ("cuda, not asked", "jpeg", "the driver could not be asked"),
+        ("cuda, not asked", "jpeg", "the driver could not be queried"),
         ("cuda, coarse only", "jpeg", "does not reconstruct chroma as libjpeg does"),
-        ("cuda, no decoder", "jpeg", r"no GPU decoder can be used \(pip install x\)"),
+        ("cuda, no decoder", "jpeg", r"no GPU decoder is available \(pip install x\)"),
         ("mps", "jpeg", "imageio does not reconstruct chroma"),
         ("none", "jpeg", "the network is on the CPU"),
     ],
 )
-def test_the_reason_says_what_decided(machine, image, told):
-    assert re.search(told, choose_strategy(MACHINES[machine], IMAGES[image]).reason)
+def test_the_reason_says_what_decided(machine, image, message):
+    assert re.search(message, choose_strategy(MACHINES[machine], IMAGES[image]).reason)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("image", IMAGES)
 @pytest.mark.parametrize("asked", ["gpu_decode", "hybrid", "full_gpu", "cpu"])
-def test_what_is_asked_for_is_done_where_the_image_allows_it(machine, image, asked):
+def test_the_requested_strategy_is_used_where_the_image_allows_it(machine, image, asked):
     capabilities, request = MACHINES[machine], Request.of(asked, "fast")
     able = capabilities.device_type != "cpu" and (asked != "gpu_decode" or capabilities.decoders)
     if asked != "cpu" and not able:
@@ -145,8 +145,8 @@ def test_an_exact_decoder_is_preferred_to_a_coarse_one_at_every_fidelity():
 
 
 def measured(**rows):
-    """A machine without an engine, where `way=(alone, loaded)` milliseconds were measured at 4K."""
-    table = [Cost(way, 2160 * 3840, 1, *times) for way, times in rows.items()]
+    """A machine without an engine, where `decoder=(alone, contended)` milliseconds were measured at 4K."""
+    table = [Cost(decoder, 2160 * 3840, 1, *times) for decoder, times in rows.items()]
     return Capabilities("cuda", "M", (FINE, COARSE), jpeg_engines=0, costs=Costs(tuple(table)))
 
 
@@ -155,10 +155,10 @@ def test_measured_costs_decide_where_there_are_any():
     fast_gpu = measured(cpu=(20.0, 21.0), nvimgcodec=(5.0, 30.0), torchcodec=(4.0, 40.0))
     alone = choose_strategy(fast_gpu, IMAGES["jpeg"], request)
     assert (alone.strategy, alone.decoder) == (GPU, "torchcodec")
-    assert "measured here: torchcodec 4 ms an image, CPU 20" in alone.reason
+    assert "measured: torchcodec 4 ms per image, CPU 20" in alone.reason
     streaming = choose_strategy(fast_gpu, IMAGES["jpeg"], Request(Strategy.AUTO, Fidelity.FAST, overlapped=True))
     assert streaming.strategy is MIXED
-    assert "measured here: CPU 21" in streaming.reason
+    assert "measured: CPU 21" in streaming.reason
 
 
 def test_one_image_alone_keeps_one_worker_busy():
@@ -171,7 +171,7 @@ def test_one_image_alone_keeps_one_worker_busy():
     assert choose(batch_size=1, overlapped=True) is MIXED
 
 
-def test_measured_costs_do_not_overrule_fidelity_or_what_a_decoder_takes():
+def test_measured_costs_do_not_overrule_fidelity_or_support():
     machine = measured(cpu=(20.0, 20.0), nvimgcodec=(30.0, 30.0), torchcodec=(1.0, 1.0))
     assert choose_strategy(machine, IMAGES["jpeg"]).strategy is MIXED  # torchcodec is not exact
     assert choose_strategy(machine, IMAGES["png"], Request(fidelity=Fidelity.FAST)).strategy is MIXED
@@ -179,7 +179,7 @@ def test_measured_costs_do_not_overrule_fidelity_or_what_a_decoder_takes():
     assert (asked.strategy, asked.decoder) == (GPU, "torchcodec")
 
 
-def test_costs_between_and_beyond_the_measured_sizes_and_numbers():
+def test_costs_are_interpolated_and_extrapolated():
     rows = [Cost("cpu", 1000, 1, 10.0, 11.0), Cost("cpu", 3000, 1, 30.0, 31.0), Cost("cpu", 3000, 8, 6.0, 7.0)]
     costs = Costs(tuple(rows))
     assert costs.of("cpu", 2000, 1, overlapped=False) == pytest.approx(20.0)
@@ -190,7 +190,7 @@ def test_costs_between_and_beyond_the_measured_sizes_and_numbers():
     assert costs.of("other", 3000, 1, overlapped=False) is None
 
 
-def test_the_environment_stands_in_for_auto_only(monkeypatch):
+def test_the_environment_replaces_auto_only(monkeypatch):
     monkeypatch.setenv("DA3_STRATEGY", "hybrid")
     assert Request.of("auto", "exact").strategy is MIXED
     assert Request.of("cpu", "exact").strategy is CPU
@@ -200,7 +200,7 @@ def test_the_environment_stands_in_for_auto_only(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [("best", "exact"), ("auto", "good")])
-def test_unknown_options_are_refused(options):
+def test_unknown_options_are_rejected(options):
     with pytest.raises(InvalidInputError, match="is unknown; choose"):
         Request.of(*options)
 
@@ -214,6 +214,6 @@ def test_a_reduced_decode_keeps_the_plan_of_the_full_image(orientation):
     assert least[0] < 2160
     assert least[1] < 3840
     assert least[1] >= 3 * 504  # as stored: the long side is still the width
-    reduced = plan.from_reduced(least)
+    reduced = plan.for_decoded_size(least)
     assert (reduced.stored_hw, reduced.result_hw) == (least, plan.result_hw)
     assert min_source_hw(plan_resize((600, 800), 504), Fidelity.FAST) is None

@@ -114,7 +114,7 @@ def take(frames: Iterator[Frame], level: int, wanted: int = 5) -> list[Frame]:
 
 
 @pytest.mark.parametrize(("scheme", "sent"), [("http", over_http), ("rtsp", over_rtsp)])
-def test_a_stream_of_ffmpegs_is_read_cut_off_restored_and_read_on(scheme, sent, caplog):
+def test_an_ffmpeg_stream_is_reconnected_after_it_drops(scheme, sent, caplog):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -126,10 +126,10 @@ def test_a_stream_of_ffmpegs_is_read_cut_off_restored_and_read_on(scheme, sent, 
         taken = take(frames, DARK)
         assert source.info.live
         first.close()  # cut off
-    with source, sent(LIGHT, port):  # restored, with another picture
+    with source, sent(LIGHT, port):  # restored, with another image
         taken += take(frames, LIGHT)
     assert source.reconnections >= 1
     assert (np.diff([frame.time for frame in taken]) > 0).all()
     assert [frame.index for frame in taken] == list(range(len(taken)))
     assert "lost" in caplog.text
-    assert "there again after" in caplog.text
+    assert "reconnected after" in caplog.text

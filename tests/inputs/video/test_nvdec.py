@@ -47,8 +47,8 @@ def torchcodec(monkeypatch):
     decoders.VideoDecoder = kind
     monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
-    monkeypatch.setattr(nvdec, "why_not_nvdec", lambda video, device: None)
-    monkeypatch.setattr("depth_anything_3.inputs.video.open.why_not_nvdec", lambda video, device: None)
+    monkeypatch.setattr(nvdec, "nvdec_unsupported_reason", lambda video, device: None)
+    monkeypatch.setattr("depth_anything_3.inputs.video.open.nvdec_unsupported_reason", lambda video, device: None)
     return kind
 
 
@@ -87,7 +87,7 @@ def test_damage_is_reported_as_on_the_cpu(torchcodec, tmp_path):
 
 
 @pytest.mark.parametrize("trouble", ["fallback", "raises"])
-def test_what_the_gpu_does_not_decode_goes_to_the_cpu_with_the_reason(torchcodec, tmp_path, trouble):
+def test_unsupported_videos_are_decoded_on_the_cpu_with_the_reason(torchcodec, tmp_path, trouble):
     def refuse(self, *_, **__):
         raise RuntimeError("no such engine\nstack")
 
@@ -106,12 +106,12 @@ def test_what_the_gpu_does_not_decode_goes_to_the_cpu_with_the_reason(torchcodec
     [
         (PLAIN, None, "no CUDA device"),
         (PLAIN, torch.device("mps"), "no CUDA device"),
-        (PLAIN._replace(plain=False), CUDA, "turned or stretched"),
+        (PLAIN._replace(plain=False), CUDA, "rotation or stretching"),
         (PLAIN._replace(pixel_format="yuv420p10le"), CUDA, "yuv420p10le"),
     ],
 )
-def test_what_does_not_suit_the_gpu_is_known_beforehand(video, device, reason):
-    assert reason in nvdec.why_not_nvdec(video, device)
+def test_unsupported_videos_are_known_before_decoding(video, device, reason):
+    assert reason in nvdec.nvdec_unsupported_reason(video, device)
 
 
 def test_a_missing_library_is_named_with_a_hint(monkeypatch):
@@ -119,4 +119,4 @@ def test_a_missing_library_is_named_with_a_hint(monkeypatch):
         raise nvdec.UnsupportedError("torchcodec is not installed: pip install 'depth-anything-3-fast[torchcodec]'")
 
     monkeypatch.setattr(nvdec, "package_version", missing)
-    assert "pip install" in nvdec.why_not_nvdec(PLAIN, CUDA)
+    assert "pip install" in nvdec.nvdec_unsupported_reason(PLAIN, CUDA)

@@ -19,7 +19,7 @@ from support.clips import draw_image, write_clip
 def numbered(tmp_path):
     for number in (3, 4, 6, 11):
         Image.fromarray(draw_image(number)).save(tmp_path / f"frame_{number:05d}.png")
-    (tmp_path / "frame_00007.txt").write_text("no picture")
+    (tmp_path / "frame_00007.txt").write_text("not an image")
     return tmp_path
 
 
@@ -41,10 +41,8 @@ def test_folders_and_patterns_give_their_files_at_a_constant_rate(numbered, patt
     assert [frame.time for frame in frames] == [0, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("nothing_%d.png", "no files are named"), ("x/%d.png", "no such folder")]
-)
-def test_sequences_without_files_are_refused(tmp_path, name, message):
+@pytest.mark.parametrize(("name", "message"), [("nothing_%d.png", "no files match"), ("x/%d.png", "no such folder")])
+def test_sequences_without_files_are_rejected(tmp_path, name, message):
     with pytest.raises(VideoReadError, match=message):
         open_source(tmp_path / name)
 
@@ -71,18 +69,18 @@ def test_selection_of_arrays_is_by_their_times():
 
 
 @pytest.mark.parametrize("one", [np.zeros((4, 4, 3), np.float32), b"12", 3.5])
-def test_what_is_no_frame_is_refused(one):
+def test_items_that_are_not_frames_are_rejected(one):
     with pytest.raises(ImageTypeError, match="0"):
         list(open_source([one]))
 
 
 @pytest.mark.parametrize("source", [np.zeros((2, 4, 4, 3), np.uint8), None, True, 2.5])
-def test_what_is_no_video_is_refused(source):
+def test_inputs_that_are_not_videos_are_rejected(source):
     with pytest.raises(InvalidInputError, match="give a video"):
         open_source(source)
 
 
-def test_a_source_is_returned_as_it_is():
+def test_a_source_is_returned_unchanged():
     source = open_source([draw_image(0)])
     assert open_source(source) is source
 
@@ -107,7 +105,7 @@ def test_raw_frames_are_read_in_their_format(kind):
         assert np.abs(frame.image.astype(int) - expected).mean() < (4 if kind == "yuv420p" else 1e-9)
 
 
-def test_pipes_that_give_little_at_a_time_are_read_to_the_frames_end():
+def test_pipes_with_short_reads_deliver_complete_frames():
     data = b"".join(draw_image(number).tobytes() for number in range(2))
 
     class Pipe(io.RawIOBase):
@@ -139,14 +137,14 @@ def test_a_truncated_raw_frame_is_reported_or_skipped(caplog):
     data = draw_image(0).tobytes() + b"123"
     frames = iter(open_source(io.BytesIO(data), raw="96x72:rgb24@30000/1001"))
     next(frames)
-    with pytest.raises(VideoDecodeError, match=r"frame 1 is cut off \(3 of 20,736 bytes\)"):
+    with pytest.raises(VideoDecodeError, match=r"frame 1 is incomplete \(3 of 20,736 bytes\)"):
         next(frames)
     assert len(list(open_source(io.BytesIO(data), raw="96x72:rgb24", on_error="skip"))) == 1
-    assert "cut off" in caplog.text
+    assert "incomplete" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["96x72", "96x72:rgb", "0x72:rgb24", "95x72:yuv420p", "axb:gray"])
-def test_layouts_that_are_none_are_refused(layout):
+def test_invalid_layouts_are_rejected(layout):
     with pytest.raises(InvalidInputError, match=f"raw='{layout}'"):
         open_source(io.BytesIO(), raw=layout)
 
@@ -183,14 +181,14 @@ class PretendedCamera:
 
 
 @pytest.mark.parametrize("name", [0, "0", "/dev/video3"])
-def test_a_camera_gives_rgb_frames_with_the_times_of_their_coming(monkeypatch, name):
+def test_a_camera_returns_rgb_frames_with_arrival_times(monkeypatch, name):
     monkeypatch.setattr(cv2, "VideoCapture", PretendedCamera)
     source = open_source(name)
     assert source.info.live
     assert (source.info.size_hw, source.info.fps) == ((72, 96), 30)
     frames = iter(source)
     given = [next(frames) for _ in range(3)]
-    with pytest.raises(VideoReadError, match=f"camera {name}: gives no more frames"):
+    with pytest.raises(VideoReadError, match=f"camera {name}: delivers no more frames"):
         next(frames)
     assert [np.array_equal(frame.image, draw_image(2 - place)) for place, frame in enumerate(given)] == [True] * 3
     assert given[0].time == 0

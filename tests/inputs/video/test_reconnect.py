@@ -14,7 +14,7 @@ from depth_anything_3.inputs.video import DecoderChoice, Frame, FrameSource, Sou
 from depth_anything_3.inputs.video import reconnect as module
 from depth_anything_3.inputs.video.reconnect import ReconnectingSource
 
-PICTURE = np.zeros((2, 2, 3), np.uint8)
+IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
 class Stream(FrameSource):
@@ -27,7 +27,7 @@ class Stream(FrameSource):
 
     def __iter__(self):
         for index in range(self._frames):
-            yield Frame(PICTURE, 100 + index / 10, index, time.monotonic())
+            yield Frame(IMAGE, 100 + index / 10, index, time.monotonic())
         if self._error is not None:
             raise self._error
 
@@ -50,7 +50,7 @@ class Connections:
         return one
 
 
-LOST, AWAY = VideoReadError("reading broke off"), VideoReadError("connection refused")
+LOST, AWAY = VideoReadError("reading failed"), VideoReadError("connection refused")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def short_pauses(monkeypatch):
     monkeypatch.setattr(module, "_MAX_PAUSE", 0.02)
 
 
-def test_a_stream_that_breaks_off_or_ends_is_read_on(caplog):
+def test_a_stream_that_drops_or_ends_is_reopened(caplog):
     connections = Connections(Stream(3, LOST), AWAY, AWAY, Stream(2), Stream(4))
     source = ReconnectingSource(connections, 5)
     with caplog.at_level(logging.WARNING):
@@ -68,9 +68,9 @@ def test_a_stream_that_breaks_off_or_ends_is_read_on(caplog):
     assert source.reconnections == 2
     assert [one.closed for one in connections.opened] == [True, True, False]
     text = caplog.text
-    assert "rtsp://camera: lost (reading broke off); trying again for 5 s" in text
+    assert "rtsp://camera: lost (reading failed); retrying for 5 s" in text
     assert "rtsp://camera: lost (it ended)" in text
-    assert "rtsp://camera: there again after" in text
+    assert "rtsp://camera: reconnected after" in text
 
 
 def test_indices_and_times_continue_over_a_lost_connection():
@@ -88,11 +88,11 @@ def test_indices_and_times_continue_over_a_lost_connection():
     assert times[2] < 5  # what really passed, not the new connection's clock
 
 
-def test_it_gives_up_in_the_end_and_says_so():
+def test_it_stops_retrying_and_reports_the_loss():
     source = ReconnectingSource(Connections(Stream(1, LOST), *[AWAY] * 1000), 0.1)
     frames = iter(source)
     next(frames)
-    with pytest.raises(VideoReadError, match=r"lost, and not there again within 0.1 s \(connection refused\)"):
+    with pytest.raises(VideoReadError, match=r"lost, and not reconnected within 0.1 s \(connection refused\)"):
         next(frames)
 
 
@@ -102,7 +102,7 @@ def test_a_source_missing_at_the_start_is_reported_at_once():
 
 
 @pytest.mark.parametrize("error", [LOST, None])
-def test_what_is_not_live_or_not_to_be_tried_again_ends(error):
+def test_sources_that_are_not_live_are_not_reopened(error):
     for source in (ReconnectingSource(Connections(Stream(2, error, live=False)), 60),
                    ReconnectingSource(Connections(Stream(2, error)), 0)):  # fmt: skip
         frames = iter(source)
@@ -110,7 +110,7 @@ def test_what_is_not_live_or_not_to_be_tried_again_ends(error):
         if error is None:
             assert list(frames) == []
         else:
-            with pytest.raises(VideoReadError, match="broke off"):
+            with pytest.raises(VideoReadError, match="reading failed"):
                 next(frames)
 
 
@@ -123,12 +123,12 @@ def test_closing_ends_the_wait_for_a_stream(monkeypatch):
     assert list(frames) == []
 
 
-def test_negative_seconds_are_refused():
+def test_negative_seconds_are_rejected():
     with pytest.raises(InvalidInputError, match="reconnect=-1"):
         ReconnectingSource(Connections(), -1)
 
 
-def test_a_stream_over_http_is_read_cut_off_restored_and_read_on(caplog):
+def test_an_http_stream_is_reconnected_after_it_drops(caplog):
     pytest.importorskip("av")
     from depth_anything_3.inputs.video import open_source
     from support.stream_server import SIZE_HW, StreamServer
@@ -157,4 +157,4 @@ def test_a_stream_over_http_is_read_cut_off_restored_and_read_on(caplog):
     assert (times > 0).all()
     assert [frame.index for frame in frames] == list(range(len(frames)))
     assert "lost" in caplog.text
-    assert "there again after" in caplog.text
+    assert "reconnected after" in caplog.text

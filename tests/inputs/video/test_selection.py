@@ -18,8 +18,8 @@ RATES = st.sampled_from(
 
 
 def taken(times, **options):
-    selector = FrameSelection(**options).begin(times[0])
-    return [place for place, seconds in enumerate(times) if selector.takes(seconds)]
+    selector = FrameSelection(**options).selector(times[0])
+    return [place for place, seconds in enumerate(times) if selector.selects(seconds)]
 
 
 def interval(seconds, fps):
@@ -38,7 +38,7 @@ def test_the_rate_of_the_source_selects_every_frame_at_rounded_times(rate):
 
 
 @given(RATES, st.floats(0.5, 60))
-def test_frames_of_a_constant_rate_are_taken_evenly_and_never_drift(rate, fps):
+def test_constant_rate_frames_are_selected_evenly_without_drift(rate, fps):
     times = in_milliseconds(rate, 3000)
     chosen = taken(times, fps=fps)
     assert len(chosen) <= times[-1] * fps + 2
@@ -55,7 +55,7 @@ def test_a_variable_rate_gives_one_frame_for_each_interval_with_frames(gaps, fps
 
 
 @given(st.integers(1, 20), st.floats(0, 5), st.floats(0.1, 5))
-def test_every_counts_from_the_first_frame_after_the_start(every, start, length):
+def test_every_n_counts_from_the_first_frame_after_the_start(every, start, length):
     times = [place / 30 for place in range(400)]
     between = [place for place, seconds in enumerate(times) if start <= seconds < start + length]
     assert taken(times, every=every, start=start, end=start + length) == between[::every]
@@ -78,7 +78,7 @@ def test_resuming_after_a_frame_gives_the_frames_that_follow(rate, stopped, opti
         ({"start": 5, "end": 5}, "not after"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options, message):
+def test_invalid_selections_are_rejected(options, message):
     with pytest.raises(InvalidInputError, match=message):
         FrameSelection(**options)
 
@@ -86,11 +86,11 @@ def test_what_makes_no_sense_is_refused(options, message):
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90.5", 90.5), (".5", 0.5), ("1:30", 90), ("1:00:01.25", 3601.25), ("0", 0)]
 )
-def test_times_are_read_as_people_write_them(text, seconds):
+def test_times_are_parsed_from_clock_notation(text, seconds):
     assert parse_time(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1:2:3:4", "1h", "nan"])
-def test_what_is_no_time_is_refused(text):
-    with pytest.raises(InvalidInputError, match="is no time"):
+def test_invalid_times_are_rejected(text):
+    with pytest.raises(InvalidInputError, match="is not a time"):
         parse_time(text)

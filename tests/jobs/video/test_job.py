@@ -216,7 +216,7 @@ def test_what_came_before_damage_is_a_whole_video(seeded_small, tmp_path):
     assert 3 < report.images < 30
     assert len(read_clip(tmp_path / "out" / "cut_depth.mp4")[1]) == report.images
     (failure,) = report.failures
-    assert "cut.mp4: damaged or cut off" in failure["error"]
+    assert "cut.mp4: damaged or truncated" in failure["error"]
 
 
 def test_a_camera_ends_with_ctrl_c_and_leaves_a_whole_video(seeded_small, tmp_path):

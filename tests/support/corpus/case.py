@@ -28,7 +28,7 @@ class Case:
         data: its bytes.
         pixels: (H, W, 3) uint8 RGB, upright; None: it is refused.
         levels: by how much (of 255) pixels may differ.
-        error, told: the error it is refused with, and what the message says.
+        error, message: the expected error, and a part of its message.
         suffix: of its name on disk.
     """
 
@@ -38,7 +38,7 @@ class Case:
     pixels: np.ndarray | None = None
     levels: int = 0
     error: type[DA3Error] = ImageDecodeError
-    told: str = ""
+    message: str = ""
     suffix: str = ".img"
 
     def __str__(self) -> str:

@@ -111,10 +111,10 @@ def _jpegs() -> Iterator[Case]:
         yield Case("JPEG", name, made.data[:start] + extra + made.data[start:], made.rgb, LOSSY, suffix=".jpg")
     twelve = bytearray(made.data)
     twelve[made.data.index(b"\xff\xc0") + 4] = 12
-    yield Case("JPEG", "12 bits", bytes(twelve), told="12 bits a sample, where 8 are read", suffix=".jpg")
+    yield Case("JPEG", "12 bits", bytes(twelve), message="12 bits per sample", suffix=".jpg")
     lines = bytearray(made.data)
     lines[made.data.index(b"\xff\xc0") + 5 : made.data.index(b"\xff\xc0") + 7] = b"\0\0"
-    yield Case("JPEG", "height told at its end only", bytes(lines), told="61x0", suffix=".jpg")
+    yield Case("JPEG", "height stated at its end only", bytes(lines), message="61x0", suffix=".jpg")
 
 
 def _marker(number: int, content: bytes) -> bytes:
@@ -185,7 +185,7 @@ def _pngs() -> Iterator[Case]:
     profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\0" * 10_000_000))
     yield Case("PNG", "an unknown chunk", hand_made_png(rgb, RGB, 8, before=chunk(b"abCd", b"x" * 70_000)), rgb)
     for name, extra in {"an ICC profile": profile, "a comment": text}.items():
-        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), told="too large")
+        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), message="too large")
     for kind in (b"IHDR", b"IDAT", b"IEND"):
         at = whole.index(kind) + 4 + int.from_bytes(whole[whole.index(kind) - 4 : whole.index(kind)], "big")
         wrong = whole[:at] + b"\0\0\0\0" + whole[at + 4 :]
@@ -195,7 +195,7 @@ def _pngs() -> Iterator[Case]:
     yield Case("PNG", "a filter that is none", bad_filter)
     few = hand_made_png(rgb[:20], RGB, 8)
     few = few.replace(few[16:33], hand_made_png(rgb, RGB, 8)[16:33])
-    yield Case("PNG", "missing rows", few, told="damaged PNG")
+    yield Case("PNG", "missing rows", few, message="damaged PNG")
 
 
 def _other_formats() -> Iterator[Case]:
@@ -250,8 +250,8 @@ def _tiffs() -> Iterator[Case]:
         tifffile.imwrite(file, grey, byteorder=order, photometric="minisblack")
         yield Case("TIFF", f"16 bits, grey, {order}", file.getvalue(), shown, 1)
     floats = encoded(np.linspace(0, 1, WIDTH * HEIGHT, dtype=np.float32).reshape(HEIGHT, WIDTH), "TIFF")
-    yield Case("TIFF", "floating-point samples", floats, told="floating-point samples have no fixed range")
-    yield Case("TIFF", "32-bit samples", encoded(Image.new("I", (20, 20)), "TIFF"), told="32-bit samples")
+    yield Case("TIFF", "floating-point samples", floats, message="floating-point samples have no fixed range")
+    yield Case("TIFF", "32-bit samples", encoded(Image.new("I", (20, 20)), "TIFF"), message="32-bit samples")
     looping = bytearray(encoded(rgb, "TIFF"))
     looping[-4:] = looping[4:8]
     yield as_pillow("TIFF", "a folder of entries that leads to itself", bytes(looping))
@@ -266,7 +266,7 @@ def _sizes() -> Iterator[Case]:
     for width, height in ((1, 3000), (3000, 1), (65_500, 1), (1, 65_500)):
         for kind in ("PNG", "JPEG"):
             data = encoded(Image.new("RGB", (width, height)), kind)
-            yield Case("odd sizes", f"{width}x{height} {kind}", data, error=ImageSizeError, told=f"{width}x{height}")
+            yield Case("odd sizes", f"{width}x{height} {kind}", data, error=ImageSizeError, message=f"{width}x{height}")
     for width, height in ((7, 9), (16, 16), (17, 33)):
         made = hand_made(width, height, _SAMPLINGS["4:2:0"], seed=width)
         yield Case("odd sizes", f"{width}x{height} JPEG", made.data, made.rgb, LOSSY)

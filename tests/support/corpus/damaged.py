@@ -61,12 +61,12 @@ def bombs() -> Iterator[Case]:
         "JPEG 2000 of 100000x100000": bytes(jp2),
     }
     for name, data in files.items():
-        yield Case("bombs", name, data, error=ImageSizeError, told="claims")
+        yield Case("bombs", name, data, error=ImageSizeError, message="the header states")
     yield Case("bombs", "AVIF of 60000x60000", bytes(avif))
     whole = hand_made_png(draw_image(), RGB, 8)
     greedy = whole[:-12] + struct.pack(">I", 0x7FFF0000) + b"tEXt" + whole[-12:]
-    yield Case("bombs", "PNG with a chunk of 2 GB behind its pixels", greedy, told=" PNG ")
-    # Too few rows, then a second picture whose filter is none: OpenCV 5.0 ends the process.
+    yield Case("bombs", "PNG with a chunk of 2 GB behind its pixels", greedy, message=" PNG ")
+    # Too few rows, then a second image whose filter is none: OpenCV 5.0 ends the process.
     animated = whole[:33] + chunk(b"acTL", struct.pack(">II", 2, 0))
     animated += chunk(b"IDAT", zlib.compress(b"\1" * (3 * WIDTH + 1) * 10))
     animated += chunk(b"fcTL", struct.pack(">5I2H2B", 1, WIDTH, HEIGHT, 0, 0, 1, 0, 0, 0))
@@ -80,8 +80,8 @@ def bombs() -> Iterator[Case]:
 
 def non_images() -> Iterator[Case]:
     files = {
-        "text": b"hello, this is no picture\n" * 50,
-        "HTML, as servers send it in place of a picture": b"<!DOCTYPE html><html><body>404</body></html>",
+        "text": b"hello, this is not an image\n" * 50,
+        "HTML, as servers send it in place of an image": b"<!DOCTYPE html><html><body>404</body></html>",
         "zeros": b"\0" * 5000,
         "noise": random.Random(1).randbytes(5000),
         "PDF": b"%PDF-1.7\n" + b"x" * 500,
@@ -99,7 +99,7 @@ def non_images() -> Iterator[Case]:
         "empty AVIF box": b"\0\0\0\x18ftypavif\0\0\0\0avifmif1",
     }
     for name, data in files.items():
-        yield Case("no pictures", name, data, suffix=".jpg")
+        yield Case("not images", name, data, suffix=".jpg")
 
 
 def surplus() -> Iterator[Case]:
@@ -108,7 +108,7 @@ def surplus() -> Iterator[Case]:
     for kind in ("PNG", "WEBP", "BMP", "TIFF"):
         files[kind] = (encoded(rgb, kind, **({"lossless": True} if kind == "WEBP" else {})), rgb, 0)
     for kind, (data, shown, levels) in files.items():
-        for name, more in {"zeros": b"\0" * 3000, "noise": random.Random(2).randbytes(3000), "a picture": data}.items():
+        for name, more in {"zeros": b"\0" * 3000, "noise": random.Random(2).randbytes(3000), "an image": data}.items():
             yield Case("garbage around", f"{kind}, then {name}", data + more, shown, levels)
         yield Case("garbage around", f"zeros, then {kind}", b"\0" * 64 + data)
         yield Case("garbage around", f"text, then {kind}", b"Content-Type: image\r\n\r\n" + data)

@@ -48,8 +48,8 @@ def mistakes(case: Case, found: np.ndarray | Exception, wanted: np.ndarray | Non
     if isinstance(found, Exception):
         if wanted is not None:
             return f"refused: {found}"
-        as_told = isinstance(found, case.error) and case.told in str(found)
-        return None if as_told else f"{type(found).__name__}: {found}"
+        as_expected = isinstance(found, case.error) and case.message in str(found)
+        return None if as_expected else f"{type(found).__name__}: {found}"
     if wanted is None:
         return f"taken, of shape {found.shape}"
     if found.shape != wanted.shape:
@@ -75,8 +75,8 @@ def all_mistakes(processor: BatchProcessor, strategy: str, levels: int) -> list[
         else:
             found |= {image.index: pixels.cpu().numpy() for image, pixels in zip(one.images, one.pixels, strict=True)}
             found |= {failure.index: failure.error for failure in one.failures}
-    told = [mistakes(case, found[at], wanted[at], case.levels + levels) for at, case in enumerate(cases)]
-    return [f"{case}: {mistake}" for case, mistake in zip(cases, told, strict=True) if mistake]
+    found_mistakes = [mistakes(case, found[at], wanted[at], case.levels + levels) for at, case in enumerate(cases)]
+    return [f"{case}: {mistake}" for case, mistake in zip(cases, found_mistakes, strict=True) if mistake]
 
 
 @cache

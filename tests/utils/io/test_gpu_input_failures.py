@@ -17,7 +17,7 @@ from support.gpu_processors import CUDA, GPU, MIXED, assert_same, broken_inside,
 from support.images import jpeg, largest_difference
 
 
-def test_what_the_decoder_rejects_goes_to_the_cpu_with_the_reason(cpu):
+def test_files_that_the_decoder_rejects_go_to_the_cpu_with_the_reason(cpu):
     inputs = [jpeg(120, 90, seed) for seed in range(4)]
     decoder = FaultyDecoder(refuse=lambda data: "engine: busy" if data == inputs[2] else None)
     with gpu_processor(decoder) as processor:
@@ -28,7 +28,7 @@ def test_what_the_decoder_rejects_goes_to_the_cpu_with_the_reason(cpu):
 
 
 def damaged(tmp_path):
-    """Files that are broken in different ways; each must fail, or not, as it does on the CPU."""
+    """Files that are broken differently; each must fail, or not, as it does on the CPU."""
     whole = jpeg(240, 180, 3)
     return {
         "cut": whole[:2000],
@@ -39,7 +39,7 @@ def damaged(tmp_path):
         "no frame": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9",
         "flipped": whole[:3000] + bytes(b ^ 0x55 for b in whole[3000:3040]) + whole[3040:],
         "trailing bytes": whole + b"\0" * 100,
-        "text": b"not a picture",
+        "text": b"not an image",
         "missing": tmp_path / "missing.jpg",
         "folder": tmp_path,
         "thin": jpeg(2000, 9, 1),
@@ -76,13 +76,13 @@ def test_skipped_images_are_the_same_as_on_the_cpu(cpu, tmp_path):
         batches = [one(inputs, None, cameras, process_res=56, on_error="skip") for one in (processor, cpu)]
     ours, theirs = batches
     assert_same(ours, theirs)
-    told = [[(one.index, one.label, type(one.error), str(one.error)) for one in batch.failures] for batch in batches]
-    assert told[0] == told[1]
-    assert len(told[0]) > 5
+    found = [[(one.index, one.label, type(one.error), str(one.error)) for one in batch.failures] for batch in batches]
+    assert found[0] == found[1]
+    assert len(found[0]) > 5
     assert torch.equal(ours.intrinsics, theirs.intrinsics)
 
 
-def test_when_nothing_can_be_used_the_error_names_them():
+def test_when_no_view_can_be_used_the_error_names_them():
     with gpu_processor() as processor, pytest.raises(ImageDecodeError, match="none of the 2 images can be used"):
         processor([broken_inside(jpeg(120, 90)), b"?"], process_res=56, on_error="skip")
 

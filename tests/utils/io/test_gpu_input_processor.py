@@ -13,7 +13,7 @@ from PIL import Image
 
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, InvalidInputError, UnsupportedError
-from depth_anything_3.inputs.batch import gpu_assembler as device_batch
+from depth_anything_3.inputs.batch import gpu_assembler
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -26,7 +26,7 @@ from support.images import encoded, exif_block, jpeg, largest_difference, psnr, 
 
 @pytest.fixture
 def every_kind(tmp_path):
-    """One picture size, every kind of input, and the way that each takes on a machine with a JPEG engine."""
+    """One image size, every kind of input, and the strategy of each on a machine with a JPEG engine."""
     return [
         (write(tmp_path / "a.jpg", jpeg(120, 90, 0)), GPU),
         (jpeg(120, 90, 1, progressive=True), MIXED),
@@ -44,12 +44,12 @@ def every_kind(tmp_path):
 
 
 @pytest.mark.parametrize("planar", [False, True])
-def test_inputs_of_a_mixed_batch_are_routed_apart_and_return_in_order(cpu, every_kind, planar):
+def test_a_mixed_batch_is_routed_per_image_and_returned_in_order(cpu, every_kind, planar):
     decoder = FaultyDecoder(planar=planar)
     with gpu_processor(decoder) as processor:
         inputs = [image for image, _ in every_kind]
         batch = processor(inputs, process_res=56)
-    assert strategies(batch) == [way for _, way in every_kind]
+    assert strategies(batch) == [strategy for _, strategy in every_kind]
     assert_same(batch, cpu(inputs, process_res=56))
     assert decoder.calls == [5]  # one call for all JPEGs of a batch
     expected = cpu([batch.pixels[0].permute(1, 2, 0).numpy()], process_res=56).tensor
@@ -67,11 +67,11 @@ MACHINES = {
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_on_other_machines_only_files_take_another_strategy(cpu, every_kind, machine):
-    capabilities, fidelity, way_of_files = MACHINES[machine]
+    capabilities, fidelity, file_strategy = MACHINES[machine]
     inputs = [image for image, _ in every_kind]
     with gpu_processor(FaultyDecoder(NEAREST), capabilities) as processor:
         batch = processor(inputs, process_res=56, fidelity=fidelity)
-    assert strategies(batch) == [way_of_files if way is GPU else way for _, way in every_kind]
+    assert strategies(batch) == [file_strategy if strategy is GPU else strategy for _, strategy in every_kind]
     assert_same(batch, cpu(inputs, process_res=56))
 
 
@@ -113,7 +113,7 @@ def test_autocast_around_a_call_does_not_touch_the_operators(cpu):
     assert torch.equal(plain.tensor, under.tensor)
 
 
-def test_a_default_device_does_not_touch_the_staging_memory(cpu):
+def test_a_default_device_does_not_affect_the_staging_memory(cpu):
     inputs = [photo(120, 90, 1)]
     with gpu_processor() as processor, torch.device("meta"):
         batch = processor(inputs, process_res=56)
@@ -134,7 +134,7 @@ def test_batches_are_made_in_the_calling_thread_where_the_gpu_needs_it(cpu):
 
 
 def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
-    monkeypatch.setattr(device_batch, "_DECODED_AT_A_TIME", 2 * 3 * 120 * 90)
+    monkeypatch.setattr(gpu_assembler, "_MAX_DECODED_BYTES", 2 * 3 * 120 * 90)
     decoder = FaultyDecoder()  # overwrites what it gave before
     inputs = [jpeg(120, 90, seed) for seed in range(5)]
     with gpu_processor(decoder) as processor:
@@ -157,7 +157,7 @@ def test_views_of_different_sizes_and_their_cameras_follow_the_cpu(cpu):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_independent_images_are_batched_by_size_in_one_other_thread(cpu, tmp_path, batch_size):
+def test_independent_images_are_batched_in_one_background_thread(cpu, tmp_path, batch_size):
     inputs = [jpeg(120, 90, 0), photo(90, 120, 1), jpeg(90, 120, 2), b"?", jpeg(120, 90, 3), jpeg(120, 90)[:900]]
     inputs += [broken_inside(jpeg(120, 90, 4)), jpeg(120, 90, 5, progressive=True), jpeg(90, 120, 6)]
     decoder = FaultyDecoder()
@@ -168,7 +168,7 @@ def test_independent_images_are_batched_by_size_in_one_other_thread(cpu, tmp_pat
                 failed[failure.index] = str(failure.error)
             if not isinstance(item, ImageFailure):
                 assert len(item.images) <= batch_size
-                found |= {one.index: picture for one, picture in zip(item.images, item.pixels.numpy(), strict=True)}
+                found |= {one.index: image for one, image in zip(item.images, item.pixels.numpy(), strict=True)}
     assert sorted(found | failed) == list(range(len(inputs)))
     assert len(decoder.threads) == 1
     for index, image in enumerate(inputs):
@@ -222,7 +222,7 @@ def test_the_environment_can_choose_the_strategy(monkeypatch):
 
 
 @pytest.mark.parametrize("asked", ["gpu_decode", "hybrid", "full_gpu"])
-def test_without_a_gpu_its_strategies_are_refused(cpu, asked):
+def test_without_a_gpu_its_strategies_are_rejected(cpu, asked):
     with pytest.raises(UnsupportedError, match=f"strategy='{asked}' needs a GPU"):
         cpu([photo(60, 60, 0)], process_res=56, strategy=asked)
     with pytest.raises(UnsupportedError, match=f"strategy='{asked}' needs a GPU"):
@@ -237,7 +237,7 @@ def test_gpu_decoding_that_cannot_be_exact_says_so():
         assert strategies(processor([jpeg(560, 420)], process_res=56, strategy="gpu_decode", fidelity="high")) == [GPU]
 
 
-def test_the_error_names_the_environment_where_that_asked(cpu, monkeypatch):
+def test_the_error_names_the_environment_variable_if_it_decided(cpu, monkeypatch):
     monkeypatch.setenv("DA3_STRATEGY", "hybrid")
     with pytest.raises(UnsupportedError, match="environment variable DA3_STRATEGY='hybrid' needs a GPU"):
         cpu([photo(60, 60, 0)], process_res=56)
@@ -253,12 +253,12 @@ def test_a_missing_device_raises_the_package_error():
 def test_gpu_decoding_without_a_decoder_gives_a_hint():
     capabilities = replace(CUDA, decoders=(), missing=("pip install 'depth-anything-3-fast[cuda]'",))
     with gpu_processor(capabilities=capabilities) as processor:
-        with pytest.raises(UnsupportedError, match=r"no decoder for this GPU can be used .*\[cuda\]"):
+        with pytest.raises(UnsupportedError, match=r"no decoder for this GPU is available .*\[cuda\]"):
             processor([jpeg(120, 90)], strategy="gpu_decode")
         assert strategies(processor([jpeg(120, 90)], process_res=56)) == [MIXED]
 
 
-def test_unknown_dtypes_and_resamplers_are_refused():
+def test_unknown_dtypes_and_resamplers_are_rejected():
     with pytest.raises(InvalidInputError, match=r"dtype=torch\.int8 is not accepted"):
         gpu_processor(dtype=torch.int8)
     with pytest.raises(UnsupportedError, match="resampler 'best'"):
@@ -277,7 +277,7 @@ def test_closing_gives_the_decoder_back_and_the_next_call_opens_it_again(cpu):
 def test_a_processor_can_be_copied():
     with gpu_processor(resampler="torch") as processor, copy.copy(processor) as other:
         assert other.capabilities == processor.capabilities
-        assert other._again.keywords == processor._again.keywords
+        assert other._recreate.keywords == processor._recreate.keywords
         assert strategies(other([photo(120, 90, 1)], process_res=56)) == [MIXED]
 
 
@@ -289,14 +289,14 @@ def test_tensors_on_the_device_are_read_where_they_are(monkeypatch, cpu):
         monkeypatch.setattr(
             processor._assembler,
             "_resampler",
-            lambda pictures, *rest: (seen.append(pictures[0].data_ptr()), resampler(pictures, *rest)),
+            lambda images, *rest: (seen.append(images[0].data_ptr()), resampler(images, *rest)),
         )
         batch = processor([frame], process_res=56)
     assert seen == [frame.data_ptr()]
     assert_same(batch, cpu([frame], process_res=56))
 
 
-def test_warming_up_leaves_nothing_behind():
+def test_warm_up_has_no_side_effects():
     with gpu_processor() as processor:
         processor.warm_up()
         assert strategies(processor([photo(120, 90, 1)], process_res=56)) == [MIXED]

@@ -43,7 +43,7 @@ def processor():
 
 
 def reference(rgb: np.ndarray, process_res: int, method: str = "upper_bound_resize") -> np.ndarray:
-    """The reference's way for one picture, uint8."""
+    """The reference preprocessing of one image, uint8."""
     return resample_stepwise(rgb, plan_resize(rgb.shape[:2], process_res, method))
 
 
@@ -69,7 +69,7 @@ def test_batches_equal_the_reference(processor):
 
 def test_every_kind_of_input_gives_the_same_tensor(processor, tmp_path):
     data = encoded(photo(150, 100, 1), "PNG")
-    path = write(tmp_path / "picture.png", data)
+    path = write(tmp_path / "image.png", data)
     pixels = np.asarray(Image.open(path).convert("RGB"))
     kinds = [
         str(path), path, data, bytearray(data), memoryview(data), Image.open(path), pixels,
@@ -86,9 +86,9 @@ def test_every_kind_of_input_gives_the_same_tensor(processor, tmp_path):
 
 
 def test_normalised_output_is_the_float_of_the_eight_bit_output(processor):
-    pictures = [photo(90, 60, 1), photo(90, 60, 2)]
-    as_float, _, _ = processor(pictures, process_res=70)
-    as_bytes, _, _ = processor(pictures, process_res=70, perform_normalization=False)
+    images = [photo(90, 60, 1), photo(90, 60, 2)]
+    as_float, _, _ = processor(images, process_res=70)
+    as_bytes, _, _ = processor(images, process_res=70, perform_normalization=False)
     assert as_float.dtype == torch.float32
     assert as_float.shape == as_bytes.shape == (2, 3, 42, 70)
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
@@ -98,13 +98,13 @@ def test_normalised_output_is_the_float_of_the_eight_bit_output(processor):
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(30, 200), st.integers(30, 200)), min_size=1, max_size=12), st.integers(1, 9))
 def test_order_and_pixels_do_not_depend_on_the_number_of_workers(processor, sizes, workers):
-    pictures = [photo(width, height, seed) for seed, (width, height) in enumerate(sizes)]
+    images = [photo(width, height, seed) for seed, (width, height) in enumerate(sizes)]
     with InputProcessor() as alone:
-        one_by_one = list(alone.iterate(pictures, process_res=56, process_res_method="lower_bound_crop", num_workers=1))
+        one_by_one = list(alone.iterate(images, process_res=56, process_res_method="lower_bound_crop", num_workers=1))
     together = list(
-        processor.iterate(pictures, process_res=56, process_res_method="lower_bound_crop", num_workers=workers)
+        processor.iterate(images, process_res=56, process_res_method="lower_bound_crop", num_workers=workers)
     )
-    assert [one.index for one in together] == list(range(len(pictures)))
+    assert [one.index for one in together] == list(range(len(images)))
     for a, b in zip(one_by_one, together, strict=True):
         np.testing.assert_array_equal(a.pixels, b.pixels)
 
@@ -144,7 +144,7 @@ def test_exif_orientation_is_honoured_and_can_be_ignored(processor, orientation)
     assert largest_difference(tensor[0].permute(1, 2, 0).numpy(), reference(stored, 140)) <= 1
 
 
-def test_an_upright_tiff_is_not_turned_twice(processor):
+def test_a_tiff_is_not_rotated_twice(processor):
     image = Image.fromarray(photo(60, 40, 0))
     exif = image.getexif()
     exif[0x0112] = 6
@@ -155,18 +155,18 @@ def test_an_upright_tiff_is_not_turned_twice(processor):
         assert largest_difference(one.permute(1, 2, 0).numpy(), reference(upright, 56)) <= 1
 
 
-def test_views_of_different_sizes_are_cut_to_the_smallest_with_a_warning(processor, caplog):
-    pictures = [photo(120, 90, 0), photo(90, 120, 1)]
+def test_views_of_different_sizes_are_cropped_with_a_warning(processor, caplog):
+    images = [photo(120, 90, 0), photo(90, 120, 1)]
     with caplog.at_level(logging.WARNING):
-        tensor, _, _ = processor(pictures, process_res=112, perform_normalization=False)
+        tensor, _, _ = processor(images, process_res=112, perform_normalization=False)
     assert tensor.shape == (2, 3, 84, 84)
     assert "image 0 (array 90x120x3) 112x84" in caplog.text
     np.testing.assert_array_equal(
-        tensor[0], processor(pictures[:1], process_res=112, perform_normalization=False).tensor[0, :, :, 14:98]
+        tensor[0], processor(images[:1], process_res=112, perform_normalization=False).tensor[0, :, :, 14:98]
     )
 
 
-def test_views_of_different_sizes_can_be_refused(processor):
+def test_views_of_different_sizes_can_be_rejected(processor):
     with pytest.raises(ShapeMismatchError, match=r"112x84.*84x112") as caught:
         processor([photo(120, 90, 0), photo(90, 120, 1)], process_res=112, mixed_sizes="refuse")
     assert isinstance(caught.value, ValueError)
@@ -201,7 +201,7 @@ def test_cameras_follow_their_images_and_arguments_are_not_changed(processor):
     ],
     ids=["too few", "too many", "NaN", "infinite", "3x4", "no numbers"],
 )
-def test_cameras_that_do_not_fit_are_refused(processor, cameras, error, message):
+def test_cameras_that_do_not_fit_are_rejected(processor, cameras, error, message):
     with pytest.raises(error, match=message):
         processor([photo(60, 60, 0)] * 2, process_res=56, **cameras)
 
@@ -245,7 +245,7 @@ def test_when_no_image_can_be_used_an_error_names_them_even_when_skipping(proces
         processor(["a.jpg"], on_error="skip")
 
 
-def test_an_empty_list_is_refused(processor):
+def test_an_empty_list_is_rejected(processor):
     with pytest.raises(InvalidInputError, match="empty"):
         processor([])
 
@@ -281,24 +281,24 @@ def test_options_that_are_not_accepted_are_rejected_before_reading(processor, op
         processor(["never read.jpg"], **options)
 
 
-def test_an_unknown_executor_is_refused():
+def test_an_unknown_executor_is_rejected():
     with pytest.raises(InvalidInputError, match="'thread' or 'process'"):
         InputProcessor()([photo(60, 60, 0)], executor="fiber")
 
 
-def test_warming_up_leaves_nothing_behind():
+def test_warm_up_has_no_side_effects():
     with InputProcessor() as fresh:
         fresh.warm_up()
         assert fresh([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)
 
 
-def test_one_unread_pil_image_may_stand_in_a_list_several_times(processor, tmp_path):
+def test_one_lazy_pil_image_may_occur_in_a_list_repeatedly(processor, tmp_path):
     path = write(tmp_path / "big.png", encoded(photo(900, 700, 0), "PNG"))
     batch = processor([Image.open(path)] * 1 + [image := Image.open(path)] + [image] * 6, process_res=98)
     assert batch.tensor.shape[0] == 8
 
 
-def test_odd_but_acceptable_inputs_are_taken(processor):
+def test_unusual_but_valid_inputs_are_accepted(processor):
     with_odd_exif = Image.fromarray(photo(60, 40, 0))
     with_odd_exif.info["exif"] = None
     data = jpeg(60, 40)
@@ -309,12 +309,12 @@ def test_odd_but_acceptable_inputs_are_taken(processor):
 
 
 @pytest.mark.parametrize("options", [{"process_res": [98]}, {"process_res_method": [1]}, {"exif": {}}], ids=str)
-def test_options_of_a_wrong_type_are_refused_as_such(processor, options):
+def test_options_of_a_wrong_type_are_rejected_as_such(processor, options):
     with pytest.raises(InvalidInputError):
         processor([photo(60, 60, 0)], **options)
 
 
-def test_a_closed_processor_starts_again_when_it_is_used(processor):
+def test_a_closed_processor_restarts_when_used(processor):
     processor.close()
     assert processor([photo(60, 60, 0)], process_res=56).tensor.shape == (1, 3, 56, 56)
 

@@ -19,16 +19,16 @@ class ProcessedBatch:
     """Images ready for the network. Unpacks as `tensor, extrinsics, intrinsics`.
 
     Attributes:
-        tensor: (N, 3, H, W), contiguous: normalised (float32, on a GPU perhaps bfloat16 or float16), or `pixels` itself
+        tensor: (N, 3, H, W), contiguous: normalised float32 (on a GPU also bfloat16 or float16), or `pixels` itself
             without normalisation.
         extrinsics: (N, 4, 4) float32 world-to-camera (OpenCV), unchanged, or None.
         intrinsics: (N, 3, 3) float32 in pixels of the result, or None.
-        images: the N pictures that made it, in order, with their plans, ways and timings.
-        failures: those that were left out.
-        pixels: (N, 3, H, W) uint8 RGB, what `tensor` was made of, where `tensor` is.
-        ready: passed when a GPU has made both; the caller's current stream waits for it already. None where there is
-            nothing but that stream to wait for.
-        windows: where each picture lies in its result, if pictures of different sizes were padded; else empty.
+        images: the N images in order, with their plans, routing decisions and timings.
+        failures: the images that were skipped.
+        pixels: (N, 3, H, W) uint8 RGB before normalisation, on the same device as `tensor`.
+        ready: CUDA event recorded when both tensors are complete; the caller's current stream already waits for it.
+            None if the work ran on that stream or on the CPU.
+        windows: position of each image in its result, if images of different sizes were padded; else empty.
     """
 
     tensor: torch.Tensor
@@ -41,7 +41,7 @@ class ProcessedBatch:
     windows: tuple[Crop, ...] = ()
 
     def part(self, first: int, last: int) -> ProcessedBatch:
-        """The images from `first` to before `last`, without cameras."""
+        """Return the images `first` to `last - 1` as a batch without cameras."""
         window = slice(first, last)
         return replace(
             self,

@@ -20,13 +20,13 @@ def bucket_by_size(
 ) -> Iterator[list[Image] | ImageFailure]:
     """Group images of one size, looking at most `ahead` batches ahead.
 
-    Nothing is cropped: an image whose size stays alone makes a batch of its own. Failures pass through as they come.
+    Nothing is cropped: an image of a unique size forms a batch of its own. Failures pass through immediately.
 
     Args:
-        images: with their plans, in order.
-        batch_size: maximum of images in a batch of a size (height, width); it may change on the way.
-        ahead: how far beyond the oldest image held back one may look, in batches of its size; then its batch goes as
-            it is.
+        images: planned images, in order.
+        batch_size: returns the maximum number of images in a batch of a size (height, width); it may change over time.
+        ahead: how far to look beyond the oldest waiting image, in batches of its size, before its batch is emitted
+            incomplete.
     """
     groups: dict[tuple[int, int], list[Image]] = {}  # oldest group first
     for image in images:
@@ -37,7 +37,7 @@ def bucket_by_size(
             groups.setdefault(size, []).append(image)
             if len(groups[size]) >= batch_size(size):
                 yield groups.pop(size)
-        # By place, not by number held: batches that fill up behind a lone image must not put it off for ever.
+        # Compare indices, not counts: batches that fill up behind a single image must not delay it forever.
         while groups:
             size, oldest = next(iter(groups.items()))
             if image.index - oldest[0].index < ahead * batch_size(size) - 1:
@@ -48,13 +48,13 @@ def bucket_by_size(
 
 @dataclass
 class ReorderBuffer(Generic[Result]):
-    """Takes results in any order and yields them in the order of their indices (0, 1, 2, ...)."""
+    """Accept results in any order and yield them in the order of their indices (0, 1, 2, ...)."""
 
     _waiting: dict[int, Result] = field(default_factory=dict)
     _next: int = 0
 
     def put(self, index: int, result: Result) -> Iterator[Result]:
-        """Take one result; yield those whose turn has come."""
+        """Add one result; yield all results that are next in order."""
         self._waiting[index] = result
         while self._next in self._waiting:
             yield self._waiting.pop(self._next)

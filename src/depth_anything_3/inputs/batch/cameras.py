@@ -1,4 +1,4 @@
-"""Check the camera matrices that a caller gives with the views of a scene."""
+"""Validate the camera matrices that a caller passes with the views of a scene."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from depth_anything_3.errors import InvalidInputError, ShapeMismatchError
 
 __all__ = ["FloatArray", "parse_extrinsics", "parse_intrinsics"]
 
-_MIN_DETERMINANT = 1e-6  # of a rotation it is 1, of intrinsics the product of the focal lengths
+_MIN_DETERMINANT = 1e-6  # 1 for a rotation; the product of the focal lengths for intrinsics
 
 FloatArray = npt.NDArray[np.floating]
 
 
-def parse_extrinsics(matrices: Any, count: int) -> FloatArray | None:  # Any: whatever numpy makes an array of
-    """World-to-camera matrices (count, 4, 4), or None; integers become float64.
+def parse_extrinsics(matrices: Any, count: int) -> FloatArray | None:  # Any: whatever numpy converts to an array
+    """Return world-to-camera matrices (count, 4, 4), or None; integers become float64.
 
     Raises:
-        InvalidInputError: not numbers of that shape, or a matrix is not finite or has no inverse.
-        ShapeMismatchError: there is not one matrix per image.
+        InvalidInputError: the values are not numbers of that shape, or a matrix is not finite or not invertible.
+        ShapeMismatchError: the number of matrices differs from the number of images.
     """
     return _parse(matrices, "extrinsics", (4, 4), count)
 
 
-def parse_intrinsics(matrices: Any, count: int) -> FloatArray | None:  # Any: whatever numpy makes an array of
-    """Camera matrices (count, 3, 3) in pixels, or None; integers become float64. Raises as `parse_extrinsics`."""
+def parse_intrinsics(matrices: Any, count: int) -> FloatArray | None:  # Any: whatever numpy converts to an array
+    """Return camera matrices (count, 3, 3) in pixels, or None. Conversion and errors as in `parse_extrinsics`."""
     return _parse(matrices, "intrinsics", (3, 3), count)
 
 
@@ -45,10 +45,10 @@ def _parse(matrices: Any, name: str, shape: tuple[int, int], count: int) -> Floa
     if array.shape[1:] != shape:
         raise InvalidInputError(f"{name}: the shape must be (N, {shape[0]}, {shape[1]}), not {array.shape}")
     if len(array) != count:
-        raise ShapeMismatchError(f"{name}: {len(array)} matrices for {count} images; give one for each image")
+        raise ShapeMismatchError(f"{name}: {len(array)} matrices for {count} images; give one per image")
     for index, matrix in enumerate(array):
         if not np.isfinite(matrix).all():
             raise InvalidInputError(f"{name} of image {index}: contains NaN or infinity")
         if abs(np.linalg.det(matrix[:3, :3])) < _MIN_DETERMINANT:
-            raise InvalidInputError(f"{name} of image {index}: has no inverse, so it is no camera's")
+            raise InvalidInputError(f"{name} of image {index}: is singular, so it is not a camera matrix")
     return array

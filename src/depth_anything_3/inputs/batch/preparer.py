@@ -30,7 +30,7 @@ from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
 from depth_anything_3.inputs.routing.reduced_decode import choose_reduction
-from depth_anything_3.inputs.routing.strategy import Choice
+from depth_anything_3.inputs.routing.strategy import RoutingDecision
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ __all__ = ["ImagePreparer", "ScratchBuffer", "attempt"]
 
 _PLAN_CACHE_SIZE = 64
 _LOCKS = 64
-_MAX_SCRATCH_BYTES = 150_000_000  # bytes: a picture of 50 megapixels
+_MAX_SCRATCH_BYTES = 150_000_000  # an image of 50 megapixels
 
 _DEFAULTS = PreprocessOptions()
 
@@ -47,61 +47,61 @@ Prepared = TypeVar("Prepared")
 
 
 class ScratchBuffer(threading.local):
-    """Memory for one decoded picture in each thread that prepares them, kept from picture to picture.
+    """Per-thread buffer for one decoded image, reused from image to image.
 
-    New pages from the system are zeroed one by one, when they are first written: 9 % of decoding pictures of 12
-    megapixels on two threads. glibc's malloc would keep no block of that size.
+    The system zeroes new pages when they are first written: 9 % of the time to decode 12-megapixel images on two
+    threads. glibc's malloc does not cache blocks of that size.
     """
 
     def __init__(self) -> None:
-        self._kept = np.empty(0, np.uint8)
+        self._buffer = np.empty(0, np.uint8)
 
     def __call__(self, size: int) -> UInt8Array | None:
-        """At least `size` bytes, overwritten by the thread's next picture; None for a picture too large to be kept."""
+        """Return at least `size` bytes, valid until the thread's next image; None if that is too large to cache."""
         if size > _MAX_SCRATCH_BYTES:
             return None
-        if self._kept.size < size:
-            self._kept = np.empty(0, np.uint8)  # the smaller one is gone before the larger one is there
-            self._kept = np.empty(size, np.uint8)
-        return self._kept
+        if self._buffer.size < size:
+            self._buffer = np.empty(0, np.uint8)  # free the smaller buffer before allocating the larger one
+            self._buffer = np.empty(size, np.uint8)
+        return self._buffer
 
 
 class ImagePreparer:
-    """Turns sources into images of the network's size; caches the resampling operators of the sizes it has seen.
+    """Open, decode and resample images; cache the resampling operators per plan.
 
     A copy sent to a worker process starts with an empty cache.
 
     Args:
-        options: how to prepare; below fidelity `EXACT`, JPEGs may be decoded at a fraction of their size.
-        kept: memory to decode into; without it, new memory for each image.
+        options: preprocessing options; below fidelity `EXACT`, JPEGs may be decoded at a reduced scale.
+        scratch: buffer to decode into; None allocates new memory for each image.
     """
 
-    def __init__(self, options: PreprocessOptions = _DEFAULTS, kept: ScratchBuffer | None = None) -> None:
+    def __init__(self, options: PreprocessOptions = _DEFAULTS, scratch: ScratchBuffer | None = None) -> None:
         self.options = options
-        self._kept = kept
-        # Pillow decodes on first use and is not made for two threads at one image, which a list may hold twice.
+        self._scratch = scratch
+        # Pillow decodes lazily and is not thread-safe per image, and a list may hold the same image twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLAN_CACHE_SIZE)(_compiled_passes)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle takes; caches stay behind
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; caches are not copied
         return ImagePreparer, (self.options,)
 
     def __call__(self, index: int, image: ImageInput) -> PreparedImage:
-        """Open one image and finish it on the CPU; raises what these raise."""
+        """Open one image and finish it on the CPU. Errors as in `open` and `finish`."""
         return self.finish(self.open(index, image))
 
     def open(self, index: int, image: ImageInput) -> OpenedImage:
-        """Tell what an image is and plan its way; `index` is its place in the caller's list.
+        """Read an image's header and plan its resize; `index` is its index in the caller's list.
 
-        Files are read but not decoded, so a picture that cannot be used costs next to nothing.
+        Files are read but not decoded, so an unusable image costs almost nothing.
 
         Raises:
-            ImageTypeError: not an image.
+            ImageTypeError: the input is not an image.
             ImageReadError: the file cannot be opened.
-            ImageDecodeError: it is not a picture of a known format, or its header is damaged.
-            ImageSizeError: empty, too large, or too thin for a usable result.
+            ImageDecodeError: the format is unknown, or the header is damaged.
+            ImageSizeError: the image is empty, too large, or too thin for a usable result.
         """
-        began = time.perf_counter()
+        start = time.perf_counter()
         source = as_source(image, index)
         data, header, orientation, exif = source.data, None, 1, b""
         if isinstance(data, Image.Image):
@@ -110,7 +110,7 @@ class ImagePreparer:
             allowed = truncated_allowed() if self.options.allow_truncated else nullcontext()
             with self._locks[(id(data) >> 4) % len(self._locks)], allowed:
                 pixels = pixels_of(data, source.label)
-            if data.format != "TIFF":  # those Pillow turns by itself
+            if data.format != "TIFF":  # Pillow applies the orientation of TIFFs itself
                 orientation = read_orientation(exif)
             data, stored_hw = pixels, (pixels.shape[0], pixels.shape[1])
         elif isinstance(data, np.ndarray):
@@ -123,7 +123,7 @@ class ImagePreparer:
         else:
             stored_hw = data.shape[1], data.shape[2]
         plan = self._plan(stored_hw, orientation, source.label)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         return OpenedImage(
             index=index,
             label=source.label,
@@ -135,20 +135,22 @@ class ImagePreparer:
             allow_truncated=self.options.allow_truncated,
         )
 
-    def decode(self, opened: OpenedImage, kept: ScratchBuffer | None = None) -> OpenedImage:
-        """The same picture with its pixels, if it was an encoded file: at full size, or what the fidelity allows.
+    def decode(self, opened: OpenedImage, scratch: ScratchBuffer | None = None) -> OpenedImage:
+        """Decode an encoded file, at full size or at the reduced scale that the fidelity allows.
+
+        An image that is not encoded is returned unchanged.
 
         Args:
-            opened: the picture.
-            kept: where the pixels may lie until this thread decodes the next one; otherwise they are the caller's.
+            opened: the image.
+            scratch: buffer to decode into, valid until this thread decodes its next image; None allocates memory.
 
         Raises:
-            ImageDecodeError: it is not a whole, readable picture.
-            ImageSizeError: it does not fit into memory.
+            ImageDecodeError: the file is truncated or damaged.
+            ImageSizeError: the pixels do not fit into memory.
         """
         if opened.header is None or not isinstance(opened.data, (bytes, bytearray, memoryview)):
             return opened
-        began = time.perf_counter()
+        start = time.perf_counter()
         factor = choose_reduction(opened.header, opened.plan, self.options.fidelity)
         rows, columns = (-(-side // factor) for side in opened.header.stored_hw)
         try:
@@ -158,13 +160,13 @@ class ImagePreparer:
                 opened.label,
                 reduced_by=factor,
                 allow_truncated=opened.allow_truncated,
-                memory=None if kept is None or opened.header.jpeg is None else kept(3 * rows * columns),
+                memory=None if scratch is None or opened.header.jpeg is None else scratch(3 * rows * columns),
             )
-        except MemoryError:  # its cause holds what was taken so far
+        except MemoryError:  # chained, it would keep the partial allocations alive
             height, width = opened.header.stored_hw
             raise ImageSizeError(
-                f"{opened.label}: no memory left to decode its {width}x{height} pixels; prepare fewer images at a time "
-                "(num_workers), or lower max_pixels to leave such out"
+                f"{opened.label}: not enough memory to decode {width}x{height} pixels; reduce num_workers, or lower "
+                "max_pixels to reject such images"
             ) from None
         if pixels.shape[:2] == opened.plan.stored_hw:
             factor = 1
@@ -173,17 +175,13 @@ class ImagePreparer:
             data=pixels,
             header=None,
             plan=replace(opened.plan, reduced_by=factor),
-            decode_seconds=_since(began, opened.decode_seconds),
+            decode_seconds=_since(start, opened.decode_seconds),
         )
 
-    def finish(self, opened: OpenedImage, choice: Choice = ON_CPU) -> PreparedImage:
-        """Decode, if it is a file, and resample on the CPU.
-
-        Raises:
-            ImageDecodeError: it is not a whole, readable picture.
-        """
-        decoded = self.decode(opened, self._kept)
-        began = time.perf_counter()
+    def finish(self, opened: OpenedImage, choice: RoutingDecision = ON_CPU) -> PreparedImage:
+        """Decode an encoded file and resample on the CPU. Errors as in `decode`."""
+        decoded = self.decode(opened, self._scratch)
+        start = time.perf_counter()
         passes = self._passes(decoded.plan)
         if isinstance(decoded.data, np.ndarray):
             result = resample(decoded.data, passes)
@@ -196,7 +194,7 @@ class ImagePreparer:
             plan=decoded.plan,
             choice=choice,
             decode_seconds=decoded.decode_seconds,
-            resample_seconds=_since(began),
+            resample_seconds=_since(start),
             exif=decoded.exif,
             pixels=result,
         )
@@ -216,7 +214,7 @@ class ImagePreparer:
 
 
 def attempt(work: Callable[[int, ImageInput], Prepared], index: int, image: ImageInput) -> Prepared | ImageFailure:
-    """`work(index, image)`, but an image that cannot be used is returned as an `ImageFailure`."""
+    """Return `work(index, image)`, or an `ImageFailure` if the image is unusable."""
     try:
         return work(index, image)
     except DA3Error as error:
@@ -234,13 +232,13 @@ def _on_cpu(tensor: torch.Tensor) -> UInt8Array:
     if tensor.is_cuda:
         import torch
 
-        # The caller may have queued what writes it on any stream, and this is another thread.
+        # The caller may still be writing it on any stream of another thread.
         torch.cuda.synchronize(tensor.device)
     return np.asarray(tensor.cpu().numpy(), np.uint8)
 
 
-def _since(began: float, before: float = 0.0) -> float:
-    return before + time.perf_counter() - began
+def _since(start: float, before: float = 0.0) -> float:
+    return before + time.perf_counter() - start
 
 
 def _compiled_passes(plan: ResizePlan) -> tuple[CompiledPass, ...]:

@@ -1,4 +1,4 @@
-"""Prepare images and assemble batches: what the processors for the CPU and for GPUs share."""
+"""Prepare images in worker pools and assemble batches: the base of the CPU and GPU input processors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.image_source import ImageInput, check_several
+from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
 from depth_anything_3.inputs.routing.strategy import Request
@@ -46,40 +46,40 @@ Processor = TypeVar("Processor", bound="BatchProcessor[Any]")  # Any: whatever i
 
 
 class BatchProcessor(ABC, Generic[Image]):
-    """Reads, decodes, resamples and normalises images.
+    """Read, decode, resample and normalise images.
 
-    The stages are `_worker` (one image, on the CPU), `_assemble` (images of one size to a batch) and `_deliver`; the
-    pools and threads that run them are reused between calls, until `close()`.
+    The stages are `_worker` (one image, on the CPU), `_assemble` (images of one size to a batch) and `_deliver`. Their
+    worker pools and threads are reused between calls, until `close()`.
     """
 
     def __init__(self) -> None:
         self._pools = WorkerPools()
         self._threads = ThreadPool()
-        self._preparer = lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, kept=ScratchBuffer()))
+        self._preparer = lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, scratch=ScratchBuffer()))
 
     @abstractmethod
     def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], Image]:
-        """What a worker does to one image; raises for a request that this machine cannot carry out."""
+        """Return the per-image work; raise for a request that this machine does not support."""
 
     @abstractmethod
     def _assemble(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch:
-        """Make a batch, without cameras, of images of one size."""
+        """Assemble images of one size into a batch without cameras."""
 
     _assembles_in_background = True
-    """Whether batches may be assembled in another thread than the network's."""
+    """Whether batches may be assembled outside the network's thread."""
 
-    def _enter(self) -> AbstractContextManager[Any]:  # Any: whatever the context gives
-        """Called in the caller's thread when a call begins; the thread that does the work enters what it returns."""
+    def _enter(self) -> AbstractContextManager[Any]:  # Any: the context's value is not used
+        """Run in the caller's thread when a call begins; return a context for the thread that does the work."""
         return nullcontext()
 
     def _deliver(self, batch: ProcessedBatch) -> ProcessedBatch:
-        """The same batch, once the caller may use it: another thread or the GPU may still be making it."""
+        """Return the batch once the caller may use it; another thread or the GPU may still be writing it."""
         return batch
 
     def __call__(
         self,
         image: Iterable[ImageInput],
-        extrinsics: Any = None,  # Any: whatever numpy makes an array of
+        extrinsics: Any = None,  # Any: whatever numpy converts to an array
         intrinsics: Any = None,
         process_res: int = 504,
         process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
@@ -90,23 +90,23 @@ class BatchProcessor(ABC, Generic[Image]):
         """Prepare the views of one scene as one batch.
 
         Args:
-            image: list of images; see `depth_anything_3.inputs.image_source.as_source` for the kinds.
+            image: list of images; see `depth_anything_3.inputs.image_source.as_source` for the accepted types.
             extrinsics: (N, 4, 4) world-to-camera matrices, or None.
             intrinsics: (N, 3, 3) camera matrices in pixels of the upright source images, or None.
             process_res: length of the bounded side in pixels, at least 14.
             process_res_method: which side is bounded, and how sides become multiples of 14.
-            perform_normalization: False returns the 8-bit images, to be normalised where the network is.
+            perform_normalization: False returns the 8-bit images, to be normalised on the network's device.
             options: num_workers, executor, on_error, exif, mixed_sizes, strategy, fidelity, max_pixels, max_bytes,
                 allow_truncated; see `depth_anything_3.inputs.options.PreprocessOptions`.
 
         Returns:
-            A `ProcessedBatch`; unpack it as `tensor, extrinsics, intrinsics`. With fidelity "exact" pixels are within
-            1 level (of 255) of two OpenCV resizes.
+            A `ProcessedBatch`; unpack it as `tensor, extrinsics, intrinsics`. With fidelity "exact", pixels are
+            within one 8-bit level (1 LSB) of the reference's OpenCV resizes.
 
         Raises:
-            InvalidInputError: an argument is not accepted; its subclasses ImageTypeError, ImageSizeError and
-                ShapeMismatchError name an image that is none, has no usable size, or does not fit the others, and
-                UnsupportedError a strategy that this machine cannot carry out.
+            InvalidInputError: an argument is not accepted. Its subclasses are ImageTypeError (not an image),
+                ImageSizeError (unusable size), ShapeMismatchError (sizes or matrix counts differ) and UnsupportedError
+                (a strategy that this machine does not support).
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
         """
         parsed = replace(
@@ -120,13 +120,13 @@ class BatchProcessor(ABC, Generic[Image]):
         self,
         images: Iterable[ImageInput],
         options: PreprocessOptions = _DEFAULTS,
-        extrinsics: Any = None,  # Any: whatever numpy makes an array of
+        extrinsics: Any = None,  # Any: whatever numpy converts to an array
         intrinsics: Any = None,
         *,
         normalized: bool = True,
     ) -> ProcessedBatch:
-        """Prepare the views of one scene as one batch: as a call, with the options in one record."""
-        check_several(images)
+        """Prepare the views of one scene as one batch; like `__call__`, with the options in one record."""
+        check_image_list(images)
         inputs = list(images)
         if not inputs:
             raise InvalidInputError("the list of images is empty")
@@ -140,7 +140,7 @@ class BatchProcessor(ABC, Generic[Image]):
             if isinstance(result, ImageFailure):
                 failures.append(result)
                 if raising:
-                    break  # but an image before it may yet fail on the GPU, and the first one is raised
+                    break  # an earlier image may still fail on the GPU; the first failure is raised
             else:
                 groups.setdefault(result.plan.result_hw, []).append(result)
         batches = [self._assemble(group, normalized) for group in groups.values()]
@@ -167,18 +167,18 @@ class BatchProcessor(ABC, Generic[Image]):
         batch_size: int = 1,
         limit: Callable[[tuple[int, int]], int] | None = None,
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
-        """Group independent images into batches of one size, prepared ahead in a background thread; nothing is cropped.
+        """Yield independent images in batches of one size, prepared ahead in a background thread; nothing is cropped.
 
         Args:
-            images: any iterable of images. It is drawn from a few batches ahead, in another thread, so a generator must
-                yield a new array each time and not refill one buffer.
-            options: how to prepare them; `on_error` and `mixed_sizes` play no part.
+            images: iterable of images. It is consumed a few batches ahead, in another thread, so a generator must
+                yield a new array each time and not reuse one buffer.
+            options: preprocessing options; `on_error` and `mixed_sizes` are ignored.
             batch_size: maximum number of images in a batch.
             limit: returns the current maximum for results of (height, width); `batch_size` is then only an estimate.
 
         Yields:
-            Normalised batches; not in the order of the images, whose places are in `images[i].index`. An `ImageFailure`
-            for each image that cannot be used, alone or in a batch's `failures`.
+            Normalised batches, not in the order of the images: `images[i].index` is the index in the input. Each
+            unusable image yields an `ImageFailure`, alone or in a batch's `failures`.
         """
         request = Request.of(
             options.strategy,
@@ -218,19 +218,19 @@ class BatchProcessor(ABC, Generic[Image]):
     def _prepare(
         self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request
     ) -> Iterator[Image | ImageFailure]:
-        """The CPU's part of each image, in order, by the workers."""
-        check_several(images)
+        """Run the CPU stage of each image in the workers; yield the results in order."""
+        check_image_list(images)
         worker = self._worker(options, request)
         return self._pools.map(worker, images, kind=options.executor, count=options.num_workers)
 
     def warm_up(self) -> None:
-        """Load the compiled kernels now instead of with the first image; compiling takes seconds, once per machine."""
+        """Load the compiled kernels before the first image; compilation takes seconds, once per machine."""
         tiny = np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)
-        # The kernel is compiled once for plain and once for turned results; reversed channels need the second.
+        # The kernel is compiled once per result layout: contiguous, and strided as for reversed channels.
         self.views([tiny, tiny[..., ::-1]], PreprocessOptions(process_res=PATCH_SIZE, num_workers=1))
 
     def close(self) -> None:
-        """End the workers; the next call starts new ones. An iteration in progress ends with `CancelledError`."""
+        """End the workers; the next call starts new ones. An iteration in progress raises `CancelledError`."""
         self._pools.close()
         self._threads.close()
 

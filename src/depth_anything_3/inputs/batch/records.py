@@ -1,4 +1,4 @@
-"""An image at each stage on its way into a batch: planned, opened, prepared."""
+"""Records of an image before batching: planned, opened, prepared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
-from depth_anything_3.inputs.routing.strategy import Choice
+from depth_anything_3.inputs.routing.strategy import RoutingDecision
 
 if TYPE_CHECKING:
     import torch
@@ -20,26 +20,26 @@ __all__ = ["ON_CPU", "OpenedImage", "PlannedImage", "PreparedImage", "UInt8Array
 
 UInt8Array = npt.NDArray[np.uint8]
 
-ON_CPU = Choice(Strategy.CPU, "the network is on the CPU")
+ON_CPU = RoutingDecision(Strategy.CPU, "the network is on the CPU")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PlannedImage:
-    """What is known of a picture on its way into a batch.
+    """An image without its pixels: label, plan, routing decision and timings.
 
     Attributes:
-        index: its place in the caller's list.
-        label: how it is named in messages and reports.
-        plan: the geometry that leads to its result.
-        choice: the way it takes and why.
-        decode_seconds, resample_seconds: time spent on each; decoding includes reading the file.
-        exif: its Exif block, which tells of the lens; empty where there is none.
+        index: index in the caller's list.
+        label: name in messages and reports.
+        plan: resize geometry.
+        choice: the strategy and its reason.
+        decode_seconds, resample_seconds: time spent in each stage; decoding includes reading the file.
+        exif: EXIF block, from which the focal length is read; empty if there is none.
     """
 
     index: int
     label: str
     plan: ResizePlan
-    choice: Choice = ON_CPU
+    choice: RoutingDecision = ON_CPU
     decode_seconds: float = 0.0
     resample_seconds: float = 0.0
     exif: bytes = b""
@@ -47,13 +47,14 @@ class PlannedImage:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OpenedImage(PlannedImage):
-    """A picture before anything was done to its pixels.
+    """An image whose pixels are still encoded or full-size.
 
     Attributes:
-        data: an encoded file, or full-size pixels: an array of HxWx3, HxWx4 or HxW, or a tensor of 3xHxW on any device.
-        header: of an encoded file; None for pixels.
-        min_hw: the least (height, width), as stored, that it may be decoded at; None: full size.
-        allow_truncated: decode it as far as it goes.
+        data: an encoded file, or full-size uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), or a tensor (3, H, W)
+            on any device.
+        header: header of an encoded file; None for pixels.
+        min_hw: minimum stored (height, width) to decode at; None requires full size.
+        allow_truncated: whether to decode a truncated or damaged file as far as possible.
     """
 
     data: Buffer | UInt8Array | torch.Tensor
@@ -64,6 +65,6 @@ class OpenedImage(PlannedImage):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PreparedImage(PlannedImage):
-    """A picture ready for a batch: `pixels` (3, height, width) uint8 RGB, upright, in the CPU's memory."""
+    """An image ready for a batch: `pixels` (3, height, width) uint8 RGB, upright, in CPU memory."""
 
     pixels: UInt8Array

@@ -1,4 +1,4 @@
-"""Small pictures in the CPU's memory in, the same in the GPU's out: through page-locked memory that is used again."""
+"""Upload resampled images to the GPU through reusable page-locked buffers."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ import torch
 
 __all__ = ["Staging"]
 
-_BUFFERS = 2  # one is being copied from while the next is filled
+_BUFFERS = 2  # one is filled while the other is being copied
 
 
 class Staging:
-    """Copies pictures to a device without making the caller wait. Not for two threads at once.
+    """Copy images to a device asynchronously. Not thread-safe.
 
-    Page-locked memory is expensive to get and the only kind that a GPU copies from by itself, so it is kept; it grows
-    to the largest batch seen. Devices other than CUDA take a plain copy.
+    Asynchronous copies need page-locked memory, which is slow to allocate, so the buffers are reused; they grow to the
+    largest batch seen. Devices other than CUDA use plain memory and a blocking copy.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._pinned = device.type == "cuda"
         self._buffers: deque[tuple[torch.Tensor, torch.cuda.Event | None]] = deque()
 
-    def upload(self, pictures: Sequence[npt.NDArray[np.uint8]], slots: Sequence[int], pixels: torch.Tensor) -> None:
-        """Copy each picture to its slot, on the current stream.
+    def upload(self, images: Sequence[npt.NDArray[np.uint8]], slots: Sequence[int], pixels: torch.Tensor) -> None:
+        """Copy each image to its slot, on the current stream.
 
         Args:
-            pictures: (3, H, W) uint8, all of one size.
-            slots: place of each in the batch, ascending.
-            pixels: (N, 3, H, W) uint8 on the device.
+            images: (3, H, W) uint8 arrays of one size.
+            slots: index of each in the batch, ascending.
+            pixels: (N, 3, H, W) uint8 tensor on the device to write to.
         """
-        if not pictures:
+        if not images:
             return
-        staged = self._take(len(pictures) * pictures[0].size).view(len(pictures), *pictures[0].shape)
-        for picture, place in zip(pictures, staged.numpy(), strict=True):
-            np.copyto(place, picture)
+        staged = self._take(len(images) * images[0].size).view(len(images), *images[0].shape)
+        for image, target in zip(images, staged.numpy(), strict=True):
+            np.copyto(target, image)
         numbered = enumerate(slots)
-        for _, run in groupby(numbered, key=lambda one: one[1] - one[0]):  # neighbours go in one copy
-            places = list(run)
-            (first, slot), count = places[0], len(places)
+        for _, run in groupby(numbered, key=lambda one: one[1] - one[0]):  # one copy per run of adjacent slots
+            pairs = list(run)
+            (first, slot), count = pairs[0], len(pairs)
             pixels[slot : slot + count].copy_(staged[first : first + count], non_blocking=self._pinned)
         if self._pinned:
             _, event = self._buffers[-1]
@@ -50,7 +50,7 @@ class Staging:
             event.record()
 
     def _take(self, size: int) -> torch.Tensor:
-        """`size` bytes that no copy reads any more, at the end of the ring."""
+        """Return a buffer of `size` bytes that no copy is reading, and move it to the end of the ring."""
         buffer, event = self._buffers.popleft() if len(self._buffers) == _BUFFERS else (None, None)
         if event is not None:
             event.synchronize()

@@ -1,4 +1,4 @@
-"""Run the per-image work in pools of threads or processes that are reused between calls."""
+"""Run per-image work in pools of threads or processes that are reused between calls."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ Prepared = TypeVar("Prepared")
 
 
 class WorkerPools:
-    """Pools by kind and number of workers. `close()` ends the workers; the next call starts new ones."""
+    """Worker pools, one per kind and number of workers. `close()` ends them; the next call starts new ones."""
 
     def __init__(self) -> None:
-        self._pools: dict[tuple[Executor, int], futures.Executor] = {}  # the one used last is last
+        self._pools: dict[tuple[Executor, int], futures.Executor] = {}  # least recently used first
 
     def get(self, kind: Executor, count: int) -> futures.Executor:
-        """A pool of `count` workers, at most one per core: more would compete, each holding a full-size bitmap."""
+        """Return a pool of `count` workers, at most one per core: more would compete, each with a full-size bitmap."""
         key = kind, min(count, usable_cores())
         pool = self._pools.pop(key, None) or _new_pool(*key)
         self._pools[key] = pool
-        # Thread pools of other sizes stay for their next call: new threads would take new memory. Pools that are
-        # dropped are not closed: a stream may still draw from one; its workers end with the last reference.
+        # Thread pools of other sizes are cached, because new threads allocate new memory. An evicted pool is not
+        # closed, because a stream may still use it; its workers end with the last reference.
         same_kind = [one for one in self._pools if one[0] is kind]
         for other in same_kind[: -_MAX_THREAD_POOLS if kind is Executor.THREAD else -1]:
             self._pools.pop(other, None)
         return pool
 
     def last_used(self) -> futures.Executor:
-        """The pool of the latest call."""
+        """Return the pool of the latest call."""
         key = next(reversed(self._pools), (Executor.THREAD, 1))
         return self.get(*key)
 
@@ -54,12 +54,12 @@ class WorkerPools:
         kind: Executor = Executor.THREAD,
         count: int = 1,
     ) -> Iterator[Prepared | ImageFailure]:
-        """Apply `work(index, image)` to each image, in order, a few images ahead.
+        """Apply `work(index, image)` to each image, a few images ahead, and yield the results in order.
 
-        An image that cannot be used gives an `ImageFailure` in its place; so does one whose process is killed twice.
+        An unusable image yields an `ImageFailure`; so does one whose worker process is killed twice.
         """
         is_process = kind is Executor.PROCESS
-        if is_process:  # memoryviews cannot be sent to another process
+        if is_process:  # memoryviews cannot be pickled
             images = (bytes(image) if isinstance(image, memoryview) else image for image in images)
         return ordered_map(
             self.get(kind, count),
@@ -71,7 +71,7 @@ class WorkerPools:
         )
 
     def close(self) -> None:
-        """End the workers. An iteration in progress ends with `CancelledError`."""
+        """End the workers. An iteration in progress raises `CancelledError`."""
         while self._pools:
             self._pools.popitem()[1].shutdown(cancel_futures=True)
 
@@ -84,12 +84,12 @@ class WorkerPools:
 def _new_pool(kind: Executor, count: int) -> futures.Executor:
     if kind is Executor.THREAD:
         return futures.ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
-    # Spawned, because a fork of a process that runs torch's threads can hang.
+    # Spawned, because forking a process with torch's threads can deadlock.
     return futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
 
 
 def _raise_killed(index: int, image: ImageInput) -> NoReturn:
     raise ImageDecodeError(
-        f"{as_source(image, index).label}: the process that decodes it was killed, twice: it takes too much memory, or "
-        "crashes the decoder; leave it out"
+        f"{as_source(image, index).label}: the process that decodes it was killed twice (out of memory, or a decoder "
+        "crash); remove the image from the list"
     )

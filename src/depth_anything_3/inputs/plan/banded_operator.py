@@ -1,8 +1,8 @@
-"""A `ResizePlan` in, what it does to pixels out: banded row and column operators.
+"""Convert a `ResizePlan` to banded row and column operators.
 
-A chain of resizes is linear and separable: one small matrix for the rows, one for the columns, each with a narrow band
-of non-zero weights. Steps are composed by multiplying their matrices; a crop drops rows; a turn by EXIF reverses or
-exchanges them. So a picture is read once, and every device applies the same numbers.
+A chain of resizes is linear and separable: one sparse matrix for the rows and one for the columns, each with a narrow
+band of non-zero weights. Steps are composed by multiplying their matrices; a crop drops rows; an EXIF orientation
+reverses or transposes them. So an image is read once, and every device applies the same weights.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["BandedOperator", "ResamplePass", "resample_passes"]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_SHORTEST_OVERLAP = 1e-3  # of a source sample; OpenCV drops shorter ones without rescaling the rest
+_MIN_OVERLAP = 1e-3  # of a source sample; OpenCV drops smaller ones without renormalising
 _CUBIC_A = -0.75
 
 
 @dataclass(frozen=True, eq=False)
 class BandedOperator:
-    """A matrix of `len(start)` rows over `source_size` samples, each row one run of weights.
+    """A banded matrix of `len(start)` rows over `source_size` samples; each row is one run of weights.
 
     Attributes:
         source_size: number of source samples.
@@ -41,7 +41,7 @@ class BandedOperator:
 
     @classmethod
     def from_bands(cls, source_size: int, start: IntArray, weights: FloatArray) -> BandedOperator:
-        """Tighten bands that may begin or end in zeros."""
+        """Build an operator from bands that may begin or end with zeros."""
         nonzero = weights != 0.0
         lead = np.argmax(nonzero, axis=1)
         count = weights.shape[1] - lead - np.argmax(nonzero[:, ::-1], axis=1)
@@ -52,41 +52,41 @@ class BandedOperator:
 
     @classmethod
     def identity(cls, size: int) -> BandedOperator:
-        """The axis is left alone."""
+        """Return the identity operator of an axis."""
         return cls(size, np.arange(size), np.ones(size, np.int64), np.ones((size, 1)))
 
     @classmethod
     def area(cls, source_size: int, result_size: int) -> BandedOperator:
-        """Means over intervals, as OpenCV's `INTER_AREA` when no axis grows."""
+        """Return OpenCV's `INTER_AREA` for shrinking: means over intervals."""
         ratio = 1.0 / (result_size / source_size)
         low = np.arange(result_size) * ratio
         high = low + ratio
         length = np.minimum(ratio, source_size - low)
         last = np.minimum(np.floor(high).astype(np.int64), source_size - 1)
         first_whole = np.minimum(np.ceil(low).astype(np.int64), last)
-        start = np.where(first_whole - low > _SHORTEST_OVERLAP, first_whole - 1, first_whole)
+        start = np.where(first_whole - low > _MIN_OVERLAP, first_whole - 1, first_whole)
         sample = start[:, None] + np.arange(int((last - start).max()) + 1)
 
         low, high, length = low[:, None], high[:, None], length[:, None]
         first_whole, last = first_whole[:, None], last[:, None]
         overlap = np.where(sample < first_whole, first_whole - low, 1.0)
-        tail = np.where(high - last > _SHORTEST_OVERLAP, np.minimum(np.minimum(high - last, 1.0), length), 0.0)
+        tail = np.where(high - last > _MIN_OVERLAP, np.minimum(np.minimum(high - last, 1.0), length), 0.0)
         overlap = np.where(sample == last, tail, overlap)
         overlap = np.where(sample > last, 0.0, overlap)
         return cls.from_bands(source_size, start, overlap / length)
 
     @classmethod
     def area_of_means(cls, source_size: int, result_size: int, cell: int) -> BandedOperator:
-        """Like `area`, from the means of cells of `cell` samples, the last of which may be shorter.
+        """Like `area`, but from means over cells of `cell` samples, the last of which may be shorter.
 
-        An interval's mean is a difference of the running integral at its ends. At the cells' borders the means give it
-        exactly; between them it is interpolated by the cubic through the four nearest borders, cells being mirrored
-        at the picture's ends: 3 to 5 dB closer than if cells were cut in proportion.
+        An interval's mean is a difference of the running integral at its ends. At cell borders the integral is exact;
+        between them it is interpolated by the cubic through the four nearest borders, with cells mirrored at the image
+        border. This is 3 to 5 dB closer than splitting cells proportionally.
 
         Args:
-            source_size: of the whole axis, in samples.
+            source_size: length of the full axis in samples.
             result_size: number of intervals.
-            cell: samples that a mean was taken of.
+            cell: number of samples per cell.
         """
         borders: FloatArray = np.minimum(np.arange(0, source_size + cell, cell), source_size).astype(np.float64)
         cells = len(borders) - 1
@@ -103,7 +103,7 @@ class BandedOperator:
 
     @classmethod
     def cubic(cls, source_size: int, result_size: int) -> BandedOperator:
-        """Keys' kernel with a = -0.75 and four taps whatever the scale; samples beyond the border repeat it."""
+        """Return OpenCV's `INTER_CUBIC`: Keys' kernel with a = -0.75, four taps at any scale, replicated border."""
         ratio = 1.0 / (result_size / source_size)
         position = (np.arange(result_size) + 0.5) * ratio - 0.5
         whole = np.floor(position)
@@ -122,8 +122,8 @@ class BandedOperator:
         return cls.from_bands(source_size, sample[:, 0], weights)
 
     def then(self, later: BandedOperator) -> BandedOperator:
-        """The product `later @ self`: this operator first, then the other."""
-        # Rows of this operator that each row of the later one uses; beyond its count the last one, with weight 0.
+        """Return the product `later @ self`: this operator first, then `later`."""
+        # Rows of this operator used by each row of `later`; beyond its count, the last row with weight 0.
         taps = np.minimum(np.arange(later.weights.shape[1]), later.count[:, None] - 1)
         used = later.start[:, None] + taps
         start = self.start[used].min(axis=1)
@@ -137,17 +137,17 @@ class BandedOperator:
         return BandedOperator.from_bands(self.source_size, start, weights)
 
     def rows(self, first: int, size: int) -> BandedOperator:
-        """Only the rows `first` to `first + size - 1`: a crop of the result."""
+        """Return only the rows `first` to `first + size - 1`: a crop of the result."""
         part = slice(first, first + size)
         return BandedOperator(self.source_size, self.start[part], self.count[part], self.weights[part])
 
     def mirrored(self) -> BandedOperator:
-        """The same operator for a source and a result that are both seen from the other end."""
+        """Return the operator for a reversed source and a reversed result."""
         flipped = BandedOperator(self.source_size, self.start[::-1], self.count[::-1], self.weights[::-1])
         return flipped.reversed()
 
     def reversed(self) -> BandedOperator:
-        """The same operator for a source whose samples are stored in the opposite order."""
+        """Return the operator for a reversed source."""
         taps = np.arange(self.weights.shape[1])
         mirrored = np.take_along_axis(self.weights, np.maximum(self.count[:, None] - 1 - taps, 0), axis=1)
         weights = np.where(taps < self.count[:, None], mirrored, 0.0)
@@ -156,13 +156,13 @@ class BandedOperator:
 
 @dataclass(frozen=True, eq=False)
 class ResamplePass:
-    """One reading of a picture: rows and columns as stored, a rounding to 8 bits, and perhaps an exchange of axes.
+    """One pass over an image: row and column operators, rounding to 8 bits, and an optional transpose.
 
     Attributes:
         rows: operator over the stored rows.
         columns: operator over the stored columns.
         transpose: whether the result's rows are the stored columns.
-        ties_up: whether halves are rounded up (OpenCV's exact 2 by 2 mean) instead of to the even number.
+        ties_up: whether ties round up (OpenCV's exact 2x2 mean) instead of to even.
     """
 
     rows: BandedOperator
@@ -172,19 +172,19 @@ class ResamplePass:
 
 
 def resample_passes(plan: ResizePlan, *, fuse: bool = True) -> tuple[ResamplePass, ...]:
-    """The passes that carry out a plan: one, or two where one would not be faithful.
+    """Return the passes that carry out a plan: one, or two where a single pass would not match the reference.
 
-    A picture that is first enlarged and then fitted needs two: the reference clips the overshoot of the first cubic,
-    which no single linear operator does (up to 73 levels off on black and white detail). Everywhere else one pass is
-    within 1 level of the reference.
+    An image that is enlarged and then resized to multiples of 14 needs two, because the reference clips the overshoot
+    of the first cubic; one linear operator would differ by up to 73 levels on black and white detail. Everywhere else
+    one pass is within one 8-bit level of the reference.
 
     Args:
         plan: the geometry.
-        fuse: False keeps every resize apart and rounds between them, which is closer still and slower.
+        fuse: False runs every resize in its own pass with rounding between them, which is more exact but slower.
     """
     chains = [plan.steps]
-    enlarges_then_fits = len(plan.steps) == 2 and plan.steps[0].interpolation is Interpolation.CUBIC
-    if plan.steps and (enlarges_then_fits or not fuse):
+    enlarges_then_aligns = len(plan.steps) == 2 and plan.steps[0].interpolation is Interpolation.CUBIC
+    if plan.steps and (enlarges_then_aligns or not fuse):
         chains = [(step,) for step in plan.steps]
 
     passes = []
@@ -209,14 +209,14 @@ def _chain_operators(chain: tuple[ResizeStep, ...], axis: int, plan: ResizePlan,
 def _add_integral(
     weights: FloatArray, first: IntArray, borders: FloatArray, ends: FloatArray, scale: FloatArray
 ) -> None:
-    """Add `scale` times the running integral up to `ends` to rows of weights of cells' means, from cell `first` on.
+    """Add `scale` times the running integral up to `ends` to rows of cell weights that start at cell `first`.
 
-    What lies before `first` is left out; it is the same for both ends of an interval.
+    The integral before `first` is omitted, because it cancels between the two ends of an interval.
     """
     width = np.diff(borders)
     cell = np.clip(np.searchsorted(borders, ends, side="left") - 1, 0, len(width) - 1)
-    left, right = np.maximum(cell - 1, 0), np.minimum(cell + 1, len(width) - 1)  # mirrored at the picture's ends
-    # Nodes at the four nearest borders, relative to the cell's own left one, which is 0 and whose integral is 0.
+    left, right = np.maximum(cell - 1, 0), np.minimum(cell + 1, len(width) - 1)  # mirrored at the image border
+    # Nodes at the four nearest borders, relative to the cell's left border, where the integral is 0.
     a, b = -width[left], width[cell]
     c, t = b + width[right], ends - borders[cell]
     at_a = t * (t - b) * (t - c) / (a * (a - b) * (a - c))
@@ -225,20 +225,20 @@ def _add_integral(
     rows = np.arange(len(ends))
     for used, part in ((left, a * at_a), (cell, b * (at_b + at_c)), (right, width[right] * at_c)):
         np.add.at(weights, (rows, used - first), scale * part)
-    for k in range(weights.shape[1]):  # the cells that lie wholly before the end
+    for k in range(weights.shape[1]):  # cells entirely before the end
         whole = np.minimum(first + k, len(width) - 1)
         weights[:, k] += np.where(first + k < cell, scale * width[whole], 0.0)
 
 
 def _first_axis_operator(step: ResizeStep, axis: int, plan: ResizePlan) -> BandedOperator:
-    """The first resize along one axis of the upright picture, from its samples or the means of its cells."""
+    """Return the first resize along one axis of the upright image, from its samples or its cell means."""
     if plan.reduced_by == 1:
         return _axis_operator(step, axis)
-    turn = plan.orientation
-    stored_axis = 1 - axis if turn.transpose else axis
+    orientation = plan.orientation
+    stored_axis = 1 - axis if orientation.transpose else axis
     operator = BandedOperator.area_of_means(step.source_hw[axis], step.result_hw[axis], plan.reduced_by)
-    # The cell that may be shorter is the last one as stored.
-    return operator.mirrored() if (turn.flip_rows, turn.flip_columns)[stored_axis] else operator
+    # The shorter cell is the last one in stored order.
+    return operator.mirrored() if (orientation.flip_rows, orientation.flip_columns)[stored_axis] else operator
 
 
 def _axis_operator(step: ResizeStep, axis: int) -> BandedOperator:
@@ -250,10 +250,10 @@ def _axis_operator(step: ResizeStep, axis: int) -> BandedOperator:
 
 
 def _compose(operators: list[BandedOperator], size: int) -> BandedOperator:
-    whole = operators[0] if operators else BandedOperator.identity(size)
+    composed = operators[0] if operators else BandedOperator.identity(size)
     for operator in operators[1:]:
-        whole = whole.then(operator)
-    return whole
+        composed = composed.then(operator)
+    return composed
 
 
 def _halves_exactly(step: ResizeStep) -> bool:
@@ -262,11 +262,11 @@ def _halves_exactly(step: ResizeStep) -> bool:
 
 
 def _as_stored(upright: ResamplePass, plan: ResizePlan) -> ResamplePass:
-    """A pass over the upright picture, restated for the rows and columns as they are stored."""
-    turn = plan.orientation
-    rows, columns = (upright.columns, upright.rows) if turn.transpose else (upright.rows, upright.columns)
-    if turn.flip_rows:
+    """Convert a pass over the upright image to the stored rows and columns."""
+    orientation = plan.orientation
+    rows, columns = (upright.columns, upright.rows) if orientation.transpose else (upright.rows, upright.columns)
+    if orientation.flip_rows:
         rows = rows.reversed()
-    if turn.flip_columns:
+    if orientation.flip_columns:
         columns = columns.reversed()
-    return ResamplePass(rows, columns, transpose=turn.transpose, ties_up=upright.ties_up)
+    return ResamplePass(rows, columns, transpose=orientation.transpose, ties_up=upright.ties_up)

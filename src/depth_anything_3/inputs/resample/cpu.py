@@ -1,4 +1,4 @@
-"""Stored pixels and a plan in, the network's picture out: uint8, channels first, upright, resized and cropped."""
+"""Resample images on the CPU with compiled banded kernels."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["CompiledPass", "compile_passes", "resample", "resample_stepwise"]
 UInt8Array = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float32]
-_MIN_RUN, _MAX_RUN = 6, 8  # source rows; what is shorter is faster weighted row by row
-_ROWS_AT_ONCE = 4
-_TAPS_AT_ONCE = 8
+_MIN_RUN, _MAX_RUN = 6, 8  # source rows; shorter runs are faster when weighted row by row
+_ROWS_PER_SWEEP = 4
+_TAPS_PER_GROUP = 8
 
 
 class _Rows(NamedTuple):
-    """An operator over m rows, as the kernel reads it. Tables are as wide as their longest row, the rest is zeros.
+    """An operator over m rows in the kernel's layout. Tables are padded with zeros to their longest row.
 
     Attributes:
-        which, alone, own: source rows with a weight of their own: (m, k), (m, k) and, how many each has, (m,).
-        first, length, common, runs: runs of six to eight rows with one weight, as area means have them: (m, k) three
-            times, (m,). They can be added up before they are weighted.
+        which, alone, own: source rows with individual weights: indices (m, k), weights (m, k), count per row (m,).
+        first, length, common, runs: runs of six to eight rows with equal weights, as in area means, which are summed
+            before weighting: first row (m, k), length (m, k), weight (m, k), count per row (m,).
     """
 
     which: Indices
@@ -44,11 +44,11 @@ class _Rows(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """An operator over n columns, as the kernel reads it.
+    """An operator over n columns in the kernel's layout.
 
     Attributes:
-        start, taps, weights: as in `BandedOperator`, where taps are the count.
-        tripled: (n, 24 * groups): of the groups of eight taps that every column has room for, each weight three times.
+        start, taps, weights: `start`, `count` and `weights` of the `BandedOperator`.
+        tripled: (n, 24 * groups) weights, each repeated three times, of the groups of eight taps that fit every column.
     """
 
     start: Indices
@@ -58,7 +58,7 @@ class _Columns(NamedTuple):
 
 
 class CompiledPass:
-    """A `ResamplePass` in the form the kernel reads: float32 weights, contiguous.
+    """A `ResamplePass` in the kernel's layout: contiguous float32 weights.
 
     Attributes:
         rows, columns: the operators.
@@ -81,7 +81,7 @@ def _compiled_rows(operator: BandedOperator) -> _Rows:
     weights = operator.weights.astype(np.float32)
     tap, count = np.arange(weights.shape[1]), operator.count[:, None]
     begins = np.ones(weights.shape, bool)
-    begins[:, 1:] = (np.diff(weights) != 0) | (tap[1:] == count)  # a run of equal weights
+    begins[:, 1:] = (np.diff(weights) != 0) | (tap[1:] == count)  # of a run of equal weights
     begin = np.maximum.accumulate(np.where(begins, tap, 0), axis=1)
     end = np.full(weights.shape, len(tap))
     end[:, :-1] = np.minimum.accumulate(np.where(begins, tap, len(tap))[:, :0:-1], axis=1)[:, ::-1]
@@ -91,46 +91,47 @@ def _compiled_rows(operator: BandedOperator) -> _Rows:
     which, own = _packed_left((tap < count) & ~summed)
     first, runs = _packed_left((tap < count) & summed & (tap == begin))
     alone = np.take_along_axis(weights, which, axis=1) * (np.arange(which.shape[1]) < own[:, None])
-    alone = np.pad(alone, ((0, 0), (0, -alone.shape[1] % _ROWS_AT_ONCE)))
+    alone = np.pad(alone, ((0, 0), (0, -alone.shape[1] % _ROWS_PER_SWEEP)))
     lengths, common = (np.take_along_axis(one, first, axis=1) for one in (length, weights))
     start = operator.start[:, None]
     return _Rows(start + which, alone, own, start + first, lengths, common, runs)
 
 
 def _packed_left(chosen: npt.NDArray[np.bool_]) -> tuple[Indices, Indices]:
-    """Which entries of each row are chosen, as a table that is as wide as the most, and how many."""
+    """Return the indices of each row's chosen entries, as wide as the longest row, and their counts."""
     count = chosen.sum(axis=1)
     return np.ascontiguousarray(np.argsort(~chosen, axis=1, kind="stable")[:, : max(1, int(count.max()))]), count
 
 
 def _compiled_columns(operator: BandedOperator) -> _Columns:
     weights = np.ascontiguousarray(operator.weights, dtype=np.float32)
-    groups = weights.shape[1] // _TAPS_AT_ONCE if operator.count.min() >= _TAPS_AT_ONCE else 0
-    tripled = np.repeat(weights[:, : groups * _TAPS_AT_ONCE], 3, axis=1)
+    groups = weights.shape[1] // _TAPS_PER_GROUP if operator.count.min() >= _TAPS_PER_GROUP else 0
+    tripled = np.repeat(weights[:, : groups * _TAPS_PER_GROUP], 3, axis=1)
     return _Columns(np.ascontiguousarray(operator.start), np.ascontiguousarray(operator.count), weights, tripled)
 
 
 def compile_passes(passes: Sequence[ResamplePass]) -> tuple[CompiledPass, ...]:
-    """Round each pass's weights once to the kernel's precision."""
+    """Convert passes to the kernel's layout and precision."""
     return tuple(CompiledPass(one) for one in passes)
 
 
 def resample(
     pixels: UInt8Array, passes: Sequence[CompiledPass], *, planar: bool = False, out: UInt8Array | None = None
 ) -> UInt8Array:
-    """Carry out a plan on the CPU, on one core, without holding the interpreter lock.
+    """Resample an image on one CPU core, without holding the interpreter lock.
 
-    Within 1 level of the reference (two OpenCV resizes with a rounding between); 8 to 18 % of samples differ by that
-    level when two area steps are fused, next to none otherwise.
+    The result is within one 8-bit level of the reference (two OpenCV resizes with rounding between them); 8 to 18 % of
+    samples differ by one level when two area steps are fused, almost none otherwise.
 
     Args:
-        pixels: (H, W, 3), (H, W, 4) or (H, W) uint8 as stored; alpha is dropped, grey repeated. With `planar`,
+        pixels: (H, W, 3), (H, W, 4) or (H, W) uint8 as stored; alpha is dropped, grey is repeated. With `planar`,
             (3, H, W). A view with reversed channels (`bgr[..., ::-1]`) is read without a copy.
-        passes: of the plan made for this size.
-        out: (3, height, width) uint8 to write to.
+        passes: compiled passes of the plan for this size.
+        planar: whether `pixels` is channels first.
+        out: (3, height, width) uint8 array to write to.
 
     Returns:
-        (3, height, width) uint8 RGB, upright; `out` if that was given.
+        (3, height, width) uint8 RGB, upright; `out` if given.
     """
     for one in passes[:-1]:
         pixels = _run_pass(pixels, one, planar, None)
@@ -141,7 +142,7 @@ def resample(
 def _run_pass(pixels: UInt8Array, one: CompiledPass, planar: bool, out: UInt8Array | None) -> UInt8Array:
     if out is None:
         out = np.empty((3, *one.result_hw), np.uint8)
-    target = out.transpose(0, 2, 1) if one.transpose else out  # the kernel works in the stored frame
+    target = out.transpose(0, 2, 1) if one.transpose else out  # the kernel writes in stored orientation
     if planar:
         for source, plane in zip(pixels, target, strict=True):
             _kernel(packed := _packed(source), 1, _blank(packed), *one.rows, *one.columns, one.ties_up, plane[None])
@@ -158,24 +159,25 @@ def _run_pass(pixels: UInt8Array, one: CompiledPass, planar: bool, out: UInt8Arr
 
 
 def _packed(pixels: UInt8Array) -> UInt8Array:
-    """Rows of contiguous samples, (H, W * channels); always read-only, which the kernel is compiled for."""
+    """Return contiguous rows (H, W * channels), read-only because the kernel is compiled for that."""
     packed: UInt8Array = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1).view()
     packed.flags.writeable = False
     return packed
 
 
 def _blank(packed: UInt8Array) -> UInt8Array:
-    """A row of zeros of the same kind."""
+    """Return a read-only row of zeros."""
     row = np.zeros(packed.shape[1], np.uint8)
     row.flags.writeable = False
     return row
 
 
 def resample_stepwise(pixels: UInt8Array, plan: ResizePlan) -> UInt8Array:
-    """Carry out a plan as the reference does: one OpenCV resize after the other. The yardstick, not the fast way.
+    """Resample like the reference, with one OpenCV resize per step. For comparison; `resample` is faster.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB, upright: of the plan's `source_hw`.
+        pixels: (H, W, 3) uint8 RGB, upright, of the plan's `source_hw`.
+        plan: the geometry.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -190,35 +192,35 @@ def resample_stepwise(pixels: UInt8Array, plan: ResizePlan) -> UInt8Array:
     return np.ascontiguousarray(pixels)
 
 
-class _MendingCache(FunctionCache):
-    """Numba's machine code on disk; what a full disk or a power cut damaged there is compiled again."""
+class _RepairingCache(FunctionCache):
+    """Numba's on-disk cache that recompiles files damaged by a full disk or a power cut."""
 
     def load_overload(self, signature: object, target_context: object) -> object:
         try:
             return super().load_overload(signature, target_context)  # type: ignore[no-untyped-call]
-        except Exception:  # of a damaged file, pickle may raise anything
+        except Exception:  # pickle may raise anything for a damaged file
             with suppress(OSError):
                 self.flush()  # type: ignore[no-untyped-call]
             return None
 
 
 def _jit(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile on first use, outside the interpreter lock; keep the machine code on disk where that is possible."""
+    """Compile on first use, releasing the interpreter lock; cache the machine code on disk if possible."""
     # Contraction and reassociation let the compiler fuse and vectorise; both stay far below the 8-bit rounding.
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
     compiled = numba.njit(**options)(function)
-    # As `cache=True` does it. There may be no writable folder for it, as in a locked-down container.
+    # Like `cache=True`. A locked-down container may have no writable cache folder.
     with suppress(RuntimeError):
-        compiled._cache = _MendingCache(function)  # type: ignore[no-untyped-call]
+        compiled._cache = _RepairingCache(function)  # type: ignore[no-untyped-call]
     return compiled  # type: ignore[no-any-return]
 
 
 @_jit
 def _blend_rows(source, blank, which, weights, count, first, lengths, common, runs, line):  # type: ignore[no-untyped-def]
-    """One result row over all source columns: four source rows a sweep, or up to eight of one weight."""
+    """Blend source rows into one result row: four weighted rows per sweep, or up to eight rows of equal weight."""
     length = line.size
     line[:] = np.float32(0.0)
-    for k in range(0, count, _ROWS_AT_ONCE):
+    for k in range(0, count, _ROWS_PER_SWEEP):
         w0 = weights[k]
         w1 = weights[k + 1]
         w2 = weights[k + 2]
@@ -242,7 +244,7 @@ def _blend_rows(source, blank, which, weights, count, first, lengths, common, ru
         s6 = source[top + 6] if n > 6 else blank
         s7 = source[top + 7] if n > 7 else blank
         for i in range(length):
-            # Sums of 16 bits take 0.6 of the time of weighted floats. The outer cast is what keeps them at 16.
+            # 16-bit sums take 0.6 of the time of weighted floats. The outer cast keeps them at 16 bits.
             total = np.uint16(
                 np.uint16(s0[i]) + np.uint16(s1[i]) + np.uint16(s2[i]) + np.uint16(s3[i])
                 + np.uint16(s4[i]) + np.uint16(s5[i]) + np.uint16(s6[i]) + np.uint16(s7[i])
@@ -252,7 +254,7 @@ def _blend_rows(source, blank, which, weights, count, first, lengths, common, ru
 
 @_jit
 def _blend_columns(line, step, starts, counts, weights, sums):  # type: ignore[no-untyped-def]
-    """The columns of one line, of any number of interleaved channels, or of one."""
+    """Blend the columns of one row with `step` interleaved channels, or one channel."""
     zero = np.float32(0.0)
     for x in range(starts.size):
         i = starts[x] * step
@@ -274,19 +276,19 @@ def _blend_columns(line, step, starts, counts, weights, sums):  # type: ignore[n
 
 @_jit
 def _blend_wide_columns(line, starts, counts, weights, tripled, sums):  # type: ignore[no-untyped-def]
-    """The same for three interleaved channels and eight taps or more: products as samples lie, then sums by channel."""
-    samples = 3 * _TAPS_AT_ONCE
+    """Like `_blend_columns`, for three interleaved channels and at least eight taps; sums per channel come last."""
+    samples = 3 * _TAPS_PER_GROUP
     products = np.empty(samples, np.float32)
     zero = np.float32(0.0)
     for x in range(starts.size):
         i = 3 * starts[x]
         for j in range(samples):
             products[j] = tripled[x, j] * line[i + j]
-        taps = _TAPS_AT_ONCE
-        while taps + _TAPS_AT_ONCE <= counts[x]:
+        taps = _TAPS_PER_GROUP
+        while taps + _TAPS_PER_GROUP <= counts[x]:
             for j in range(samples):
                 products[j] += tripled[x, 3 * taps + j] * line[i + 3 * taps + j]
-            taps += _TAPS_AT_ONCE
+            taps += _TAPS_PER_GROUP
         red = green = blue = zero
         for j in range(0, samples, 3):
             red += products[j]
@@ -317,10 +319,10 @@ def _kernel(  # type: ignore[no-untyped-def]
     source, step, blank, which, alone, count, first, length, common, runs,
     col_start, col_count, col_weights, col_tripled, ties_up, out
 ):  # fmt: skip
-    """Rows first (contiguous, vectorised), then the columns of the one line that is left.
+    """Blend the rows first (contiguous, vectorised), then the columns of the resulting row.
 
-    `source`: (H, W * step) uint8, `step` channels interleaved; `blank`: a row of zeros; `out`: (3 or 1, rows, columns)
-    uint8, any strides.
+    `source`: (H, W * step) uint8 with `step` interleaved channels; `blank`: a row of zeros; `out`: (3 or 1, rows,
+    columns) uint8 of any strides.
     """
     line = np.empty(source.shape[1], np.float32)
     sums = np.empty((out.shape[0], col_start.size), np.float32)

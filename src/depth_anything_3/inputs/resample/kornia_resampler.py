@@ -1,7 +1,7 @@
-"""Full-size uint8 pictures on a device in, uint8 and normalised pictures out, by a generic resize as the field uses it.
+"""Resample images with Kornia's generic resize, for comparison only.
 
-For comparison only. Kornia's antialiased resizes are not the reference's: about 32 dB away from it at 4K, where the
-exact resamplers are within 1 level; and its centre crop interpolates where the margin is odd.
+Kornia's antialiased resizes differ from the reference: about 32 dB PSNR at 4K, where the exact resamplers are within
+one 8-bit level. Its centre crop interpolates where the margin is odd.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ __all__ = ["KorniaResampler"]
 
 
 class KorniaResampler(TorchNormalizer):
-    """The naive baseline: the whole picture as float, turned, resized step by step, cropped."""
+    """Naive baseline: convert the full image to float, apply the orientation, resize step by step, crop."""
 
     name = "kornia"
 
     def __call__(
         self,
-        pictures: Sequence[torch.Tensor],
+        images: Sequence[torch.Tensor],
         plan: ResizePlan,
         slots: Sequence[int],
         pixels: torch.Tensor,
         normalized: torch.Tensor | None,
     ) -> None:
-        """As `DeviceResampler` says, but not within its bounds."""
-        for picture, slot in zip(pictures, slots, strict=True):
-            result = _turned(picture.permute(2, 0, 1), plan.orientation)[None].to(torch.float32)
+        """See `GPUResampler`; the result is not exact."""
+        for image, slot in zip(images, slots, strict=True):
+            result = _oriented(image.permute(2, 0, 1), plan.orientation)[None].to(torch.float32)
             for step in plan.steps:
                 kernel = "area" if step.interpolation is Interpolation.AREA else "bicubic"
                 result = kornia.geometry.transform.resize(result, step.result_hw, interpolation=kernel, antialias=True)
@@ -44,9 +44,9 @@ class KorniaResampler(TorchNormalizer):
                 normalized[slot] = self._normalize(levels)
 
 
-def _turned(picture: torch.Tensor, turn: Orientation) -> torch.Tensor:
-    """(3, H, W) as stored to upright."""
-    reversed_axes = [axis for axis, flip in ((1, turn.flip_rows), (2, turn.flip_columns)) if flip]
+def _oriented(image: torch.Tensor, orientation: Orientation) -> torch.Tensor:
+    """Make a stored (3, H, W) image upright."""
+    reversed_axes = [axis for axis, flip in ((1, orientation.flip_rows), (2, orientation.flip_columns)) if flip]
     if reversed_axes:
-        picture = picture.flip(reversed_axes)
-    return picture.transpose(1, 2) if turn.transpose else picture
+        image = image.flip(reversed_axes)
+    return image.transpose(1, 2) if orientation.transpose else image

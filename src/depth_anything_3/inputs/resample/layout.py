@@ -1,4 +1,4 @@
-"""Operators and pictures in, the arrays and numbers that device kernels read them by out."""
+"""Memory layouts of images and operators for the Triton kernels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator
 
-__all__ = ["PictureLayout", "chunked_columns", "grouped_rows"]
+__all__ = ["ImageLayout", "chunked_columns", "grouped_rows"]
 
 
 @dataclass(frozen=True)
-class PictureLayout:
-    """Where the samples of a picture lie, relative to its address, in bytes.
+class ImageLayout:
+    """Strides of an image's samples in bytes.
 
     Attributes:
-        step: samples from pixel to pixel: 3 or 4 interleaved, 1 planar.
-        row_step: from row to row.
-        plane_step: from channel to channel where planar, else 0.
-        width: of the picture in pixels.
-        align: 16, 4 or 1: what divides the address, the steps and a row's length.
+        step: stride between pixels: 3 or 4 if interleaved, 1 if planar.
+        row_step: stride between rows.
+        plane_step: stride between channels if planar, else 0.
+        width: width of the image in pixels.
+        align: 16, 4 or 1, which divides the address, the strides and a row's length.
     """
 
     step: int
@@ -33,47 +33,47 @@ class PictureLayout:
     align: int
 
     @classmethod
-    def of(cls, picture: torch.Tensor) -> PictureLayout | None:
-        """The layout of a (H, W, 3) view; None if it is neither interleaved by 3 or 4 nor planar."""
-        row_step, column_step, channel_step = picture.stride()
-        height, width, _ = picture.shape
+    def of(cls, image: torch.Tensor) -> ImageLayout | None:
+        """Return the layout of an (H, W, 3) view; None if it is neither interleaved by 3 or 4 nor planar."""
+        row_step, column_step, channel_step = image.stride()
+        height, width, _ = image.shape
         if channel_step == 1 and (width == 1 or column_step == 3):
             step = 3
-        # Whole groups of four are read: with the first of them cut off, the last group would end beyond the picture.
-        elif channel_step == 1 and column_step == 4 and picture.data_ptr() % 4 == 0:
+        # Groups of four are read: with the first channel cut off, the last group would end beyond the image.
+        elif channel_step == 1 and column_step == 4 and image.data_ptr() % 4 == 0:
             step = 4
         elif width == 1 or column_step == 1:
             step = 1
         else:
             return None
-        return cls.at(picture.data_ptr(), step, row_step if height > 1 else 0, channel_step, width)
+        return cls.at(image.data_ptr(), step, row_step if height > 1 else 0, channel_step, width)
 
     @classmethod
-    def at(cls, address: int, step: int, row_step: int, channel_step: int, width: int) -> PictureLayout:
-        """The layout of samples at an address, or of several whose addresses have this common divisor."""
+    def at(cls, address: int, step: int, row_step: int, channel_step: int, width: int) -> ImageLayout:
+        """Return the layout of samples at an address, or at several addresses with this common divisor."""
         plane_step = channel_step if step == 1 else 0
         common = math.gcd(address, row_step, plane_step, width * step, 16)
         return cls(step, row_step, plane_step, width, align=common if common == 16 else 4 if common % 4 == 0 else 1)
 
     @property
     def planar(self) -> bool:
-        """Whether each channel is a picture of its own."""
+        """Whether the channels are stored separately."""
         return self.step == 1
 
     @property
     def length(self) -> int:
-        """Bytes of a row."""
+        """Length of a row in bytes."""
         return self.width * self.step
 
 
 def grouped_rows(
     operator: BandedOperator, size: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Rows in groups that share their source rows.
+    """Group result rows that share source rows.
 
     Returns:
-        (groups,) int32, first source row of each group; (groups,) int32, how many it needs; (groups, most rows, size)
-        float32 weights of each source row for each row of the group. The last group is filled with zeros.
+        (groups,) int32 first source row of each group; (groups,) int32 number of source rows; (groups, max rows, size)
+        float32 weight of each source row for each result row of the group. The last group is padded with zeros.
     """
     rows = len(operator.start)
     groups = -(-rows // size)
@@ -92,11 +92,11 @@ def grouped_rows(
 def chunked_columns(
     operator: BandedOperator, align: int, chunk: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
-    """Columns whose bands start at multiples of `align` and are whole chunks long.
+    """Extend column bands to start at multiples of `align` and to be whole chunks long.
 
     Returns:
-        (columns,) int32, first sample of each column's band in units of `align`; (columns, chunks * `chunk`) float64
-        weights, zero where a band was lengthened.
+        (columns,) int32 first sample of each column's band in units of `align`; (columns, chunks * `chunk`) float64
+        weights, zero where a band was extended.
     """
     first = operator.start // align
     shift = operator.start - first * align

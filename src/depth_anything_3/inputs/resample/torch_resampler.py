@@ -1,8 +1,8 @@
-"""Full-size uint8 pictures on any device in, the network's uint8 and normalised pictures out, by matrix products.
+"""Resample images on any torch device with matrix products.
 
-Only what every backend of torch has: products of float32 matrices, conversions, rounding. On a GPU that multiplies
-float32 as tf32 (`torch.backends.cuda.matmul.allow_tf32`) the result is still within 1 level of the reference; 2 to 3 %
-of samples differ instead of 1 in 1000.
+It uses only operations that every torch backend supports: float32 matrix products, conversions and rounding. With TF32
+enabled (`torch.backends.cuda.matmul.allow_tf32`) the result is still within one 8-bit level of the reference; 2 to 3 %
+of samples differ instead of 0.1 %.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from depth_anything_3.inputs.resample.normalize import MEAN, STD
 
 __all__ = ["TorchNormalizer", "TorchResampler"]
 
-_BAND = 64  # result rows or columns a product: a matrix over all of a 4K picture would be 30 times larger, mostly zeros
+_BAND = 64  # result rows or columns per product: one matrix for a 4K image would be 30 times larger, mostly zeros
 _PLAN_CACHE_SIZE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class _Band:
-    """Some consecutive results of an operator and the source samples that they need.
+    """Consecutive results of an operator and the source samples that they need.
 
     Attributes:
-        source, result: slices of the axis before and after.
+        source, result: slices of the source axis and the result axis.
         weights: (results, samples) float32.
     """
 
@@ -47,16 +47,16 @@ class _MatrixPass:
         self.size = len(source.rows.start), len(source.columns.start)
         self.transpose, self.ties_up = source.transpose, source.ties_up
 
-    def __call__(self, picture: torch.Tensor) -> torch.Tensor:
-        """(H, W, 3) uint8 to (3, height, width) float32 of whole numbers, upright; not contiguous."""
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Resample (H, W, 3) uint8 to upright (3, height, width) float32 integers; not contiguous."""
         height, width = self.size
-        _, stored_width, channels = picture.shape
-        # Rows first, a band of them as float32 at a time: all of a 4K picture would be 100 MB.
-        lines = torch.empty((height, stored_width, channels), device=picture.device)
+        _, stored_width, channels = image.shape
+        # Rows first, converting one band to float32 at a time: a full 4K image would need 100 MB.
+        lines = torch.empty((height, stored_width, channels), device=image.device)
         for band in self.rows:
-            part = picture[band.source].to(torch.float32, memory_format=torch.contiguous_format)
+            part = image[band.source].to(torch.float32, memory_format=torch.contiguous_format)
             lines[band.result] = (band.weights @ part.flatten(1)).unflatten(1, (stored_width, channels))
-        result = torch.empty((height, width, channels), device=picture.device)
+        result = torch.empty((height, width, channels), device=image.device)
         for band in self.columns:
             result[:, band.result] = band.weights @ lines[:, band.source]
         result = result.clamp_(0.0, 255.0)
@@ -78,14 +78,14 @@ def _bands(operator: BandedOperator, device: torch.device) -> list[_Band]:
 
 
 class TorchNormalizer:
-    """Normalises by the formula, with torch alone."""
+    """Normalise with torch operations."""
 
     def __init__(self, device: torch.device) -> None:
         self._mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
         self._std = torch.tensor(STD, device=device).view(3, 1, 1)
 
     def normalize(self, pixels: torch.Tensor, slots: Sequence[int], normalized: torch.Tensor) -> None:
-        """As `DeviceResampler` says."""
+        """See `GPUResampler.normalize`."""
         for slot in slots:
             normalized[slot] = self._normalize(pixels[slot].to(torch.float32))
 
@@ -94,7 +94,7 @@ class TorchNormalizer:
 
 
 class TorchResampler(TorchNormalizer):
-    """Exact resampling with torch alone; within 1 level of the CPU kernel."""
+    """Exact resampling with torch operations; within one 8-bit level of the CPU kernel."""
 
     name = "torch"
 
@@ -105,16 +105,16 @@ class TorchResampler(TorchNormalizer):
 
     def __call__(
         self,
-        pictures: Sequence[torch.Tensor],
+        images: Sequence[torch.Tensor],
         plan: ResizePlan,
         slots: Sequence[int],
         pixels: torch.Tensor,
         normalized: torch.Tensor | None,
     ) -> None:
-        """As `DeviceResampler` says, one picture at a time."""
+        """See `GPUResampler`; images are processed one at a time."""
         first, *others = self._passes(plan)
-        for picture, slot in zip(pictures, slots, strict=True):
-            result = first(picture)
+        for image, slot in zip(images, slots, strict=True):
+            result = first(image)
             for later in others:
                 result = later(result.permute(1, 2, 0))
             pixels[slot] = result.to(torch.uint8)

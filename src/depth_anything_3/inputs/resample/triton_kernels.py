@@ -1,7 +1,7 @@
-"""Pictures and banded operators on a CUDA device in, blended, rounded and normalised pictures out: Triton kernels.
+"""Triton kernels that apply banded operators, round and normalise.
 
-Nothing is tuned at run time: tiles are constants of the caller, and integers are never specialised, so that a new size
-of picture compiles nothing.
+Nothing is tuned at run time: tile sizes are constants of the caller, and integers are never specialised, so a new image
+size compiles nothing.
 """
 # mypy: disable-error-code="no-untyped-def,import-untyped,untyped-decorator"
 # ruff: noqa: ANN001, ANN201, ANN202 - compiled functions
@@ -16,13 +16,13 @@ __all__ = ["INTERPRETED", "blend_columns", "blend_rows", "normalize_levels"]
 
 @triton.jit
 def _to_float(value, OFFSET: tl.constexpr):
-    # Less the offset. Through the mantissa's last bits: the units that convert integers are slower than those that add.
+    # Subtracts the offset. Converts through the mantissa's low bits, because integer conversion units are slower.
     return (value.to(tl.uint32) | 0x4B000000).to(tl.float32, bitcast=True) - (8388608.0 + OFFSET)
 
 
 @triton.jit
 def _bytes_to_float(value, ASSEMBLY: tl.constexpr):
-    if ASSEMBLY:  # the same in two instructions a sample; the compiler takes three
+    if ASSEMBLY:  # the same in two instructions per sample; the compiler needs three
         return tl.inline_asm_elementwise(
             """
             prmt.b32 $0, $4, 0x4B000000, 0x7440;
@@ -40,7 +40,7 @@ def _bytes_to_float(value, ASSEMBLY: tl.constexpr):
             is_pure=True,
             pack=4,
         )
-    else:  # not merely after the return: then it would be compiled as well
+    else:  # an explicit branch: code after a return would be compiled as well
         return _to_float(value, 0)
 
 
@@ -55,10 +55,10 @@ def _store_row(target, total, stored, SCALE: tl.constexpr, OFFSET: tl.constexpr)
     do_not_specialize=["row_step", "plane_step", "length", "width", "pitch", "blocks", "weight_step", "middle_rows"]
 )
 def blend_rows(
-    sources,  # (B,) int64 addresses of uint8 pictures
+    sources,  # (B,) int64 addresses of uint8 images
     middle,  # (B, 3, middle_rows, pitch) uint16
     first,  # (groups,) int32: first source row of ROWS result rows
-    count,  # (groups,) int32: how many source rows they need
+    count,  # (groups,) int32: number of source rows they need
     weights,  # (groups, weight_step, ROWS) float32
     row_step,  # these three in units of ALIGN bytes
     plane_step,
@@ -68,7 +68,7 @@ def blend_rows(
     blocks,  # of columns
     weight_step,
     middle_rows,
-    STEP: tl.constexpr,  # samples from pixel to pixel: 3 or 4 interleaved, 1 planar
+    STEP: tl.constexpr,  # stride between pixels: 3 or 4 if interleaved, 1 if planar
     ALIGN: tl.constexpr,
     ROWS: tl.constexpr,  # 2 or 4
     BLOCK: tl.constexpr,
@@ -76,16 +76,16 @@ def blend_rows(
     OFFSET: tl.constexpr,
     ASSEMBLY: tl.constexpr,
 ):
-    """Blend the rows of pictures into `middle`, whose samples are `OFFSET + SCALE * level` and planar."""
+    """Blend the rows of images into `middle`, which is planar with samples `OFFSET + SCALE * level`."""
     group = tl.program_id(0) // blocks
-    picture = tl.program_id(1).to(tl.int64)
+    image = tl.program_id(1).to(tl.int64)
     channel = tl.program_id(2).to(tl.int64)  # 0 if interleaved
     sample = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
     inside = sample < length * ALIGN
     weights += group.to(tl.int64) * weight_step * ROWS
     rows = tl.load(count + group)
 
-    address = tl.load(sources + picture) + channel * plane_step * ALIGN
+    address = tl.load(sources + image) + channel * plane_step * ALIGN
     address += tl.load(first + group).to(tl.int64) * row_step * ALIGN
     line = tl.multiple_of(address.to(tl.pointer_type(tl.uint8)), ALIGN)
 
@@ -102,10 +102,10 @@ def blend_rows(
             sum_2 += tl.load(weights + row * ROWS + 2) * value
             sum_3 += tl.load(weights + row * ROWS + 3) * value
 
-    # Interleaved samples part here: scattered stores are cheap for the few rows that are left.
+    # Interleaved samples are separated here: scattered stores are cheap for the few rows that remain.
     step = pitch * 16
     area = middle_rows.to(tl.int64) * step
-    middle += picture * 3 * area + (group * ROWS).to(tl.int64) * step
+    middle += image * 3 * area + (group * ROWS).to(tl.int64) * step
     if STEP == 1:
         target = middle + channel * area + sample
         stored = sample < step
@@ -138,7 +138,7 @@ def blend_columns(
     blocks,  # of columns
     row_step,  # of the result, in samples
     column_step,
-    up,  # whether halves are rounded up
+    up,  # whether ties round up
     ALIGN: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -146,16 +146,16 @@ def blend_columns(
     OFFSET: tl.constexpr,
     NORMALIZE: tl.constexpr,
 ):
-    """Blend the columns of `middle`, round to levels, and store these and what each is normalised."""
+    """Blend the columns of `middle`, round to 8-bit levels, and store the levels and their normalised values."""
     column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)
     top = (tl.program_id(0) // blocks) * ROWS
-    picture = tl.program_id(1)
+    image = tl.program_id(1)
     channel = tl.program_id(2)
     row = tl.arange(0, ROWS)
     used = column < columns
     used_rows = top + row < rows
     start = tl.load(first + column, mask=used, other=0) * ALIGN
-    middle += ((picture * 3 + channel).to(tl.int64) * middle_rows + top) * pitch * 16
+    middle += ((image * 3 + channel).to(tl.int64) * middle_rows + top) * pitch * 16
     row_start = row * (pitch * 16)
 
     total = tl.full((ROWS, COLUMNS, CHUNK), 0.0, tl.float32)
@@ -167,10 +167,10 @@ def blend_columns(
         bits = tl.load(middle + sample, mask=used_rows[:, None, None], other=0)
         total += weight[None, :, :] * _to_float(bits, OFFSET)
     value = tl.minimum(tl.maximum(tl.sum(total, axis=2), 0.0), 255.0)
-    even = (value + 12582912.0) - 12582912.0  # 1.5 * 2^23: what is below 1 is rounded away
+    even = (value + 12582912.0) - 12582912.0  # adding 1.5 * 2^23 rounds to an integer, ties to even
     level = tl.where(up != 0, tl.floor(value + 0.5), even).to(tl.int32)
 
-    base = (tl.load(slots + picture) * 3 + channel) * rows * columns
+    base = (tl.load(slots + image) * 3 + channel) * rows * columns
     offset = (top + row)[:, None] * row_step + column[None, :] * column_step
     inside = used_rows[:, None] & used[None, :]
     tl.store(pixels + base + offset, level.to(tl.uint8), mask=inside)
@@ -180,7 +180,7 @@ def blend_columns(
 
 @triton.jit(do_not_specialize=["quarter"])
 def normalize_levels(pixels, slots, levels, normalized, quarter, BLOCK: tl.constexpr):
-    """Look up what each level of the pictures in `slots` is normalised; `quarter`: a fourth of a channel's samples."""
+    """Look up the normalised values of the images in `slots`; `quarter`: a fourth of a channel's samples."""
     channel = tl.program_id(2)
     base = (tl.load(slots + tl.program_id(1)) * 3 + channel) * (quarter * 4)
     offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

@@ -1,9 +1,9 @@
-"""Full-size uint8 pictures on a CUDA device in, the network's uint8 and normalised pictures out, in two launches.
+"""Resample images on a CUDA device in two Triton kernel launches.
 
-The first kernel streams the source and blends its rows, after which a large picture is 8 to 15 times smaller; the
-second blends the columns of what is left, rounds, turns and normalises. Sums run in float32 on the ordinary units.
-Tensor cores would need every weight in two half-precision parts to be as exact, and dense blocks of column weights,
-which are larger than the pixels that they apply to: more traffic than the arithmetic they would save.
+The first kernel streams the source and blends its rows, which makes a large image 8 to 15 times smaller; the second
+blends the columns of the rest, rounds, applies the orientation and normalises. Sums are float32 on the CUDA cores.
+Tensor cores would need each weight split into two half-precision parts to be as exact, and dense blocks of column
+weights, which are larger than the pixels they apply to: more memory traffic than the arithmetic they would save.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ import torch
 
 from depth_anything_3.inputs.plan.banded_operator import ResamplePass, resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
-from depth_anything_3.inputs.resample.layout import PictureLayout, chunked_columns, grouped_rows
+from depth_anything_3.inputs.resample.layout import ImageLayout, chunked_columns, grouped_rows
 from depth_anything_3.inputs.resample.normalize import normalized_levels
 from depth_anything_3.inputs.resample.triton_kernels import INTERPRETED, blend_columns, blend_rows, normalize_levels
 
 __all__ = ["TritonResampler"]
 
-# Between the kernels a sample is a 16-bit integer: 1/128 levels from -64 up. Cubic weights take it from -48 to 303;
-# halves, quarters and eighths, the means that make ties, are exact. Float32 would double the traffic, half precision
-# would be 32 times coarser.
+# Between the kernels a sample is a 16-bit integer in steps of 1/128 level, starting at -64. Cubic weights reach from
+# -48 to 303; halves, quarters and eighths, the means that produce ties, are exact. Float32 would double the traffic;
+# half precision would be 32 times coarser.
 _SCALE = 128
 _OFFSET = 64 * _SCALE
 
-_ROWS = 2  # result rows a program: more of them share source rows (4K: read 1.6 times at 2, 1.3 at 4), but weigh zeros
-_BLOCK = 1024  # samples of a row a program
+_ROWS = (
+    2  # result rows per program: more rows share source reads (4K: 1.6 reads at 2, 1.3 at 4) but multiply more zeros
+)
+_BLOCK = 1024  # samples of a row per program
 _COLUMN_ROWS = 8  # the second kernel's tile
 _COLUMNS = 32
-_CHUNK = 16  # samples of a column's band at a time; a 4K picture needs one chunk
-_BAND_ALIGN = 4  # bands start at multiples of it, so that loads are 8 bytes wide
+_CHUNK = 16  # samples of a column's band per iteration; a 4K image needs one chunk
+_BAND_ALIGN = 4  # bands start at multiples of this, so that loads are 8 bytes wide
 _NORMALIZE_BLOCK = 1024
 
-# What is fixed when the kernels are compiled. Without fusion of products and sums there are twice the instructions.
+# Compile-time constants. Without FMA fusion there would be twice as many instructions.
 ROWS_CONSTANTS = {"ROWS": _ROWS, "BLOCK": _BLOCK, "SCALE": _SCALE, "OFFSET": _OFFSET}
 ROWS_OPTIONS = {
-    16: {"num_warps": 2, "enable_fp_fusion": True},  # 16 samples a thread, in one load
+    16: {"num_warps": 2, "enable_fp_fusion": True},  # 16 samples per thread, in one load
     4: {"num_warps": 4, "enable_fp_fusion": True},
-    1: {"num_warps": 4, "enable_fp_fusion": True},  # with 2 warps the addresses of single bytes spill registers
+    1: {"num_warps": 4, "enable_fp_fusion": True},  # with 2 warps, byte addresses spill registers
 }
 COLUMNS_CONSTANTS = {
     "ALIGN": _BAND_ALIGN,
@@ -55,7 +57,7 @@ COLUMNS_CONSTANTS = {
 }
 COLUMNS_OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
-_SCRATCH_BYTES = 64 * 2**20  # between the kernels, at most, unless one picture needs more: about ten 4K pictures
+_SCRATCH_BYTES = 64 * 2**20  # maximum between the kernels, unless one image needs more: about ten 4K images
 _MAX_GRID_Y = 65535
 _PLAN_CACHE_SIZE = 64
 
@@ -65,7 +67,7 @@ def _blocks(size: int, block: int) -> int:
 
 
 class _DevicePass:
-    """One pass in the form the kernels read, on the device. See the kernels for the arrays."""
+    """One pass in the kernels' layout, on the device. See the kernels for the arrays."""
 
     def __init__(self, source: ResamplePass, upload: Callable[[npt.NDArray[Any]], torch.Tensor]) -> None:
         self.rows, self.columns = len(source.rows.start), len(source.columns.start)
@@ -84,16 +86,16 @@ class _DevicePass:
 
     @property
     def middle_samples(self) -> int:
-        """Of one picture, between the kernels."""
+        """Samples of one image between the kernels."""
         return 3 * self.middle_rows * self.pitch
 
 
 class TritonResampler:
-    """Exact resampling by compiled kernels: within 1 level of the CPU kernel; at most 2 in 1000 samples differ.
+    """Exact resampling with Triton kernels: within one 8-bit level of the CPU kernel; at most 0.2 % of samples differ.
 
-    Compiled on first use, at most 9 variants of the first kernel (interleaved by 3 or 4, or planar; aligned to 16, 4 or
-    1), 4 of the second and 3 of the third (result not normalised, float32, bfloat16 or float16); one picture size needs
-    one of each.
+    Kernels compile on first use: at most 9 variants of the first (interleaved by 3 or 4, or planar; aligned to 16, 4 or
+    1), 4 of the second (not normalised, float32, bfloat16 or float16) and 3 of the third. One image size needs one of
+    each.
     """
 
     name = "triton"
@@ -105,21 +107,21 @@ class TritonResampler:
 
     def __call__(
         self,
-        pictures: Sequence[torch.Tensor],
+        images: Sequence[torch.Tensor],
         plan: ResizePlan,
         slots: Sequence[int],
         pixels: torch.Tensor,
         normalized: torch.Tensor | None,
     ) -> None:
-        """As `DeviceResampler` says. Pictures of one layout share their launches, wherever each lies."""
-        groups: dict[PictureLayout, list[tuple[torch.Tensor, int]]] = {}
-        for picture, slot in zip(pictures, slots, strict=True):
-            layout = PictureLayout.of(picture)
+        """See `GPUResampler`. Images of one layout share their launches, at any addresses."""
+        groups: dict[ImageLayout, list[tuple[torch.Tensor, int]]] = {}
+        for image, slot in zip(images, slots, strict=True):
+            layout = ImageLayout.of(image)
             if layout is None:
-                picture = picture.contiguous()
-                layout = PictureLayout.of(picture)
+                image = image.contiguous()
+                layout = ImageLayout.of(image)
                 assert layout
-            groups.setdefault(layout, []).append((picture, slot))
+            groups.setdefault(layout, []).append((image, slot))
 
         with torch.cuda.device_of(pixels):
             passes = self._passes(plan)
@@ -128,11 +130,11 @@ class TritonResampler:
             for layout, members in groups.items():
                 for start in range(0, len(members), share):
                     part = members[start : start + share]
-                    addresses = [picture.data_ptr() for picture, _ in part]
+                    addresses = [image.data_ptr() for image, _ in part]
                     self._run(addresses, layout, passes, [slot for _, slot in part], pixels, normalized)
 
     def normalize(self, pixels: torch.Tensor, slots: Sequence[int], normalized: torch.Tensor) -> None:
-        """As `DeviceResampler` says."""
+        """See `GPUResampler.normalize`."""
         quarter, rest = divmod(pixels.shape[2] * pixels.shape[3], 4)
         assert not rest, "sides are multiples of 14"
         with torch.cuda.device_of(pixels):
@@ -153,7 +155,7 @@ class TritonResampler:
     def _run(
         self,
         addresses: list[int],
-        layout: PictureLayout,
+        layout: ImageLayout,
         passes: tuple[_DevicePass, ...],
         slots: list[int],
         pixels: torch.Tensor,
@@ -163,24 +165,24 @@ class TritonResampler:
             height, width = one.result_hw
             between = torch.empty((len(slots), 3, height, width), dtype=torch.uint8, device=pixels.device)
             self._launch(addresses, layout, one, list(range(len(slots))), between, None)
-            addresses = [picture.data_ptr() for picture in between]
-            layout = PictureLayout.at(math.gcd(*addresses), 1, width, height * width, width)
+            addresses = [image.data_ptr() for image in between]
+            layout = ImageLayout.at(math.gcd(*addresses), 1, width, height * width, width)
         self._launch(addresses, layout, passes[-1], slots, pixels, normalized)
 
     def _launch(
         self,
         addresses: list[int],
-        layout: PictureLayout,
+        layout: ImageLayout,
         one: _DevicePass,
         slots: list[int],
         pixels: torch.Tensor,
         normalized: torch.Tensor | None,
     ) -> None:
-        # Both rows begin at 16 bytes for any number of pictures: an odd one would compile the kernel once more.
+        # Pad to an even length, so that both rows are 16-byte aligned: otherwise the kernel would compile again.
         table = np.zeros((2, len(addresses) + len(addresses) % 2), np.int64)
         table[:, : len(addresses)] = addresses, slots
         where = self._upload(table)
-        # The last row's bands may reach beyond it, with weights of zero.
+        # The last row's bands may extend beyond it, with zero weights.
         samples = len(addresses) * one.middle_samples + one.chunks * _CHUNK
         middle = torch.empty(samples, dtype=torch.uint16, device=pixels.device)
 
@@ -238,7 +240,7 @@ class TritonResampler:
         return self._plans[plan]
 
     def _levels_in(self, dtype: torch.dtype) -> torch.Tensor:
-        """(3, 256): what each level is normalised, rounded to the dtype once and here."""
+        """Return the (3, 256) table of normalised levels, rounded once to the dtype."""
         if dtype not in self._levels:
             self._levels[dtype] = self._on_device(torch.from_numpy(normalized_levels()).to(dtype))
         return self._levels[dtype]
@@ -249,4 +251,6 @@ class TritonResampler:
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
         if self._device.type != "cuda":
             return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)  # unpinned, the copy would wait for the stream
+        return tensor.pin_memory().to(
+            self._device, non_blocking=True
+        )  # a copy from pageable memory would synchronise the stream

@@ -1,4 +1,4 @@
-"""A device in, what the input pipeline can use there out: asked of drivers and libraries, never guessed from a name."""
+"""Query drivers and libraries for what the input pipeline can use on a device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["find_capabilities"]
 
 
 def find_capabilities(device: torch.device) -> Capabilities:
-    """What this machine has for that device, and what was measured here if `da3 doctor --calibrate` was run."""
+    """Find the decoders, resamplers and cores for a device, and the costs stored by `da3 doctor --calibrate`."""
     found = find_decoders(device.type)
     capabilities = Capabilities(
         device_type=device.type,

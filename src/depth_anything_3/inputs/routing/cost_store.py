@@ -1,7 +1,7 @@
-"""A machine's capabilities in, the costs that were measured on it out, if they still hold; and measured costs, stored.
+"""Store measured decode costs in the user's cache folder, and load them while they are valid.
 
-One small JSON file in the user's cache folder for each machine. It holds what the times depend on: they say nothing
-about another GPU or another version of a decoder, and are ignored once any of it has changed.
+There is one small JSON file per machine. It records the hardware and library versions that the times depend on; once
+any of these changes, the file is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import math
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,21 +41,21 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-"""Of the stored file; another one is not read."""
+"""Version of the file format; files of another version are not read."""
 
-_MAX_FILE_BYTES = 2**20  # bytes; a file has 10 to 40 thousand
-_CURE = "run `da3 doctor --calibrate` again"
+_MAX_FILE_BYTES = 2**20  # typical files have 10 to 40 thousand
+_HINT = "run `da3 doctor --calibrate` again"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is stored for a machine.
+    """The stored calibration of a machine.
 
     Attributes:
-        path: where it is stored, or would be.
-        costs: what was measured, if it holds here and now.
-        date: when, if it is known.
-        ignored: why a file that is there does not count, and what to do; None where there is none, or it counts.
+        path: path of the file, whether or not it exists.
+        costs: the measured costs, if they are valid for this machine.
+        date: time of the measurement, if known.
+        ignored: why an existing file is ignored, and what to do; None if there is no file, or it is used.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class Calibration:
 
 
 def load_costs(capabilities: Capabilities) -> Costs | None:
-    """What was measured on this machine; None, with a warning if a file is there, where nothing holds."""
+    """Load the costs measured on this machine; return None, with a warning if a file exists, if none are valid."""
     calibration = read_calibration(capabilities)
     if calibration.ignored:
         logger.warning("%s", calibration.ignored)
@@ -73,7 +73,7 @@ def load_costs(capabilities: Capabilities) -> Costs | None:
 
 
 def read_calibration(capabilities: Capabilities) -> Calibration:
-    """What is stored for this machine and whether it holds. Never fails: a file that cannot be used is ignored."""
+    """Read the stored calibration and check whether it is valid. Never raises: an unusable file is ignored."""
     path = calibration_path(capabilities)
     try:
         with path.open("rb") as file:
@@ -81,46 +81,46 @@ def read_calibration(capabilities: Capabilities) -> Calibration:
     except (FileNotFoundError, NotADirectoryError):
         return Calibration(path)
     except OSError as error:
-        return Calibration(path, ignored=f"{path}: the calibration cannot be read ({error.strerror or error}); {_CURE}")
+        return Calibration(path, ignored=f"{path}: the calibration cannot be read ({error.strerror or error}); {_HINT}")
     try:
         costs, date, changed = _parse(data, capabilities)
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
-        return Calibration(path, ignored=f"{path}: the calibration is damaged ({error}), so it is ignored; {_CURE}")
+        return Calibration(path, ignored=f"{path}: the calibration is damaged ({error}), so it is ignored; {_HINT}")
     if changed:
-        return Calibration(path, None, date, f"{path}: the calibration is ignored ({changed}); {_CURE}")
+        return Calibration(path, None, date, f"{path}: the calibration is ignored ({changed}); {_HINT}")
     return Calibration(path, costs, date)
 
 
 def save_costs(capabilities: Capabilities, costs: Costs) -> Path:
-    """Store what was measured on this machine, in place of what was; the file appears whole or not at all.
+    """Store the costs measured on this machine, replacing earlier ones in an atomic write.
 
     Returns:
-        Where it is.
+        The path of the file.
 
     Raises:
-        ExportError: the cache folder cannot be written.
+        ExportError: the cache folder is not writable.
     """
     path = calibration_path(capabilities)
     content = {
         "version": FORMAT_VERSION,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "fingerprint": _fingerprint(capabilities),
-        "rows": [asdict(cost) for cost in costs.table],
+        "rows": [cost.to_row() for cost in costs.table],
     }
     try:
-        with atomic_write(path) as aside:
-            aside.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
     except ExportError as error:
         hint = "; XDG_CACHE_HOME names another cache folder" if sys.platform == "linux" else ""
-        raise ExportError(f"{error}, so the calibration is not kept{hint}") from error
+        raise ExportError(f"{error}, so the calibration is not stored{hint}") from error
     return path
 
 
 def calibration_path(capabilities: Capabilities) -> Path:
-    """Where this machine's calibration is stored.
+    """Return the path of this machine's calibration.
 
-    Machines may share a home, so the name holds a hash of what makes a machine another one. Versions are not in it:
-    after an update the file is still found, told to be out of date, and overwritten by the next calibration.
+    Machines may share a home folder, so the name contains a hash of the hardware. Versions are not part of it: after
+    an update the file is still found, reported as out of date, and overwritten by the next calibration.
     """
     machine = json.dumps(_hardware(capabilities), sort_keys=True).encode()
     name = f"calibration-{hashlib.sha256(machine).hexdigest()[:12]}.json"
@@ -128,7 +128,7 @@ def calibration_path(capabilities: Capabilities) -> Path:
 
 
 def processor_name() -> str:
-    """The CPU's name; the standard library knows none on Linux."""
+    """Return the CPU's model name, which the standard library does not provide on Linux."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
@@ -137,18 +137,18 @@ def processor_name() -> str:
 
 
 def _parse(data: bytes, capabilities: Capabilities) -> tuple[Costs | None, str | None, str]:
-    """Costs, date, and what has changed since; raises for a file that is damaged."""
+    """Return the costs, the date, and what has changed since; raise if the file is damaged."""
     if len(data) > _MAX_FILE_BYTES:
         raise ValueError(f"it is longer than {_MAX_FILE_BYTES:,} bytes")
     content = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     date = str(content["date"])
     if content["version"] != FORMAT_VERSION:
         return None, date, f"its format is {content['version']!r}, not {FORMAT_VERSION}"
     stored, present = content["fingerprint"], _fingerprint(capabilities)
     if not isinstance(stored, dict):
-        raise ValueError("its fingerprint is no JSON object")
+        raise ValueError("its fingerprint is not a JSON object")
     for key in [*present, *stored]:
         if stored.get(key) != present.get(key):
             return None, date, f"{key} was {_format_value(stored.get(key))}, is {_format_value(present.get(key))}"
@@ -156,13 +156,13 @@ def _parse(data: bytes, capabilities: Capabilities) -> tuple[Costs | None, str |
     if not costs.table:
         raise ValueError("it has no measurements")
     for cost in costs.table:
-        if not (math.isfinite(cost.alone_ms) and math.isfinite(cost.loaded_ms)):
-            raise ValueError(f"not a measurement: {cost}")
+        if not (math.isfinite(cost.alone_ms) and math.isfinite(cost.contended_ms)):
+            raise ValueError(f"not a measurement: {cost.to_row()}")
     return costs, date, ""
 
 
 def _fingerprint(capabilities: Capabilities) -> dict[str, Any]:  # Any: plain JSON values
-    """Everything the measured times depend on, as far as it can be asked cheaply."""
+    """Everything that the measured times depend on, as far as it is cheap to query."""
     return {
         **_hardware(capabilities),
         "driver": _cuda_driver() if capabilities.device_type == "cuda" else None,
@@ -186,7 +186,7 @@ def _hardware(capabilities: Capabilities) -> dict[str, Any]:  # Any: plain JSON 
 
 
 def _cuda_driver() -> int | None:
-    """The newest CUDA that the driver runs, such as 13000; None if there is no driver."""
+    """The newest CUDA version that the driver supports, such as 13000; None if there is no driver."""
     try:
         library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         number = ctypes.c_int()
@@ -196,7 +196,7 @@ def _cuda_driver() -> int | None:
 
 
 def _version(package: str) -> str | None:
-    """With its build tag, and without importing it."""
+    """Return a package's version with its build tag, without importing it."""
     try:
         return package_version(package, extra="")
     except UnsupportedError:
@@ -212,4 +212,4 @@ def _format_value(value: object) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no measurement")
+    raise ValueError(f"{name} is not a measurement")

@@ -1,4 +1,4 @@
-"""Measured times of the ways to decode, and what they say about other sizes and batches."""
+"""Measured decode times, interpolated to other image sizes and batch sizes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ __all__ = ["Cost", "Costs"]
 
 @dataclass(frozen=True)
 class Cost:
-    """One measurement: decoding, resampling and moving JPEG files of one size to the device.
+    """One measurement of decoding, resampling and transferring JPEG files of one size to the device.
 
     Attributes:
-        way: "cpu", or the name of a GPU decoder.
-        pixels: of each file.
-        at_a_time: worker threads for "cpu", files in one call for a GPU decoder.
-        alone_ms: per image, nothing else running.
-        loaded_ms: per image, while the GPU computes a network-like load that takes as long.
+        decoder: "cpu", or the name of a GPU decoder.
+        pixels: number of pixels of each file.
+        concurrency: worker threads for "cpu", files per call for a GPU decoder.
+        alone_ms: milliseconds per image with nothing else running.
+        contended_ms: milliseconds per image while the GPU runs a network-like load of the same duration.
     """
 
-    way: str
+    decoder: str
     pixels: int
-    at_a_time: int
+    concurrency: int
     alone_ms: float
-    loaded_ms: float
+    contended_ms: float
+
+    def to_row(self) -> dict[str, object]:
+        """The measurement as plain values, under the keys of the stored file."""
+        return {
+            "way": self.decoder,
+            "pixels": self.pixels,
+            "at_a_time": self.concurrency,
+            "alone_ms": self.alone_ms,
+            "loaded_ms": self.contended_ms,
+        }
 
 
 @dataclass(frozen=True)
@@ -35,23 +45,23 @@ class Costs:
 
     table: tuple[Cost, ...]
 
-    def of(self, way: str, pixels: int, at_a_time: int, *, overlapped: bool) -> float | None:
-        """Milliseconds per image, or None if this way was not measured.
+    def of(self, decoder: str, pixels: int, concurrency: int, *, overlapped: bool) -> float | None:
+        """Estimate milliseconds per image, or None if this decoder was not measured.
 
-        Between measured sizes times are interpolated, beyond them they grow with the pixels; of the numbers at a time
-        the largest measured one that is not above the one asked for counts, else the smallest.
+        Times are interpolated between measured sizes and scale with the pixel count above the largest one. The
+        largest measured concurrency that does not exceed the requested one is used, else the smallest.
 
         Args:
-            way, pixels, at_a_time: as in `Cost`.
-            overlapped: the network computes meanwhile.
+            decoder, pixels, concurrency: as in `Cost`.
+            overlapped: whether the network runs at the same time.
         """
-        rows = [one for one in self.table if one.way == way]
+        rows = [one for one in self.table if one.decoder == decoder]
         if not rows:
             return None
-        counts = {one.at_a_time for one in rows}
-        count = max((one for one in counts if one <= at_a_time), default=min(counts))
+        counts = {one.concurrency for one in rows}
+        count = max((one for one in counts if one <= concurrency), default=min(counts))
         points = sorted(
-            (one.pixels, one.loaded_ms if overlapped else one.alone_ms) for one in rows if one.at_a_time == count
+            (one.pixels, one.contended_ms if overlapped else one.alone_ms) for one in rows if one.concurrency == count
         )
         sizes, times = zip(*points, strict=True)
         if pixels > sizes[-1]:
@@ -59,24 +69,26 @@ class Costs:
         return float(np.interp(pixels, sizes, times))
 
     @property
-    def ways(self) -> tuple[str, ...]:
-        """What was measured."""
-        return tuple(dict.fromkeys(one.way for one in self.table))
+    def decoders(self) -> tuple[str, ...]:
+        """Names of the measured decoders, "cpu" among them."""
+        return tuple(dict.fromkeys(one.decoder for one in self.table))
 
     @classmethod
     def from_rows(cls, rows: Iterable[dict[str, object]]) -> Costs:
-        """From plain values, as they are stored.
+        """Build the table from the rows of the stored file.
 
         Raises:
-            ValueError, TypeError, KeyError: they are no measurements.
+            ValueError, TypeError, KeyError: a row is not a measurement.
         """
         table = []
         for row in rows:
-            way, pixels, at_a_time = row["way"], row["pixels"], row["at_a_time"]
-            alone, loaded = row["alone_ms"], row["loaded_ms"]
-            whole = isinstance(pixels, int) and isinstance(at_a_time, int) and pixels > 0 and at_a_time > 0
-            timed = isinstance(alone, (int, float)) and isinstance(loaded, (int, float)) and alone >= 0 and loaded >= 0
-            if not (isinstance(way, str) and whole and timed):
+            decoder, pixels, concurrency = row["way"], row["pixels"], row["at_a_time"]
+            alone, contended = row["alone_ms"], row["loaded_ms"]
+            counted = isinstance(pixels, int) and isinstance(concurrency, int) and pixels > 0 and concurrency > 0
+            timed = isinstance(alone, (int, float)) and alone >= 0
+            timed = timed and isinstance(contended, (int, float)) and contended >= 0
+            if not (isinstance(decoder, str) and counted and timed):
                 raise ValueError(f"not a measurement: {row}")
-            table.append(Cost(way, pixels, at_a_time, float(alone), float(loaded)))  # type: ignore[arg-type]
+            cost = Cost(decoder, pixels, concurrency, float(alone), float(contended))  # type: ignore[arg-type]
+            table.append(cost)
         return cls(tuple(table))

@@ -1,4 +1,4 @@
-"""A JPEG's header, its plan and a fidelity in; the part of its size that it may be decoded at out."""
+"""Choose the reduced scale (1/2, 1/4 or 1/8) at which a JPEG may be decoded."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FULL_CHROMA, _CHROMA_420, _CHROMA_422 = (1, 1), (2, 2), (2, 1)
 
 
 def choose_reduction(header: ImageHeader, plan: ResizePlan, fidelity: Fidelity) -> int:
-    """8, 4 or 2, the largest that reaches the fidelity on photos, or 1: decode at full size.
+    """Return the largest of 8, 4 and 2 that reaches the fidelity on photos, or 1 to decode at full size.
 
-    Aligned pictures, whose reduced sides are whole multiples of the result's, may be reduced further: there the cells
-    that a mean is taken of are never cut. At `HIGH`, 4:2:0 may so at 1/8 only: at 1/2 and 1/4 it was seen at 48 dB.
+    Images whose reduced sides are integer multiples of the result's may be reduced further, because no averaged cell
+    is split between two results. At `HIGH`, this holds for 4:2:0 at 1/8 only: 1/2 and 1/4 measured 48 dB.
     """
     coding = header.jpeg
     if coding is None or fidelity is Fidelity.EXACT or not plan.steps or coding.components not in (1, 3):
@@ -42,9 +42,9 @@ def choose_reduction(header: ImageHeader, plan: ResizePlan, fidelity: Fidelity) 
     ):
         return 1
     half_width = coding.components == 3 and luma == _CHROMA_422
-    least = (_MIN_REDUCTION_422 if half_width else _MIN_REDUCTION)[fidelity]
-    for factor in sorted(least, reverse=True):
-        if plan.reduction / factor >= least[factor]:
+    minimum = (_MIN_REDUCTION_422 if half_width else _MIN_REDUCTION)[fidelity]
+    for factor in sorted(minimum, reverse=True):
+        if plan.reduction / factor >= minimum[factor]:
             return factor
         sides = zip(step.source_hw, step.result_hw, strict=True)
         aligned = not half_width and all(source % (factor * result) == 0 for source, result in sides)

@@ -1,6 +1,6 @@
-"""What a machine has and what an image is, in; the way that image takes to the network's memory, out, with a reason.
+"""Choose the strategy for each image, with a reason.
 
-`choose_strategy` is a pure function, so that every machine's choices can be tested on any other.
+`choose_strategy` is a pure function, so the decisions for any machine can be tested on any other.
 """
 
 from __future__ import annotations
@@ -19,27 +19,25 @@ from depth_anything_3.inputs.routing.costs import Costs
 __all__ = [
     "STRATEGY_VARIABLE",
     "Capabilities",
-    "Choice",
     "ImageTraits",
     "Request",
+    "RoutingDecision",
     "check_strategy",
     "choose_strategy",
     "min_source_hw",
 ]
 
 STRATEGY_VARIABLE = "DA3_STRATEGY"
-"""Environment variable that stands in for a strategy left at "auto"."""
+"""Environment variable that replaces the strategy "auto"."""
 
+_MIN_REDUCTION_NEAREST_CHROMA = {Fidelity.HIGH: 2.5, Fidelity.FAST: 1.0}
+"""Minimum reduction (source length over result length) at which nearest-neighbour chroma reaches a fidelity.
 
-_NEAREST_CHROMA = {Fidelity.HIGH: 2.5, Fidelity.FAST: 1.0}
-"""Least reduction (source length over result length) from which nearest-neighbour chroma reaches a fidelity.
-
-Measured with libjpeg's own nearest upsampling on 160 photo-like JPEGs (4:2:0 and 4:2:2, quality 75 and 95): at least
-51.4 dB from 2.5 on, 49.3 from 1.6, 46.4 from 1.25.
+Measured with libjpeg's own nearest-neighbour upsampling on 160 photo-like JPEGs (4:2:0 and 4:2:2, quality 75 and 95):
+at least 51.4 dB from 2.5 on, 49.3 dB from 1.6, 46.4 dB from 1.25.
 """
 
-
-_REDUCED_DECODE = {Fidelity.HIGH: 5.0, Fidelity.FAST: 3.0}
+_MIN_DECODED_SCALE = {Fidelity.HIGH: 5.0, Fidelity.FAST: 3.0}
 """Minimum side of a reduced decode over the result's that reaches a fidelity with plain area weights.
 
 See docs/preprocessing.md#reduced-jpeg-decode.
@@ -51,14 +49,14 @@ class Capabilities:
     """What the input pipeline can use on a machine, found once by `find_capabilities`.
 
     Attributes:
-        device_type: of the network's device: "cuda", "mps" or "cpu".
-        device_name: as the driver gives it; for people, never decided on.
-        decoders: GPU decoders that are installed, the best first.
-        jpeg_engines: hardware JPEG engines, as the driver says; None if it could not be asked.
-        resamplers: ways to resample on the GPU, the best first: "triton", "torch"; "kornia" only on request.
-        cores: CPU cores this process may use.
-        costs: what each way was measured to cost here, if it was.
-        missing: why there are no more decoders, and what could be installed; for people.
+        device_type: type of the network's device: "cuda", "mps" or "cpu".
+        device_name: name from the driver; for display only, never used in decisions.
+        decoders: installed GPU decoders, best first.
+        jpeg_engines: number of hardware JPEG engines; None if the driver could not be queried.
+        resamplers: GPU resamplers, best first: "triton", "torch"; "kornia" only on request.
+        cores: CPU cores that this process may use.
+        costs: measured decode costs, if the machine was calibrated.
+        missing: why better decoders are unavailable, and what to install; for display only.
     """
 
     device_type: str = "cpu"
@@ -73,12 +71,12 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class ImageTraits:
-    """What matters of an image when its way is chosen.
+    """The properties of an image that decide its strategy.
 
     Attributes:
-        header: of an encoded image; None for pixels.
-        on_device: pixels are in the GPU's memory already.
-        reduction: source length over result length of the bounded side; below 1 the picture is enlarged.
+        header: header of an encoded image; None for pixels.
+        on_device: whether the pixels are already in the GPU's memory.
+        reduction: source length over result length of the bounded side; below 1, the image is enlarged.
     """
 
     header: ImageHeader | None = None
@@ -88,15 +86,15 @@ class ImageTraits:
 
 @dataclass(frozen=True)
 class Request:
-    """What a call asks for.
+    """What the caller requests.
 
     Attributes:
-        strategy: `AUTO`, or the way to take. An image that cannot take it takes the nearest one that it can.
-        fidelity: decoders that do not reach it are left out.
-        batch_size: files that would be decoded in one call.
-        workers: CPU threads that decode at a time.
-        overlapped: the network computes meanwhile, as it does for a stream of images.
-        from_environment: the strategy is the environment's.
+        strategy: the requested strategy, or `AUTO`. An image that does not support it uses the nearest supported one.
+        fidelity: the required fidelity; decoders that do not reach it are not used.
+        batch_size: number of files decoded in one call.
+        workers: number of CPU threads that decode concurrently.
+        overlapped: whether the network runs at the same time, as in a stream of images.
+        from_environment: whether the strategy comes from `DA3_STRATEGY`.
     """
 
     strategy: Strategy = Strategy.AUTO
@@ -116,10 +114,10 @@ class Request:
         workers: int = 1,
         overlapped: bool = False,
     ) -> Request:
-        """Parse the choices; where "auto" is asked for, the environment's `DA3_STRATEGY` decides.
+        """Parse the options; `DA3_STRATEGY`, if set, replaces "auto".
 
         Raises:
-            InvalidInputError: an option is unknown.
+            InvalidInputError: a value is not accepted.
         """
         request = cls(Strategy(strategy), Fidelity(fidelity), batch_size, workers, overlapped)
         variable = os.environ.get(STRATEGY_VARIABLE)
@@ -133,8 +131,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A strategy and why; for `GPU_DECODE` also which decoder."""
+class RoutingDecision:
+    """The strategy chosen for an image, the reason, and the decoder for `GPU_DECODE`."""
 
     strategy: Strategy
     reason: str
@@ -145,126 +143,130 @@ _DEFAULT = Request()
 
 
 def check_strategy(capabilities: Capabilities, request: Request) -> None:
-    """Refuse a strategy that this machine cannot carry out for any image.
+    """Check that this machine supports the requested strategy.
 
     Raises:
-        UnsupportedError: there is no GPU, no decoder for it, or none that reaches the fidelity asked for.
+        UnsupportedError: there is no GPU, no decoder for it, or none that reaches the requested fidelity.
     """
     strategy = request.strategy
     if strategy in (Strategy.AUTO, Strategy.CPU):
         return
-    asked = f"environment variable {STRATEGY_VARIABLE}" if request.from_environment else "strategy"
-    asked = f"{asked}='{strategy.value}'"
+    option = f"environment variable {STRATEGY_VARIABLE}" if request.from_environment else "strategy"
+    option = f"{option}='{strategy.value}'"
     if capabilities.device_type == "cpu":
-        raise UnsupportedError(f"{asked} needs a GPU, and the network is on the CPU; use 'auto' or 'cpu'")
+        raise UnsupportedError(f"{option} needs a GPU, and the network is on the CPU; use 'auto' or 'cpu'")
     if strategy is not Strategy.GPU_DECODE:
         return
     hint = "; ".join(capabilities.missing) or "use 'auto'"
     if not capabilities.decoders:
-        raise UnsupportedError(f"{asked}: no decoder for this GPU can be used ({hint})")
+        raise UnsupportedError(f"{option}: no decoder for this GPU is available ({hint})")
     if request.fidelity is Fidelity.EXACT and not any(one.exact for one in capabilities.decoders):
         names = ", ".join(one.name for one in capabilities.decoders)
         raise UnsupportedError(
-            f"{asked} with fidelity='exact': {names} does not reconstruct chroma as libjpeg does; "
+            f"{option} with fidelity='exact': {names} does not reconstruct chroma as libjpeg does; "
             f"pass fidelity='high' or 'fast' ({hint})"
         )
 
 
-def choose_strategy(capabilities: Capabilities, image: ImageTraits, request: Request = _DEFAULT) -> Choice:
-    """The way one image takes.
+def choose_strategy(capabilities: Capabilities, image: ImageTraits, request: Request = _DEFAULT) -> RoutingDecision:
+    """Choose the strategy of one image.
+
+    Never raises: `check_strategy` rejects unsupported strategies once per call. An image that does not support the
+    requested strategy uses the nearest supported one.
 
     Args:
-        capabilities: of the machine.
-        image: what is to be brought in.
-        request: what was asked for.
-
-    Nothing is raised: `check_strategy` refuses what no image could take, once and at the door. An image that cannot
-    take the way asked for takes the nearest one.
+        capabilities: what the machine supports.
+        image: the properties of the image.
+        request: what the caller requests.
     """
-    asked = request.strategy
-    if asked is Strategy.CPU:
-        return Choice(Strategy.CPU, "asked for")
+    requested = request.strategy
+    if requested is Strategy.CPU:
+        return RoutingDecision(Strategy.CPU, "requested")
     if capabilities.device_type == "cpu":
-        return Choice(Strategy.CPU, "the network is on the CPU")
-    if asked is Strategy.FULL_GPU:
-        return Choice(Strategy.FULL_GPU, "asked for")
+        return RoutingDecision(Strategy.CPU, "the network is on the CPU")
+    if requested is Strategy.FULL_GPU:
+        return RoutingDecision(Strategy.FULL_GPU, "requested")
     if image.on_device:
-        return Choice(Strategy.FULL_GPU, "already in the GPU's memory")
-    if asked is Strategy.HYBRID:
-        return Choice(Strategy.HYBRID, "asked for")
+        return RoutingDecision(Strategy.FULL_GPU, "already in the GPU's memory")
+    if requested is Strategy.HYBRID:
+        return RoutingDecision(Strategy.HYBRID, "requested")
     if image.header is None:
-        return Choice(Strategy.HYBRID, "pixels in memory: the CPU shrinks them, so that little crosses the bus")
+        return RoutingDecision(Strategy.HYBRID, "pixels in memory: resized on the CPU to transfer less")
     return _for_file(capabilities, image, image.header, request)
 
 
 def min_source_hw(plan: ResizePlan, fidelity: Fidelity) -> tuple[int, int] | None:
-    """The least (height, width), as stored, that a picture may be decoded at; None where it must be decoded in full."""
-    if fidelity is Fidelity.EXACT or plan.reduction <= _REDUCED_DECODE[fidelity]:
+    """Return the minimum stored (height, width) at which an image may be decoded; None requires full size."""
+    if fidelity is Fidelity.EXACT or plan.reduction <= _MIN_DECODED_SCALE[fidelity]:
         return None
-    height, width = (math.ceil(_REDUCED_DECODE[fidelity] * side) for side in plan.steps[0].result_hw)
+    height, width = (math.ceil(_MIN_DECODED_SCALE[fidelity] * side) for side in plan.steps[0].result_hw)
     height, width = (min(a, b) for a, b in zip((height, width), plan.source_hw, strict=True))
-    return plan.orientation.turned((height, width))
+    return plan.orientation.oriented_hw((height, width))
 
 
-def _for_file(capabilities: Capabilities, image: ImageTraits, header: ImageHeader, request: Request) -> Choice:
+def _for_file(capabilities: Capabilities, image: ImageTraits, header: ImageHeader, request: Request) -> RoutingDecision:
     if not capabilities.decoders:
         hint = f" ({'; '.join(capabilities.missing)})" if capabilities.missing else ""
-        return Choice(Strategy.HYBRID, f"no GPU decoder can be used{hint}")
-    able, refusals = [], []
+        return RoutingDecision(Strategy.HYBRID, f"no GPU decoder is available{hint}")
+    supported, reasons = [], []
     for decoder in capabilities.decoders:
-        unsupported_reason = decoder.unsupported_reason(header) or _too_coarse(decoder, image, header, request.fidelity)
+        unsupported_reason = decoder.unsupported_reason(header) or _fidelity_reason(
+            decoder, image, header, request.fidelity
+        )
         if unsupported_reason is None:
-            able.append(decoder)
+            supported.append(decoder)
         else:
-            refusals.append(unsupported_reason)
-    if not able:
-        return Choice(Strategy.HYBRID, refusals[0])
-    measured = _cheapest(capabilities.costs, able, header, request) if capabilities.costs else None
+            reasons.append(unsupported_reason)
+    if not supported:
+        return RoutingDecision(Strategy.HYBRID, reasons[0])
+    measured = _cheapest(capabilities.costs, supported, header, request) if capabilities.costs else None
     if measured is not None:
         return measured
-    name = able[0].name
+    name = supported[0].name
     if request.strategy is Strategy.GPU_DECODE:
-        return Choice(Strategy.GPU_DECODE, "asked for", name)
+        return RoutingDecision(Strategy.GPU_DECODE, "requested", name)
     if capabilities.device_type == "cuda" and not capabilities.jpeg_engines:
-        why = "the driver could not be asked" if capabilities.jpeg_engines is None else "this GPU has none"
-        return Choice(
+        why = "the driver could not be queried" if capabilities.jpeg_engines is None else "this GPU has none"
+        return RoutingDecision(
             Strategy.HYBRID,
-            f"no JPEG engine known ({why}): decoding would take the network's multiprocessors; "
-            "`da3 doctor --calibrate` measures whether it pays",
+            f"no hardware JPEG engine ({why}): decoding would compete with the network for multiprocessors; "
+            "`da3 doctor --calibrate` measures whether it is faster",
         )
     engine = "JPEG engine" if capabilities.device_type == "cuda" else "the system's decoder"
-    return Choice(Strategy.GPU_DECODE, f"{engine}, through {name}", name)
+    return RoutingDecision(Strategy.GPU_DECODE, f"{engine} through {name}", name)
 
 
-def _too_coarse(decoder: DecoderTraits, image: ImageTraits, header: ImageHeader, fidelity: Fidelity) -> str | None:
+def _fidelity_reason(decoder: DecoderTraits, image: ImageTraits, header: ImageHeader, fidelity: Fidelity) -> str | None:
     if decoder.exact:
         return None
     if fidelity is Fidelity.EXACT:
         return f"fidelity 'exact': {decoder.name} does not reconstruct chroma as libjpeg does"
     subsampled = header.jpeg is not None and header.jpeg.subsampled
-    least = _NEAREST_CHROMA[fidelity]
-    if subsampled and image.reduction < least:
-        return f"fidelity '{fidelity.value}': {decoder.name} needs a picture reduced at least {least:g} times"
+    minimum = _MIN_REDUCTION_NEAREST_CHROMA[fidelity]
+    if subsampled and image.reduction < minimum:
+        return f"fidelity '{fidelity.value}': {decoder.name} needs an image reduced at least {minimum:g} times"
     return None
 
 
-def _cheapest(costs: Costs, able: list[DecoderTraits], header: ImageHeader, request: Request) -> Choice | None:
-    """The cheapest way by measurement, or None if it was not measured."""
+def _cheapest(
+    costs: Costs, supported: list[DecoderTraits], header: ImageHeader, request: Request
+) -> RoutingDecision | None:
+    """Return the fastest decoder by measurement, or None if it was not measured."""
     pixels = header.stored_hw[0] * header.stored_hw[1]
-    priced = []
-    for decoder in able:
+    timed = []
+    for decoder in supported:
         ms = costs.of(decoder.name, pixels, request.batch_size, overlapped=request.overlapped)
         if ms is not None:
-            priced.append((ms, decoder.name))
-    if not priced:
+            timed.append((ms, decoder.name))
+    if not timed:
         return None
-    gpu, name = min(priced)
+    gpu, name = min(timed)
     if request.strategy is Strategy.GPU_DECODE:
-        return Choice(Strategy.GPU_DECODE, "asked for", name)
+        return RoutingDecision(Strategy.GPU_DECODE, "requested", name)
     busy = request.workers if request.overlapped else min(request.workers, request.batch_size)
     cpu = costs.of("cpu", pixels, busy, overlapped=request.overlapped)
     if cpu is None:
         return None
     if gpu < cpu:
-        return Choice(Strategy.GPU_DECODE, f"measured here: {name} {gpu:.3g} ms an image, CPU {cpu:.3g}", name)
-    return Choice(Strategy.HYBRID, f"measured here: CPU {cpu:.3g} ms an image, {name} {gpu:.3g}")
+        return RoutingDecision(Strategy.GPU_DECODE, f"measured: {name} {gpu:.3g} ms per image, CPU {cpu:.3g}", name)
+    return RoutingDecision(Strategy.HYBRID, f"measured: CPU {cpu:.3g} ms per image, {name} {gpu:.3g}")

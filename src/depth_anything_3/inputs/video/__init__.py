@@ -1,4 +1,4 @@
-"""Read frames with their times from files, image sequences, cameras, network streams, raw frames and iterables."""
+"""Read timestamped frames from files, image sequences, cameras, network streams, raw frames and iterables."""
 
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.iterable import IterableSource

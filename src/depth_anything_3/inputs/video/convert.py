@@ -1,4 +1,4 @@
-"""A decoded frame of PyAV's in; upright RGB pixels in an array of their own out."""
+"""Convert PyAV frames to upright RGB arrays."""
 
 from __future__ import annotations
 
@@ -25,56 +25,58 @@ _FLIPS = {(False, True): 0, (True, False): 1, (True, True): -1}  # (columns, row
 
 
 class FrameConverter:
-    """Converts the frames of one video. Colours follow each frame's own matrix and range, as swscale knows them.
+    """Convert the frames of one video. Colours follow each frame's own matrix and range.
 
     Args:
-        first: frame, of which turn and colours are taken.
-        label: of the video, for messages.
-        pixel_ratio: width of a pixel over its height; None where it is not stated, which means square.
+        first: the first frame, which defines the rotation.
+        label: name of the video in messages.
+        pixel_ratio: width of a pixel over its height; None means square.
 
     Attributes:
-        plain: frames need neither turning nor stretching.
-        size_hw: (height, width) of the first frame when converted.
+        plain: whether frames need neither rotation nor stretching.
+        size_hw: (height, width) of the converted first frame.
     """
 
-    def __init__(self, first: Any, label: str, pixel_ratio: Fraction | None) -> None:  # Any: PyAV's, which is optional
+    def __init__(self, first: Any, label: str, pixel_ratio: Fraction | None) -> None:  # Any: PyAV is optional
         from av.video.reformatter import VideoReformatter
 
         self._label = label
         self._reformatter = VideoReformatter()
         self._pixel_ratio = pixel_ratio or Fraction(1)
         matrix = _display_matrix(first)
-        self._turn = _turn(matrix)
-        self.plain = self._turn is None and self._pixel_ratio == 1
+        self._rotate = _rotate(matrix)
+        self.plain = self._rotate is None and self._pixel_ratio == 1
         height, width = self._square(first)
         self.size_hw = (height, width) if matrix[0] else (width, height)
         if first.color_trc in _HDR:
-            logger.warning("%s: HDR (%s), converted without tone mapping; it looks flat", label, _HDR[first.color_trc])
+            logger.warning(
+                "%s: HDR (%s) is converted without tone mapping; contrast is low", label, _HDR[first.color_trc]
+            )
         if first.interlaced_frame:
-            logger.warning("%s: interlaced; what moves has combs. Deinterlace it first for clean depth", label)
+            logger.warning("%s: interlaced; moving edges show combing. Deinterlace it first for clean depth", label)
 
     def __call__(self, frame: Any) -> UInt8Array:
-        """(H, W, 3) uint8 RGB, upright, of square pixels.
+        """Convert a frame to (H, W, 3) uint8 RGB, upright, with square pixels.
 
         Raises:
-            VideoReadError: colours of this kind cannot be converted.
+            VideoReadError: the pixel format or colour space is not supported.
         """
         height, width = self._square(frame)
         try:
             rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24")
         except (OSError, ValueError) as error:
             raise VideoReadError(
-                f"{self._label}: colours of this kind ({frame.format.name}, matrix {frame.colorspace}) "
-                "cannot be converted; re-encode it as yuv420p in BT.709"
+                f"{self._label}: colours ({frame.format.name}, matrix {frame.colorspace}) cannot be converted; "
+                "re-encode it as yuv420p in BT.709"
             ) from error
-        # The new frame's own memory; without a copy where its rows lie close together.
+        # A view of the new frame's memory; no copy if its rows are contiguous.
         plane: Any = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8)[: height * plane.line_size].reshape(height, plane.line_size)
         image = rows[:, : 3 * width].reshape(height, width, 3)
-        return image if self._turn is None else self._turn(image)
+        return image if self._rotate is None else self._rotate(image)
 
     def _square(self, frame: Any) -> tuple[int, int]:
-        """(height, width) of a frame with square pixels: the side that is too short is stretched."""
+        """Return (height, width) of a frame with square pixels: the shorter side is stretched."""
         ratio = self._pixel_ratio
         if ratio > 1:
             return frame.height, round(frame.width * ratio)
@@ -82,7 +84,7 @@ class FrameConverter:
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
-    """Signs a, b, c, d of the nearest quarter turn: a stored point (x, y) is shown at (ax + cy, bx + dy)."""
+    """Return signs a, b, c, d of the nearest quarter rotation: (x, y) is displayed at (ax + cy, bx + dy)."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
@@ -92,14 +94,14 @@ def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
     return 0, (1 if b >= 0 else -1), (1 if c >= 0 else -1), 0
 
 
-def _turn(matrix: tuple[int, int, int, int]) -> Callable[[UInt8Array], UInt8Array] | None:
+def _rotate(matrix: tuple[int, int, int, int]) -> Callable[[UInt8Array], UInt8Array] | None:
     a, b, c, d = matrix
     flip = _FLIPS.get((a + c < 0, b + d < 0))
     if a and flip is None:
         return None
 
-    def turn(image: UInt8Array) -> UInt8Array:
-        turned = image if a else cv2.transpose(image)
-        return np.asarray(turned if flip is None else cv2.flip(turned, flip), np.uint8)
+    def rotate(image: UInt8Array) -> UInt8Array:
+        oriented = image if a else cv2.transpose(image)
+        return np.asarray(oriented if flip is None else cv2.flip(oriented, flip), np.uint8)
 
-    return turn
+    return rotate

@@ -1,4 +1,4 @@
-"""What every source of video frames gives: `Frame`s, one after the other, and what is known of them beforehand."""
+"""The `FrameSource` interface, its `Frame`s, and the `SourceInfo` known before the first frame."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ class Frame:
     """One frame of a source.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, upright, in the CPU's memory; or (3, H, W) uint8 RGB on a device; or, of an image
-            sequence, the path of a file, which the input pipeline decodes in its own ways. The receiver's own: it is
-            never filled again.
-        time: seconds of presentation, by the source's own clock; of cameras since their first frame.
-        index: its place among all frames of the source from where reading began, also those not selected.
-        captured: `time.monotonic()` when the frame was there to be taken; latency is counted from it.
+        image: (H, W, 3) uint8 RGB, upright, in CPU memory; or (3, H, W) uint8 RGB on a device; or, in an image
+            sequence, the path of a file, which the input pipeline decodes. The source never reuses the memory.
+        time: presentation time in seconds by the source's clock; for cameras, since the first frame.
+        index: index among all frames since reading began, including those not selected.
+        captured: `time.monotonic()` when the frame became available; latency is measured from it.
     """
 
     image: npt.NDArray[np.uint8] | torch.Tensor | Path
@@ -41,7 +40,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class DecoderChoice:
-    """What decodes a source ("torchcodec", "pyav", "opencv", "images", "none"), and why that."""
+    """The decoder of a source ("torchcodec", "pyav", "opencv", "images", "none"), and the reason."""
 
     name: str
     reason: str
@@ -49,15 +48,15 @@ class DecoderChoice:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What is known of a source before its first frame.
+    """Properties of a source that are known before its first frame.
 
     Attributes:
-        label: how messages and reports name it: its path or address, or what it is.
-        size_hw: (height, width) of the upright frames in pixels; None where the first frame will tell.
-        fps: frames a second on average, before any are left out; None if not known.
-        duration: seconds, as the file says; None if not known or without end.
-        live: frames come at their own rate and are lost if nobody takes them.
-        decoder: what decodes it, and why.
+        label: name in messages and reports: its path or address, or a description.
+        decoder: the decoder, and the reason.
+        size_hw: (height, width) of the upright frames in pixels; None if unknown before the first frame.
+        fps: average frames per second before selection; None if unknown.
+        duration: duration in seconds as stated by the file; None if unknown or endless.
+        live: whether frames arrive at their own rate and are lost if not read.
     """
 
     label: str
@@ -69,10 +68,9 @@ class SourceInfo:
 
 
 class FrameSource(ABC):
-    """Frames in the order of their times, gone through once; a context manager.
+    """Iterator over frames in time order, usable once; a context manager.
 
-    `close()` may be called at any time, from any thread, and more than once: an iteration under way then ends, as if
-    the source had.
+    `close()` may be called at any time, from any thread, and repeatedly: an iteration in progress then ends normally.
     """
 
     info: SourceInfo
@@ -82,7 +80,7 @@ class FrameSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is open."""
+        """Release the source's resources."""
 
     def __enter__(self: Source) -> Source:
         return self

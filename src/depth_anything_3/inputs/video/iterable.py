@@ -1,4 +1,4 @@
-"""Any Python iterable of frames in, `Frame`s out: arrays, tensors, paths of image files, or `Frame`s themselves."""
+"""Read frames from any iterable of arrays, tensors, image paths or `Frame`s."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_FPS", "FrameInput", "IterableSource"]
 
 DEFAULT_FPS = 24.0
-"""Of frames that carry no time."""
+"""Frames per second of sources without timestamps."""
 
 FrameInput = Union["npt.NDArray[np.uint8]", "torch.Tensor", str, "os.PathLike[str]", Frame]
-"""What is taken for one frame."""
+"""The accepted types of one frame."""
 
 
 class IterableSource(FrameSource):
-    """Frames of an iterable, in its order. A generator must yield a new array each time, not one that it fills again.
+    """Frames of an iterable, in its order. A generator must yield a new array each time, not reuse one buffer.
 
     Args:
-        frames: what `FrameInput` lists. Arrays and tensors as for images; `Frame`s keep their times.
-        selection: which to take.
-        fps: frames a second of those that carry no time.
-        label: how messages name them.
-        decoder: what decodes them.
+        frames: iterable of `FrameInput`. Arrays and tensors as for images; `Frame`s retain their times.
+        selection: which frames to return.
+        fps: frames per second of frames without timestamps.
+        label: name in messages.
+        decoder: the decoder, and the reason.
 
     Raises:
         InvalidInputError: `fps` is not accepted.
@@ -55,7 +55,7 @@ class IterableSource(FrameSource):
     ) -> None:
         self._rate = DEFAULT_FPS if fps is None else float(fps)
         if not 0 < self._rate < float("inf"):
-            raise InvalidInputError(f"fps={fps!r}: give frames a second, more than 0")
+            raise InvalidInputError(f"fps={fps!r}: give frames per second, greater than 0")
         self._frames = frames
         self._selection = selection or FrameSelection()
         self._closed = threading.Event()
@@ -68,20 +68,20 @@ class IterableSource(FrameSource):
         )
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises ImageTypeError and its like for what is no frame."""
+        """Yield frames; raise ImageTypeError or ImageSizeError for an item that is not a frame."""
         selector = None
         for index, one in enumerate(self._frames):
             if self._closed.is_set():
                 return
             frame = self._as_frame(one, index)
-            selector = selector or self._selection.begin(frame.time)
+            selector = selector or self._selection.selector(frame.time)
             if selector.is_past(frame.time):
                 return
-            if selector.takes(frame.time):
+            if selector.selects(frame.time):
                 yield frame
 
     def close(self) -> None:
-        """End an iteration under way before its next frame; the iterable itself is the caller's."""
+        """End an iteration in progress before its next frame; the iterable itself is not closed."""
         self._closed.set()
 
     def _as_frame(self, one: FrameInput, index: int) -> Frame:

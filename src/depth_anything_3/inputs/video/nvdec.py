@@ -1,6 +1,6 @@
-"""Video files in, frames in an NVIDIA GPU's memory out, decoded by its own engine (NVDEC) through torchcodec.
+"""Decode video files with an NVIDIA GPU's video engine (NVDEC) through torchcodec.
 
-What the engine does not take is refused before the first frame, and PyAV decodes it.
+Videos that the engine does not support are rejected before the first frame, and PyAV decodes them.
 """
 
 from __future__ import annotations
@@ -22,31 +22,33 @@ from depth_anything_3.runtime.packages import check_cuda_build, package_version,
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NvdecSource", "why_not_nvdec"]
+__all__ = ["NvdecSource", "nvdec_unsupported_reason"]
 
 NAME = "torchcodec"
 
-_AT_A_TIME = 8  # frames; at 4K they take 200 MB
+_FRAMES_PER_CALL = 8  # 200 MB at 4K
 _DEFAULT_FPS = 25.0
 _PIXEL_FORMATS = ("yuv420p", "yuvj420p", "nv12")
 
 
-def why_not_nvdec(video: VideoTraits, device: torch.device | None) -> str | None:
-    """Why a video is not decoded on a GPU; None if that can be tried. Nothing is loaded.
+def nvdec_unsupported_reason(video: VideoTraits, device: torch.device | None) -> str | None:
+    """Return why a video cannot be decoded on a GPU, or None if it may be. Loads no library.
 
     Args:
-        video: as PyAV sees it.
-        device: of the network; None: the CPU.
+        video: properties of the video from PyAV.
+        device: the network's device; None means the CPU.
     """
     if device is None or device.type != "cuda":
         return "no CUDA device, so PyAV decodes on the CPU"
     if not video.plain:
-        return "frames must be turned or stretched, which PyAV's are"
+        return "frames need rotation or stretching, which only PyAV does"
     if video.pixel_format not in _PIXEL_FORMATS:
-        return f"pixel format {video.pixel_format}; the GPU's way takes 8 bits, 4:2:0"
+        return f"pixel format {video.pixel_format}; the GPU decoder supports 8-bit 4:2:0"
     try:
         version = package_version(NAME, extra="torchcodec")
-        require_min_version(NAME, version, (0, 17), why="it does not say whether the GPU decodes", extra="torchcodec")
+        require_min_version(
+            NAME, version, (0, 17), why="older versions do not report whether the GPU decodes", extra="torchcodec"
+        )
         check_cuda_build(NAME, version, device.type)
     except UnsupportedError as error:
         return str(error)
@@ -54,17 +56,17 @@ def why_not_nvdec(video: VideoTraits, device: torch.device | None) -> str | None
 
 
 class NvdecSource(FrameSource):
-    """Frames as (3, H, W) uint8 tensors on the GPU. Where its decoder fails on the way, PyAV goes on.
+    """Frames as (3, H, W) uint8 tensors on the GPU. If the GPU decoder fails, PyAV decodes the remaining frames.
 
     Args:
-        path: of the file.
-        selection: which frames to take.
-        info: what PyAV knows of the file.
+        path: path of the file.
+        selection: which frames to return.
+        info: properties of the file from PyAV.
         device: CUDA device.
-        on_error: for what PyAV finds damaged.
+        on_error: what PyAV does about damage.
 
     Raises:
-        VideoReadError: torchcodec cannot be loaded, or this GPU does not decode this video.
+        VideoReadError: torchcodec cannot be loaded, or the GPU does not support this video.
     """
 
     def __init__(
@@ -84,25 +86,25 @@ class NvdecSource(FrameSource):
         self.info = replace(info, decoder=DecoderChoice(NAME, f"NVDEC: frames are decoded on {device} and stay there"))
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises VideoDecodeError where the video is damaged, unless that is skipped."""
+        """Yield frames; raise VideoDecodeError at damage, unless `on_error` is "skip"."""
         metadata = self._decoder.metadata
         origin, finish = float(metadata.begin_stream_seconds), float(metadata.end_stream_seconds)
-        selector, index = self._selection.begin(origin), 0
-        position = self._selection.sought(origin)
+        selector, index = self._selection.selector(origin), 0
+        position = self._selection.seek_time(origin)
         last = position - 1.0
-        step = _AT_A_TIME / (self.info.fps or _DEFAULT_FPS)
+        step = _FRAMES_PER_CALL / (self.info.fps or _DEFAULT_FPS)
         while position < finish and not self._stopped.is_set() and not selector.is_past(position):
             window = position, min(position + step, finish)
             try:
                 batch = self._decoder.get_frames_played_in_range(*window)
-            except RuntimeError:  # damaged here, or out of the decoder's depth: PyAV tells which
+            except RuntimeError:  # damaged or unsupported: PyAV determines which
                 yield from self._by_pyav(last, index)
                 return
             for image, seconds in zip(batch.data, batch.pts_seconds.tolist(), strict=True):
-                if seconds <= last:  # still shown when the window begins
+                if seconds <= last:  # displayed since before the window
                     continue
                 last = seconds
-                if selector.takes(seconds):
+                if selector.selects(seconds):
                     yield Frame(image, seconds, index, time.monotonic())
                 index += 1
                 if self._stopped.is_set():
@@ -110,7 +112,7 @@ class NvdecSource(FrameSource):
             position = window[1]
 
     def close(self) -> None:
-        """End an iteration under way, at its next frame."""
+        """End an iteration in progress at its next frame."""
         self._stopped.set()
 
     def _by_pyav(self, last: float, index: int) -> Iterator[Frame]:

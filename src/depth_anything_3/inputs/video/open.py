@@ -1,4 +1,4 @@
-"""Open the `FrameSource` that reads what a user names as a video."""
+"""Open a video of any kind as a `FrameSource`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.inputs.video.camera import CameraSource
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource
 from depth_anything_3.inputs.video.iterable import FrameInput, IterableSource
-from depth_anything_3.inputs.video.nvdec import NvdecSource, why_not_nvdec
+from depth_anything_3.inputs.video.nvdec import NvdecSource, nvdec_unsupported_reason
 from depth_anything_3.inputs.video.pyav import PyAVSource
 from depth_anything_3.inputs.video.raw import RawSource
 from depth_anything_3.inputs.video.selection import FrameSelection, SelectionKwargs
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["VideoInput", "open_source"]
 
 VideoInput = Union[str, int, "os.PathLike[str]", bytes, BinaryIO, Iterable[FrameInput], FrameSource]
-"""Everything that is accepted as a video."""
+"""The accepted types of a video."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
 _CAMERA = re.compile(r"\d+|/dev/video\d+")
@@ -55,23 +55,23 @@ def open_source(
         source: one of these.
 
             - A video file: a path, its bytes, or a binary file object; "-" is standard input.
-            - An image sequence: a folder, a pattern with `*` or `?`, or a name with a number in it
-              (`frame_%05d.png`), sorted; numbers that are missing leave a gap in time.
-            - A camera: its number, as an int or a string, or `/dev/video0`.
-            - An address: `rtsp://`, `http://`, `udp://` and whatever else FFmpeg opens.
-            - Any iterable of uint8 arrays, tensors, paths of images, or `Frame`s.
-            - A `FrameSource`, which is returned as it is.
-        raw: what frames without a container are that come from a file object or "-": "640x480:rgb24@30", that is
-            width, height, pixel format (rgb24, bgr24, gray, yuv420p) and rate.
-        on_error: "raise" where a video is damaged, when the frames before were given; "skip" what is damaged.
-        strategy: "auto" and "gpu_decode" decode on a CUDA `device` where that can be done; the others on the CPU.
-        device: of the network.
-        selection: which frames, as `FrameSelection` has them. Sources without times (image sequences, arrays, raw
-            frames) have the rate `fps`; 24 if not given.
+            - An image sequence: a folder, a pattern with `*` or `?`, or a numbered name (`frame_%05d.png`), sorted;
+              missing numbers leave a gap in time.
+            - A camera: its index, as an int or a string, or `/dev/video0`.
+            - An address: `rtsp://`, `http://`, `udp://` or any other that FFmpeg supports.
+            - Any iterable of uint8 arrays, tensors, image paths or `Frame`s.
+            - A `FrameSource`, which is returned unchanged.
+        raw: layout of raw frames from a file object or "-", such as "640x480:rgb24@30": width, height, pixel format
+            (rgb24, bgr24, gray, yuv420p) and rate.
+        on_error: "raise" at damage, after all frames before it; or "skip" damaged parts.
+        strategy: "auto" and "gpu_decode" decode on a CUDA `device` if supported; the others decode on the CPU.
+        device: the network's device.
+        selection: which frames to return, see `FrameSelection`. Sources without timestamps (image sequences, arrays,
+            raw frames) have the rate `fps`, 24 by default.
 
     Raises:
         InvalidInputError: an argument is not accepted.
-        VideoReadError: there is no such file, camera or stream, or it has no frames.
+        VideoReadError: the file, camera or stream does not exist, or has no frames.
     """
     if isinstance(source, FrameSource):
         return source
@@ -86,7 +86,7 @@ def open_source(
     if raw is not None:
         file = sys.stdin.buffer if source == "-" else source
         if not hasattr(file, "read"):
-            raise InvalidInputError(f"raw={raw!r} is for standard input (-) or a binary file object")
+            raise InvalidInputError(f"raw={raw!r} requires standard input (-) or a binary file object")
         return RawSource(file, raw, chosen, rate=fps, on_error=failing)  # type: ignore[arg-type]
     if isinstance(source, bytes):
         return PyAVSource(io.BytesIO(source), f"video ({len(source):,} bytes)", chosen, on_error=failing)
@@ -106,7 +106,7 @@ def open_source(
 
 
 def _has_no_clock(source: VideoInput, raw: str | None) -> bool:
-    """Whether `fps` is the source's own rate and not a choice among its frames."""
+    """Whether `fps` is the source's own rate instead of a frame selection."""
     if raw is not None:
         return True
     if isinstance(source, (str, os.PathLike)):
@@ -124,8 +124,8 @@ def _open_object(source: Any, selection: FrameSelection, fps: float | None, on_e
         return PyAVSource(source, str(getattr(source, "name", "video file object")), selection, on_error=on_error)
     if isinstance(source, bool) or hasattr(source, "dtype") or not isinstance(source, Iterable):
         raise InvalidInputError(
-            "give a video: a path, address, camera number, binary file, or an iterable of frames; "
-            "of one array of frames (N, H, W, 3), list(array)"
+            "give a video: a path, address, camera index, binary file, or an iterable of frames; "
+            "for one array of frames (N, H, W, 3), give list(array)"
         )
     return IterableSource(source, selection, fps=fps)
 
@@ -141,15 +141,17 @@ def _open_file(
     if stat.S_ISREG(mode) and os.path.getsize(name) == 0:
         raise VideoReadError(f"{name}: the file is empty")
     source = PyAVSource(f"file:{name}", name, selection, on_error=on_error)
-    asked = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
+    gpu_allowed = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
     unsupported_reason = (
-        why_not_nvdec(source.traits, device) if asked else f"strategy '{strategy.value}' decodes on the CPU"
+        nvdec_unsupported_reason(source.traits, device)
+        if gpu_allowed
+        else f"strategy '{strategy.value}' decodes on the CPU"
     )
     if unsupported_reason is None:
         try:
             decoded = NvdecSource(name, selection, source.info, device, on_error=on_error)
         except VideoReadError as error:
-            unsupported_reason = f"torchcodec cannot decode it here ({error})"
+            unsupported_reason = f"torchcodec cannot decode it ({error})"
         else:
             source.close()
             return decoded
@@ -158,7 +160,7 @@ def _open_file(
 
 
 def _sequence(name: str, selection: FrameSelection, fps: float | None) -> IterableSource:
-    choice = DecoderChoice("images", "image files: each takes its best way through the input pipeline")
+    choice = DecoderChoice("images", "image files are decoded by the input pipeline")
     numbered = None if os.path.isdir(name) else _NUMBERED.search(Path(name).name)
     if numbered is None:
         paths = find_images([name])
@@ -170,8 +172,8 @@ def _sequence(name: str, selection: FrameSelection, fps: float | None) -> Iterab
         raise VideoReadError(f"{name}: no such folder {folder}")
     found = sorted((int(match[1]), match[0]) for one in os.listdir(folder) if (match := number.fullmatch(one)))
     if not found:
-        raise VideoReadError(f"{name}: no files are named like this")
+        raise VideoReadError(f"{name}: no files match this name")
     rate = IterableSource([], fps=fps).info.fps or 1.0
-    # Of the number, so that a frame that is missing leaves its time empty.
+    # Times follow the numbers, so that a missing frame leaves a gap.
     frames = [Frame(folder / file, (place - found[0][0]) / rate, 0, 0.0) for place, file in found]
     return IterableSource(frames, selection, fps=fps, label=name, decoder=choice)

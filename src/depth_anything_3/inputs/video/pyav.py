@@ -1,4 +1,4 @@
-"""Video files and network streams in, frames in the CPU's memory out, by PyAV (FFmpeg's libraries)."""
+"""Decode video files and network streams with PyAV (FFmpeg's libraries)."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = ["PyAVSource", "VideoTraits"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_THREADS = 16  # FFmpeg's own limit; each holds a frame
-_DEFAULT_FPS = 25.0  # of streams that tell neither times nor rate
-_EARLIER = (0.0, 10.0, math.inf)  # seconds before the wished start that a seek goes, until it lands before it
-_PIPE = "there is no going back in a pipe: give the file itself, or of an mp4 one made with -movflags faststart"
-_SHORT = 0.5  # seconds that the last frame may end before the length a file states
+_MAX_THREADS = 16  # FFmpeg's limit; each thread buffers a frame
+_DEFAULT_FPS = 25.0  # of streams with neither timestamps nor a rate
+_SEEK_MARGINS = (0.0, 10.0, math.inf)  # seconds before the start to seek to, until a keyframe before it is found
+_PIPE_HINT = "pipes are not seekable: give the file itself, or an mp4 written with -movflags faststart"
+_MAX_MISSING_SECONDS = 0.5  # by which the last frame may end before the stated duration
 
 
 class VideoTraits(NamedTuple):
-    """What matters of a video when its decoder is chosen.
+    """The properties of a video that decide its decoder.
 
     Attributes:
         pixel_format: FFmpeg's name, such as "yuv420p".
-        plain: upright frames of square pixels, which need no turning.
+        plain: whether frames are upright with square pixels.
     """
 
     pixel_format: str
@@ -41,25 +41,25 @@ class VideoTraits(NamedTuple):
 
 
 class PyAVSource(FrameSource):
-    """Frames of a video file, or of a stream from the network. Opening it decodes the first frame.
+    """Frames of a video file or network stream. Opening it decodes the first frame.
 
-    Times are the container's own, those that PyAV gives. Frames are turned upright by the display matrix; pixels that
-    are not square become so, enlarged along one side. Colours follow the video's matrix and range (untagged: BT.601,
-    limited, as FFmpeg has it), alpha is dropped, more than 8 bits are rounded.
+    Times are the container's presentation times. Frames are rotated upright by the display matrix; non-square pixels
+    are made square by enlarging one side. Colours follow the video's matrix and range (untagged: BT.601, limited, as in
+    FFmpeg), alpha is dropped, and more than 8 bits are rounded.
 
     Args:
-        source: a path or address as FFmpeg takes it, or a binary file object.
-        label: how messages name it.
-        selection: which frames to take. A start is sought from the last keyframe before it.
-        on_error: "raise" a `VideoDecodeError` where the video is damaged, when all frames before it were given; or
-            "skip" what is damaged, with a warning.
-        network: it is an address. Given up after `timeout` seconds of silence; without a length it counts as live,
-            and is decoded without the delay that many threads bring.
+        source: path or address as FFmpeg accepts it, or a binary file object.
+        label: name in messages.
+        selection: which frames to return. Reading seeks to the last keyframe before the start.
+        on_error: "raise" a `VideoDecodeError` at damage, after all frames before it; or "skip" damaged parts with a
+            warning.
+        network: whether the source is an address, which fails after `timeout` seconds without data. A stream of unknown
+            duration counts as live, and is decoded without frame threads, which would add latency.
         timeout: seconds.
 
     Raises:
         UnsupportedError: PyAV is not installed.
-        VideoReadError: there is no such file, it is no video, or has no frames.
+        VideoReadError: the file does not exist, is not a video, or has no frames.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class PyAVSource(FrameSource):
         self._selection = selection or FrameSelection()
         self._on_error = on_error
         self._stopped = threading.Event()
-        self._lock = threading.Lock()  # held while the container is used
+        self._lock = threading.Lock()  # held while the container is in use
         self._skipped = 0
         self._container = self._open(source, timeout if network else None)
         try:
             self._stream = self._best_stream()
             live = network and self._container.duration is None
             codec = self._stream.codec_context
-            # Frame threads decode fastest but hold a frame each back, which a live picture must not wait for.
+            # Frame threads are fastest but each delays one frame, which adds latency to live streams.
             codec.thread_type = "SLICE" if live else "AUTO"
             codec.thread_count = min(usable_cores(), _MAX_THREADS)
             if self._selection.keyframes:
@@ -91,33 +91,33 @@ class PyAVSource(FrameSource):
             self._decoded = self._decode()
             self._first = self._next()
             if self._first is None:
-                raise VideoReadError(f"{label}: no frame of the video can be decoded; is the file whole?")
+                raise VideoReadError(f"{label}: no frame of the video can be decoded; is the file complete?")
             self._convert = FrameConverter(self._first, label, self._stream.sample_aspect_ratio)
             self.info = self._info(live, DecoderChoice("pyav", "PyAV decodes on the CPU"))
         except BaseException as error:
             self.close()
             if isinstance(error, VideoReadError) and error.__cause__ is not None and _is_pipe(source):
-                raise VideoReadError(f"{error}; {_PIPE}") from error
+                raise VideoReadError(f"{error}; {_PIPE_HINT}") from error
             raise
 
     @property
     def traits(self) -> VideoTraits:
-        """What decides on the decoder."""
+        """Properties for choosing a decoder."""
         return VideoTraits(self._first.format.name, self._convert.plain)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises VideoDecodeError where the video is damaged, unless that is skipped."""
+        """Yield frames; raise VideoDecodeError at damage, unless `on_error` is "skip"."""
         assert self._first is not None
         origin = self._seconds(self._first, 0)
-        index, selector, pending = 0, self._selection.begin(origin), self._sought(origin)
+        index, selector, pending = 0, self._selection.selector(origin), self._seek_first_frame(origin)
         while pending is not None:
-            picture, pending = pending, None
-            seconds = self._seconds(picture, index)
+            frame, pending = pending, None
+            seconds = self._seconds(frame, index)
             if selector.is_past(seconds):
                 break
-            if selector.takes(seconds):
-                image = self._convert(picture)
-                del picture  # its memory goes back to the decoder while the receiver is at work
+            if selector.selects(seconds):
+                image = self._convert(frame)
+                del frame  # returns its memory to the decoder while the consumer works
                 yield Frame(image, seconds, index, time.monotonic())
             index += 1
             pending = self._next()
@@ -126,7 +126,7 @@ class PyAVSource(FrameSource):
         self.close()
 
     def close(self) -> None:
-        """Close the file or connection; an iteration under way in another thread does it, at its next packet."""
+        """Close the file or connection; an iteration in another thread does so at its next packet."""
         self._stopped.set()
         if self._lock.acquire(blocking=False):
             try:
@@ -134,7 +134,7 @@ class PyAVSource(FrameSource):
             finally:
                 self._lock.release()
 
-    def _open(self, source: str | BinaryIO, timeout: float | None) -> Any:  # Any: PyAV's, which is optional
+    def _open(self, source: str | BinaryIO, timeout: float | None) -> Any:  # Any: PyAV is optional
         av = import_pyav()
         self._errors = av.error.FFmpegError
         options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
@@ -142,20 +142,22 @@ class PyAVSource(FrameSource):
             return av.open(source, metadata_errors="ignore", options=options, timeout=timeout)
         except self._errors as error:
             unlike = isinstance(error, (av.error.InvalidDataError, EOFError))
-            hint = "; it is no video, or its end is missing" if unlike else ""
+            hint = "; it is not a video, or its end is missing" if unlike else ""
             raise VideoReadError(f"{self._label}: cannot be opened ({error.strerror}){hint}") from error
 
     def _best_stream(self) -> Any:
-        """The video stream; pictures of a record's cover are none, and one of no codec that is known is of no use."""
+        """Return the best video stream with a known codec; cover art does not count."""
         from av.stream import Disposition
 
         videos = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not videos:
             others = ", ".join(one.type for one in self._container.streams) or "nothing"
-            raise VideoReadError(f"{self._label}: holds no video ({others} only)")
+            raise VideoReadError(f"{self._label}: contains no video ({others} only)")
         videos = [one for one in videos if one.codec_context is not None]
         if not videos:
-            raise VideoReadError(f"{self._label}: FFmpeg knows no decoder for its video; convert it, to H.264 say")
+            raise VideoReadError(
+                f"{self._label}: FFmpeg has no decoder for its video; convert it, for example to H.264"
+            )
         best = self._container.streams.best("video")
         return best if best in videos else videos[0]
 
@@ -170,18 +172,18 @@ class PyAVSource(FrameSource):
             duration = container.duration / 1e6
         return SourceInfo(self._label, choice, self._convert.size_hw, fps, duration, live)
 
-    def _sought(self, origin: float) -> Any:
-        """The first frame from where reading begins: at or before the wished start."""
-        start = self._selection.sought(origin)
+    def _seek_first_frame(self, origin: float) -> Any:
+        """Seek to the start and return the first decoded frame, at or before it."""
+        start = self._selection.seek_time(origin)
         if start <= origin or self._stopped.is_set():
             return self._first
         found = None
-        for earlier in _EARLIER:
-            target = max(start - earlier, origin - 1.0)  # where clocks begin at 0, that is before the file
+        for margin in _SEEK_MARGINS:
+            target = max(start - margin, origin - 1.0)  # with clocks that begin at 0, this is before the file
             try:
                 with self._lock:
                     self._container.seek(round(target / self._stream.time_base), stream=self._stream)
-            except self._errors:  # a pipe, or a file without a way to find places in
+            except self._errors:  # a pipe, or a file that is not seekable
                 return self._first
             self._decoded = self._decode()
             found = self._next()
@@ -193,11 +195,11 @@ class PyAVSource(FrameSource):
         with self._lock:
             if not self._stopped.is_set():
                 return next(self._decoded, None)
-            self._container.close()  # `close` came while this thread was in it
+            self._container.close()  # `close` was called while this thread used it
         return None
 
     def _decode(self) -> Iterator[Any]:
-        """Frames as they come; what is damaged raises, after the frames before it, or is counted and passed over."""
+        """Yield decoded frames; at damage, raise after the frames before it, or count and skip it."""
         end, packet = 0.0, None
         packets = self._container.demux(self._stream)
         while True:
@@ -205,16 +207,16 @@ class PyAVSource(FrameSource):
                 packet = next(packets, None)
                 if packet is None:
                     break
-                damaged = "a part is missing" if packet.is_corrupt else None
+                damaged = "data is missing" if packet.is_corrupt else None
                 frames = [] if damaged else packet.decode()
             except self._errors as error:
                 if isinstance(error, EOFError):
                     break
                 damaged, frames = error.strerror, []
-                if packet is None or not isinstance(error, ValueError):  # not the data: a connection, a disk
+                if packet is None or not isinstance(error, ValueError):  # not the data but a connection or disk
                     yield from self._flushed(end)
-                    raise VideoReadError(f"{self._label}: reading broke off ({damaged}) at {end:.2f} s") from error
-            if packet.size == 0 and self._on_error is OnError.RAISE and self._is_cut(frames, end):
+                    raise VideoReadError(f"{self._label}: reading failed ({damaged}) at {end:.2f} s") from error
+            if packet.size == 0 and self._on_error is OnError.RAISE and self._is_truncated(frames, end):
                 frames = self._up_to_gap(frames, end)
             for frame in frames:
                 if frame.is_corrupt:
@@ -227,7 +229,7 @@ class PyAVSource(FrameSource):
             if damaged:
                 yield from self._damaged(damaged, end)
         if self._skipped:
-            yield from self._flushed()  # the end of the packets, given to the decoder, may have met its error
+            yield from self._flushed()  # the final flush may have been interrupted by an error
         self._check_length(end)
 
     def _damaged(self, how: str, end: float) -> Iterator[Any]:
@@ -236,33 +238,33 @@ class PyAVSource(FrameSource):
             return
         yield from self._flushed(end)
         raise VideoDecodeError(
-            f"{self._label}: damaged or cut off after {end:.2f} s ({how}); what came before was delivered. "
-            "Copy the file again, or pass on_error='skip' to go on behind the damage"
+            f"{self._label}: damaged or truncated after {end:.2f} s ({how}); earlier frames were returned. "
+            "Copy the file again, or pass on_error='skip' to skip the damage"
         )
 
     def _flushed(self, end: float = math.inf) -> Iterator[Any]:
-        """What the decoder still holds, up to the first gap after `end`."""
+        """Yield the frames buffered in the decoder, up to the first gap after `end`."""
         try:
             yield from self._up_to_gap(self._stream.codec_context.decode(None), end)
         except self._errors:
             return
 
     def _up_to_gap(self, frames: Iterable[Any], end: float) -> Iterator[Any]:
-        """Those of the last frames that follow `end` without a gap: behind one are frames after the damage."""
+        """Yield the frames that follow `end` without a gap; frames after a gap follow the damage."""
         for frame in frames:
-            frame.time_base = self._stream.time_base  # PyAV takes it from a packet, which the last frames lack
+            frame.time_base = self._stream.time_base  # PyAV sets it from a packet, which flushed frames lack
             begin, stop = _span(frame)
             if frame.is_corrupt or begin > end + 0.5 * (stop - begin):
                 return
             end = max(end, stop)
             yield frame
 
-    def _is_cut(self, last: Iterable[Any], end: float) -> bool:
-        """Whether the video ends, with the last frames of the decoder, before the length it states."""
-        return self._stated_end() - max([end, *(_span(frame)[1] for frame in last)]) > _SHORT
+    def _is_truncated(self, last: Iterable[Any], end: float) -> bool:
+        """Whether the video, including the flushed frames, ends before its stated duration."""
+        return self._stated_end() - max([end, *(_span(frame)[1] for frame in last)]) > _MAX_MISSING_SECONDS
 
     def _stated_end(self) -> float:
-        """When the video ends by its header, in seconds; -inf if that tells nothing."""
+        """Return the end time in seconds stated by the header; -inf if there is none."""
         stream = self._stream
         stated = _clock(stream.metadata.get("DURATION", ""))
         if stated is None and stream.duration is not None and stream.frames:
@@ -274,17 +276,17 @@ class PyAVSource(FrameSource):
         return float((self._stream.start_time or 0) * self._stream.time_base)
 
     def _check_length(self, end: float) -> None:
-        """Notice files that end at a packet's end before the length they state."""
-        if self._stopped.is_set() or not self._is_cut((), end):
+        """Detect files that end between packets, before their stated duration."""
+        if self._stopped.is_set() or not self._is_truncated((), end):
             return
         stated, begin = self._stated_end(), self._begin
-        text = f"{self._label}: ends after {end - begin:.2f} of {stated - begin:.2f} s, so its end is missing"
+        text = f"{self._label}: ends after {end - begin:.2f} of {stated - begin:.2f} s, so it is truncated"
         if self._on_error is OnError.RAISE:
-            raise VideoDecodeError(f"{text}; what is there was delivered. Copy it again, or pass on_error='skip'")
+            raise VideoDecodeError(f"{text}; all frames before were returned. Copy it again, or pass on_error='skip'")
         logger.warning("%s", text)
 
     def _seconds(self, frame: Any, index: int) -> float:
-        """A frame's time; of streams without times by the rate."""
+        """Return a frame's time, computed from the rate for streams without timestamps."""
         if frame.time is not None:
             return float(frame.time)
         rate = self._stream.average_rate or self._stream.guessed_rate
@@ -292,7 +294,7 @@ class PyAVSource(FrameSource):
 
 
 def _span(frame: Any) -> tuple[float, float]:
-    """When a frame begins and ends, in seconds."""
+    """Return a frame's begin and end in seconds."""
     begin = frame.time or 0.0
     return begin, begin + float((frame.duration or 0) * frame.time_base)
 
@@ -302,7 +304,7 @@ def _is_pipe(source: str | BinaryIO) -> bool:
 
 
 def _clock(text: str) -> float | None:
-    """Seconds of "00:01:02.500000000", as Matroska's tags have them."""
+    """Parse "00:01:02.500000000", as in Matroska's tags, to seconds."""
     try:
         hours, minutes, seconds = text.split(":")
         return 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds)

@@ -1,4 +1,4 @@
-"""Frames without a container in, one after the other as from a pipe; RGB frames with times out."""
+"""Read raw frames without a container from a pipe or file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LAYOUT = re.compile(r"(\d+)x(\d+):(\w+)(?:@(\d+(?:\.\d+)?)(?:/(\d+))?)?")
 
 
 class _Format(NamedTuple):
-    """Samples a pixel, and what turns (height, width, samples) of them into RGB."""
+    """Samples per pixel, and the conversion of a frame to RGB."""
 
     samples: float
     to_rgb: Callable[[UInt8Array, int, int], UInt8Array]
@@ -48,18 +48,18 @@ _FORMATS = {
 
 
 class RawSource(FrameSource):
-    """Frames of raw pixels, such as `ffmpeg -f rawvideo -` writes them.
+    """Frames of raw pixels, such as from `ffmpeg -f rawvideo -`.
 
     Args:
-        file: a binary file or pipe; it stays the caller's.
-        layout: "WIDTHxHEIGHT:FORMAT@FPS", such as "640x480:rgb24@30"; FPS may be "30000/1001", or left out. Formats:
-            rgb24, bgr24, gray, yuv420p (BT.601, limited range).
-        selection: which to take.
-        rate: frames a second where the layout does not say.
-        on_error: what a last frame that is cut off does: "raise", or "skip" it with a warning.
+        file: binary file or pipe; it is not closed.
+        layout: "WIDTHxHEIGHT:FORMAT@FPS", such as "640x480:rgb24@30"; FPS may be a fraction ("30000/1001") or omitted.
+            Formats: rgb24, bgr24, gray, yuv420p (BT.601, limited range).
+        selection: which frames to return.
+        rate: frames per second if the layout has none.
+        on_error: "raise" if the last frame is incomplete, or "skip" it with a warning.
 
     Raises:
-        InvalidInputError: the layout is none.
+        InvalidInputError: the layout is not valid.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class RawSource(FrameSource):
         self._format = _FORMATS[match[3]]
         odd = self._width % 2 or self._height % 2
         if not self._width or not self._height or (odd and match[3] == "yuv420p"):
-            raise InvalidInputError(f"raw={layout!r}: the size must not be 0, and even for yuv420p")
+            raise InvalidInputError(f"raw={layout!r}: width and height must be positive, and even for yuv420p")
         self._rate = float(match[4]) / float(match[5] or 1) if match[4] else rate or DEFAULT_FPS
         self._file, self._on_error = file, on_error
         self._selection = selection or FrameSelection()
@@ -90,38 +90,40 @@ class RawSource(FrameSource):
         self.info = SourceInfo(f"raw frames ({layout})", DecoderChoice("none", "raw frames"), size, self._rate)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises VideoDecodeError if the last frame is cut off."""
-        size, index, selector = int(self._width * self._height * self._format.samples), 0, self._selection.begin(0.0)
+        """Yield frames; raise VideoDecodeError if the last frame is incomplete, unless `on_error` is "skip"."""
+        size, index, selector = int(self._width * self._height * self._format.samples), 0, self._selection.selector(0.0)
         while not self._stopped.is_set():
             data = np.empty(size, np.uint8)
             got = self._fill(data)
             if 0 < got < size:
-                text = f"{self.info.label}: frame {index} is cut off ({got:,} of {size:,} bytes); is the size right?"
+                text = (
+                    f"{self.info.label}: frame {index} is incomplete ({got:,} of {size:,} bytes); check the frame size"
+                )
                 if self._on_error is OnError.RAISE:
                     raise VideoDecodeError(text)
                 logger.warning("%s", text)
             if got < size or selector.is_past(index / self._rate):
                 return
-            if selector.takes(index / self._rate):
+            if selector.selects(index / self._rate):
                 image = self._format.to_rgb(data, self._height, self._width)
                 yield Frame(image, index / self._rate, index, time.monotonic())
             index += 1
 
     def close(self) -> None:
-        """End an iteration under way, when the read it is in returns."""
+        """End an iteration in progress after its current read."""
         self._stopped.set()
 
     def _fill(self, data: UInt8Array) -> int:
-        """Read until the buffer is full or the pipe at its end."""
-        got, room = 0, memoryview(data)  # type: ignore[arg-type]  # arrays are buffers, which stubs know from Python 3.12 on
-        into = getattr(self._file, "readinto", None)  # of most files; it saves a copy of each frame
+        """Read until the buffer is full or the file ends; return the number of bytes read."""
+        got, view = 0, memoryview(data)  # type: ignore[arg-type]  # stubs know that arrays are buffers from Python 3.12 on
+        into = getattr(self._file, "readinto", None)  # available on most files; avoids a copy of each frame
         while got < len(data):
             if into is not None:
-                count = into(room[got:]) or 0
+                count = into(view[got:]) or 0
             else:
                 part = self._file.read(len(data) - got)
                 count = len(part)
-                room[got : got + count] = part
+                view[got : got + count] = part
             if not count:
                 break
             got += count

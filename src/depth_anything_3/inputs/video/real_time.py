@@ -1,4 +1,4 @@
-"""Play a recorded source in real time, as a camera would deliver it."""
+"""Play a recorded source in real time, like a camera."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["RealTimeSource"]
 
 
 class RealTimeSource(FrameSource):
-    """Yields each frame at its time, counted from the first; late ones at once.
+    """Yield each frame at its time relative to the first; late frames immediately.
 
     Args:
-        source: closed with this.
+        source: source to play; `close()` also closes it.
     """
 
     def __init__(self, source: FrameSource) -> None:
@@ -25,7 +25,7 @@ class RealTimeSource(FrameSource):
         self.info = replace(source.info, live=True)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises what the source raises."""
+        """Yield frames in real time. Errors as in the source."""
         began: float | None = None
         for frame in self._source:
             if began is None:
@@ -35,6 +35,6 @@ class RealTimeSource(FrameSource):
             yield replace(frame, captured=time.monotonic())
 
     def close(self) -> None:
-        """End an iteration under way, also while it waits."""
+        """End an iteration in progress, even while it waits."""
         self._closed.set()
         self._source.close()

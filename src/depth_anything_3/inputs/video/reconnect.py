@@ -1,4 +1,4 @@
-"""A stream that may break off in, one that is opened again out: with growing pauses, for a limited time."""
+"""Reconnect to a live stream that drops."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MAX_PAUSE = 10.0
 
 
 class ReconnectingSource(FrameSource):
-    """Goes on with a live stream when it breaks off or ends: opens it again, after half a second, one, two, up to ten.
+    """A live stream that is reopened when it drops or ends, with retry delays from half a second up to ten seconds.
 
-    Times and indices go on: the time that was lost lies between the frames before and after. What is told about it is
-    logged. A source that is not live, such as a file on a server, has an end, and is not begun again.
+    Times and indices continue: the lost time is a gap between two frames. Losses and reconnections are logged. A source
+    that is not live, such as a file on a server, is not reopened.
 
     Args:
-        open_source: opens the stream; what it raises the first time is raised here.
-        seconds: how long to try after each loss; then the loss itself is raised.
+        open_source: opens the stream; errors of the first call are raised by the constructor.
+        seconds: how long to retry after each loss before raising it.
 
     Raises:
         InvalidInputError: `seconds` is negative.
@@ -37,14 +37,14 @@ class ReconnectingSource(FrameSource):
         if not seconds >= 0:
             raise InvalidInputError(f"reconnect={seconds!r}: give seconds, 0 or more")
         self._open = open_source
-        self._patience = seconds
+        self._retry_seconds = seconds
         self._closed = threading.Event()
         self._source = open_source()
         self.info = self._source.info
         self.reconnections = 0
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises what the source raised last, when the time for trying is over."""
+        """Yield frames; raise the last error when the retry time is over."""
         index, seconds, first = -1, 0.0, 0  # index and time of the last frame, index of the connection's first
         offset: float | None = 0.0  # of the connection's own times
         seen = time.monotonic()
@@ -60,7 +60,7 @@ class ReconnectingSource(FrameSource):
                 loss = error
             if self._closed.is_set():
                 return
-            if self._patience == 0 or not self.info.live:
+            if self._retry_seconds == 0 or not self.info.live:
                 if loss is not None:
                     raise loss
                 return
@@ -70,27 +70,27 @@ class ReconnectingSource(FrameSource):
             offset, first = None, index + 1
 
     def close(self) -> None:
-        """End an iteration under way, also while it waits for the stream to come back."""
+        """End an iteration in progress, even while it waits to reconnect."""
         self._closed.set()
         self._source.close()
 
     def _reconnect(self, loss: VideoReadError | None) -> None:
         label = self.info.label
-        logger.warning("%s: lost (%s); trying again for %g s", label, loss or "it ended", self._patience)
+        logger.warning("%s: lost (%s); retrying for %g s", label, loss or "it ended", self._retry_seconds)
         self._source.close()
         lost, pause = time.monotonic(), _FIRST_PAUSE
-        while not self._closed.wait(min(pause, max(0.0, lost + self._patience - time.monotonic()))):
+        while not self._closed.wait(min(pause, max(0.0, lost + self._retry_seconds - time.monotonic()))):
             try:
                 source = self._open()
             except VideoReadError as error:
-                if time.monotonic() - lost >= self._patience:
-                    text = f"{label}: lost, and not there again within {self._patience:g} s ({error})"
+                if time.monotonic() - lost >= self._retry_seconds:
+                    text = f"{label}: lost, and not reconnected within {self._retry_seconds:g} s ({error})"
                     raise type(error)(text) from loss
                 pause = min(2 * pause, _MAX_PAUSE)
                 continue
             self._source = source
-            if self._closed.is_set():  # `close` met the one before
+            if self._closed.is_set():  # `close` closed the previous source
                 source.close()
             self.reconnections += 1
-            logger.warning("%s: there again after %.1f s", label, time.monotonic() - lost)
+            logger.warning("%s: reconnected after %.1f s", label, time.monotonic() - lost)
             return

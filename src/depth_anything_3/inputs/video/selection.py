@@ -1,4 +1,4 @@
-"""Select the frames of a source by time and position, without decoding."""
+"""Select frames by time and index, without decoding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = ["FrameSelection", "SelectionKwargs", "parse_time"]
 
-_EARLY = 0.005
-"""Seconds that a frame may come before its interval, at most a quarter of one. Containers round times (Matroska to
-milliseconds) and cameras tremble, and a video of 30 frames a second asked for 30 must keep them all."""
+_TIMESTAMP_TOLERANCE = 0.005
+"""Seconds that a frame may be early for its interval, at most a quarter of it. Containers round timestamps (Matroska to
+milliseconds) and cameras jitter, but selecting 30 fps from a 30 fps video must return every frame."""
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
 
@@ -32,15 +32,15 @@ class SelectionKwargs(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """The frames to take.
+    """Which frames to return.
 
     Attributes:
-        fps: at most so many a second, evenly spaced in time: the first frame of each interval. Frames are neither
-            doubled nor moved in time, so a slower video stays as it is.
-        every: each n-th frame between `start` and `end`, from the first.
-        start, end: seconds from the source's first frame; `end` itself is left out.
-        after: a `Frame.time`. Frames up to it count as taken, but are not given: an earlier run had them.
-        keyframes: of encoded videos only those frames that need no other one, so that hardly anything is decoded.
+        fps: maximum frames per second, evenly spaced in time: the first frame of each interval. Frames are neither
+            duplicated nor retimed, so a slower video is unchanged.
+        every: return every n-th frame between `start` and `end`, beginning with the first.
+        start, end: seconds from the source's first frame; `end` is exclusive.
+        after: a `Frame.time`, to resume an earlier run. Frames up to it count as selected but are not returned.
+        keyframes: return only keyframes of encoded videos, so that hardly anything is decoded.
 
     Raises:
         InvalidInputError: a value is not accepted.
@@ -55,7 +55,7 @@ class FrameSelection:
 
     def __post_init__(self) -> None:
         if self.fps is not None and not (0 < self.fps < math.inf):
-            raise InvalidInputError(f"fps={self.fps!r}: give frames a second, more than 0")
+            raise InvalidInputError(f"fps={self.fps!r}: give frames per second, greater than 0")
         if self.every is not None:
             positive_int("every", self.every)
         for name, value in (("start", self.start), ("end", self.end)):
@@ -65,7 +65,7 @@ class FrameSelection:
             raise InvalidInputError(f"end={self.end:g} is not after start={self.start or 0.0:g}")
 
     def kwargs(self) -> SelectionKwargs:
-        """The values as keyword arguments of `open_source`."""
+        """Return the values as keyword arguments of `open_source`."""
         return {
             "fps": self.fps,
             "every": self.every,
@@ -75,20 +75,20 @@ class FrameSelection:
             "keyframes": self.keyframes,
         }
 
-    def begin(self, origin: float) -> FrameSelector:
-        """What decides for the frames of a source whose first one has the time `origin`."""
+    def selector(self, origin: float) -> FrameSelector:
+        """Return a selector for a source whose first frame has the time `origin`."""
         return FrameSelector(self, origin)
 
-    def sought(self, origin: float) -> float:
-        """The time from which frames must be looked at, of the source's clock."""
+    def seek_time(self, origin: float) -> float:
+        """Return the time by the source's clock from which frames must be read."""
         begin = origin + (self.start or 0.0)
-        if self.after is None or self.every is not None:  # every n-th is counted from the start
+        if self.after is None or self.every is not None:  # every n-th frame is counted from the start
             return begin
         return max(begin, self.after)
 
 
 class FrameSelector:
-    """Decides for one frame after the other, in the order of their times."""
+    """Decides frame by frame, in time order."""
 
     def __init__(self, selection: FrameSelection, origin: float) -> None:
         self._selection = selection
@@ -97,8 +97,8 @@ class FrameSelector:
         self._seen = 0  # between start and end
         self._interval = -1
 
-    def takes(self, time: float) -> bool:
-        """Whether to take the frame of this time."""
+    def selects(self, time: float) -> bool:
+        """Whether to return the frame at this time."""
         seconds = time - self._origin
         if seconds < self._start or self.is_past(time):
             return False
@@ -109,26 +109,26 @@ class FrameSelector:
         fps = self._selection.fps
         if fps is None:
             return new
-        # From the clock, not by adding intervals up, so that nothing drifts over hours.
-        interval = math.floor((seconds - self._start) * fps + min(0.25, _EARLY * fps))
+        # From the clock instead of accumulated intervals, so that it does not drift over hours.
+        interval = math.floor((seconds - self._start) * fps + min(0.25, _TIMESTAMP_TOLERANCE * fps))
         if interval <= self._interval:
             return False
         self._interval = interval
         return new
 
     def is_past(self, time: float) -> bool:
-        """Whether this frame and all after it come too late."""
+        """Whether this frame and all later ones are past the end."""
         return self._selection.end is not None and time - self._origin >= self._selection.end
 
 
 def parse_time(text: str) -> float:
-    """Seconds of "90", "90.5", "1:30" or "0:01:30.5".
+    """Parse "90", "90.5", "1:30" or "0:01:30.5" to seconds.
 
     Raises:
-        InvalidInputError: it is none of these.
+        InvalidInputError: the text has another format.
     """
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
-        raise InvalidInputError(f"{text!r} is no time; give seconds (90.5), minutes (1:30.5) or hours (0:01:30.5)")
+        raise InvalidInputError(f"{text!r} is not a time; give seconds (90.5), minutes (1:30.5) or hours (0:01:30.5)")
     hours, minutes, seconds = match.groups()
     return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + float(seconds)

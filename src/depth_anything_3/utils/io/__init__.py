@@ -1,1 +1,1 @@
-"""Images in, arrays out."""
+"""Convert images to network input, and network output to predictions."""

@@ -1,4 +1,4 @@
-"""Prepare images for a network on a GPU, each by the strategy that suits it."""
+"""Prepare images for a network on a GPU, each by its best strategy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from PIL import Image
 
 from depth_anything_3.errors import DA3Error, InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
-from depth_anything_3.inputs.batch.gpu_assembler import Arrival, DeviceAssembler
+from depth_anything_3.inputs.batch.gpu_assembler import GPUAssembler, HostResult
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import OpenedImage, PreparedImage
 from depth_anything_3.inputs.choices import Executor, Strategy
-from depth_anything_3.inputs.decode.gpu.decoder import DeviceDecoder
+from depth_anything_3.inputs.decode.gpu.decoder import GPUDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
@@ -30,9 +30,9 @@ from depth_anything_3.inputs.resample.gpu import open_resampler
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import (
     Capabilities,
-    Choice,
     ImageTraits,
     Request,
+    RoutingDecision,
     check_strategy,
     choose_strategy,
     min_source_hw,
@@ -42,24 +42,24 @@ from depth_anything_3.runtime.devices import choose_device
 __all__ = ["GPUInputProcessor"]
 
 
-class GPUInputProcessor(BatchProcessor[Arrival]):
-    """Like `InputProcessor`, with its result on a GPU; what the CPU does of the work depends on image and machine.
+class GPUInputProcessor(BatchProcessor[HostResult]):
+    """Like `InputProcessor`, but with batches on a GPU.
 
-    Files are decoded on the GPU where that pays (`Strategy.GPU_DECODE`); pixels in memory are shrunk on the CPU and
-    normalised on the GPU (`HYBRID`); tensors on the GPU stay there (`FULL_GPU`). What a GPU decoder refuses goes the
-    CPU way by itself: `batch.images[i].choice` tells which way each image took, and why. Work is queued on a stream of
-    its own, for which the caller's current stream waits.
+    Files are decoded on the GPU where that is faster (`Strategy.GPU_DECODE`); pixels in memory are resized on the CPU
+    and normalised on the GPU (`HYBRID`); tensors on the GPU stay there (`FULL_GPU`). Images that a GPU decoder rejects
+    fall back to the CPU. `batch.images[i].choice` records each image's strategy and the reason. Work is queued on a
+    separate CUDA stream, which the caller's current stream waits for.
 
     Args:
         device: CUDA or Apple GPU.
-        dtype: of normalised values: float32, bfloat16 or float16.
-        resampler: "triton", "torch" or "kornia"; None takes the best there is. "kornia" is the field's naive way, kept
-            for comparison: its pixels are not the reference's.
-        capabilities: what the machine has, if it is known already.
-        open_decoder: gives the decoder of a name for a device.
+        dtype: dtype of normalised values: float32, bfloat16 or float16.
+        resampler: "triton", "torch" or "kornia"; None selects the best available. "kornia" is a naive baseline for
+            comparison: its pixels differ from the reference.
+        capabilities: capabilities of the machine; None queries them.
+        open_decoder: opens the decoder of a name on a device.
 
     Raises:
-        InvalidInputError: there is no such device, the dtype or resampler is not accepted, or its library is missing.
+        InvalidInputError: the device does not exist, the dtype or resampler is not accepted, or its library is missing.
 
     Example:
         >>> tensor, _, _ = GPUInputProcessor("cuda", dtype=torch.bfloat16)(["a.jpg", "b.jpg"])
@@ -72,26 +72,28 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
         dtype: torch.dtype = torch.float32,
         resampler: str | None = None,
         capabilities: Capabilities | None = None,
-        open_decoder: Callable[[str, torch.device], DeviceDecoder] = open_decoder,
+        open_decoder: Callable[[str, torch.device], GPUDecoder] = open_decoder,
     ) -> None:
         super().__init__()
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise InvalidInputError(f"dtype={dtype} is not accepted; choose float32, bfloat16 or float16")
-        self.device = torch.empty(0, device=choose_device(device)).device  # with its index, as its tensors name it
+        self.device = torch.empty(
+            0, device=choose_device(device)
+        ).device  # with its index, for comparison with tensors' devices
         self.dtype = dtype
         self.capabilities = capabilities or find_capabilities(self.device)
-        # Two threads that give Apple's GPU work at a time can end the process.
+        # Submitting work to Apple's GPU from two threads can crash the process.
         self._assembles_in_background = self.device.type != "mps"
-        self._assembler = DeviceAssembler(
+        self._assembler = GPUAssembler(
             self.device,
             dtype,
             open_resampler(resampler or self.capabilities.resamplers[0], self.device),
             lambda name: open_decoder(name, self.device),
             self._finish_on_cpu,
-            self._forget_decoder,
+            self._drop_decoder,
         )
         self._finisher = ImagePreparer()
-        self._again = partial(
+        self._recreate = partial(
             GPUInputProcessor,
             self.device,
             dtype=dtype,
@@ -100,32 +102,32 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
             open_decoder=open_decoder,
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle and copy take; workers and caches stay behind
-        return self._again, ()
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; workers and caches are not copied
+        return self._recreate, ()
 
     def warm_up(self) -> None:
-        """Load decoders and compiled kernels now, not with the first pictures; compiling takes seconds, once."""
+        """Load decoders and compiled kernels before the first image; compilation takes seconds, once per machine."""
         super().warm_up()
-        picture = np.zeros((3, 2 * PATCH_SIZE, 2 * PATCH_SIZE), np.uint8)
+        pixels = np.zeros((3, 2 * PATCH_SIZE, 2 * PATCH_SIZE), np.uint8)
         file = io.BytesIO()
-        Image.fromarray(picture.transpose(1, 2, 0)).save(file, "JPEG")
-        self([file.getvalue(), torch.from_numpy(picture).to(self.device)], process_res=PATCH_SIZE, num_workers=1)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "JPEG")
+        self([file.getvalue(), torch.from_numpy(pixels).to(self.device)], process_res=PATCH_SIZE, num_workers=1)
 
     def close(self) -> None:
-        """End the workers and give the decoders' memory back; the next call starts new ones."""
+        """End the workers and release the decoders' memory; the next call starts new ones."""
         super().close()
         self._assembler.close()
 
-    def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], Arrival]:
+    def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], HostResult]:
         check_strategy(self.capabilities, request)
         if options.executor is Executor.PROCESS:
             raise UnsupportedError(
-                "executor='process' is for a network on the CPU; with a GPU the workers are threads: use 'thread'"
+                "executor='process' requires a network on the CPU; with a GPU, use executor='thread'"
             )
         return partial(self._route, self._preparer(options), request)
 
-    def _route(self, preparer: ImagePreparer, request: Request, index: int, image: ImageInput) -> Arrival:
-        """Open an image, choose its way, and do the CPU's part of that."""
+    def _route(self, preparer: ImagePreparer, request: Request, index: int, image: ImageInput) -> HostResult:
+        """Open an image, choose its strategy, and run the CPU stage."""
         opened = preparer.open(index, image)
         on_device = isinstance(opened.data, torch.Tensor) and opened.data.device == self.device
         traits = ImageTraits(opened.header, on_device=on_device, reduction=opened.plan.reduction)
@@ -136,30 +138,30 @@ class GPUInputProcessor(BatchProcessor[Arrival]):
             return replace(preparer.decode(opened), choice=choice)
         return preparer.finish(opened, choice)
 
-    def _enter(self) -> AbstractContextManager[Any]:  # Any: what torch's context gives
-        self._assembler.follow_caller()
+    def _enter(self) -> AbstractContextManager[Any]:  # Any: the context's value is not used
+        self._assembler.wait_for_caller_stream()
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
-    def _forget_decoder(self, name: str, reason: str) -> None:
-        """The next images are given to the next decoder."""
+    def _drop_decoder(self, name: str, reason: str) -> None:
+        """Remove an unusable decoder, so that later images use the next best one."""
         known = self.capabilities
-        left = tuple(one for one in known.decoders if one.name != name)
-        self.capabilities = replace(known, decoders=left, missing=(reason, *known.missing))
+        decoders = tuple(one for one in known.decoders if one.name != name)
+        self.capabilities = replace(known, decoders=decoders, missing=(reason, *known.missing))
 
-    def _assemble(self, images: Sequence[Arrival], normalized: bool) -> ProcessedBatch:
+    def _assemble(self, images: Sequence[HostResult], normalized: bool) -> ProcessedBatch:
         return self._assembler(images, normalized)
 
     def _deliver(self, batch: ProcessedBatch) -> ProcessedBatch:
-        return self._assembler.receive(batch)
+        return self._assembler.hand_over(batch)
 
     def _finish_on_cpu(
         self, images: Sequence[OpenedImage], reasons: Sequence[str]
     ) -> Sequence[PreparedImage | ImageFailure]:
-        """Images that a GPU decoder refused, in the workers, which are idle or ahead of the GPU by now."""
+        """Finish images that a GPU decoder rejected, in the CPU workers, which are idle or ahead of the GPU."""
 
         def finish(image: OpenedImage, reason: str) -> PreparedImage | ImageFailure:
             try:
-                return self._finisher.finish(image, Choice(Strategy.HYBRID, reason))
+                return self._finisher.finish(image, RoutingDecision(Strategy.HYBRID, reason))
             except DA3Error as error:
                 return ImageFailure(image.index, image.label, error)
 

@@ -25,7 +25,7 @@ __all__ = ["Executor", "InputProcessor", "MixedSizes", "ProcessedBatch"]
 
 
 class InputProcessor(BatchProcessor[PreparedImage]):
-    """Reads, decodes, resamples and normalises images on the CPU.
+    """Read, decode, resample and normalise images on the CPU.
 
     The workers are reused between calls; `close()` (or a `with` block) ends them.
 
@@ -40,25 +40,24 @@ class InputProcessor(BatchProcessor[PreparedImage]):
     def iterate(
         self, images: Iterable[ImageInput], **options: Unpack[PreprocessKwargs]
     ) -> Iterator[PreparedImage | ImageFailure]:
-        """Prepare independent images one after the other, decoding ahead; memory stays flat however many come.
+        """Yield independent images in order, decoding a few ahead; memory use does not grow with their number.
 
         Args:
-            images: any iterable of images. A generator is drawn from only as results are taken, a few images ahead, so
-                it must yield a new array each time and not refill one buffer.
+            images: iterable of images. It is consumed a few images ahead of the results, so a generator must yield a
+                new array each time and not reuse one buffer.
             options: see `depth_anything_3.inputs.options.PreprocessOptions`.
 
         Yields:
-            A `PreparedImage` for each image, in order; with `on_error="skip"`, an `ImageFailure` in the place of each
-            that cannot be used.
+            A `PreparedImage` for each image, in order; with `on_error="skip"`, an `ImageFailure` for an unusable one.
 
         Raises:
-            InvalidInputError, ImageReadError, ImageDecodeError: as for a call, at that image's place in the order.
+            InvalidInputError, ImageReadError, ImageDecodeError: as in `__call__`, when iteration reaches the image.
         """
         parsed = PreprocessOptions.parse(options, caller=self.iterate)
         prepared = self._prepare(images, parsed, Request())
         return prepared if parsed.on_error is OnError.SKIP else _raising(prepared)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle and copy take; workers and caches stay behind
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; workers and caches are not copied
         return InputProcessor, ()
 
     def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], PreparedImage]:

@@ -1,4 +1,4 @@
-"""Build predictions from what the network returns."""
+"""Convert the network's outputs to predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop
-from depth_anything_3.inputs.routing.strategy import Choice
+from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
@@ -24,13 +24,13 @@ _SKY_THRESHOLD = 0.5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SceneInput:
-    """What is known of the N views of a scene beside what the network returns; see `Prediction` for the fields.
+    """Metadata of the N views of a scene that the network does not return; see `Prediction` for the fields.
 
     Attributes:
-        model_depth_kind: what the model's depth means; a model of metric depth that could not reach it returns
-            relative depth.
-        intrinsics: (N, 3, 3) given ones, which take the place of predicted ones.
-        windows: where each view lies in (H, W), if views of different sizes were padded; else empty.
+        model_depth_kind: kind of depth that the model predicts; a metric model without metric output gives relative
+            depth.
+        intrinsics: (N, 3, 3) given intrinsics, which replace predicted ones.
+        windows: position of each view in (H, W), if views of different sizes were padded; else empty.
     """
 
     processed_images: npt.NDArray[np.uint8] | None = None
@@ -40,7 +40,7 @@ class SceneInput:
     exif: tuple[bytes, ...] = ()
     model_name: str = ""
     model_depth_kind: DepthKind = DepthKind.RELATIVE
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[RoutingDecision, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     intrinsics: npt.NDArray[np.float32] | None = None
@@ -51,33 +51,34 @@ _UNKNOWN = SceneInput()
 
 
 class OutputProcessor:
-    """Converts tensors of the network to float32 arrays on the CPU, one `Prediction` per scene."""
+    """Convert the network's tensors to float32 arrays on the CPU, one `Prediction` per scene."""
 
     def __call__(
         self,
-        outputs: Mapping[str, Any],  # Any: tensors, and what is named below
+        outputs: Mapping[str, Any],  # Any: tensors and the mappings below
         scenes: Sequence[SceneInput] | None = None,
     ) -> list[Prediction]:
         """Build one `Prediction` for each scene of a batch.
 
         Args:
-            outputs: `depth` (B, S, H, W) and, where the model has them, `depth_conf`, `sky`, `extrinsics` (B, S, 3, 4),
-                `intrinsics` (B, S, 3, 3), `aux` (name -> (B, S, h, w, C)), `is_metric` (B,), `scale_factor` (B,), NaN
-                where there is none, and `gaussians`, which stay where they are, with a first axis of 1.
-            scenes: what else is known of each scene, B of them.
+            outputs: `depth` (B, S, H, W) and, if the model predicts them, `depth_conf`, `sky`, `extrinsics`
+                (B, S, 3, 4), `intrinsics` (B, S, 3, 3), `aux` (name -> (B, S, h, w, C)), `is_metric` (B,),
+                `scale_factor` (B,), NaN if unknown, and `gaussians`, which stay on their device, with a first axis of
+                1.
+            scenes: metadata of each of the B scenes.
         """
         arrays = {name: _to_numpy(value) for name, value in outputs.items() if isinstance(value, torch.Tensor)}
         aux = {name: _to_numpy(value) for name, value in outputs.get("aux", {}).items()}
         gaussians: Gaussians | None = outputs.get("gaussians")
-        known = scenes or [_UNKNOWN] * len(arrays["depth"])
+        metadata = scenes or [_UNKNOWN] * len(arrays["depth"])
         return [
             _prediction(
-                {name: array[place] for name, array in arrays.items()},
-                {name: value[place] for name, value in aux.items()},
-                None if gaussians is None else gaussians.scene(place),
+                {name: array[index] for name, array in arrays.items()},
+                {name: value[index] for name, value in aux.items()},
+                None if gaussians is None else gaussians.scene(index),
                 scene,
             )
-            for place, scene in enumerate(known)
+            for index, scene in enumerate(metadata)
         ]
 
 

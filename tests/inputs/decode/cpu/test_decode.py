@@ -73,7 +73,7 @@ def test_floating_point_samples_are_rejected_with_a_hint():
         decoded(encoded(np.ones((8, 8), np.float32), "TIFF"), "depth.tif")
 
 
-def test_of_an_animation_the_first_frame_is_taken():
+def test_the_first_frame_of_an_animation_is_decoded():
     first, second = Image.fromarray(RGB), Image.fromarray(RGB[::-1].copy())
     for kind in ("GIF", "WEBP", "PNG"):
         data = encoded(first, kind, save_all=True, append_images=[second])
@@ -82,25 +82,25 @@ def test_of_an_animation_the_first_frame_is_taken():
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_truncated_file_is_refused_by_name(kind, share):
+def test_a_truncated_file_is_rejected_by_name(kind, share):
     data = encoded(photo(200, 150, 1), kind)
     with pytest.raises(ImageDecodeError, match=r"cut\.img: (truncated|damaged)"):
         decoded(data[: int(share * len(data))], "cut.img")
 
 
-def test_a_jpeg_cut_anywhere_raises_only_our_error():
+def test_a_jpeg_truncated_anywhere_raises_only_package_errors():
     data = jpeg(200, 150)
     for length in range(2, 900):
         with pytest.raises(ImageDecodeError, match=r"cut\.jpg"):
             decoded(data[:length], "cut.jpg")
 
 
-def test_a_jpeg_without_its_end_marker_is_refused():
+def test_a_jpeg_without_its_end_marker_is_rejected():
     with pytest.raises(ImageDecodeError, match="truncated JPEG"):
         decoded(jpeg()[:-2])
 
 
-def test_a_twelve_bit_jpeg_is_refused():
+def test_a_twelve_bit_jpeg_is_rejected():
     data = bytearray(jpeg())
     data[data.index(b"\xff\xc0") + 4] = 12
     with pytest.raises(ImageDecodeError):
@@ -112,7 +112,7 @@ def test_the_format_is_recognised_by_content_and_never_by_name():
     np.testing.assert_array_equal(decoded(png, "really_a_png.jpg"), RGB)
 
 
-# Memory that is kept
+# The scratch buffer
 
 
 @pytest.mark.parametrize("reduced_by", [1, 2, 4, 8])
@@ -127,7 +127,7 @@ def test_a_jpeg_is_decoded_into_the_memory_given(reduced_by):
     np.testing.assert_array_equal(given, own)
 
 
-def test_memory_that_is_too_small_is_left_alone():
+def test_memory_that_is_too_small_is_not_used():
     data, memory = jpeg(64, 48, 4), np.zeros(3 * 64 * 48 - 1, np.uint8)
     pixels = decode(data, probe(data, "a.jpg"), "a.jpg", memory=memory)
     assert pixels.shape == (48, 64, 3)
@@ -135,26 +135,26 @@ def test_memory_that_is_too_small_is_left_alone():
 
 
 def test_scratch_buffers_grow_per_thread_up_to_a_bound():
-    kept = ScratchBuffer()
-    small, large = kept(100), kept(1000)
-    assert kept(500) is large
+    scratch = ScratchBuffer()
+    small, large = scratch(100), scratch(1000)
+    assert scratch(500) is large
     assert len(small) >= 100
-    assert kept(10**9) is None
+    assert scratch(10**9) is None
     with ThreadPoolExecutor(1) as other:
-        assert not np.shares_memory(other.submit(kept, 1000).result(), large)
+        assert not np.shares_memory(other.submit(scratch, 1000).result(), large)
 
 
 def test_a_prepared_image_outlives_the_scratch_buffer():
     files = [jpeg(320, 240, seed) for seed in range(4)]
     with InputProcessor() as processor:
-        kept = list(processor.iterate(files, process_res=112, num_workers=1))
+        results = list(processor.iterate(files, process_res=112, num_workers=1))
     for index, file in enumerate(files):
         np.testing.assert_array_equal(
-            kept[index].pixels, ImagePreparer(PreprocessOptions(process_res=112))(0, file).pixels
+            results[index].pixels, ImagePreparer(PreprocessOptions(process_res=112))(0, file).pixels
         )
 
 
-def test_pixels_that_leave_the_preparer_are_the_callers():
-    preparer = ImagePreparer(PreprocessOptions(process_res=112), kept=ScratchBuffer())
+def test_returned_pixels_belong_to_the_caller():
+    preparer = ImagePreparer(PreprocessOptions(process_res=112), scratch=ScratchBuffer())
     one, other = (preparer.decode(preparer.open(0, jpeg(320, 240, seed))).data for seed in (1, 2))
     assert not np.shares_memory(one, other)

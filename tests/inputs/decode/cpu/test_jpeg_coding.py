@@ -76,13 +76,13 @@ def test_a_jpeg_that_pillow_stores_as_rgb_is_recognised():
         (jpeg(exif=exif_block(6) + jpeg(16, 16))[:-2], False),
     ],
     ids=["whole", "progressive", "no end marker", "half an end marker", "trailing zeros", "zeros for an end",
-         "a second picture behind", "only the preview is whole"],
+         "a second image behind", "only the preview is whole"],
 )  # fmt: skip
 def test_a_jpeg_is_complete_if_an_end_marker_follows_its_scan(data, complete):
     assert coding(data).complete is complete
 
 
-def test_a_jpeg_cut_anywhere_in_its_scan_is_not_complete():
+def test_a_jpeg_truncated_in_its_scan_is_not_complete():
     data = jpeg(200, 150)
     scan = data.index(b"\xff\xda")
     assert not any(coding(data[:length]).complete for length in range(scan + 2, len(data) - 1, 97))
@@ -123,11 +123,11 @@ def made(process: JpegProcess = JpegProcess.BASELINE, bits: int = 8, **options: 
         (probe(sampled(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440), "x"), None),
         (probe(sampled(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444), "x"), None),
         (probe(sampled(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411), "x"), "unusual chroma sampling"),
-        (probe(jpeg(progressive=True), "x"), "progressive JPEG: testdecoder takes baseline"),
+        (probe(jpeg(progressive=True), "x"), "progressive JPEG: testdecoder supports baseline"),
         (probe(encoded(Image.fromarray(RGB).convert("CMYK")), "x"), "4 components"),
         (probe(jpeg(keep_rgb=True, subsampling=0), "x"), "stored as RGB"),
         (probe(jpeg()[:-2], "x"), "without an end marker"),
-        (probe(encoded(RGB, "PNG"), "x"), "PNG: GPU decoders take JPEG"),
+        (probe(encoded(RGB, "PNG"), "x"), "PNG: GPU decoders support JPEG only"),
         (made(bits=12), "12-bit"),
         (made(JpegProcess.ARITHMETIC), "arithmetic"),
         (made(JpegProcess.LOSSLESS), "lossless"),
@@ -136,11 +136,11 @@ def made(process: JpegProcess = JpegProcess.BASELINE, bits: int = 8, **options: 
     ids=["4:2:0", "grey", "4:2:2", "4:4:0", "4:4:4", "4:1:1", "progressive", "CMYK", "RGB", "cut", "PNG", "12-bit",
          "arithmetic", "lossless", "extended"],
 )  # fmt: skip
-def test_a_decoder_refuses_what_it_cannot_decode_with_a_reason(header, reason):
+def test_a_decoder_rejects_unsupported_files_with_a_reason(header, reason):
     unsupported_reason = TRAITS.unsupported_reason(header)
     assert unsupported_reason is None if reason is None else reason in unsupported_reason
 
 
-def test_a_decoder_that_takes_progressive_jpegs_is_given_them():
+def test_a_decoder_that_supports_progressive_jpegs_gets_them():
     traits = DecoderTraits("x", "1", exact=False, processes=frozenset({JpegProcess.BASELINE, JpegProcess.PROGRESSIVE}))
     assert traits.unsupported_reason(probe(jpeg(progressive=True), "x")) is None

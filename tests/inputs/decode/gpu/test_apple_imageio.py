@@ -19,7 +19,7 @@ from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.header import probe
 from support.images import encoded, exif_block, jpeg
 
-GREY, RGB, LAB, DEVICE_RGB = "grey profile", "picture's own RGB", "Lab", "device RGB"
+GREY, RGB, LAB, DEVICE_RGB = "grey profile", "image's own RGB", "Lab", "device RGB"
 
 
 class FakeQuartz(types.ModuleType):
@@ -165,7 +165,7 @@ def test_colours_of_another_model_are_drawn_as_rgb(quartz, decoder):
 def test_a_bad_file_fails_alone_with_its_reason(decoder):
     good = jpeg(60, 40)
     first, bad, last = decoded(decoder, good, good[: len(good) // 2], good)
-    assert bad == "imageio cannot decode it"
+    assert bad == "imageio cannot decode the file"
     np.testing.assert_array_equal(first, as_pillow(good))
     np.testing.assert_array_equal(last, as_pillow(good))
 
@@ -173,15 +173,15 @@ def test_a_bad_file_fails_alone_with_its_reason(decoder):
 @pytest.mark.parametrize(
     ("call", "answer", "reason"),
     [
-        ("CGImageSourceCreateWithData", None, "cannot read it"),
-        ("CGImageSourceCreateThumbnailAtIndex", None, "cannot decode it"),
-        ("CGBitmapContextCreate", None, "cannot draw it"),
-        ("CGImageGetWidth", 5, "gave 5x"),
+        ("CGImageSourceCreateWithData", None, "cannot read the file"),
+        ("CGImageSourceCreateThumbnailAtIndex", None, "cannot decode the file"),
+        ("CGBitmapContextCreate", None, "cannot draw the image"),
+        ("CGImageGetWidth", 5, "returned 5x"),
         ("CGImageGetWidth", ValueError("depythonifying 'pointer'"), "imageio: depythonifying"),
     ],
     ids=["no source", "no thumbnail", "no bitmap", "too small", "PyObjC refuses"],
 )
-def test_whatever_quartz_does_not_give_becomes_a_reason(quartz, decoder, monkeypatch, call, answer, reason):
+def test_every_failure_of_quartz_becomes_a_reason(quartz, decoder, monkeypatch, call, answer, reason):
     def answered(*_):
         if isinstance(answer, Exception):
             raise answer
@@ -193,13 +193,13 @@ def test_whatever_quartz_does_not_give_becomes_a_reason(quartz, decoder, monkeyp
     assert reason in result
 
 
-def test_a_decoder_that_does_not_run_is_refused_when_it_is_opened(quartz, monkeypatch):
+def test_a_decoder_that_does_not_run_is_rejected_when_opened(quartz, monkeypatch):
     monkeypatch.setattr(quartz, "CGBitmapContextCreate", lambda *_: None)
-    with pytest.raises(UnsupportedError, match=r"imageio does not run on cpu .*cannot draw it"):
+    with pytest.raises(UnsupportedError, match=r"imageio does not run on cpu .*cannot draw the image"):
         open_decoder("imageio", torch.device("cpu"))
 
 
-def test_without_quartz_opening_is_refused(monkeypatch):
+def test_without_quartz_opening_raises(monkeypatch):
     monkeypatch.setattr(imageio, "package_version", lambda *_, **__: "11.0")
     monkeypatch.setitem(sys.modules, "objc", None)
     with pytest.raises(UnsupportedError, match="Quartz cannot be loaded"):

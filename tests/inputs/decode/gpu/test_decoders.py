@@ -108,7 +108,7 @@ def test_a_batch_of_bad_files_gives_a_reason_for_each(decoder):
     assert all(isinstance(one, str) for one in decoded(decoder, bad, bad))
 
 
-def test_every_kind_of_buffer_is_taken_and_order_is_kept(decoder):
+def test_every_kind_of_buffer_is_accepted_in_order(decoder):
     files = [jpeg(20 + 10 * index, 90 - 10 * index, index, exif=exif_block(6)) for index in range(6)]
     kinds = [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data)), bytes, bytearray]
     given = [kind(data) for kind, data in zip(kinds, files, strict=True)]
@@ -121,7 +121,7 @@ def test_an_empty_batch_is_an_empty_result(decoder):
     assert decoder.decode([], [], []) == []
 
 
-def test_pixels_of_another_size_than_the_header_says_are_not_passed_on(decoder):
+def test_pixels_of_a_wrong_size_are_rejected(decoder):
     (result,) = decoder.decode([jpeg(60, 40)], [probe(jpeg(60, 48), "x")], [None])
     assert "60x48" in result
 
@@ -140,7 +140,7 @@ def test_reused_memory_never_mixes_images():
             np.testing.assert_array_equal(pixels, as_pillow(data))
 
 
-def test_pixels_stay_until_the_next_call():
+def test_pixels_are_valid_until_the_next_call():
     pytest.importorskip("nvidia.nvimgcodec")
     decoder = open_decoder("nvimgcodec", CPU)
     files = [jpeg(60, 40, 0), jpeg(60, 40, 1)]
@@ -212,7 +212,7 @@ def names(found) -> list[str]:
     return [traits.name for traits in found.decoders]
 
 
-def test_decoders_are_found_the_best_first(monkeypatch):
+def test_decoders_are_found_best_first(monkeypatch):
     installed_as(monkeypatch, nvidia_nvimgcodec_cu12="0.9.0.20", torchcodec="0.17.0+cu126", torchvision="0.29.2")
     found = find_decoders("cuda")
     assert names(found) == ["nvimgcodec", "torchcodec", "torchvision"]
@@ -220,7 +220,7 @@ def test_decoders_are_found_the_best_first(monkeypatch):
     assert found.missing == ()
 
 
-def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
+def test_missing_decoders_are_listed_with_their_extra(monkeypatch):
     installed_as(monkeypatch)
     cuda, mps = find_decoders("cuda"), find_decoders("mps")
     assert names(cuda) == names(mps) == []
@@ -228,7 +228,7 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
         assert f"pip install 'depth-anything-3-fast[{extra}]'" in text
 
 
-def test_what_is_no_better_than_the_installed_is_not_missed(monkeypatch):
+def test_worse_decoders_are_not_listed_as_missing(monkeypatch):
     installed_as(monkeypatch, torchcodec="0.17.0")
     found = find_decoders("cuda")
     assert names(found) == ["torchcodec"]
@@ -246,7 +246,7 @@ def test_what_is_no_better_than_the_installed_is_not_missed(monkeypatch):
     ],
     ids=["torchcodec races", "torchcodec for CPUs", "torchvision for CPUs", "nvimgcodec"],
 )
-def test_a_library_that_will_not_do_is_refused_with_the_reason(monkeypatch, versions, reason):
+def test_an_unsuitable_library_is_rejected_with_the_reason(monkeypatch, versions, reason):
     installed_as(monkeypatch, **versions)
     found = find_decoders("cuda")
     assert found.decoders == ()
@@ -263,7 +263,7 @@ def test_opening_a_missing_decoder_names_the_extra(monkeypatch, name):
         open_decoder(name, CPU)
 
 
-def test_an_unknown_decoder_is_refused_with_the_known_ones():
+def test_an_unknown_decoder_is_rejected_with_the_known_ones():
     with pytest.raises(UnsupportedError, match="'nvjpeg' is not one of nvimgcodec, torchcodec"):
         open_decoder("nvjpeg", CPU)
 

@@ -18,7 +18,7 @@ class Function:
 
 
 class NvJpeg:
-    """Stands in for nvJPEG: answers as told, and counts the handles that are open."""
+    """Stands in for nvJPEG: returns the given answers and counts open handles."""
 
     def __init__(self, created: int = 0, asked: int = 0, engines: int = 7) -> None:
         self.open = 0
@@ -61,12 +61,12 @@ def test_the_number_of_engines_is_what_the_driver_says(library, engines):
     assert library is None or library.open == 0, "every handle is given back"
 
 
-def test_an_nvjpeg_that_cannot_be_asked_gives_no_number():
+def test_an_nvjpeg_that_cannot_be_queried_returns_none():
     library = NvJpeg()
     del library.nvjpegGetHardwareDecoderInfo
     assert jpeg_engines(0, lambda: library) is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_there_is_no_number_whatever_is_installed():
+def test_without_a_gpu_the_number_of_engines_is_unknown():
     assert jpeg_engines(0) is None

@@ -1,6 +1,6 @@
-"""The bytes of an image file in, uint8 RGB pixels as stored out. One file a backend.
+"""Decode image files to uint8 RGB on the CPU.
 
-Every backend here reconstructs JPEG chroma as libjpeg does, so all are exact: they give the reference's pixels.
+Every backend reconstructs JPEG chroma as libjpeg does, so all of them return the reference's pixels.
 """
 
 from __future__ import annotations
@@ -24,35 +24,33 @@ def decode(
     allow_truncated: bool = False,
     memory: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Decode an image file on the CPU, leaving its orientation alone.
+    """Decode an image file on the CPU without applying its orientation.
 
-    simplejpeg and OpenCV read what they read as Pillow, the reference's decoder, does; Pillow reads the rest.
+    simplejpeg and OpenCV decode the formats where they match Pillow, the reference's decoder; Pillow decodes the rest.
 
     Args:
-        data: the whole encoded file.
-        header: what `probe` said of it.
-        label: how errors name it.
-        reduced_by: 2, 4 or 8 decodes a JPEG at that part of its size, rounded up; each sample is then the mean of a
-            square. What Pillow reads is decoded at full size whatever is asked for.
-        allow_truncated: decode a cut or damaged file as far as it goes, with a warning.
-        memory: uint8, contiguous: JPEGs may be decoded into it, so that no new pages are taken from the system.
+        data: complete encoded file.
+        header: header from `probe`.
+        label: name of the image in errors.
+        reduced_by: 2, 4 or 8 decodes a JPEG at 1/2, 1/4 or 1/8 of its size, rounded up; each sample is then the mean of
+            a square. Formats that Pillow decodes are always decoded at full size.
+        allow_truncated: decode a truncated or damaged file as far as possible, with a warning.
+        memory: contiguous uint8 buffer that JPEGs may be decoded into, to avoid allocating new pages.
 
     Returns:
-        (H, W, 3) uint8 RGB, contiguous, with (H, W) as the header says, or that divided and rounded up. Alpha is
-        dropped, not blended; 16-bit samples are scaled to 8 bits; of several frames the first is taken.
+        (H, W, 3) uint8 RGB, contiguous, of the header's size or that size divided by `reduced_by`, rounded up. Alpha is
+        dropped, not blended; 16-bit samples are scaled to 8 bits; of several frames, the first is returned.
 
     Raises:
-        ImageDecodeError: truncated, damaged, or of a kind that no backend reads.
+        ImageDecodeError: the file is truncated or damaged, or no backend supports it.
     """
-    pixels = simplejpeg.decode(data, header, reduced_by, memory) if simplejpeg.reads(header) else None
-    if pixels is None and opencv.reads(header):
+    pixels = simplejpeg.decode(data, header, reduced_by, memory) if simplejpeg.supports(header) else None
+    if pixels is None and opencv.supports(header):
         pixels = opencv.decode(data, header, reduced_by)
-    if pixels is None:  # Pillow reads more kinds, and says what is wrong with a damaged one
+    if pixels is None:  # Pillow supports more formats, and reports what is damaged
         pixels = pillow.decode(data, label, allow_truncated=allow_truncated)
-        if header.format == "PNG" and not allow_truncated:  # Pillow leaves missing rows black, without a word
-            raise ImageDecodeError(
-                f"{label}: damaged PNG (a checksum is wrong, or something is missing). {pillow.CURE}"
-            )
+        if header.format == "PNG" and not allow_truncated:  # Pillow silently leaves missing rows black
+            raise ImageDecodeError(f"{label}: damaged PNG (a checksum is wrong, or data is missing). {pillow.HINT}")
     height, width = header.stored_hw
     if pixels.shape[:2] not in (header.stored_hw, (-(-height // reduced_by), -(-width // reduced_by))):
         raise ImageDecodeError(

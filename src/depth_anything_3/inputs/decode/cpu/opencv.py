@@ -1,4 +1,4 @@
-"""OpenCV's decoders: for PNG, WebP, and JPEGs that simplejpeg does not take."""
+"""Decode PNG, WebP, and JPEGs that simplejpeg does not support, with OpenCV."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 
-__all__ = ["decode", "reads"]
+__all__ = ["decode", "supports"]
 
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-# The flags for reduced grey: those for reduced colour would also ask for BGR.
+# The greyscale flags, because the reduced colour flags also imply BGR.
 _REDUCED = {
     1: 0,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -19,14 +19,14 @@ _REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
-_MAX_CHUNKS = 200_000  # of 8 kB as libpng writes them, more than MAX_BYTES
+_MAX_CHUNKS = 200_000  # at libpng's 8 kB per chunk, more than MAX_BYTES
 
 
-def reads(header: ImageHeader) -> bool:
-    """Whether OpenCV gives the same pixels as Pillow for this kind of file.
+def supports(header: ImageHeader) -> bool:
+    """Whether OpenCV returns the same pixels as Pillow for this format.
 
-    Not for CMYK JPEGs and 5-6-5 BMPs (a level off), nor for TIFF and GIF (orientation and frames are handled
-    differently); 16-bit PNGs it scales where Pillow would clip.
+    Excluded are CMYK JPEGs and 5-6-5 BMPs (one 8-bit level off), and TIFF and GIF (orientation and frames are handled
+    differently). 16-bit PNGs are included: OpenCV scales them, where Pillow would clip.
     """
     if header.jpeg:
         return header.jpeg.components in (1, 3)
@@ -34,9 +34,9 @@ def reads(header: ImageHeader) -> bool:
 
 
 def decode(data: Buffer, header: ImageHeader, reduced_by: int = 1) -> npt.NDArray[np.uint8] | None:
-    """(H, W, 3) uint8 RGB as stored, or None if OpenCV cannot read it (truncated JPEGs among them).
+    """Return (H, W, 3) uint8 RGB as stored, or None if OpenCV cannot decode the file (truncated JPEGs among them).
 
-    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (rounded up), straight from its blocks.
+    With `reduced_by` 2, 4 or 8, a JPEG is decoded at that fraction of its size (rounded up), directly from its blocks.
     """
     file = _still_png(memoryview(data)) if header.format == "PNG" else data
     try:
@@ -47,11 +47,11 @@ def decode(data: Buffer, header: ImageHeader, reduced_by: int = 1) -> npt.NDArra
 
 
 def _still_png(data: memoryview) -> Buffer | None:
-    """A PNG without its animation, or None if its chunks do not lie within the file, do not end, or are too many.
+    """Return a PNG without its animation chunks, or None if its chunks are truncated, unterminated or too many.
 
-    OpenCV takes as much memory as a chunk claims, and some damaged animations end the process (5.0).
+    OpenCV allocates as much memory as a chunk claims, and some damaged animations crash the process (5.0).
     """
-    kept, animated, at = [data[:8]], False, 8
+    chunks, animated, at = [data[:8]], False, 8
     for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
             return None
@@ -61,8 +61,8 @@ def _still_png(data: memoryview) -> Buffer | None:
         if kind in _ANIMATION:
             animated = True
         else:
-            kept.append(data[at:end])
+            chunks.append(data[at:end])
         if kind == b"IEND":
-            return b"".join(kept) if animated else data
+            return b"".join(chunks) if animated else data
         at = end
     return None

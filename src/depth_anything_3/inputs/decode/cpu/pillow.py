@@ -1,4 +1,4 @@
-"""Pillow's decoders: the reference's own, for everything that the others do not read the same way."""
+"""Decode any supported format with Pillow, the reference's decoder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from PIL import Image, ImageFile
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
 from depth_anything_3.inputs.pillow_open import Buffer, open_image
 
-__all__ = ["CURE", "decode", "pixels_of", "truncated_allowed"]
+__all__ = ["HINT", "decode", "pixels_of", "truncated_allowed"]
 
-CURE = "Copy it again, decode what there is with allow_truncated=True, or pass on_error='skip' to go on without it."
+HINT = "Copy it again, decode the intact part with allow_truncated=True, or pass on_error='skip' to skip it."
 
 logger = logging.getLogger(__name__)
 
 
 def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of an encoded image; if cut or damaged ones are allowed, of as much as there is.
+    """Return (H, W, 3) uint8 RGB of an encoded image; with `allow_truncated`, decode as far as possible.
 
     Raises:
-        ImageDecodeError: truncated, damaged, unknown, or with floating-point samples.
+        ImageDecodeError: the file is truncated or damaged, its format is unknown, or its samples are floating-point.
     """
     try:
         with open_image(data, label) as image:
@@ -35,46 +35,46 @@ def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> npt.ND
             raise
         with truncated_allowed(), open_image(data, label) as image:
             pixels = pixels_of(image, label)
-        logger.warning("%s: cut or damaged (%s); decoded as far as it goes", label, error.__cause__ or error)
+        logger.warning("%s: truncated or damaged (%s); decoded as far as possible", label, error.__cause__ or error)
         return pixels
 
 
-class _Truncated:
-    """Stands where Pillow has its flag for cut files: true in threads that asked, else what the flag was.
+class _TruncatedFlag:
+    """Per-thread replacement for Pillow's `LOAD_TRUNCATED_IMAGES`: true in threads that enabled it, else its old value.
 
-    Pillow has one flag for the whole process, so setting it would let pass what other threads want refused.
+    Pillow's flag is global, so setting it would also affect threads that must reject truncated files.
     """
 
-    asked = threading.local()  # one for all: two threads that come first at a time may each put theirs there
+    state = threading.local()  # shared, because two threads may install the flag at the same time
 
-    def __init__(self, otherwise: object) -> None:
-        self._otherwise = otherwise
+    def __init__(self, default: object) -> None:
+        self._default = default
 
     def __bool__(self) -> bool:
-        return getattr(self.asked, "now", False) or bool(self._otherwise)
+        return getattr(self.state, "enabled", False) or bool(self._default)
 
 
 @contextmanager
 def truncated_allowed() -> Iterator[None]:
-    """Within the block, Pillow decodes cut files in this thread; in others it goes on as before."""
+    """Let Pillow decode truncated files in this thread; other threads are not affected."""
     flag: object = ImageFile.LOAD_TRUNCATED_IMAGES
-    if not isinstance(flag, _Truncated):
-        flag = _Truncated(flag)
-        ImageFile.LOAD_TRUNCATED_IMAGES = flag  # type: ignore[assignment]  # stays: to others, it is what was there
-    flag.asked.now = True
+    if not isinstance(flag, _TruncatedFlag):
+        flag = _TruncatedFlag(flag)
+        ImageFile.LOAD_TRUNCATED_IMAGES = flag  # type: ignore[assignment]  # stays installed; other threads see the old value
+    flag.state.enabled = True
     try:
         yield
     finally:
-        flag.asked.now = False
+        flag.state.enabled = False
 
 
 def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a PIL image, decoding it if that has not happened yet.
+    """Return (H, W, 3) uint8 RGB of a PIL image, decoding it if necessary.
 
     16-bit grey is scaled to 8 bits (Pillow's own conversion would clip it to white).
 
     Raises:
-        ImageDecodeError: truncated, damaged, or with samples that have no fixed range.
+        ImageDecodeError: the image is truncated or damaged, or its samples have no fixed range.
         ImageSizeError: the image has no pixels.
     """
     if image.width == 0 or image.height == 0:
@@ -87,14 +87,14 @@ def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
         if image.mode in ("I", "F"):
             raise ImageDecodeError(
                 f"{label}: {'floating-point' if image.mode == 'F' else '32-bit'} samples have no fixed range; "
-                "scale the picture to 8 bits first"
+                "scale the image to 8 bits first"
             )
         return np.asarray(image.convert("RGB"))
     except ImageDecodeError:
         raise
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers raise almost anything on damaged data
+    except Exception as error:  # Pillow's plugins may raise anything on damaged data
         what = "truncated" if "truncated" in str(error).lower() else "damaged"
         kind = image.format or "image"
-        raise ImageDecodeError(f"{label}: {what} {kind} ({error}). {CURE}") from error
+        raise ImageDecodeError(f"{label}: {what} {kind} ({error}). {HINT}") from error

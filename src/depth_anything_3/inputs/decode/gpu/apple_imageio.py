@@ -1,7 +1,7 @@
-"""JPEG files in, RGB pixels in an Apple GPU's memory out, through macOS's ImageIO and one upload each.
+"""Decode JPEG files with macOS's ImageIO and upload them to an Apple GPU.
 
-ImageIO makes a smaller picture for less work where one does. Written from Apple's documentation and tested against a
-stand-in; it has not been run on a Mac.
+ImageIO decodes at a reduced size where that is enough, which is faster. Written from Apple's documentation and tested
+against a stand-in; not yet run on a Mac.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "ImageIODecoder", "find"]
 
 NAME = "imageio"
-_MAX_THREADS = 8  # each holds a whole picture
+_MAX_THREADS = 8  # each holds a full-size image
 
 
 def find(device_type: str) -> DecoderTraits:
-    """What is installed, without importing it.
+    """Describe the installed decoder without importing it.
 
     Raises:
-        UnsupportedError: it is not there.
+        UnsupportedError: it is not installed.
     """
     version = package_version("Quartz", extra="macos", distributions=("pyobjc-framework-Quartz",))
     processes = frozenset({JpegProcess.BASELINE, JpegProcess.PROGRESSIVE})
@@ -40,10 +40,10 @@ def find(device_type: str) -> DecoderTraits:
 
 
 class ImageIODecoder:
-    """A `DeviceDecoder` on ImageIO, which decodes several files at a time outside the interpreter lock.
+    """A `GPUDecoder` on ImageIO, which decodes several files in parallel outside the interpreter lock.
 
     Args:
-        device: where the pixels are to go, such as "mps".
+        device: device to upload to, such as "mps".
 
     Raises:
         UnsupportedError: PyObjC's Quartz is missing.
@@ -62,24 +62,24 @@ class ImageIODecoder:
 
     @property
     def traits(self) -> DecoderTraits:
-        """What it is."""
+        """The decoder's description."""
         return self._traits
 
     def decode(
         self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
-        """Decode a batch, smaller than stored where `min_hw` lets it. See `DeviceDecoder.decode`."""
+        """Decode a batch, at a reduced size where `min_hw` allows it. See `GPUDecoder.decode`."""
         import torch
 
         decoded = self._pool.map(self._decode_one, files, headers, min_hw)
         return [
-            # Grey is repeated and padding dropped as views, after the upload.
+            # Repeat grey and drop the padding as views, after the upload.
             one if isinstance(one, str) else torch.from_numpy(one).to(self._device)[..., :3].expand(-1, -1, 3)
             for one in decoded
         ]
 
     def close(self) -> None:
-        """End its threads."""
+        """End the decoder's threads."""
         self._pool.shutdown()
 
     def _decode_one(
@@ -87,38 +87,38 @@ class ImageIODecoder:
     ) -> npt.NDArray[np.uint8] | str:
         try:
             return self._pixels(data, header.stored_hw, min_hw)
-        except (TypeError, ValueError, self._objc.error) as error:  # how PyObjC says that a call failed
+        except (TypeError, ValueError, self._objc.error) as error:  # how PyObjC reports a failed call
             return f"{NAME}: {error}"
 
     def _pixels(
         self, data: Buffer, stored_hw: tuple[int, int], min_hw: tuple[int, int] | None
     ) -> npt.NDArray[np.uint8] | str:
-        """(H, W, 4) pixels of which the last is padding, or (H, W, 1) of a grey picture."""
-        with self._objc.autorelease_pool():  # a thread of ours has none, and what ImageIO puts there would stay
+        """Return (H, W, 4) pixels whose last channel is padding, or (H, W, 1) for a grey image."""
+        with self._objc.autorelease_pool():  # our threads have none, so ImageIO's objects would leak
             source = self._quartz.CGImageSourceCreateWithData(bytes(data), None)
             if source is None:
-                return f"{NAME} cannot read it"
+                return f"{NAME} cannot read the file"
             length = _thumbnail_length(stored_hw, min_hw)
             if length is None:
                 image = self._quartz.CGImageSourceCreateImageAtIndex(source, 0, None)
             else:
                 image = self._thumbnail(source, length)
             if image is None:
-                return f"{NAME} cannot decode it"
+                return f"{NAME} cannot decode the file"
             pixels = self._draw(image)
         if pixels is None:
-            return f"{NAME} cannot draw it into memory"
+            return f"{NAME} cannot draw the image into memory"
         height, width = pixels.shape[:2]
-        least = stored_hw if length is None or min_hw is None else min_hw
-        fits = all(low <= side <= whole for low, side, whole in zip(least, (height, width), stored_hw, strict=True))
-        # A picture of another shape would be resampled as if it showed the same.
+        minimum = stored_hw if length is None or min_hw is None else min_hw
+        fits = all(low <= side <= full for low, side, full in zip(minimum, (height, width), stored_hw, strict=True))
+        # Reject another aspect ratio: it would be resampled as if it covered the same field of view.
         same_shape = abs(height * stored_hw[1] - width * stored_hw[0]) <= max(stored_hw)
         if not (fits and same_shape):
-            return f"{NAME} gave {width}x{height} pixels where {least[1]}x{least[0]} are needed"
+            return f"{NAME} returned {width}x{height} pixels, but {minimum[1]}x{minimum[0]} are needed"
         return pixels
 
     def _thumbnail(self, source: Any, length: int) -> Any:
-        """The picture with its longer side reduced to `length`, not turned; None if ImageIO makes none."""
+        """Decode an image with its longer side reduced to `length`, unrotated; None if ImageIO fails."""
         quartz = self._quartz
         options = {
             quartz.kCGImageSourceCreateThumbnailFromImageAlways: True,  # never the preview that the camera stored
@@ -128,10 +128,9 @@ class ImageIODecoder:
         return quartz.CGImageSourceCreateThumbnailAtIndex(source, 0, options)
 
     def _draw(self, image: Any) -> npt.NDArray[np.uint8] | None:
-        """An image's samples.
+        """Draw an image into a bitmap of its own colour space and return the samples.
 
-        They are drawn into a bitmap of the image's own colour space: into any other, Core Graphics would convert the
-        colours, and every other decoder of this package leaves them as they are.
+        In any other colour space Core Graphics would convert the colours, which no other decoder of this package does.
         """
         quartz = self._quartz
         height, width = quartz.CGImageGetHeight(image), quartz.CGImageGetWidth(image)
@@ -145,17 +144,17 @@ class ImageIODecoder:
                 space = quartz.CGColorSpaceCreateDeviceRGB()
         memory = np.empty(height * width * channels, np.uint8)
         context = quartz.CGBitmapContextCreate(memory, width, height, 8, width * channels, space, layout)
-        if context is None:  # some profiles are for reading only
+        if context is None:  # some profiles are read-only
             return None
         quartz.CGContextDrawImage(context, quartz.CGRectMake(0, 0, width, height), image)
         return memory.reshape(height, width, channels)
 
 
 def _thumbnail_length(stored_hw: tuple[int, int], min_hw: tuple[int, int] | None) -> int | None:
-    """Longer side of the smallest reduced picture whose two sides both reach `min_hw`; None if none is smaller."""
+    """Return the longer side of the smallest reduced image whose sides both reach `min_hw`; None for full size."""
     if min_hw is None:
         return None
-    (short, least_short), (long, least_long) = sorted(zip(stored_hw, min_hw, strict=True))
-    # Rounded up, so that the shorter side reaches its length even if ImageIO rounds it down.
-    length = max(least_long, -(-least_short * long // short))
+    (short, min_short), (long, min_long) = sorted(zip(stored_hw, min_hw, strict=True))
+    # Rounded up, so that the shorter side reaches its minimum even if ImageIO rounds it down.
+    length = max(min_long, -(-min_short * long // short))
     return length if length < long else None

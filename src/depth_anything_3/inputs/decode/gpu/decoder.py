@@ -1,4 +1,4 @@
-"""What every decoder that leaves its pixels on the GPU has in common: what it is, and how it is asked."""
+"""The interface of decoders that write pixels to the GPU's memory, and their description."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from depth_anything_3.inputs.header import Buffer, ImageHeader, JpegProcess
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DecoderTraits", "DeviceDecoder"]
+__all__ = ["DecoderTraits", "GPUDecoder"]
 
 _COMMON_SAMPLINGS = frozenset({(1, 1), (2, 1), (2, 2), (1, 2)})  # 4:4:4, 4:2:2, 4:2:0, 4:4:0
 
 
 @dataclass(frozen=True)
 class DecoderTraits:
-    """What a GPU decoder is, so that a strategy can be chosen without it.
+    """Description of a GPU decoder, enough to choose a strategy without loading it.
 
     Attributes:
         name: for instance "nvimgcodec".
-        version: of its library.
-        exact: whether it reconstructs chroma as libjpeg does (triangle filter), so that `Fidelity.EXACT` may use it.
-        processes: kinds of JPEG coding it is given.
+        version: version of its library.
+        exact: whether it reconstructs chroma as libjpeg does (triangle filter), as `Fidelity.EXACT` requires.
+        processes: the JPEG coding processes that it supports.
     """
 
     name: str
@@ -33,51 +33,51 @@ class DecoderTraits:
     processes: frozenset[JpegProcess] = frozenset({JpegProcess.BASELINE})
 
     def unsupported_reason(self, header: ImageHeader) -> str | None:
-        """Why a file is not given to this decoder, or None if it is."""
+        """Return why this decoder does not support a file, or None if it does."""
         coding = header.jpeg
         if coding is None:
-            return f"{header.format}: GPU decoders take JPEG"
+            return f"{header.format}: GPU decoders support JPEG only"
         if coding.process not in self.processes:
-            return f"{coding.process.value} JPEG: {self.name} takes {', '.join(sorted(self.processes))}"
+            return f"{coding.process.value} JPEG: {self.name} supports {', '.join(sorted(self.processes))}"
         if coding.bits != 8:
-            return f"{coding.bits}-bit JPEG: {self.name} takes 8 bits"
+            return f"{coding.bits}-bit JPEG: {self.name} supports 8 bits"
         if coding.components not in (1, 3):
-            return f"JPEG with {coding.components} components: {self.name} takes grey and YCbCr"
+            return f"JPEG with {coding.components} components: {self.name} supports grey and YCbCr"
         if coding.stored_as_rgb:
-            return f"JPEG stored as RGB: {self.name} takes grey and YCbCr"
+            return f"JPEG stored as RGB: {self.name} supports grey and YCbCr"
         luma, *chroma = coding.sampling
         if chroma and (luma not in _COMMON_SAMPLINGS or any(one != (1, 1) for one in chroma)):
-            return f"JPEG with unusual chroma sampling: {self.name} takes 4:4:4, 4:2:2, 4:2:0 and 4:4:0"
+            return f"JPEG with unusual chroma sampling: {self.name} supports 4:4:4, 4:2:2, 4:2:0 and 4:4:0"
         if not coding.complete:
-            return "JPEG without an end marker: the CPU decoder tells whether it is whole"
+            return "JPEG without an end marker: the CPU decoder checks whether it is truncated"
         return None
 
 
-class DeviceDecoder(Protocol):
-    """Decodes JPEG files into a device's memory, a batch in one call. Not for two threads at once.
+class GPUDecoder(Protocol):
+    """Decode JPEG files into a device's memory, one batch per call. Not thread-safe.
 
-    One decoder for each device is enough, and several waste memory.
+    Use one decoder per device; several waste memory.
     """
 
     @property
     def traits(self) -> DecoderTraits:
-        """What it is."""
+        """The decoder's description."""
 
     def decode(
         self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
-        """Decode a batch on the device's current stream, leaving orientation alone.
+        """Decode a batch on the device's current stream without applying the orientation.
 
         Args:
-            files: whole encoded files that `traits.unsupported_reason` lets through.
-            headers: what `probe` said of each.
-            min_hw: where a smaller picture does, the least (height, width), as stored, that it may have; a decoder
-                that can save work that way may. None: full size.
+            files: complete encoded files for which `traits.unsupported_reason` is None.
+            headers: header of each file from `probe`.
+            min_hw: minimum stored (height, width) of each result, which a decoder may use to decode at a reduced size;
+                None requires full size.
 
         Returns:
-            For each file an (H, W, 3) uint8 RGB view on the device, as stored and with any strides, or why there is
-            none. The pixels stay as they are until the next call.
+            For each file, an (H, W, 3) uint8 RGB view on the device, unrotated and of any strides, or the reason why it
+            was not decoded. The pixels are valid until the next call.
         """
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Release the decoder's memory."""

@@ -1,4 +1,4 @@
-"""A GPU's index in, how many hardware JPEG engines it has out, as the driver says through nvJPEG."""
+"""Query the number of a GPU's hardware JPEG engines through nvJPEG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAJORS = (13, 12, 11)
 
 
 def load_nvjpeg() -> Any:
-    """nvJPEG as a `ctypes` library (its functions are untyped), from NVIDIA's wheels or the system; None if absent."""
+    """Load nvJPEG with `ctypes` (its functions are untyped) from NVIDIA's wheels or the system; None if absent."""
     for name in _candidates():
         try:
             return ctypes.CDLL(name)
@@ -28,17 +28,17 @@ def load_nvjpeg() -> Any:
 
 
 def jpeg_engines(device_index: int, load: Callable[[], Any] = load_nvjpeg) -> int | None:
-    """How many JPEG engines a GPU has, and this process may use.
+    """Return the number of JPEG engines that this process may use on a GPU.
 
-    A slice of a GPU may have none though the GPU has, and consumer GPUs have none: never guess it from a name.
+    Consumer GPUs have none, and a MIG slice may have none even if the GPU has, so never infer it from the name.
 
     Args:
-        device_index: as CUDA counts.
-        load: gives nvJPEG, or None.
+        device_index: CUDA device index.
+        load: returns the nvJPEG library, or None.
 
     Returns:
-        The number; 0 if nvJPEG says that this GPU has no hardware backend. None if the question could not be put: no
-        nvJPEG, one from before CUDA 11.9 or for another driver, or no answer.
+        The number; 0 if nvJPEG reports no hardware backend for this GPU. None if the query is not possible: nvJPEG is
+        missing, older than CUDA 11.9, incompatible with the driver, or fails.
     """
     library = load()
     if library is None or not hasattr(library, "nvjpegGetHardwareDecoderInfo"):
@@ -52,7 +52,7 @@ def jpeg_engines(device_index: int, load: Callable[[], Any] = load_nvjpeg) -> in
     with _current(device_index):
         handle = ctypes.c_void_p()
         status = library.nvjpegCreateEx(_HARDWARE_BACKEND, None, None, 0, ctypes.byref(handle))
-        if status != 0:  # anything else says nothing of the GPU: a driver too old for this library, no memory
+        if status != 0:  # other errors (old driver, no memory) say nothing about the engines
             return 0 if status in _NO_ENGINE else None
         try:
             engines, cores = ctypes.c_uint(), ctypes.c_uint()
@@ -63,17 +63,17 @@ def jpeg_engines(device_index: int, load: Callable[[], Any] = load_nvjpeg) -> in
 
 
 def _current(device_index: int) -> AbstractContextManager[object]:
-    """Makes the device current, which is the one nvJPEG asks."""
+    """Make the device current, because nvJPEG queries the current one."""
     import torch
 
     return torch.cuda.device(device_index) if torch.cuda.is_available() else nullcontext()
 
 
 def _candidates() -> Iterator[str]:
-    """Where nvJPEG may be, the newest first: NVIDIA's wheels, then the system's search path."""
+    """Yield possible locations of nvJPEG, newest first: NVIDIA's wheels, then the system's search path."""
     windows = sys.platform == "win32"
     names = [f"nvjpeg64_{major}.dll" if windows else f"libnvjpeg.so.{major}" for major in _MAJORS]
-    spec = importlib.util.find_spec("nvidia")  # a namespace package: importing it runs nothing
+    spec = importlib.util.find_spec("nvidia")  # a namespace package: importing it runs no code
     for root in (spec and spec.submodule_search_locations) or ():
         for folder in ("cu13", "nvjpeg"):
             for name in names:

@@ -1,7 +1,7 @@
-"""JPEG files in, RGB pixels in an NVIDIA GPU's memory out, through nvImageCodec.
+"""Decode JPEG files on NVIDIA GPUs with nvImageCodec.
 
-It takes the GPU's JPEG engines where there are any and its multiprocessors where not, interpolates chroma as libjpeg
-does, and gives up on a bad file without giving up on the batch. On the device "cpu" the same calls run on the CPU.
+It uses the GPU's JPEG engines if it has any, else its multiprocessors; interpolates chroma as libjpeg does; and a bad
+file does not fail the batch. On the device "cpu" the same calls run on the CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inputs.decode.gpu.batch_fallback import as_stored, reason_of
+from depth_anything_3.inputs.decode.gpu.batch_fallback import check_stored_size, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
 from depth_anything_3.inputs.header import Buffer, ImageHeader
@@ -28,25 +28,25 @@ _DISTRIBUTIONS = ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12")
 
 
 def find(device_type: str) -> DecoderTraits:
-    """What is installed, without importing it.
+    """Describe the installed decoder without importing it.
 
     Raises:
-        UnsupportedError: it is not there, too old, or without the nvJPEG that it needs on a GPU.
+        UnsupportedError: it is not installed or too old, or the nvJPEG that it needs on a GPU is missing.
     """
     version = package_version(NAME, extra="cuda", distributions=_DISTRIBUTIONS)
     require_min_version(
-        NAME, version, (0, 9), why="it has no CPU-only device, or cannot reuse its memory", extra="cuda"
+        NAME, version, (0, 9), why="older versions have no CPU-only device or cannot reuse memory", extra="cuda"
     )
     if device_type == "cuda" and load_nvjpeg() is None:
-        raise UnsupportedError(f"{NAME} finds no nvJPEG: pip install 'depth-anything-3-fast[cuda]'")
+        raise UnsupportedError(f"{NAME} does not find nvJPEG; run pip install 'depth-anything-3-fast[cuda]'")
     return DecoderTraits(NAME, version, exact=True)
 
 
 class NvImageCodecDecoder:
-    """A `DeviceDecoder` on nvImageCodec.
+    """A `GPUDecoder` on nvImageCodec.
 
-    Its memory is kept from call to call and grows to the largest batch and pictures seen. Since the next call writes
-    into it, work on the last call's pixels must have ended by then.
+    Its memory is reused between calls and grows to the largest batch and images seen. The next call overwrites it, so
+    work on the previous pixels must have finished by then.
 
     Args:
         device: a CUDA device, or "cpu".
@@ -63,42 +63,42 @@ class NvImageCodecDecoder:
 
             self._decoder = _create(nvimgcodec, device)
         except (ImportError, RuntimeError) as error:
-            raise UnsupportedError(f"{NAME} cannot be used on {device}: {reason_of(error, NAME)}") from error
+            raise UnsupportedError(f"{NAME} is not usable on {device}: {error_summary(error, NAME)}") from error
         self._params = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.ColorSpec.SRGB)
         self._images: list[Any] = []  # nvimgcodec.Image has no type information
         self._files: list[bytes | bytearray] = []
 
     @property
     def traits(self) -> DecoderTraits:
-        """What it is."""
+        """The decoder's description."""
         return self._traits
 
     def decode(
         self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
-        """Decode a batch at full size, on the device's current stream. See `DeviceDecoder.decode`."""
+        """Decode a batch at full size, on the device's current stream. See `GPUDecoder.decode`."""
         if not files:
             return []
-        # The library takes no memoryview. Kept until the next call: the copy to the GPU may outlast this one.
+        # The library accepts no memoryview. Keep the files until the next call: their upload may outlast this one.
         self._files = [bytes(data) if isinstance(data, memoryview) else data for data in files]
-        # It wants exactly one image for each file.
-        spare = self._images[: len(files)] if len(self._images) >= len(files) else None
+        # The library requires exactly one output image per file.
+        reusable = self._images[: len(files)] if len(self._images) >= len(files) else None
         try:
             images = self._decoder.decode(
-                self._files, images=spare, params=self._params, cuda_stream=self._current_stream()
+                self._files, images=reusable, params=self._params, cuda_stream=self._current_stream()
             )
-        except RuntimeError as error:  # such as no memory left on the GPU
+        except RuntimeError as error:  # such as out of GPU memory
             self._images = []
-            return [reason_of(error, NAME)] * len(files)
-        if spare is None:
+            return [error_summary(error, NAME)] * len(files)
+        if reusable is None:
             self._images = [image for image in images if image is not None]
         return [
-            f"{NAME} could not decode it" if image is None else as_stored(self._view(image), header, NAME)
+            f"{NAME} could not decode the file" if image is None else check_stored_size(self._view(image), header, NAME)
             for image, header in zip(images, headers, strict=True)
         ]
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Release the decoder's memory."""
         self._images, self._files, self._decoder = [], [], None
 
     def _current_stream(self) -> int:
@@ -107,10 +107,10 @@ class NvImageCodecDecoder:
         return torch.cuda.current_stream(self._device).cuda_stream if self._device.type == "cuda" else 0
 
     def _view(self, image: Any) -> torch.Tensor:
-        """An image's pixels, not copied.
+        """Return an image's pixels without a copy.
 
-        By the array interfaces and not by DLPack, which on the CPU calls the CUDA runtime, and which older versions
-        let be asked for once only.
+        Uses the array interfaces instead of DLPack, which calls the CUDA runtime even on the CPU, and which older
+        versions allow only once per image.
         """
         import torch
 
@@ -120,13 +120,13 @@ class NvImageCodecDecoder:
 
 
 def _create(nvimgcodec: Any, device: torch.device) -> Any:
-    """The library's decoder; both are untyped."""
+    """Create the library's decoder; both are untyped."""
     import torch
 
     kind = nvimgcodec.BackendKind
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
-        # Not CPU_ONLY: what the GPU cannot decode, this package's own CPU decoders can, and say that they did.
+        # Not CPU_ONLY: this package's CPU decoders handle what the GPU cannot decode, and the result records it.
         kinds = [kind.HW_GPU_ONLY, kind.GPU_ONLY, kind.HYBRID_CPU_GPU]
     else:
         index = nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY

@@ -1,4 +1,4 @@
-"""A device in, the decoders that are installed for it out, without loading any; a decoder's name in, it ready out."""
+"""Find the GPU decoders that are installed for a device, and open them by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu import apple_imageio, nvimgcodec, torchcodec, torchvision
-from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits, DeviceDecoder
+from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits, GPUDecoder
 from depth_anything_3.inputs.header import probe
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ __all__ = ["DECODER_FINDERS", "FoundDecoders", "find_decoders", "open_decoder"]
 
 
 class FoundDecoders(NamedTuple):
-    """What `find_decoders` found.
+    """Result of `find_decoders`.
 
     Attributes:
-        decoders: installed ones, the best first.
-        missing: of those better than the best installed one, why each cannot be used and what to install; for people.
+        decoders: installed decoders, best first.
+        missing: for each decoder better than the best installed one, why it is unavailable and what to install.
     """
 
     decoders: tuple[DecoderTraits, ...]
@@ -39,8 +39,8 @@ DECODER_FINDERS: dict[str, dict[str, Callable[[str], DecoderTraits]]] = {
     },
     "mps": {apple_imageio.NAME: apple_imageio.find},
 }
-"""Kind of device to decoder's name to what describes it, the best first; raises UnsupportedError if not installed."""
-_DECODERS: dict[str, Callable[[torch.device], DeviceDecoder]] = {
+"""Device type -> decoder name -> `find` function, best first; `find` raises UnsupportedError if not installed."""
+_DECODERS: dict[str, Callable[[torch.device], GPUDecoder]] = {
     nvimgcodec.NAME: nvimgcodec.NvImageCodecDecoder,
     torchcodec.NAME: torchcodec.TorchcodecDecoder,
     torchvision.NAME: torchvision.TorchvisionDecoder,
@@ -49,9 +49,9 @@ _DECODERS: dict[str, Callable[[torch.device], DeviceDecoder]] = {
 
 
 def find_decoders(device_type: str) -> FoundDecoders:
-    """Look which decoders are installed for a kind of device ("cuda", "mps", "cpu"); no library is imported.
+    """Find the decoders that are installed for a device type ("cuda", "mps", "cpu"); no library is imported.
 
-    That one is installed does not promise that it runs: `open_decoder` tells.
+    An installed decoder may still fail to run, which `open_decoder` checks.
     """
     decoders: list[DecoderTraits] = []
     missing: list[str] = []
@@ -64,29 +64,29 @@ def find_decoders(device_type: str) -> FoundDecoders:
     return FoundDecoders(tuple(decoders), tuple(missing))
 
 
-def open_decoder(name: str, device: torch.device) -> DeviceDecoder:
-    """Load a decoder and have it decode a small picture.
+def open_decoder(name: str, device: torch.device) -> GPUDecoder:
+    """Load a decoder and check it by decoding a small image.
 
     Args:
         name: `DecoderTraits.name`.
-        device: where the pixels are to be.
+        device: device for the pixels.
 
     Raises:
-        UnsupportedError: no such decoder, its library is missing or too old, or it does not run on this device.
+        UnsupportedError: the name is unknown, the library is missing or too old, or it does not run on this device.
     """
     if name not in _DECODERS:
         raise UnsupportedError(f"decoder {name!r} is not one of {', '.join(_DECODERS)}")
     decoder = _DECODERS[name](device)
-    # A driver, a library or a build that does not fit shows at the first picture, and would at every one after it.
-    picture = _small_jpeg()
+    # An incompatible driver, library or build fails here instead of at every image.
+    file = _small_jpeg()
     try:
-        (pixels,) = decoder.decode([picture], [probe(picture, "test picture")], [None])
+        (pixels,) = decoder.decode([file], [probe(file, "test image")], [None])
     except BaseException:
         decoder.close()
         raise
     if isinstance(pixels, str):
         decoder.close()
-        raise UnsupportedError(f"{name} does not run on {device} ({pixels}); is all of its extra installed?")
+        raise UnsupportedError(f"{name} does not run on {device} ({pixels}); is its extra completely installed?")
     return decoder
 
 

@@ -1,7 +1,7 @@
-"""JPEG files in, RGB pixels in a GPU's memory out, through torchcodec.
+"""Decode JPEG files on GPUs with torchcodec.
 
-It repeats the nearest chroma sample instead of interpolating, so it is not exact, and it always turns pictures as
-their Exif block says, so such blocks are hidden from it.
+It upsamples chroma by nearest neighbour, so it is not exact. It always applies the EXIF orientation, so EXIF blocks are
+hidden from it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, reason_of
+from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.packages import check_cuda_build, package_version, require_min_version
@@ -24,21 +24,21 @@ NAME = "torchcodec"
 
 
 def find(device_type: str) -> DecoderTraits:
-    """What is installed, without importing it.
+    """Describe the installed decoder without importing it.
 
     Raises:
-        UnsupportedError: it is not there, too old, or was built without CUDA.
+        UnsupportedError: it is not installed, too old, or built without CUDA.
     """
     version = package_version(NAME, extra="torchcodec")
     require_min_version(
-        NAME, version, (0, 17), why="pictures may come out corrupt on GPUs with JPEG engines", extra="torchcodec"
+        NAME, version, (0, 17), why="older versions may corrupt images on GPUs with JPEG engines", extra="torchcodec"
     )
     check_cuda_build(NAME, version, device_type)
     return DecoderTraits(NAME, version, exact=False)
 
 
 class TorchcodecDecoder:
-    """A `DeviceDecoder` on torchcodec. A call returns when the GPU has finished.
+    """A `GPUDecoder` on torchcodec. Calls block until the GPU has finished.
 
     Args:
         device: a CUDA device, or "cpu".
@@ -52,19 +52,19 @@ class TorchcodecDecoder:
         self._device = device
         try:
             from torchcodec.decoders import decode_jpeg
-        except (ImportError, OSError, RuntimeError) as error:  # it loads native libraries, made for one torch
-            raise UnsupportedError(f"{NAME} cannot be loaded: {reason_of(error, NAME)}") from error
+        except (ImportError, OSError, RuntimeError) as error:  # its native libraries are built for one torch version
+            raise UnsupportedError(f"{NAME} cannot be loaded: {error_summary(error, NAME)}") from error
         self._decode_jpeg = decode_jpeg
 
     @property
     def traits(self) -> DecoderTraits:
-        """What it is."""
+        """The decoder's description."""
         return self._traits
 
     def decode(
         self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
-        """Decode a batch at full size, on the device's current stream. See `DeviceDecoder.decode`."""
+        """Decode a batch at full size, on the device's current stream. See `GPUDecoder.decode`."""
         return decode_each(
             lambda batch: self._decode_jpeg(batch, mode="RGB", device=self._device),
             [encoded_tensor(_without_exif(data)) for data in files],
@@ -73,13 +73,13 @@ class TorchcodecDecoder:
         )
 
     def close(self) -> None:
-        """Nothing to give back: the library keeps its decoders for the whole process."""
+        """Do nothing: the library caches its decoders for the lifetime of the process."""
 
 
 def _without_exif(data: Buffer) -> Buffer:
-    """The same JPEG with its APP1 segments renamed to APP15, which decoders skip; itself if it has none.
+    """Return a JPEG with its APP1 segments renamed to APP15, which decoders skip; unchanged if it has none.
 
-    All of them, since torchcodec takes what it finds there for Exif without looking at the segment's name.
+    All of them are renamed, because torchcodec parses any APP1 segment as EXIF without checking its identifier.
     """
     markers = list(_app1_markers(memoryview(data)))
     if not markers:
@@ -91,7 +91,7 @@ def _without_exif(data: Buffer) -> Buffer:
 
 
 def _app1_markers(data: memoryview) -> Iterator[int]:
-    """Where the second bytes of the APP1 markers before the first scan are."""
+    """Yield the positions of the second bytes of the APP1 markers before the first scan."""
     position = 2
     while position + 4 <= len(data):
         marker = data[position + 1]

@@ -1,7 +1,7 @@
-"""JPEG files in, RGB pixels in a GPU's memory out, through torchvision.
+"""Decode JPEG files on GPUs with torchvision.
 
-It repeats the nearest chroma sample instead of interpolating, so it is not exact. Its decoders are deprecated since
-0.29 in favour of torchcodec's; they are here for those who have torchvision and no more.
+It upsamples chroma by nearest neighbour, so it is not exact. Its decoders are deprecated since 0.29 in favour of
+torchcodec; this adapter serves installations that have only torchvision.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, reason_of
+from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.packages import check_cuda_build, package_version
@@ -26,10 +26,10 @@ _DEPRECATION = "The image decoding and encoding capabilities of TorchVision are 
 
 
 def find(device_type: str) -> DecoderTraits:
-    """What is installed, without importing it.
+    """Describe the installed decoder without importing it.
 
     Raises:
-        UnsupportedError: it is not there, or was built without CUDA.
+        UnsupportedError: it is not installed, or built without CUDA.
     """
     version = package_version(NAME, extra="torchvision")
     check_cuda_build(NAME, version, device_type)
@@ -37,10 +37,10 @@ def find(device_type: str) -> DecoderTraits:
 
 
 class TorchvisionDecoder:
-    """A `DeviceDecoder` on torchvision.
+    """A `GPUDecoder` on torchvision.
 
-    Creating one silences torchvision's notice that its decoders are deprecated, for the whole process: filters set
-    around each call would not be safe in threads.
+    Creating one silences torchvision's deprecation warning for the whole process, because warning filters around each
+    call would not be thread-safe.
 
     Args:
         device: a CUDA device, or "cpu".
@@ -54,20 +54,20 @@ class TorchvisionDecoder:
         self._device = device
         try:
             from torchvision.io import ImageReadMode, decode_jpeg
-        except (ImportError, OSError, RuntimeError) as error:  # it loads native libraries, made for one torch
-            raise UnsupportedError(f"{NAME} cannot be loaded: {reason_of(error, NAME)}") from error
+        except (ImportError, OSError, RuntimeError) as error:  # its native libraries are built for one torch version
+            raise UnsupportedError(f"{NAME} cannot be loaded: {error_summary(error, NAME)}") from error
         warnings.filterwarnings("ignore", message=_DEPRECATION, category=DeprecationWarning)
         self._decode_jpeg, self._mode = decode_jpeg, ImageReadMode.RGB
 
     @property
     def traits(self) -> DecoderTraits:
-        """What it is."""
+        """The decoder's description."""
         return self._traits
 
     def decode(
         self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
-        """Decode a batch at full size, on the device's current stream. See `DeviceDecoder.decode`."""
+        """Decode a batch at full size, on the device's current stream. See `GPUDecoder.decode`."""
         return decode_each(
             lambda batch: self._decode_jpeg(batch, mode=self._mode, device=self._device),
             [encoded_tensor(data) for data in files],
@@ -76,4 +76,4 @@ class TorchvisionDecoder:
         )
 
     def close(self) -> None:
-        """Nothing to give back: the library keeps its decoder for the whole process."""
+        """Do nothing: the library caches its decoder for the lifetime of the process."""
