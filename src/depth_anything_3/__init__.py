@@ -1,11 +1,11 @@
-"""Depth Anything 3 with nothing wasted on the way from an image to its depth.
+"""Depth Anything 3 with an exact and fast input pipeline.
 
     from depth_anything_3 import DepthAnything3
 
     model = DepthAnything3.from_pretrained("depth-anything/DA3-BASE")
     prediction = model.inference(["left.jpg", "right.jpg"])
 
-Importing this package is cheap: torch is loaded when one of the names below is first used.
+Importing this package is cheap: torch is imported when one of the names below is first used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "__version__",
 ]
 
-_HOMES = {
+_MODULES = {
     "DA3Error": "errors",
     "DepthAnything3": "api",
     "Fidelity": "inputs.choices",
@@ -46,6 +46,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -40,10 +40,10 @@ OnFailure = Callable[[ImageFailure], None]
 
 
 class DepthAnything3(nn.Module):
-    """Depth Anything 3, from images to `Prediction`.
+    """A Depth Anything 3 model, which computes a `Prediction` from images.
 
     Args:
-        model_name: preset of the network, with random weights; `from_pretrained` loads trained ones.
+        model_name: preset of the network. The weights are random; use `from_pretrained` to load trained ones.
 
     Example:
         >>> model = DepthAnything3.from_pretrained("depth-anything/DA3-BASE")
@@ -74,17 +74,18 @@ class DepthAnything3(nn.Module):
         """Load a checkpoint from a folder or the Hugging Face hub.
 
         Args:
-            hub_id_or_folder: for instance "depth-anything/DA3-BASE", a folder with `config.json` and
-                `model.safetensors`, or "da3-nano", the demonstration that comes with the package.
-            device: where to put it; None or "auto" takes CUDA, then Apple's GPU, then the CPU.
-            dtype: what the backbone computes in: "float32", "bfloat16" or "float16". None: bfloat16 on CUDA devices of
-                capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay float32.
-            local_files_only: take a hub checkpoint from the local cache only.
-            revision, cache_dir, token: as for `huggingface_hub`.
+            hub_id_or_folder: a hub id such as "depth-anything/DA3-BASE", a folder with `config.json` and
+                `model.safetensors`, or "da3-nano", the demonstration model bundled with the package.
+            device: device of the weights. None or "auto" selects CUDA, then Apple's GPU, then the CPU.
+            dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None selects bfloat16 on
+                CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay
+                float32.
+            local_files_only: use only the local cache of the hub.
+            revision, cache_dir, token: see `huggingface_hub`.
 
         Raises:
-            CheckpointNotFoundError: no such folder or repository, or the hub is out of reach.
-            CheckpointFormatError: its files are damaged, or do not fit their preset.
+            CheckpointNotFoundError: there is no such folder or repository, or the hub is unreachable.
+            CheckpointFormatError: the files are damaged, or do not match their preset.
             InvalidInputError: the device or dtype is not accepted.
         """
         target = choose_device(device)
@@ -110,8 +111,8 @@ class DepthAnything3(nn.Module):
         """
         save_checkpoint(self, self.model_name, folder)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:  # Any: what torch.compile takes
-        """Compile the network with `torch.compile`; takes its arguments.
+    def compile(self, *args: Any, **kwargs: Any) -> None:  # Any: arguments of torch.compile
+        """Compile the network with `torch.compile`, which receives the arguments.
 
         The first image of each of the first two sizes triggers compilation (about a minute).
         """
@@ -119,29 +120,29 @@ class DepthAnything3(nn.Module):
 
     @property
     def card(self) -> ModelCard:
-        """What its model predicts, and its licence."""
+        """The catalog entry of the model: what it predicts, and its licence."""
         return MODEL_CARDS[self.model_name]
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.engine.device
 
     @property
     def engine(self) -> Engine:
-        """What computes: the network with its input processor and threads."""
+        """The network with its input processor and threads."""
         self._engine.network, self._engine.card = self.model, self.card  # the caller may have replaced them
         return self._engine
 
     @property
     def input_processor(self) -> InputProcessor | GPUInputProcessor:
-        """Prepares images for the network, on the device that the network is on."""
+        """The processor that prepares images on the network's device."""
         return self.engine.input_processor
 
     def inference(
         self,
         image: Iterable[ImageInput],
-        extrinsics: Any = None,  # Any: whatever numpy makes an array of
+        extrinsics: Any = None,  # Any: array-like
         intrinsics: Any = None,
         align_to_input_ext_scale: bool = True,
         infer_gs: bool = False,
@@ -164,33 +165,35 @@ class DepthAnything3(nn.Module):
     ) -> Prediction:
         """Compute depth and cameras of the views of ONE scene: every view attends to all others.
 
-        For unrelated images use `depth` or `stream`; a list given here is a scene, whatever it shows.
+        For unrelated images use `depth` or `stream`; a list passed here is always one scene.
 
         Args:
             image: list of paths, file bytes, PIL images, uint8 HxWx3 RGB arrays or 3xHxW tensors.
-            extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; needs `intrinsics`.
-            intrinsics: (N, 3, 3) in pixels of the upright source images; needs `extrinsics`, but for models without
-                cameras, whose depth they convert to metric depth (`Prediction.metric_depth`) or points.
-            align_to_input_ext_scale: with given poses: True returns them, with depth in their unit; False returns
-                them moved into the predicted frame, with depth as predicted.
-            infer_gs: predict 3D Gaussians too, with da3-giant and the nested model.
-            use_ray_pose: cameras from the ray map instead of the camera decoder; slower.
-            ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; matters from three views on.
-            render_exts, render_ixts, render_hw: cameras of the video of Gaussians, see `export.ExportOptions`.
+            extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; requires `intrinsics`.
+            intrinsics: (N, 3, 3) in pixels of the upright source images; requires `extrinsics`, except for models
+                without cameras, which use them for metric depth (`Prediction.metric_depth`) and points.
+            align_to_input_ext_scale: with given poses, True returns them and depth in their unit; False returns them
+                transformed into the predicted frame, and depth as predicted.
+            infer_gs: also predict 3D Gaussians (da3-giant and the nested model).
+            use_ray_pose: compute cameras from the ray map instead of the camera decoder; slower.
+            ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; used with three or more
+                views.
+            render_exts, render_ixts, render_hw: cameras of the Gaussian video; see `export.ExportOptions`.
             process_res: length of the bounded side in pixels.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
             export_dir: folder to write results to; None writes nothing.
             export_format: names joined with '-', or a sequence of names; see docs/exports.md.
             export_feat_layers: backbone layers to return in `Prediction.aux`.
-            conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: how results are written,
-                see `export.ExportOptions`.
+            conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: see
+                `export.ExportOptions`.
             options: num_workers, executor, on_error, exif, mixed_sizes, strategy, fidelity, max_pixels, max_bytes,
-                allow_truncated; see docs/options.md. With `on_error="skip"` views that cannot be read are listed in
+                allow_truncated; see docs/options.md. With `on_error="skip"`, unreadable views are listed in
                 `Prediction.failures`.
 
         Raises:
-            InvalidInputError: an argument is not accepted (see its subclasses for images). What the model or a format
-                cannot do is refused before any image is read (UnsupportedError).
+            InvalidInputError: an argument is not accepted (see its subclasses for images).
+            UnsupportedError: the model or an export format does not support the request; raised before any image is
+                read.
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
             ExportError: a result cannot be written.
         """
@@ -239,10 +242,10 @@ class DepthAnything3(nn.Module):
     def depth(
         self, images: Iterable[ImageInput], *, on_failure: OnFailure | None = None, **options: Unpack[StreamKwargs]
     ) -> list[Prediction]:
-        """Compute the depth of independent images, one `Prediction` each (with N = 1), in order: `stream` as a list.
+        """Compute the depth of independent images and return a list: one `Prediction` (N = 1) per image, in order.
 
         Args:
-            images, on_failure, options: as for `stream`.
+            images, on_failure, options: see `stream`.
         """
         parsed = StreamOptions.parse(options, caller=self.depth)
         return list(self._stream(images, parsed, on_failure))
@@ -250,28 +253,29 @@ class DepthAnything3(nn.Module):
     def stream(
         self, images: Iterable[ImageInput], *, on_failure: OnFailure | None = None, **options: Unpack[StreamKwargs]
     ) -> Iterator[Prediction]:
-        """Compute the depth of independent images, one `Prediction` each (with N = 1), in order, as they are ready.
+        """Compute the depth of independent images and yield one `Prediction` (N = 1) per image, in order.
 
-        Images are decoded ahead while the network computes, and grouped by size without cropping. Memory does not
-        grow with their number; a generator of paths is fine.
+        Images are decoded ahead while the network computes, and grouped by size without cropping. Memory use does not
+        grow with their number, so a generator of paths is fine.
 
         Args:
-            images: any iterable of what `inference` takes as one image. It is drawn from a few batches ahead, in
-                another thread, so a generator must yield a new array each time and not refill one buffer.
-            on_failure: called with the `ImageFailure` of each image that was skipped; without it they are logged.
+            images: any iterable of images that `inference` accepts. It is consumed a few batches ahead in another
+                thread, so a generator must yield a new array each time instead of refilling one buffer.
+            on_failure: called with the `ImageFailure` of each skipped image; without it, failures are logged.
             options: any of these.
 
                 - process_res, process_res_method, num_workers, executor, on_error, exif, strategy, fidelity,
                   max_pixels, max_bytes, allow_truncated: preprocessing; see docs/options.md. `on_error="raise"` raises
                   at the first image that cannot be used, "skip" skips it.
-                - infer_gs, use_ray_pose, export_feat_layers: as for `inference`.
-                - batch_size: maximum number of images of one size computed together, or "auto": on CUDA, what its
-                  memory holds, measured once per size; elsewhere one. A batch that runs out of memory is halved.
+                - infer_gs, use_ray_pose, export_feat_layers: see `inference`.
+                - batch_size: maximum number of images of one size computed together, or "auto": on CUDA, what memory
+                  holds, measured once per size; 1 elsewhere. A batch that runs out of memory is halved.
                 - max_batch_size, target_memory_utilization: upper bound of "auto", and the share of the free memory
                   that it may fill.
 
         Raises:
-            InvalidInputError, ImageReadError, ImageDecodeError: as for `inference`, at the image's place in the order.
+            InvalidInputError, ImageReadError, ImageDecodeError: see `inference`; raised at the image's place in the
+                order.
         """
         return self._stream(images, StreamOptions.parse(options, caller=self.stream), on_failure)
 
@@ -284,18 +288,18 @@ class DepthAnything3(nn.Module):
     def stream_video(
         self, source: VideoInput, *, on_failure: OnFailure = log_failure, **options: Unpack[VideoKwargs]
     ) -> Iterator[tuple[Frame, Prediction]]:
-        """Compute the depth of a video's frames, as they come: each frame with its time, and its `Prediction` (N = 1).
+        """Compute the depth of a video and yield each frame, with its time, and its `Prediction` (N = 1).
 
         Args:
             source: a video file, image sequence, camera, address, or any iterable of frames; see
                 `depth_anything_3.inputs.video.open_source`.
             on_failure: with `on_error="skip"`, called for each frame that cannot be used.
-            options: which frames (fps, every, start, end, after, raw), `mode="live"`, `temporal="ema"`, `window`, and
-                what `stream` takes; see `depth_anything_3.inference.video.options.VideoOptions`.
+            options: frame selection (fps, every, start, end, after, raw), `mode="live"`, `temporal="ema"`, `window`,
+                and the options of `stream`; see `depth_anything_3.inference.video.options.VideoOptions`.
 
         Raises:
             InvalidInputError: an option is not accepted.
-            VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or broke off.
+            VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or was interrupted.
         """
         return stream_video(self.engine, source, VideoOptions.parse(options, caller=self.stream_video), on_failure)
 
@@ -310,11 +314,11 @@ class DepthAnything3(nn.Module):
         on_failure: OnFailure | None = None,
         **options: Unpack[ImageKwargs],
     ) -> list[Prediction]:
-        """Compute the depth of independent images as a list: `stream` under the name that a fork of upstream gave it.
+        """Compute the depth of independent images and return a list; named like the method of a fork of upstream.
 
         Args:
-            images, batch_size, max_batch_size, target_memory_utilization, on_failure, options: as for `stream`.
-            progress_callback: called with how many are done and how many there are (None if that is not known).
+            images, batch_size, max_batch_size, target_memory_utilization, on_failure, options: see `stream`.
+            progress_callback: called with the number of images done and the total (None if unknown).
         """
         check_names(options, caller=self.batch_inference, keywords=ImageKwargs)
         total = len(images) if isinstance(images, Sized) else None

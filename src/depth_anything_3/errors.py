@@ -1,23 +1,23 @@
-"""Every error a user can meet, each naming the input and the hint.
+"""The errors that this package raises. Messages name the input, say what is accepted, and give a hint.
 
     DA3Error
-    ├── InvalidInputError (ValueError)      an argument is not what is accepted
-    │   ├── ImageTypeError (TypeError)      not an image this package takes
-    │   ├── ImageSizeError                  no usable result for this size, or too many pixels
-    │   ├── ShapeMismatchError              images that cannot share one batch, lists of different lengths
-    │   └── UnsupportedError                asked for something this model or build cannot do
-    ├── ImageReadError (OSError)            the file is missing, not a file, or cannot be opened
-    │   └── ImageDecodeError (ValueError)   the bytes are not a whole, readable picture
+    ├── InvalidInputError (ValueError)      an argument is invalid
+    │   ├── ImageTypeError (TypeError)      the object is not a supported image
+    │   ├── ImageSizeError                  the image is empty, too large, or too thin
+    │   ├── ShapeMismatchError              images cannot form one batch, or lists differ in length
+    │   └── UnsupportedError                the model, the machine or this build does not support the request
+    ├── ImageReadError (OSError)            an image file is missing, or cannot be opened
+    │   └── ImageDecodeError (ValueError)   its contents are truncated, damaged, or of an unknown format
     ├── VideoReadError (OSError)            a video, camera or stream cannot be opened, or has no frames
-    │   └── VideoDecodeError (ValueError)   it is damaged or broke off; what came before was delivered
-    ├── CheckpointError                     weights cannot be had
-    │   ├── CheckpointNotFoundError (FileNotFoundError)   no such folder, repository or network
-    │   └── CheckpointFormatError (ValueError)            the files are damaged or of another model
-    ├── DeviceError (RuntimeError)          the GPU failed, or is gone
-    │   └── DeviceMemoryError (MemoryError) memory ran out
+    │   └── VideoDecodeError (ValueError)   it is damaged or was interrupted; earlier frames were delivered
+    ├── CheckpointError                     weights could not be loaded
+    │   ├── CheckpointNotFoundError (FileNotFoundError)   no such folder or repository, or the hub is unreachable
+    │   └── CheckpointFormatError (ValueError)            the files are damaged, or belong to another model
+    ├── DeviceError (RuntimeError)          the GPU failed, or is no longer available
+    │   └── DeviceMemoryError (MemoryError) the device ran out of memory
     └── ExportError (OSError)               a result could not be written
 
-Each is also the built-in error that a caller would expect to catch.
+The built-in exception in parentheses is a base class too, so handlers for it also catch these errors.
 """
 
 from __future__ import annotations
@@ -43,63 +43,63 @@ __all__ = [
 
 
 class DA3Error(Exception):
-    """Base of all errors this package raises on purpose."""
+    """Base class of the errors that this package raises."""
 
 
 class InvalidInputError(DA3Error, ValueError):
-    """An argument is not what is accepted; the message quotes it and lists what is."""
+    """An argument is invalid; the message quotes it and lists the accepted values."""
 
 
 class ImageTypeError(InvalidInputError, TypeError):
-    """The object is no image this package takes: wrong type, dtype, or channel count."""
+    """The object is not a supported image: wrong type, dtype, or number of channels."""
 
 
 class ImageSizeError(InvalidInputError):
-    """The image is empty, too large, or too thin for the result asked for."""
+    """The image is empty, too large, or too thin for the requested size."""
 
 
 class ShapeMismatchError(InvalidInputError):
-    """Images that cannot share one batch, or per-image lists of different lengths."""
+    """Images cannot form one batch, or per-image lists differ in length."""
 
 
 class UnsupportedError(InvalidInputError):
-    """The model or this build cannot do what was asked; the message says what can."""
+    """The model, the machine or this build does not support the request; the message names alternatives."""
 
 
 class ImageReadError(DA3Error, OSError):
-    """The file is missing, is not a regular file, or cannot be opened."""
+    """An image file is missing, is not a regular file, or cannot be opened."""
 
 
 class ImageDecodeError(ImageReadError, ValueError):
-    """The bytes are not a whole picture of a readable format."""
+    """The contents of an image are truncated, damaged, or of an unknown format."""
 
 
 class VideoReadError(DA3Error, OSError):
-    """A video file, camera or stream is missing, cannot be opened, or holds no frames."""
+    """A video file, camera or stream is missing, cannot be opened, or has no frames."""
 
 
 class VideoDecodeError(VideoReadError, ValueError):
-    """A video is damaged or broke off; the frames before that were delivered."""
+    """A video is damaged or was interrupted; the frames before that were delivered."""
 
 
 class CheckpointError(DA3Error):
-    """Weights cannot be had."""
+    """Weights could not be loaded."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """No such folder or hub repository, or the hub cannot be reached."""
+    """There is no such folder or hub repository, or the hub is unreachable."""
 
 
 class CheckpointFormatError(CheckpointError, ValueError):
-    """The checkpoint's files are damaged, or belong to another model."""
+    """The files of a checkpoint are damaged, or belong to another model."""
 
 
 class DeviceError(DA3Error, RuntimeError):
-    """A GPU failed or is gone; the process can use it no longer."""
+    """A GPU failed or is no longer available; this process cannot use it any more."""
 
 
 class DeviceMemoryError(DeviceError, MemoryError):
-    """The device's memory does not hold what is to be computed, however little of it at a time."""
+    """The device ran out of memory, even at the smallest batch size."""
 
 
 class ExportError(DA3Error, OSError):

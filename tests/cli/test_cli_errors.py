@@ -90,7 +90,11 @@ def test_an_unknown_format_is_reported_before_weights_are_searched(da3):
     [
         pytest.param(["images", "{photos}", "--on-error", "raise"], "{photos}/b.png: truncated", id="raise"),
         pytest.param(["images", "{photos}", "--model-dir", "/no/model"], "/no/model: no such folder", id="no-model"),
-        pytest.param(["images", "{photos}", "--model-dir", "test/NONE"], "test/NONE: config.json is nei", id="offline"),
+        pytest.param(
+            ["images", "{photos}", "--model-dir", "test/NONE"],
+            "test/NONE: no such folder, config.json is",
+            id="offline",
+        ),
         pytest.param(["image", "{photos}/a.png", "--export-dir", "{photos}/c.png"], "cannot be written", id="export"),
     ],
 )

@@ -30,9 +30,9 @@ def settings_of(costs) -> list[tuple[str, int, int]]:
 def test_every_strategy_is_measured_at_every_size_and_batch_size(caplog):
     opener = Opener()
     costs = calibrate(CPU, gpu_with("good", "better", cores=3), seconds=LONG, sizes=TINY, open_decoder=opener)
-    ways = [("cpu", 1), ("cpu", 2), ("cpu", 3)]
-    ways += [(name, count) for name in ("good", "better") for count in (1, 4, 16)]
-    assert settings_of(costs) == [(*way, width * height) for width, height in TINY for way in ways]
+    runs = [("cpu", 1), ("cpu", 2), ("cpu", 3)]
+    runs += [(name, count) for name in ("good", "better") for count in (1, 4, 16)]
+    assert settings_of(costs) == [(*run, width * height) for width, height in TINY for run in runs]
     assert all(cost.alone_ms > 0 and cost.contended_ms > 0 for cost in costs.table)
     assert caplog.records == []
     assert [(one.traits.name, one.closed) for one in opener.opened] == [("good", True), ("better", True)]
@@ -40,7 +40,7 @@ def test_every_strategy_is_measured_at_every_size_and_batch_size(caplog):
 
 
 def test_decoders_with_nearest_chroma_are_measured_too(monkeypatch):
-    monkeypatch.setattr(module, "_FILES_A_CALL", (1,))
+    monkeypatch.setattr(module, "_FILES_PER_CALL", (1,))
     machine = gpu_with("nearest", coarse="nearest")
     costs = calibrate(CPU, machine, seconds=LONG, sizes=((640, 480),), open_decoder=Opener())
     assert costs.decoders == ("cpu", "nearest")
@@ -50,7 +50,7 @@ def test_decoders_with_nearest_chroma_are_measured_too(monkeypatch):
     ("bad", "told"),
     [
         pytest.param("broken", "broken does not run here", id="cannot be opened"),
-        pytest.param("picky", "not this one", id="refuses the picture"),
+        pytest.param("picky", "not this one", id="rejects the image"),
         pytest.param("failing", "out of memory", id="raises"),
     ],
 )
@@ -58,7 +58,7 @@ def test_an_unusable_decoder_is_skipped_with_a_reason(bad, told, caplog):
     costs = calibrate(CPU, gpu_with(bad, "good"), seconds=LONG, sizes=TINY, open_decoder=Opener())
     assert costs.decoders == ("cpu", "good")
     (message,) = [one.getMessage() for one in caplog.records if one.name == module.__name__]
-    assert message.startswith(f"{bad} is left out: ")
+    assert message.startswith(f"{bad} skipped: ")
     assert told in message
 
 
@@ -70,7 +70,7 @@ def test_the_largest_images_are_skipped_when_time_is_short(caplog, monkeypatch):
     small, large = (width * height for width, height in TINY)
     assert settings_of(costs) == [("cpu", 1, small), ("good", 1, small), ("good", 4, small), ("good", 16, small)]
     assert large not in {cost.pixels for cost in costs.table}
-    assert caplog.messages == ["4 of 8 measurements were not reached in 5 s"]
+    assert caplog.messages == ["4 of 8 measurements skipped: the time limit of 5 s passed"]
     assert done == [0.2, 0.4, 0.6, 0.8, 1.0]
 
 
@@ -99,7 +99,7 @@ def test_runs_of_one_setting_are_apart_from_one_another(monkeypatch):
     monkeypatch.setattr(module, "_MAX_RUNS", 2)
     order = []
     measure = module._measure
-    monkeypatch.setattr(module, "_measure", lambda one, *rest: (order.append(one.way), measure(one, *rest))[1])
+    monkeypatch.setattr(module, "_measure", lambda one, *rest: (order.append(one.decoder), measure(one, *rest))[1])
     calibrate(CPU, gpu_with("good"), seconds=LONG, sizes=TINY[:1], open_decoder=Opener())
     assert order == ["cpu", "good", "good", "good"] * 2
 
@@ -107,7 +107,7 @@ def test_runs_of_one_setting_are_apart_from_one_another(monkeypatch):
 def test_images_are_photo_like_jpegs_of_the_sizes_asked_for():
     from depth_anything_3.inputs.header import JpegProcess, probe
 
-    for (width, height), file in module._pictures(((160, 120), (320, 240))):
+    for (width, height), file in module._test_images(((160, 120), (320, 240))):
         header = probe(file, "drawn")
         assert header.stored_hw == (height, width)
         assert (header.jpeg.process, header.jpeg.subsampled) == (JpegProcess.BASELINE, True)

@@ -90,7 +90,7 @@ def test_doctor_as_a_process_finds_all_well_on_a_cpu(tmp_path):
     done = subprocess.run([command, "doctor", "--device", "cpu"], capture_output=True, text=True, env=env, check=False)
     assert (done.returncode, done.stderr) == (DONE, "")
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for told in (__version__, torch.__version__, "OpenCV", "Pillow", "every kind", "the network is on the CPU"):
+    for told in (__version__, torch.__version__, "OpenCV", "Pillow", "all inputs", "the network is on the CPU"):
         assert told in done.stdout
     assert done.stdout.rstrip().endswith("ok")
     assert list(tmp_path.iterdir()) == []
@@ -108,12 +108,12 @@ def test_json_holds_everything(da3, cache):
         "ignored": None,
         "rows": [],
     }
-    assert {(one["kind"], one["use"]) for one in told["routes"]} >= {
-        ("JPEG 1920x1080", "one image"),
+    assert {(one["input"], one["mode"]) for one in told["strategies"]} >= {
+        ("JPEG 1920x1080", "single image"),
         ("PNG", "stream"),
         ("NumPy array", "stream"),
     }
-    assert {one["strategy"] for one in told["routes"]} == {"cpu"}
+    assert {one["strategy"] for one in told["strategies"]} == {"cpu"}
     (check,) = told["checks"]
     assert (check["strategy"], check["ok"], check["problem"]) == ("cpu", True, None)
     assert check["max_difference"] <= 1
@@ -131,8 +131,8 @@ def test_a_device_that_is_not_there_is_misuse(da3):
 def test_calibrating_without_a_gpu_says_that_there_is_no_choice(da3, cache):
     code, out, err = da3("doctor", "--device", "cpu", "--calibrate")
     assert code == DONE
-    assert err == "nothing to calibrate: the network is on the CPU, so every image takes the CPU's way\n"
-    assert "every kind" in out
+    assert err == "nothing to calibrate: the network is on the CPU\n"
+    assert "all inputs" in out
     assert not cache.exists()
 
 
@@ -140,12 +140,12 @@ def test_a_strategy_set_by_the_environment_but_unavailable_is_a_failure(da3, mon
     monkeypatch.setenv("DA3_STRATEGY", "gpu_decode")
     code, out, err = da3("doctor", "--device", "cpu")
     assert (code, err) == (FAILURES, "")
-    assert "gpu_decode, from the environment" in out
+    assert "gpu_decode (environment variable)" in out
     assert "needs a GPU" in out
     code, out, _ = da3("doctor", "--device", "cpu", "--json")
     told = json.loads(out)
-    assert (code, told["ok"], told["asked_strategy"]) == (FAILURES, False, "gpu_decode")
-    assert {one["strategy"] for one in told["routes"]} == {None}
+    assert (code, told["ok"], told["requested_strategy"]) == (FAILURES, False, "gpu_decode")
+    assert {one["strategy"] for one in told["strategies"]} == {None}
 
 
 def test_a_wish_of_the_environment_that_is_none_is_misuse(da3, monkeypatch):
@@ -164,14 +164,14 @@ def test_calibrating_stores_what_later_runs_use(da3, as_gpu, cache):
     as_gpu(machine)
     code, out, err = da3("doctor", "--device", "cpu", "--calibrate")
     assert (code, err) == (DONE, "")
-    assert "Measured: ms an image" in out
+    assert "Calibration: ms per image" in out
     stored = calibration.load_costs(machine)
     assert stored.decoders == ("cpu", "good")
     as_gpu(replace(machine, costs=stored))
     _, out, _ = da3("doctor", "--device", "cpu", "--json")
     told = json.loads(out)
     assert len(told["calibration"]["rows"]) == 4
-    assert next(iter(told["routes"]))["reason"].startswith("measured: ")
+    assert next(iter(told["strategies"]))["reason"].startswith("measured: ")
 
 
 def test_calibrating_with_decoders_that_do_not_run_stores_nothing(da3, as_gpu, cache):
@@ -229,18 +229,18 @@ def test_measured_costs_are_shown_by_strategy_and_size():
 
 
 def test_kinds_of_one_image_and_of_a_stream_may_differ():
-    routes = doctor.find_routes(replace(gpu_with("good"), costs=COSTS))
-    ways = {(one.kind, one.use): one.choice.strategy for one in routes}
-    assert ways["JPEG 640x480", "one image"] is Strategy.GPU_DECODE
-    assert ways["JPEG 640x480", "stream"] is Strategy.HYBRID
-    assert ways["progressive JPEG", "one image"] is Strategy.HYBRID
-    assert ways["tensor on the GPU", "stream"] is Strategy.FULL_GPU
+    strategies = doctor.choose_strategies(replace(gpu_with("good"), costs=COSTS))
+    chosen = {(one.input, one.mode): one.choice.strategy for one in strategies}
+    assert chosen["JPEG 640x480", "single image"] is Strategy.GPU_DECODE
+    assert chosen["JPEG 640x480", "stream"] is Strategy.HYBRID
+    assert chosen["progressive JPEG", "single image"] is Strategy.HYBRID
+    assert chosen["tensor on the GPU", "stream"] is Strategy.FULL_GPU
 
 
 def test_a_wish_without_a_meaning_is_refused_where_routes_are_made(monkeypatch):
     monkeypatch.setenv("DA3_STRATEGY", "x")
     with pytest.raises(InvalidInputError, match="DA3_STRATEGY"):
-        doctor.find_routes(Capabilities())
+        doctor.choose_strategies(Capabilities())
 
 
 # What the driver says

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def checks() -> dict[str, SelfCheck]:
-    """Every way of a machine whose decoders are good and bad in their ways."""
+    """Results for a machine with good and bad decoders."""
     machine = gpu_with("good", "nearest", "wrong", "picky", "failing", "broken", coarse="nearest")
     return {one.tool or one.strategy.value: one for one in self_check(CPU, machine, open_decoder=Opener())}
 
@@ -41,7 +41,7 @@ def test_a_strategy_that_works_is_within_a_level_of_the_reference(checks, name):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        pytest.param("wrong", "levels from the reference, more than 2; please report this", id="wrong pixels"),
+        pytest.param("wrong", "levels (limit 2); please report this", id="wrong pixels"),
         pytest.param("picky", "not this one", id="refuses"),
         pytest.param("failing", "failing: out of memory", id="raises"),
         pytest.param("broken", "broken does not run here", id="cannot be opened"),
@@ -64,10 +64,10 @@ def test_an_inexact_strategy_is_judged_by_psnr():
     machine = gpu_with("wrong", coarse="wrong")
     *_, check = self_check(CPU, machine, open_decoder=Opener())
     assert not check.exact
-    assert "less than 44" in check.problem
+    assert "below the limit of 44 dB" in check.problem
 
 
 def test_normalised_values_are_checked_too(monkeypatch):
     monkeypatch.setattr("depth_anything_3.diagnostics.self_check.normalize", lambda *_: math.nan)
     (check,) = self_check(CPU, Capabilities())
-    assert "normalised values are nan from what the pixels give" in check.problem
+    assert "normalised values differ by nan from the normalised pixels" in check.problem

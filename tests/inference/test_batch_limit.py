@@ -23,7 +23,7 @@ def photos():
 
 @pytest.fixture
 def little_memory(seeded_small, monkeypatch):
-    """A network that has memory for three pictures at a time; the sizes of the batches that it was given."""
+    """A network with memory for three images; returns the sizes of its batches."""
     given = []
     forward = seeded_small.model.forward
 
@@ -54,7 +54,7 @@ def test_auto_fills_the_share_of_memory_up_to_the_maximum():
     assert limit(SIZE) == 1
     limit.learn(SIZE, count=1, used=100, available=2000)
     assert limit(SIZE) == 10
-    limit.learn(SIZE, count=10, used=500, available=2000)  # what comes once is spread over more pictures
+    limit.learn(SIZE, count=10, used=500, available=2000)  # fixed costs are spread over more images
     assert limit(SIZE) == 20
     limit.learn(SIZE, count=1, used=5000, available=2000)
     assert limit(SIZE) == 1
@@ -79,8 +79,8 @@ def test_a_batch_that_memory_does_not_hold_is_halved_and_nothing_is_lost(
     assert little_memory[-1] <= 3
     assert "out of memory for" in caplog.text
     little_memory.clear()
-    for picture, one in zip(photos, found, strict=True):
-        alone = seeded_small.inference([picture], **SMALL)
+    for image, one in zip(photos, found, strict=True):
+        alone = seeded_small.inference([image], **SMALL)
         np.testing.assert_allclose(one.depth, alone.depth, rtol=1e-4)
 
 
@@ -104,7 +104,7 @@ def test_one_image_beyond_memory_fails_alone(seeded_small, photos, monkeypatch, 
     monkeypatch.setattr(seeded_small.model, "forward", full)
     images = [photos[0], photo(98, 42, 1), photos[1]]
     options = {"process_res": 42, "process_res_method": "lower_bound_resize", "num_workers": 2}
-    with pytest.raises(DeviceMemoryError, match=r"^image 1 .*the memory of cpu does not hold it at 98x42.*process_res"):
+    with pytest.raises(DeviceMemoryError, match=r"^image 1 .*too large for the memory of cpu at 98x42.*process_res"):
         list(seeded_small.stream(images, **options))
     failures = []
     found = list(seeded_small.stream(images, on_error="skip", on_failure=failures.append, **options))

@@ -176,9 +176,9 @@ def test_a_model_can_be_saved_over_the_file_it_was_loaded_from(tmp_path):
     [
         pytest.param("/nowhere/da3", "no such folder", id="no-such-folder"),
         pytest.param("~nobody-here/da3", "no such folder", id="no-such-home"),
-        pytest.param("a/b/c", "no hub id either", id="too-many-slashes"),
+        pytest.param("a/b/c", "and not a hub id", id="too-many-slashes"),
         pytest.param("da3-large", "depth-anything/DA3-LARGE-1.1 or depth-anything/DA3-LARGE$", id="preset"),
-        pytest.param("not a hub id", "those look like depth-anything/DA3-BASE", id="spaces"),
+        pytest.param("not a hub id", "an id such as depth-anything/DA3-BASE", id="spaces"),
         pytest.param("nul\0byte", "no such folder", id="nul-byte"),
         pytest.param("x" * 5000, "no such folder", id="too-long"),
     ],
@@ -190,7 +190,7 @@ def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused(name, reason):
 
 
 def test_a_file_in_place_of_its_folder_is_refused(zeros):
-    with pytest.raises(CheckpointNotFoundError, match=f"{WEIGHTS}: is a file; give the folder"):
+    with pytest.raises(CheckpointNotFoundError, match=f"{WEIGHTS}: not a folder; pass the folder"):
         DepthAnything3.from_pretrained(zeros / WEIGHTS, "cpu")
 
 
@@ -205,12 +205,14 @@ def test_a_folder_with_one_of_the_two_files_says_which_is_missing(tmp_path, miss
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b"{", "cannot be understood", id="cut-off"),
-        pytest.param(b"", "cannot be understood", id="empty"),
-        pytest.param(b"[]", "cannot be understood", id="a-list"),
-        pytest.param(b"\xff\xfe\x00", "cannot be understood", id="not-text"),
+        pytest.param(b"{", "is not a valid configuration", id="cut-off"),
+        pytest.param(b"", "is not a valid configuration", id="empty"),
+        pytest.param(b"[]", "is not a valid configuration", id="a-list"),
+        pytest.param(b"\xff\xfe\x00", "is not a valid configuration", id="not-text"),
         pytest.param(b'{"model_name": 3}', "model_name is 3", id="a-number-for-a-name"),
-        pytest.param(b'{"model_name": "da3-tiny"}', "names the network 'da3-tiny'.* da3-small", id="unknown-network"),
+        pytest.param(
+            b'{"model_name": "da3-tiny"}', "names the unknown model 'da3-tiny'.* da3-small", id="unknown-network"
+        ),
     ],
 )
 def test_a_config_that_cannot_be_understood_is_named(tmp_path, content, reason):
@@ -263,8 +265,8 @@ def without(*names):
         pytest.param(without() | {"model.extra": (2,)}, "1 unexpected: model.extra$", id="unexpected"),
         pytest.param(
             without() | {CLASS_TOKEN: (1, 1, 7)},
-            rf"1 misshapen: {CLASS_TOKEN} \[1, 1, 7\] instead of \[1, 1, 384\]$",
-            id="misshapen",
+            rf"1 of wrong shape: {CLASS_TOKEN} \[1, 1, 7\] instead of \[1, 1, 384\]$",
+            id="wrong-shape",
         ),
         pytest.param(
             {name.removeprefix("model."): shape for name, shape in without().items()},
@@ -275,7 +277,7 @@ def without(*names):
 )
 def test_a_file_that_does_not_fit_its_preset_lists_the_names(tmp_path, shapes, told):
     write_sparse_checkpoint(tmp_path, shapes=shapes)
-    begins = f"^{re.escape(str(tmp_path / WEIGHTS))} does not fit the preset da3-small .*"
+    begins = f"^{re.escape(str(tmp_path / WEIGHTS))} does not match the preset da3-small .*"
     with pytest.raises(CheckpointFormatError, match=begins + told):
         DepthAnything3.from_pretrained(tmp_path, "cpu")
 

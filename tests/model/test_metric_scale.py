@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metres, fill_sky, masked_percentile
+from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metric, fill_sky, masked_percentile
 from support.goldens import unit_case
 from support.model_golden import UNIT_TOLERANCE, scaled_error
 
@@ -28,7 +28,7 @@ def test_scenes_are_aligned_as_by_the_authors():
     arrays = unit_case("units_sky_metric")
     names = ("depth", "depth_conf", "extrinsics", "metric_depth", "sky", "intrinsics")
     *inputs, sky, intrinsics = (torch.from_numpy(arrays[f"nested/in/{name}"]) for name in names)
-    inputs[-1] = canonical_to_metres(inputs[-1], intrinsics)
+    inputs[-1] = canonical_to_metric(inputs[-1], intrinsics)
     assert close(inputs[-1], arrays["nested/metric_depth_scaled"])
     out = align_to_metric(*inputs, sky)
     assert out.is_metric.tolist() == [1]

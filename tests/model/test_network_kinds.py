@@ -63,7 +63,7 @@ def test_gaussians_come_one_a_pixel_and_leave_the_rest_as_it_is(tiny):
 
 
 REFUSED = {
-    "poses without cameras": ({"has_poses": True}, "poses given to tiny-metric.*or take da3-small, .*nested"),
+    "poses without cameras": ({"has_poses": True}, "poses given to tiny-metric.*or use da3-small, .*nested"),
     "no gaussians": ({"infer_gs": True}, "infer_gs=True with tiny-metric.*da3-giant or da3nested-giant-large"),
 }
 

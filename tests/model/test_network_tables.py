@@ -41,7 +41,7 @@ def test_the_number_of_cached_tables_is_bounded(tiny):
         run(tiny, images(1, 1, height=14, width=width))
     backbone = tiny.backbone["pretrained"]
     assert len(backbone._rotary_tables) == 8
-    assert len(backbone._position_tables._tables.kept) == 8
+    assert len(backbone._position_tables._tables.cache) == 8
     assert len(tiny.head.uv._tables) == 32
 
 
@@ -64,7 +64,7 @@ def test_a_thread_that_still_has_the_old_weights_leaves_no_table_of_them():
     # The thread asks for its table before the weights change, and makes it afterwards.
     tables, old, new = PositionTables(), torch.randn(1, 1 + 37**2, 4), torch.randn(1, 1 + 37**2, 4)
     tables(old, 2, 3)
-    kept_of_old = tables._tables.kept
+    kept_of_old = tables._tables.cache
     assert torch.equal(tables(new, 5, 5), interpolate_position_table(new, 5, 5))
     kept_of_old.get((2, 3), old.device, lambda: interpolate_position_table(old, 2, 3))
     assert torch.equal(tables(new, 2, 3), interpolate_position_table(new, 2, 3))

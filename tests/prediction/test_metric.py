@@ -67,7 +67,7 @@ def metres(prediction: Prediction, **how) -> float:
     return float(depth.max())
 
 
-# Where a focal length comes from. The picture is halved on its way to the network, and so are its focal lengths.
+# Sources of the focal length. Preprocessing halves the image, and with it the focal length.
 
 
 def test_a_given_focal_length_is_in_pixels_of_the_file(metric):
@@ -91,7 +91,7 @@ def test_exif_gives_the_focal_length_by_the_35_mm_equivalent(metric, orientation
 
 
 def test_exif_gives_the_focal_length_by_the_sensor(metric, tmp_path):
-    # 168 pixels of a picture that the camera took twice as wide, on a sensor of 25 pixels a millimetre.
+    # The image of 168 pixels was twice as wide when taken, on a sensor of 25 pixels per millimetre.
     lens = {"FOCAL_LENGTH": 6.0, "PLANE_RESOLUTION": 250.0, "PLANE_UNIT": 3, "EXIF_WIDTH": 336}
     file = tmp_path / "phone.jpg"
     file.write_bytes(jpeg(**lens))
@@ -189,7 +189,7 @@ def test_relative_depth_is_refused_with_the_models_that_can(seeded_small):
 
 def test_a_nested_scene_without_metric_depth_says_why():
     depth = np.ones((1, 4, 5), np.float32)
-    with pytest.raises(UnsupportedError, match=r"of da3nested-giant-large is not in metres: .* sky"):
+    with pytest.raises(UnsupportedError, match=r"of da3nested-giant-large is not metric: .* sky"):
         Prediction(depth=depth, model_name="da3nested-giant-large").metric_depth()
 
 

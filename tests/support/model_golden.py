@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
 from depth_anything_3.model.dual_dpt import DualDptHead
-from depth_anything_3.model.metric_scale import canonical_to_metres
+from depth_anything_3.model.metric_scale import canonical_to_metric
 from depth_anything_3.model.reference_view import order_from_reference, take_views
 from depth_anything_3.model.sky_dpt import SkyMaps
 from support.seeded_values import probe_indices, seeded_array, seeded_cameras, seeded_images
@@ -147,7 +147,7 @@ def _observe(net: Network, meta: Mapping[str, Any], case: Arrays) -> dict[str, n
     if filled:
         for key in ("is_metric", "scale_factor"):
             observed[key] = result[key].reshape(case[key].shape)
-        observed["nested/metric_depth_scaled"] = canonical_to_metres(filled[0]["depth"], result["intrinsics"])
+        observed["nested/metric_depth_scaled"] = canonical_to_metric(filled[0]["depth"], result["intrinsics"])
         observed["nested/metric_sky"] = filled[0]["sky"]
     observed |= _parts(seen, case)
     arrays = {key: value.numpy() for key, value in observed.items()} | _probes(seen)

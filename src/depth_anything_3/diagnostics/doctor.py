@@ -1,4 +1,4 @@
-"""A device in, a diagnosis out: what this machine has, and which way each kind of input takes there and why."""
+"""Examine this machine: hardware, libraries, and the strategy of each kind of input."""
 
 from __future__ import annotations
 
@@ -37,48 +37,56 @@ from depth_anything_3.inputs.routing.strategy import (
 )
 from depth_anything_3.runtime.version import __version__
 
-__all__ = ["Diagnosis", "Route", "driver_version", "examine", "find_routes", "nvjpeg_version", "recalibrate"]
+__all__ = [
+    "Diagnosis",
+    "InputStrategy",
+    "choose_strategies",
+    "driver_version",
+    "examine",
+    "nvjpeg_version",
+    "recalibrate",
+]
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
-_WORKERS = 8  # as the API has by default
+_WORKERS = 8  # the default of the API
 
 
 @dataclass(frozen=True)
-class Route:
-    """The way of one kind of input.
+class InputStrategy:
+    """The strategy of one kind of input.
 
     Attributes:
-        kind: of input.
-        use: "one image", or "stream" of images beside the network.
-        choice: its way, and why.
-        problem: why it has none: the environment asks for what cannot be.
+        input: kind of input, such as "PNG".
+        mode: "single image", or "stream" of images while the network runs.
+        choice: the strategy, and the reason.
+        problem: why there is none: the machine does not support the strategy that the environment requests.
     """
 
-    kind: str
-    use: str
+    input: str
+    mode: str
     choice: RoutingDecision | None
     problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found on a machine; plain values, to be looked at.
+    """Properties of a machine.
 
     Attributes:
         package, python, system, processor, torch: names and versions.
-        cuda: version that torch was built for, or ROCm's; None without.
-        driver: of the NVIDIA GPU, if there is one to be asked.
-        nvjpeg: version of NVIDIA's JPEG library, for a device that could use it.
-        device: of the network, as torch names it.
-        compute_capability: of an NVIDIA GPU.
-        memory_bytes: of the GPU.
-        cpu_decoders: versions.
+        cuda: version of CUDA or ROCm that torch was built for; None for other builds.
+        driver: version of the NVIDIA driver, if found.
+        nvjpeg: version of NVIDIA's JPEG library, on CUDA devices.
+        device: device of the network, as torch names it.
+        compute_capability: compute capability of an NVIDIA GPU.
+        memory_bytes: memory of the GPU.
+        cpu_decoders: versions by name.
         capabilities: what the input pipeline can use.
-        calibration: what was measured here.
-        nothing_to_calibrate: why measuring is useless, if it is.
-        asked_strategy: what the environment asks for.
-        hints: what could be installed to have more.
-        routes: of each kind of input.
+        calibration: stored measurements.
+        nothing_to_calibrate: why calibration is pointless, if it is.
+        requested_strategy: value of the environment variable DA3_STRATEGY.
+        hints: what to install for more capabilities.
+        strategies: strategy of each kind of input.
     """
 
     package: str
@@ -96,17 +104,17 @@ class Diagnosis:
     capabilities: Capabilities
     calibration: Calibration
     nothing_to_calibrate: str | None
-    asked_strategy: str | None
+    requested_strategy: str | None
     hints: tuple[str, ...]
-    routes: tuple[Route, ...]
+    strategies: tuple[InputStrategy, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every kind of input has a way."""
-        return all(route.choice for route in self.routes)
+        """Whether there is a strategy for every kind of input."""
+        return all(one.choice for one in self.strategies)
 
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """Everything, as JSON takes it."""
+        """Return all properties as plain values, for JSON."""
         plain = {name: value for name, value in vars(self).items() if isinstance(value, (str, int, dict, type(None)))}
         found = self.capabilities
         costs = self.calibration.costs
@@ -125,24 +133,24 @@ class Diagnosis:
                 "ignored": self.calibration.ignored,
                 "rows": [asdict(cost) for cost in costs.table] if costs else [],
             },
-            "routes": [
+            "strategies": [
                 {
-                    "kind": route.kind,
-                    "use": route.use,
-                    "strategy": route.choice and route.choice.strategy.value,
-                    "decoder": route.choice and route.choice.decoder,
-                    "reason": route.choice.reason if route.choice else route.problem,
+                    "input": one.input,
+                    "mode": one.mode,
+                    "strategy": one.choice and one.choice.strategy.value,
+                    "decoder": one.choice and one.choice.decoder,
+                    "reason": one.choice.reason if one.choice else one.problem,
                 }
-                for route in self.routes
+                for one in self.strategies
             ],
         }
 
 
 def examine(device: torch.device) -> Diagnosis:
-    """Ask drivers and libraries what is there, and `choose_strategy` what it makes of it.
+    """Examine drivers, libraries and strategies.
 
     Raises:
-        InvalidInputError: the environment variable DA3_STRATEGY names no strategy.
+        InvalidInputError: the environment variable DA3_STRATEGY is not a known strategy.
     """
     capabilities = find_capabilities(device)
     driver = driver_version()
@@ -167,42 +175,42 @@ def examine(device: torch.device) -> Diagnosis:
         capabilities=capabilities,
         calibration=read_calibration(capabilities),
         nothing_to_calibrate=nothing_to_measure(capabilities),
-        asked_strategy=os.environ.get(STRATEGY_VARIABLE),
+        requested_strategy=os.environ.get(STRATEGY_VARIABLE),
         hints=_hints(device, capabilities, driver),
-        routes=find_routes(capabilities),
+        strategies=choose_strategies(capabilities),
     )
 
 
-def find_routes(capabilities: Capabilities) -> tuple[Route, ...]:
-    """The way of each kind of input, one at a time and as a stream, at the default options.
+def choose_strategies(capabilities: Capabilities) -> tuple[InputStrategy, ...]:
+    """Choose the strategy of each kind of input, as a single image and as a stream, with default options.
 
     Raises:
-        InvalidInputError: the environment variable DA3_STRATEGY names no strategy.
+        InvalidInputError: the environment variable DA3_STRATEGY is not a known strategy.
     """
     requests = {
-        "one image": Request.of(Strategy.AUTO, Fidelity.EXACT, workers=_WORKERS),
+        "single image": Request.of(Strategy.AUTO, Fidelity.EXACT, workers=_WORKERS),
         "stream": Request.of(Strategy.AUTO, Fidelity.EXACT, workers=_WORKERS, overlapped=True),
     }
-    routes = []
-    for kind, traits in _kinds(capabilities).items():
-        for use, request in requests.items():
+    strategies = []
+    for name, traits in _input_kinds(capabilities).items():
+        for mode, request in requests.items():
             try:
                 check_strategy(capabilities, request)
-                routes.append(Route(kind, use, choose_strategy(capabilities, traits, request)))
+                strategies.append(InputStrategy(name, mode, choose_strategy(capabilities, traits, request)))
             except UnsupportedError as error:
-                routes.append(Route(kind, use, None, str(error)))
-    return tuple(routes)
+                strategies.append(InputStrategy(name, mode, None, str(error)))
+    return tuple(strategies)
 
 
 def recalibrate(device: torch.device, *, on_progress: Callable[[float], None] = lambda done: None) -> str | None:
-    """Measure what the ways cost on this machine, and store it for every later run.
+    """Measure the cost of each decoder on this machine, and store it for later runs.
 
     Args:
-        device: of the network.
-        on_progress: told which part is done, 0 to 1.
+        device: device of the network.
+        on_progress: called with the share that is done, 0 to 1.
 
     Returns:
-        Why nothing was stored, because there is nothing to choose between; None if it was.
+        Why nothing was stored; None if the measurements were stored.
 
     Raises:
         ExportError: the cache folder cannot be written.
@@ -213,13 +221,13 @@ def recalibrate(device: torch.device, *, on_progress: Callable[[float], None] = 
         return reason
     costs = calibrate(device, capabilities, on_progress=on_progress)
     if not set(costs.decoders) - {"cpu"}:
-        return "no GPU decoder could be measured, so the CPU decodes"
+        return "no GPU decoder could be measured; the CPU decodes"
     save_costs(capabilities, costs)
     return None
 
 
 def driver_version() -> str | None:
-    """Of NVIDIA's driver: from its tool, else from the system; None if neither knows one."""
+    """Return the version of the NVIDIA driver, from nvidia-smi or the system; None if there is none."""
     tool = shutil.which("nvidia-smi")
     if tool is not None:
         try:
@@ -231,7 +239,7 @@ def driver_version() -> str | None:
                 check=True,
             )
             return done.stdout.split()[0]
-        except (OSError, subprocess.SubprocessError, IndexError):  # there without a driver, or without a GPU
+        except (OSError, subprocess.SubprocessError, IndexError):  # installed without a driver, or without a GPU
             pass
     try:
         found = re.search(r"\d{3,}\.\d+(\.\d+)?", _DRIVER_FILE.read_text(encoding="utf-8", errors="replace"))
@@ -241,10 +249,10 @@ def driver_version() -> str | None:
 
 
 def nvjpeg_version(load: Callable[[], Any] = load_nvjpeg) -> str | None:
-    """Of NVIDIA's JPEG library, which the GPU decoders use and which knows the JPEG engines; None if it is not there.
+    """Return the version of nvJPEG, which the GPU decoders use and which reports JPEG engines; None if not found.
 
     Args:
-        load: gives it as a `ctypes` library (its functions are untyped), or None.
+        load: returns the `ctypes` library (its functions are untyped), or None.
     """
     library = load()
     if library is None:
@@ -255,8 +263,8 @@ def nvjpeg_version(load: Callable[[], Any] = load_nvjpeg) -> str | None:
     return ".".join(str(part.value) for part in parts)
 
 
-def _kinds(capabilities: Capabilities) -> dict[str, ImageTraits]:
-    """What a header says of each kind, which is all that its way depends on."""
+def _input_kinds(capabilities: Capabilities) -> dict[str, ImageTraits]:
+    """List the traits of each kind of input, which determine its strategy."""
 
     def encoded(width: int, height: int, jpeg: JpegCoding | None) -> ImageTraits:
         header = ImageHeader("JPEG" if jpeg else "PNG", (height, width), 1, jpeg)
@@ -282,10 +290,10 @@ def _hints(device: torch.device, capabilities: Capabilities, driver: str | None)
     if device.type == "cpu" and driver and not torch.cuda.is_available():
         built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
         return (
-            f"NVIDIA driver {driver} is there, but torch {torch.__version__} {built} and finds no GPU; install the "
-            "build for your driver from https://pytorch.org/get-started",
+            f"NVIDIA driver {driver} is installed, but torch {torch.__version__} {built} and finds no GPU; install a "
+            "torch build for your driver, see https://pytorch.org/get-started",
         )
     if capabilities.device_type == "cuda" and capabilities.jpeg_engines is None:
-        unknown = "the driver tells of JPEG engines through nvJPEG for CUDA 11.9 or newer, which was not found"
+        unknown = "the number of JPEG engines is unknown, because nvJPEG for CUDA 11.9 or newer was not found"
         return (*capabilities.missing, f"{unknown}: pip install 'depth-anything-3-fast[cuda]'")
     return capabilities.missing

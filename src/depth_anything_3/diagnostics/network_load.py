@@ -1,4 +1,4 @@
-"""Keep a device as busy as a depth network would, for a number of seconds, in another thread."""
+"""Keep a device busy like a depth network would, in another thread."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TIMED_BLOCKS = 16
 
 
 class NetworkLoad:
-    """Transformer blocks about as large as those of ViT-L on one picture of 504 pixels, one after the other.
+    """A sequence of transformer blocks, each about as large as one of ViT-L on an image of 504 pixels.
 
-    On CUDA they run on a stream of their own, in half precision; elsewhere they are small and in single precision.
-    Their results are thrown away.
+    On CUDA they run on their own stream, in half precision; elsewhere they are small and in single precision. Results
+    are discarded.
 
     Args:
-        device: to be kept busy.
+        device: device to keep busy.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -39,17 +39,17 @@ class NetworkLoad:
         self._out = self._random(width, width)
         self._up = self._random(width, 4 * width)
         self._down = self._random(4 * width, width)
-        synchronize(device)  # the blocks run on another stream than what made these
-        # A thread that waits is at work sooner than one that is started, which would count for the shortest times.
+        synchronize(device)  # the blocks run on another stream
+        # An idle thread starts work sooner than a new one, which matters for the shortest times.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="da3-load")
         self.block_seconds = self._time_block()
 
     def start(self, seconds: float) -> Future[None]:
-        """Begin to compute for about as long, were the device otherwise idle; done when the device is."""
+        """Start work that takes about this long on an idle device; the future is done when the device is."""
         return self._thread.submit(self._compute, max(1, round(seconds / self.block_seconds)))
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._thread.shutdown(cancel_futures=True)
 
     def __enter__(self) -> NetworkLoad:
@@ -61,14 +61,14 @@ class NetworkLoad:
         self.close()
 
     def _random(self, rows: int, columns: int) -> torch.Tensor:
-        """Small enough that no product overflows."""
+        """Draw a random matrix, small enough that no product overflows."""
         return torch.randn(rows, columns, device=self._device, dtype=self._dtype) / math.sqrt(rows)
 
     def _time_block(self) -> float:
         self._thread.submit(self._compute, _TIMED_BLOCKS).result()  # warms up
-        began = time.perf_counter()
+        start = time.perf_counter()
         self._thread.submit(self._compute, _TIMED_BLOCKS).result()
-        return (time.perf_counter() - began) / _TIMED_BLOCKS
+        return (time.perf_counter() - start) / _TIMED_BLOCKS
 
     def _compute(self, blocks: int) -> None:
         with torch.inference_mode(), self._on_stream():
@@ -83,7 +83,7 @@ class NetworkLoad:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def _block(self) -> torch.Tensor:
-        """Attention of heads of 64, then the two-layer perceptron."""
+        """Run attention with heads of 64 channels, then the two-layer perceptron."""
         tokens, width = self._tokens.shape
         query, key, value = (self._tokens @ self._qkv).view(1, tokens, 3, -1, 64).permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(tokens, width)

@@ -1,6 +1,6 @@
-"""A device in, every way into its memory tried on one picture out: how far from the reference, how fast, what fails.
+"""Run every strategy of this machine on one image, and compare the result with the reference.
 
-The reference is Pillow's decoder and one OpenCV resize after the other, as upstream prepares its pictures.
+The reference is upstream's preprocessing: Pillow's decoder, then two OpenCV resizes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from depth_anything_3.diagnostics.synthetic import photo_jpeg
+from depth_anything_3.errors import DA3Error
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.choices import Fidelity, Strategy
@@ -37,26 +38,26 @@ __all__ = ["EXACT_DECODER_DB", "EXACT_DECODER_LEVELS", "SelfCheck", "self_check"
 _SIZE = (1920, 1080)
 _SEED = 5
 _RUNS = 5
-_MAX_LEVELS = 1  # of an exact way
-# Of a GPU decoder that reconstructs chroma as libjpeg does: its own rounding comes on top.
+_MAX_LEVELS = 1  # of an exact strategy
+# Of a GPU decoder that reconstructs chroma like libjpeg, but rounds differently.
 EXACT_DECODER_LEVELS = 2
 EXACT_DECODER_DB = 50.0
-_MIN_DB = 44.0  # of any other, as `Fidelity.FAST` promises
+_MIN_DB = 44.0  # of any other decoder, as `Fidelity.FAST` guarantees
 _ROUNDING = 1e-5  # of normalised values, which lie between -2.12 and 2.64
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """How one way did on one picture.
+    """Result of one strategy on one image.
 
     Attributes:
-        strategy: of the way.
-        tool: its decoder ("nvimgcodec") or resampler ("triton"), where there is a choice.
-        exact: whether it promises to be within one level of the reference.
-        problem: what is wrong; None if nothing is.
-        max_difference: from the reference, in levels of 255.
-        psnr_db: likeness to the reference; infinite for equal pixels.
-        milliseconds: from a file in memory to one normalised picture on the device, warm; the median of several.
+        strategy: the strategy.
+        tool: its decoder ("nvimgcodec") or resampler ("triton"), if there is a choice.
+        exact: whether it guarantees results within one level of the reference.
+        problem: what is wrong; None if it passed.
+        max_difference: largest difference from the reference, in 8-bit levels.
+        psnr_db: PSNR against the reference; infinite for equal pixels.
+        milliseconds: median warm time from a file in memory to one normalised image on the device.
     """
 
     strategy: Strategy
@@ -69,18 +70,18 @@ class SelfCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether the way does what it promises."""
+        """Whether the strategy passed."""
         return self.problem is None
 
 
 @dataclass(frozen=True)
-class _Way:
-    """A way to be tried; `open` gives the processor that takes it."""
+class _Case:
+    """A strategy to check; `open` creates its processor."""
 
     strategy: Strategy
     tool: str | None
     exact: bool
-    open: Callable[[], BatchProcessor[Any]]  # Any: whatever its images are
+    open: Callable[[], BatchProcessor[Any]]  # Any: the type of its images
 
 
 def self_check(
@@ -89,74 +90,74 @@ def self_check(
     *,
     open_decoder: Callable[[str, torch.device], GPUDecoder] = open_decoder,
 ) -> list[SelfCheck]:
-    """Take a photo-like JPEG of 1920x1080 every way that this machine has, and compare with the reference.
+    """Run every strategy of this machine on a photo-like JPEG of 1920x1080, and compare with the reference.
 
     Args:
-        device: the network's.
-        capabilities: of the machine.
-        open_decoder: gives the decoder of a name for a device.
+        device: device of the network.
+        capabilities: capabilities of the machine.
+        open_decoder: opens a decoder by name on a device.
 
     Returns:
-        A result for each way; it holds what went wrong, for nothing is raised.
+        A result for each strategy, decoder and resampler. Errors are reported in it, not raised.
     """
     file = photo_jpeg(*_SIZE, _SEED)
     with Image.open(io.BytesIO(file)) as image:
         pixels = np.asarray(image.convert("RGB"))
     reference = resample_stepwise(pixels, plan_resize(pixels.shape[:2])).transpose(2, 0, 1)
     results = []
-    for way in _ways(device, replace(capabilities, costs=None), open_decoder):
-        result = SelfCheck(way.strategy, way.tool, way.exact)
+    for case in _cases(device, replace(capabilities, costs=None), open_decoder):
+        result = SelfCheck(case.strategy, case.tool, case.exact)
         try:
-            result = _compared(result, *_run(way, file, device), reference)
-        except Exception as error:  # whatever is broken, a doctor reports it and goes on
+            result = _compare(result, *_run(case, file, device), reference)
+        except Exception as error:  # report any failure and check the next strategy
             result = replace(result, problem=_first_line(error))
         results.append(result)
     return results
 
 
-def _ways(
+def _cases(
     device: torch.device, capabilities: Capabilities, open_decoder: Callable[[str, torch.device], GPUDecoder]
-) -> Iterator[_Way]:
+) -> Iterator[_Case]:
     if capabilities.device_type == "cpu":
-        yield _Way(Strategy.CPU, None, True, InputProcessor)
+        yield _Case(Strategy.CPU, None, True, InputProcessor)
         return
 
     def processor(resampler: str | None = None, having: Capabilities = capabilities) -> Callable[[], GPUInputProcessor]:
         return lambda: GPUInputProcessor(device, resampler=resampler, capabilities=having, open_decoder=open_decoder)
 
-    yield _Way(Strategy.CPU, None, True, processor())
-    yield _Way(Strategy.HYBRID, None, True, processor())
+    yield _Case(Strategy.CPU, None, True, processor())
+    yield _Case(Strategy.HYBRID, None, True, processor())
     for name in capabilities.resamplers:
-        yield _Way(Strategy.FULL_GPU, name, True, processor(name))
+        yield _Case(Strategy.FULL_GPU, name, True, processor(name))
     for traits in capabilities.decoders:
         only = replace(capabilities, decoders=(traits,))
-        yield _Way(Strategy.GPU_DECODE, traits.name, traits.exact, processor(having=only))
+        yield _Case(Strategy.GPU_DECODE, traits.name, traits.exact, processor(having=only))
 
 
-def _run(way: _Way, file: bytes, device: torch.device) -> tuple[ProcessedBatch, float]:
-    """The picture as this way brings it, and milliseconds."""
-    fidelity = Fidelity.EXACT if way.exact else Fidelity.FAST
-    with way.open() as processor:
-        batch = processor([file], strategy=way.strategy, fidelity=fidelity)
+def _run(case: _Case, file: bytes, device: torch.device) -> tuple[ProcessedBatch, float]:
+    """Process the image; return the result and the median time in milliseconds."""
+    fidelity = Fidelity.EXACT if case.exact else Fidelity.FAST
+    with case.open() as processor:
+        batch = processor([file], strategy=case.strategy, fidelity=fidelity)
         times = []
         for _ in range(_RUNS):
             synchronize(device)
-            began = time.perf_counter()
-            processor([file], strategy=way.strategy, fidelity=fidelity)
+            start = time.perf_counter()
+            processor([file], strategy=case.strategy, fidelity=fidelity)
             synchronize(device)
-            times.append(1e3 * (time.perf_counter() - began))
+            times.append(1e3 * (time.perf_counter() - start))
     return batch, median(times)
 
 
-def _compared(
+def _compare(
     result: SelfCheck, batch: ProcessedBatch, milliseconds: float, reference: npt.NDArray[np.uint8]
 ) -> SelfCheck:
     choice = batch.images[0].choice
-    if not _took(result, choice):
+    if not _was_used(result, choice):
         return replace(result, problem=choice.reason)
     pixels = batch.pixels[0].cpu().numpy()
     if pixels.shape != reference.shape:
-        return replace(result, problem=f"the result's shape is {pixels.shape}, not {reference.shape}")
+        return replace(result, problem=f"shape {pixels.shape} instead of {reference.shape}; please report this")
     difference = np.abs(pixels.astype(np.int16) - reference)
     error = float(np.square(difference, dtype=np.float64).mean())
     result = replace(
@@ -168,8 +169,8 @@ def _compared(
     return replace(result, problem=_problem(result, batch, pixels))
 
 
-def _took(result: SelfCheck, choice: RoutingDecision) -> bool:
-    """Whether the picture took the way that is tried; one that a decoder gives up takes another by itself."""
+def _was_used(result: SelfCheck, choice: RoutingDecision) -> bool:
+    """Whether the checked strategy was used; an image that a decoder rejects falls back to another."""
     return choice.strategy is result.strategy and choice.decoder in (None, result.tool)
 
 
@@ -177,18 +178,18 @@ def _problem(result: SelfCheck, batch: ProcessedBatch, pixels: npt.NDArray[np.ui
     assert result.max_difference is not None
     assert result.psnr_db is not None
     decoded = result.strategy is Strategy.GPU_DECODE
-    most = EXACT_DECODER_LEVELS if decoded else _MAX_LEVELS
-    if result.exact and result.max_difference > most:
-        return f"{result.max_difference} levels from the reference, more than {most}; please report this"
-    least = EXACT_DECODER_DB if result.exact else _MIN_DB
-    if result.psnr_db < least:
-        return f"{result.psnr_db:.1f} dB from the reference, less than {least:g}; please report this"
-    apart = np.abs(batch.tensor[0].float().cpu().numpy() - normalize(pixels, normalized_levels())).max()
-    if not apart <= _ROUNDING:  # NaN is not
-        return f"normalised values are {apart:.2g} from what the pixels give; please report this"
+    max_levels = EXACT_DECODER_LEVELS if decoded else _MAX_LEVELS
+    if result.exact and result.max_difference > max_levels:
+        return f"differs from the reference by {result.max_difference} levels (limit {max_levels}); please report this"
+    min_db = EXACT_DECODER_DB if result.exact else _MIN_DB
+    if result.psnr_db < min_db:
+        return f"PSNR {result.psnr_db:.1f} dB is below the limit of {min_db:g} dB; please report this"
+    error = np.abs(batch.tensor[0].float().cpu().numpy() - normalize(pixels, normalized_levels())).max()
+    if not error <= _ROUNDING:  # also true for NaN
+        return f"normalised values differ by {error:.2g} from the normalised pixels; please report this"
     return None
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}".rstrip(": ")
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, DA3Error) else f"{type(error).__name__}: {line}".rstrip(": ")

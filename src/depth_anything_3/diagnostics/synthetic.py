@@ -1,8 +1,9 @@
-"""A size and a seed in, a photo-like picture out: for checks, benchmarks and tests without photos.
+"""Generate photo-like images for checks, benchmarks and tests.
 
-Solid colours or plain noise would flatter or wrong a JPEG decoder. This draws opaque shapes over one another with the
-size law of natural images ("dead leaves", Lee, Mumford and Huang, IJCV 2001), with texture, uneven light, a soft lens
-and camera noise, so that files have the size of a camera's: 2 to 3.5 bits a pixel at JPEG quality 95.
+Solid colours or plain noise would misrepresent the cost of a JPEG decoder. These images consist of overlapping opaque
+shapes with the size distribution of natural images ("dead leaves", Lee, Mumford and Huang, IJCV 2001), with texture,
+uneven light, lens blur and sensor noise, so files are as large as a camera's: 2 to 3.5 bits per pixel at JPEG quality
+95.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy.typing as npt
 __all__ = ["photo", "photo_jpeg"]
 
 _MIN_RADIUS = 5.0  # pixels
-_COVERAGE = 1.6  # total area of shapes over area of the picture
+_COVERAGE = 1.6  # total area of shapes over area of the image
 _LEAVES_PER_DRAW = 4096
 
 
 def photo(width: int, height: int, seed: int) -> npt.NDArray[np.uint8]:
-    """A photo-like picture; equal arguments give an equal picture on one machine.
+    """Generate a photo-like image; equal arguments give equal images on one machine.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -35,7 +36,7 @@ def photo(width: int, height: int, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def photo_jpeg(width: int, height: int, seed: int, quality: int = 95) -> bytes:
-    """The same picture as the bytes of a 4:2:0 JPEG file."""
+    """Generate the same image as the bytes of a 4:2:0 JPEG file."""
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
     done, encoded = cv2.imencode(".jpg", photo(width, height, seed)[..., ::-1], flags)
     assert done
@@ -45,7 +46,7 @@ def photo_jpeg(width: int, height: int, seed: int, quality: int = 95) -> bytes:
 def _scatter_leaves(
     canvas: npt.NDArray[np.float32], palette: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> None:
-    """Paint ellipses and boxes whose radii r follow the density r^-3, until they cover the picture often enough."""
+    """Paint ellipses and boxes whose radii r follow the density r^-3, until they reach the coverage."""
     height, width = canvas.shape[:2]
     largest = max(4.0, 0.3 * min(height, width))
     low, high = largest**-2, _MIN_RADIUS**-2
@@ -71,7 +72,7 @@ def _scatter_leaves(
 
 
 def _fractal(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Texture of about unit range whose octaves weigh half as much each time they get twice as fine."""
+    """Generate texture of about unit range, with weaker octaves at finer scales."""
     total = np.zeros((height, width), np.float32)
     for octave in range(8):
         cell = 2 ** (8 - octave)
@@ -82,7 +83,7 @@ def _fractal(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[n
 
 
 def _light(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Brighter towards one side, darker in the corners."""
+    """Generate light that falls off to one side and to the corners."""
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     slope = rng.uniform(-0.25, 0.25, 2).astype(np.float32)
@@ -90,7 +91,7 @@ def _light(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.
 
 
 def _expose(canvas: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Sensor noise that grows with brightness, stronger in lightness than in colour; then 8 bits."""
+    """Add sensor noise, which grows with brightness and is stronger in lightness than in colour; convert to 8 bits."""
     noise = rng.standard_normal(canvas.shape[:2], dtype=np.float32)[..., None]
     noise = noise + 0.5 * rng.standard_normal(canvas.shape, dtype=np.float32)
     np.clip(canvas, 0, 255, out=canvas)

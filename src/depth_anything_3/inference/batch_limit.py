@@ -24,13 +24,13 @@ _EXPECTED = 16  # images: estimate of "auto" before anything is measured
 class BatchLimit:
     """Maximum number of images of a size in a batch. Read by the pipeline's thread, updated by the network's.
 
-    With "auto" on CUDA the first image of a size is computed alone and measured; from then on batches are as large as
-    the remaining memory allows. On other devices "auto" is 1. A batch that runs out of memory all the same halves the
-    limit of its size, whether it was given or measured.
+    With "auto" on CUDA the first image of a size is computed alone and measured; later batches are as large as the
+    remaining memory allows. On other devices "auto" is 1. A batch that still runs out of memory halves the limit of
+    its size, whether it was given or measured.
 
     Args:
-        options: the batch size, or how to find it.
-        device: where the network is.
+        options: batch size, or the bounds for "auto".
+        device: device of the network.
 
     Attributes:
         expected: an estimate of the limit before anything is measured.
@@ -48,7 +48,7 @@ class BatchLimit:
         self._lock = threading.Lock()
 
     def __call__(self, size: Size) -> int:
-        """The limit for results of (height, width)."""
+        """Return the limit for results of (height, width)."""
         with self._lock:
             return self._known.get(size, self._given)
 
@@ -76,11 +76,11 @@ class BatchLimit:
         """Halve the limit: memory ran out for `count` images."""
         with self._lock:
             self._failed[size] = self._known[size] = max(1, count // 2)
-        logger.warning("out of memory for %d images of %dx%d: from now on %d", count, size[1], size[0], count // 2)
+        logger.warning("out of memory for %d images of %dx%d: batch size is now %d", count, *size[::-1], count // 2)
 
 
 def parse_batch_size(text: str, count: int) -> int | str:
-    """Parse a batch size of the command line: a number, "auto", or "all" of `count` images.
+    """Parse a batch size from the command line: a number, "auto", or "all" of `count` images.
 
     Raises:
         InvalidInputError: it is none of these.

@@ -1,4 +1,4 @@
-"""A network with its input processor and threads: what computes predictions for everyone."""
+"""`Engine`: a network with its input processor and threads."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ Item = TypeVar("Item")
 
 
 class Engine:
-    """Computes predictions with one network, on the device that its weights are on.
+    """Computes predictions with one network, on the device of its weights.
 
-    `DepthAnything3`, videos, live streams and the jobs call an engine; it owns the input processor, whose workers and
+    `DepthAnything3`, videos, live streams and the jobs share this class. It owns the input processor, whose workers and
     decoders are reused, and the threads that the network runs in.
 
     Args:
-        network: takes (B, N, 3, H, W) and returns what `OutputProcessor` takes.
-        card: what is known of its model.
+        network: maps (B, N, 3, H, W) to the input of `OutputProcessor`.
+        card: catalog entry of its model.
 
     Attributes:
-        compute_dtype: what the backbone computes in; None: the device's default.
-        output_processor: builds predictions of the network's output.
+        compute_dtype: dtype of the backbone's computation; None selects the device's default.
+        output_processor: builds predictions from the network's output.
     """
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
@@ -53,17 +53,17 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the backbone computes in."""
+        """The dtype of the backbone's computation."""
         return default_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
 
     @property
     def input_processor(self) -> InputProcessor | GPUInputProcessor:
-        """Prepares images for the network's device."""
+        """The processor that prepares images on the network's device."""
         device, dtype = self.device, self.dtype
         current = self._input_processor
         if device.type == "cpu":
@@ -86,17 +86,17 @@ class Engine:
     def stream(
         self, images: Iterable[ImageInput], options: StreamOptions, on_failure: Callable[[ImageFailure], None]
     ) -> Iterator[Prediction]:
-        """Compute a prediction (N = 1) for each independent image, in order, as they are ready.
+        """Compute a prediction (N = 1) for each independent image, in order.
 
         Images are decoded ahead while the network computes, and grouped by size without cropping.
 
         Args:
-            images: any iterable of images, drawn from a few batches ahead, in another thread.
+            images: any iterable of images, consumed a few batches ahead in another thread.
             options: preprocessing, network and batching.
             on_failure: called for each image that cannot be used, at its place in the order.
 
         Raises:
-            InvalidInputError: the network does not take an option; before anything is read.
+            InvalidInputError: the network does not support an option; raised before anything is read.
         """
         limit = BatchLimit(options.batching, self.device)
         batches = self.input_processor.batches(images, options.preprocess, batch_size=limit.expected, limit=limit)
@@ -104,11 +104,11 @@ class Engine:
         return self._runner().stream(batches, limit, on_failure, options.network)
 
     def check(self, options: NetworkOptions, *, has_poses: bool = False) -> None:
-        """Refuse options that the network does not take, before anything is computed.
+        """Check that the network supports the options, before anything is computed.
 
         Raises:
             InvalidInputError: a layer does not exist.
-            UnsupportedError: the model predicts no cameras, or no Gaussians.
+            UnsupportedError: the model does not predict cameras, or Gaussians.
         """
         self.network.check_options(  # type: ignore[operator]
             has_poses=has_poses,
@@ -118,7 +118,7 @@ class Engine:
         )
 
     def in_background(self, items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
-        """Run a generator that uses the network in a background thread, where the device allows for one."""
+        """Run a generator that uses the network in a background thread, if the device allows it."""
         if self.device.type == "mps":  # two threads that use Apple's GPU at once can abort the process
             return items
         return in_background(items, ahead=ahead, threads=self._threads)

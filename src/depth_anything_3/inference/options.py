@@ -1,4 +1,4 @@
-"""Hold what a caller chooses of the network's work and of batching, parsed once."""
+"""Options of the network, of batching, and of streams of images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StreamKwargs(ImageKwargs, _BatchKwargs, total=False):
 
 
 class ViewForward(TypedDict, total=False):
-    """Keyword arguments of the network's `forward`, beside cameras."""
+    """Keyword arguments of the network's `forward`, without cameras."""
 
     export_feat_layers: tuple[int, ...]
     infer_gs: bool
@@ -45,12 +45,12 @@ class ViewForward(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """What the network computes beside depth.
+    """Options of the network.
 
     Attributes:
-        infer_gs: predict 3D Gaussians too, with da3-giant and the nested model.
-        use_ray_pose: cameras from the ray map instead of the camera decoder; slower.
-        ref_view_strategy: which view the others are seen from; matters from three views on.
+        infer_gs: also predict 3D Gaussians (da3-giant and the nested model).
+        use_ray_pose: compute cameras from the ray map instead of the camera decoder; slower.
+        ref_view_strategy: how the reference view is chosen; used with three or more views.
         export_feat_layers: backbone layers to return in `Prediction.aux`.
 
     Raises:
@@ -67,7 +67,7 @@ class NetworkOptions:
         object.__setattr__(self, "export_feat_layers", tuple(self.export_feat_layers or ()))
 
     def forward(self) -> ViewForward:
-        """The keyword arguments of the network's `forward`."""
+        """Return the keyword arguments of the network's `forward`."""
         return {
             "export_feat_layers": self.export_feat_layers,
             "infer_gs": self.infer_gs,
@@ -81,7 +81,7 @@ class BatchOptions:
     """How many images of one size are computed together.
 
     Attributes:
-        batch_size: a number, or "auto": on CUDA what its memory holds, measured once per size; elsewhere 1.
+        batch_size: a number, or "auto": on CUDA what memory holds, measured once per size; 1 elsewhere.
         max_batch_size: upper bound of "auto".
         target_memory_utilization: share of the free memory that "auto" may fill, above 0 and at most 1.
 
@@ -105,7 +105,7 @@ class BatchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """Everything that a stream of independent images can be told: preprocessing, the network's work, and batching."""
+    """Options of a stream of independent images: preprocessing, network and batching."""
 
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -114,17 +114,17 @@ class StreamOptions:
     @classmethod
     def parse(
         cls,
-        given: Mapping[str, Any],  # Any: what is being checked
+        given: Mapping[str, Any],  # Any: not checked yet
         *,
         caller: Callable[..., object],
         keywords: type = StreamKwargs,
     ) -> StreamOptions:
-        """Build the record from the keyword arguments of a public function.
+        """Build the options from the keyword arguments of a public function.
 
         Args:
-            given: the keyword arguments that the function collected; `keywords` may allow for others, which are left.
-            caller: that function, named in messages.
-            keywords: the TypedDict that says which it accepts.
+            given: keyword arguments of the function; those of `keywords` that are not options of a stream are ignored.
+            caller: the function, named in messages.
+            keywords: TypedDict of the accepted keyword arguments.
 
         Raises:
             InvalidInputError: a name is unknown, or a value is not accepted.

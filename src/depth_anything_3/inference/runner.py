@@ -37,13 +37,13 @@ Forward = Mapping[str, Any]  # Any: the keyword arguments of the network's forwa
 
 @dataclass(frozen=True, eq=False)
 class _Computed:
-    """What the network made of a batch; on CUDA it may still be on its way to the host.
+    """Network output of a batch; on CUDA the copy to the host may still be in progress.
 
     Attributes:
-        images: of each scene.
-        outputs, pixels: of the network, and (N, 3, H, W) uint8; both in the host's memory when `finished` has passed.
-        finished: None where nothing is to be waited for.
-        seconds: what it took; asked when `finished` has passed.
+        images: images of each scene.
+        outputs, pixels: network output, and (N, 3, H, W) uint8; both in host memory once `finished` has passed.
+        finished: event to wait for; None if there is none.
+        seconds: returns the network's time; call it after `finished` has passed.
     """
 
     images: list[tuple[PlannedImage, ...]]
@@ -54,15 +54,15 @@ class _Computed:
 
 
 class NetworkRunner:
-    """Gives batches to a network and makes predictions of what comes out.
+    """Runs a network on batches and builds predictions from its output.
 
     Args:
-        network: takes (B, S, 3, H, W) and returns what `OutputProcessor` takes.
-        output_processor: makes predictions of it.
-        card: what is known of its model.
-        device: where the network is.
-        dtype: what its backbone computes in.
-        threads: give the thread that it computes in, to be kept from one run to the next.
+        network: maps (B, S, 3, H, W) to the input of `OutputProcessor`.
+        output_processor: builds predictions.
+        card: catalog entry of the model.
+        device: device of the network.
+        dtype: dtype of the backbone's computation.
+        threads: pool of the thread that the network runs in, reused between runs.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class NetworkRunner:
 
         Args:
             batch: the views.
-            options: of the network.
+            options: options of the network.
             extrinsics, intrinsics: (1, N, 4, 4) and (1, N, 3, 3) float32, given cameras to condition on.
         """
         forward: Forward = {**options.forward(), "extrinsics": extrinsics, "intrinsics": intrinsics}
@@ -114,20 +114,20 @@ class NetworkRunner:
     ) -> Iterator[Prediction]:
         """Compute a prediction for each image of batches of independent images, in the images' order.
 
-        The network runs in a background thread, at most two batches ahead of what was taken.
+        The network runs in a background thread, at most two batches ahead of the caller.
 
         Args:
             batches: generator; must not be consumed elsewhere. Closed at the end.
-            limit: maximum batch size; updated with what fits into memory.
+            limit: maximum batch size; updated with measured memory use.
             on_failure: called for images that cannot be used, at their place in the order.
-            options: of the network.
+            options: options of the network.
         """
-        # Failures take their place in the order, so that photos held back for a batch still come before them.
+        # Failures are ordered too, so that earlier images that wait for a batch come before them.
         in_order: ReorderBuffer[Prediction | ImageFailure] = ReorderBuffer()
         computed = self._compute(batches, limit, options.forward(), self._callers_stream())
-        if self._device.type != "mps":  # two threads that give Apple's GPU work at a time can end the process
+        if self._device.type != "mps":  # two threads that use Apple's GPU at once can abort the process
             computed = in_background(computed, ahead=1, threads=self._threads)
-        with translate_device_errors(self._device), closing(computed):  # an error must not leave its thread at work
+        with translate_device_errors(self._device), closing(computed):  # after an error the thread must stop
             for item in computed:
                 results: list[tuple[int, Prediction | ImageFailure]]
                 if isinstance(item, ImageFailure):
@@ -161,7 +161,7 @@ class NetworkRunner:
     def _within_memory(
         self, batch: ProcessedBatch, limit: BatchLimit, options: Forward
     ) -> Iterator[_Computed | ImageFailure]:
-        """One result for a batch of independent images; several for its halves if memory runs out."""
+        """Yield one result for a batch of independent images, or several if it is split because memory runs out."""
         count, size = len(batch.images), (batch.tensor.shape[2], batch.tensor.shape[3])
         computed, reason = None, ""
         try:
@@ -174,13 +174,13 @@ class NetworkRunner:
         if computed is not None:
             yield computed
             return
-        # Not where the error was caught: it holds what the network had in memory.
+        # Outside the except block, because the error keeps the network's tensors alive.
         limit.fail(size, count)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if count == 1:
             (image,) = batch.images
-            yield ImageFailure(image.index, image.label, _too_large(image, size, self._device, reason))
+            yield ImageFailure(image.index, image.label, _memory_error(image, size, self._device, reason))
             return
         for half in (batch.part(0, count // 2), batch.part(count // 2, count)):
             yield from self._within_memory(half, limit, options)
@@ -193,7 +193,7 @@ class NetworkRunner:
         axis: int,
         options: Forward,
     ) -> _Computed:
-        """Run the network, on CUDA without waiting for it. `axis` is where (B, S) gets the one that is missing."""
+        """Run the network, on CUDA asynchronously. `axis` is where a dimension is added to form (B, S)."""
         moved = {
             name: value.to(self._device) if isinstance(value, torch.Tensor) else value
             for name, value in options.items()
@@ -221,7 +221,7 @@ class NetworkRunner:
                 raise
             reason = str(error).strip().partition("\n")[0]
             raise UnsupportedError(
-                f"torch.compile cannot compile the network here ({reason}); it runs without compiling it"
+                f"torch.compile failed on this machine ({reason}); run without compilation"
             ) from error
         return outputs
 
@@ -233,7 +233,7 @@ class NetworkRunner:
         windows: tuple[Crop, ...] = (),
         intrinsics: npt.NDArray[np.float32] | None = None,
     ) -> list[Prediction]:
-        """Build a prediction for each scene, when the device is done."""
+        """Wait for the device and build a prediction for each scene."""
         outputs, pixels = computed.outputs, computed.pixels
         if computed.finished is not None:
             computed.finished.synchronize()
@@ -264,58 +264,58 @@ class NetworkRunner:
         return self._output_processor(outputs, scenes)
 
     def _callers_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
-        """What makes any thread use the caller's CUDA stream, also if another GPU is the caller's current one.
+        """Return a context that selects the caller's CUDA stream on the network's GPU, for use in any thread.
 
-        Events are recorded where nothing else is said: on the current GPU, whichever the network is on.
+        It also makes that GPU the current one, on which events are recorded by default.
         """
         if self._device.type != "cuda":
             return nullcontext()
         return torch.cuda.stream(torch.cuda.current_stream(self._device))
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        """Low precision for the backbone alone; the network switches it off around everything else."""
+        """Return a context that enables low precision; the network disables it outside the backbone."""
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, dtype=self._dtype)
 
 
-def _too_large(image: PlannedImage, size: tuple[int, int], device: torch.device, reason: str) -> DeviceMemoryError:
+def _memory_error(image: PlannedImage, size: tuple[int, int], device: torch.device, reason: str) -> DeviceMemoryError:
     return DeviceMemoryError(
-        f"{image.label}: the memory of {device} does not hold it at {size[1]}x{size[0]} ({reason}); take a smaller "
-        "process_res or model, or end what else uses its memory"
+        f"{image.label}: too large for the memory of {device} at {size[1]}x{size[0]} ({reason}); use a smaller "
+        "process_res or model, or free memory used by other programs"
     )
 
 
 def _on_host(outputs: Outputs) -> dict[str, Any]:
-    """Tensors of images and their cameras in the host's memory, or on their way there; what else there is stays."""
-    return _mapped(outputs, lambda tensor: _pinned(tensor) if tensor.is_cuda else tensor.cpu())
+    """Copy all tensors to host memory, asynchronously from CUDA; other values stay as they are."""
+    return _map_tensors(outputs, lambda tensor: _pinned(tensor) if tensor.is_cuda else tensor.cpu())
 
 
 def _pageable(outputs: Outputs) -> dict[str, Any]:
-    """Copies in plain memory: page-locked memory is scarce, and a caller may keep a million predictions."""
-    return _mapped(outputs, torch.Tensor.clone)
+    """Copy to pageable memory: pinned memory is scarce, and a caller may store a million predictions."""
+    return _map_tensors(outputs, torch.Tensor.clone)
 
 
-def _mapped(outputs: Outputs, work: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+def _map_tensors(outputs: Outputs, work: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
     def one(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return _mapped(value, work)
+            return _map_tensors(value, work)
         return work(value) if isinstance(value, torch.Tensor) else value
 
     return {name: one(value) for name, value in outputs.items()}
 
 
 def _pinned(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy in page-locked memory, queued on the current stream: the only kind that does not make the caller wait."""
+    """Copy to pinned memory on the current stream, without blocking the caller."""
     return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def _scale(plan: ResizePlan) -> tuple[float, float]:
-    """(rows, columns) how many pixels of the result one of the upright source picture becomes."""
+    """Return the (row, column) scale from pixels of the upright source image to pixels of the result."""
     matrix = plan.transform_intrinsics(np.eye(3))
     return float(matrix[1, 1]), float(matrix[0, 0])
 
 
 def _interleaved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(3, H, W) to (H, W, 3); OpenCV does it thirty times faster than a transposed copy."""
+    """Convert (3, H, W) to (H, W, 3); OpenCV is thirty times faster than a transposed copy."""
     return np.asarray(cv2.merge(list(planes)), np.uint8)

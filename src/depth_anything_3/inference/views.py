@@ -24,38 +24,40 @@ __all__ = ["GivenCameras", "ViewOptions", "check_cameras", "infer_views"]
 
 @dataclass(frozen=True, eq=False)
 class GivenCameras:
-    """Cameras that the caller knows.
+    """Cameras given by the caller.
 
     Attributes:
-        extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; need `intrinsics`.
+        extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; require `intrinsics`.
         intrinsics: (N, 3, 3) in pixels of the upright source images.
-        align_depth: True returns the given poses, with depth in their unit; False returns them moved into the predicted
-            frame, with depth as predicted.
+        align_depth: True returns the given poses, and depth in their unit; False returns them transformed into the
+            predicted frame, and depth as predicted.
     """
 
-    extrinsics: Any = None  # Any: whatever numpy makes an array of
+    extrinsics: Any = None  # Any: array-like
     intrinsics: Any = None
     align_depth: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
-    """How the views of a scene are prepared and computed."""
+    """Options of the preprocessing and the network for the views of a scene."""
 
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     network: NetworkOptions = field(default_factory=NetworkOptions)
 
 
 def check_cameras(engine: Engine, cameras: GivenCameras) -> None:
-    """Refuse cameras that are incomplete for the model.
+    """Check that the given cameras are complete for the model.
 
     Raises:
         InvalidInputError: poses without intrinsics, or intrinsics without poses for a model that predicts cameras.
     """
     if cameras.extrinsics is not None and cameras.intrinsics is None:
-        raise InvalidInputError("extrinsics need intrinsics")
+        raise InvalidInputError("extrinsics need intrinsics; pass both")
     if cameras.intrinsics is not None and cameras.extrinsics is None and engine.card.has_poses:
-        raise InvalidInputError(f"intrinsics need extrinsics with {engine.card.name}, which predicts cameras")
+        raise InvalidInputError(
+            f"intrinsics need extrinsics with {engine.card.name}, which predicts cameras; pass both, or neither"
+        )
 
 
 def infer_views(
@@ -66,11 +68,11 @@ def infer_views(
     Args:
         engine: the network.
         images: the views.
-        options: how to prepare and compute them.
-        cameras: what is known of their cameras.
+        options: options of the preprocessing and the network.
+        cameras: given cameras.
 
     Raises:
-        InvalidInputError, ImageReadError, ImageDecodeError: as `DepthAnything3.inference`.
+        InvalidInputError, ImageReadError, ImageDecodeError: see `DepthAnything3.inference`.
     """
     batch = engine.input_processor.views(images, options.preprocess, cameras.extrinsics, cameras.intrinsics)
     if cameras.extrinsics is None:
@@ -86,11 +88,11 @@ def infer_views(
         return prediction
     extrinsics, divisor = align_poses(given, prediction.extrinsics, to_given=cameras.align_depth)
     aligned = replace(prediction, extrinsics=extrinsics, depth=prediction.depth / np.float32(divisor))
-    if cameras.align_depth:  # whatever the unit of the given poses is
+    if cameras.align_depth:  # depth is now in the unit of the given poses
         return replace(aligned, is_metric=0, depth_kind=DepthKind.RELATIVE)
     return aligned
 
 
-def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: whatever numpy makes an array of, or a tensor
-    """Camera matrices without loss: float32 would move a camera in map coordinates by half a metre."""
+def _in_float64(matrices: Any) -> npt.NDArray[np.float64]:  # Any: array-like, or a tensor
+    """Convert camera matrices to float64: float32 would move a camera in map coordinates by half a metre."""
     return np.asarray(matrices.detach().cpu() if isinstance(matrices, torch.Tensor) else matrices, np.float64)

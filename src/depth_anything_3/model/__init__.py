@@ -1,4 +1,4 @@
-"""The Depth Anything 3 networks. Importing it is cheap: torch is loaded when a network is first used."""
+"""The Depth Anything 3 networks. Importing this package is cheap: torch is imported when a network is first used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "build_network",
 ]
 
-_HOMES = {
+_MODULES = {
     "DepthAnything3Net": "network",
     "NestedDepthAnything3Net": "nested",
     "Preset": "catalog",
@@ -29,6 +29,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

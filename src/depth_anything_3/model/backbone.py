@@ -1,7 +1,7 @@
-"""Backbone: normalised images of a scene's views in, four levels of patch features and camera tokens out.
+"""Backbone of all networks.
 
-A DINOv2 vision transformer (Oquab et al., 2023) whose later blocks alternate between attention inside each
-view and attention across all views of a scene (DA3, Lin et al., 2025).
+A DINOv2 vision transformer (Oquab et al., 2023) whose later blocks alternate between attention within each view and
+attention across all views of a scene (DA3, Lin et al., 2025).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _BLOCK_NORM_EPS = 1e-6  # the final norm and the query and key norms use 1e-5
 
 
 class BackboneOutput(NamedTuple):
-    """What the backbone hands on; `N` is the number of patches of a view, `D` the preset's `feature_width`.
+    """Output of the backbone; `N` is the number of patches of a view, `D` the preset's `feature_width`.
 
     Attributes:
-        features: Four `(B, S, N, D)`. With two stages: half within the view, half across views and normalised;
-            with one: all normalised.
-        camera_tokens: Four `(B, S, D)`, never normalised.
-        exported: `(B, S, rows, cols, width)` per requested block, ascending. Views are in the caller's order; in the
-            authors' implementation the reference view comes first from block `alt_start - 1` on.
-        reference_view: `(B,)` the chosen reference view; None where none was chosen.
+        features: Four `(B, S, N, D)`. With two stages: half from within the view, half across views and normalised;
+            with one stage: all normalised.
+        camera_tokens: Four `(B, S, D)`, not normalised.
+        exported: `(B, S, rows, cols, width)` per requested block, ascending. Views are in the caller's order; in
+            upstream the reference view comes first from block `alt_start - 1` on.
+        reference_view: `(B,)` the chosen reference view; None if none was chosen.
     """
 
     features: tuple[Tensor, ...]
@@ -49,14 +49,14 @@ class BackboneOutput(NamedTuple):
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches, each projected to one token."""
+    """Projects each non-overlapping patch to one token."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, kernel_size=PATCH_SIZE, stride=PATCH_SIZE)
 
     def forward(self, images: Tensor) -> Tensor:
-        """`(V, 3, H, W)` to `(V, N, width)`, patches row by row."""
+        """Map `(V, 3, H, W)` to `(V, N, width)`, patches row by row."""
         patches: Tensor = self.proj(images.to(self.proj.weight.dtype))
         return patches.flatten(2).transpose(1, 2)
 
@@ -102,10 +102,10 @@ class Backbone(nn.Module):
 
         Args:
             images: `(B, S, 3, H, W)` ImageNet-normalised RGB, sides multiples of 14.
-            camera_tokens: `(B, S, width)` encoded given poses. They replace the learned camera tokens and
-                disable the reordering of views.
-            export_layers: Blocks whose normalised output is wanted as well, ascending.
-            strategy: How the reference view is chosen where one is needed.
+            camera_tokens: `(B, S, width)` encoded given poses. They replace the learned camera tokens and disable the
+                reordering of views.
+            export_layers: Blocks whose normalised output is also returned, ascending.
+            strategy: How the reference view is chosen if one is needed.
         """
         preset = self.preset
         views, grid = images.shape[1], (images.shape[3] // PATCH_SIZE, images.shape[4] // PATCH_SIZE)
@@ -142,7 +142,7 @@ class Backbone(nn.Module):
         return torch.unflatten(torch.cat([first, patches], dim=1), 0, (batch, views))
 
     def _rotations(self, grid: tuple[int, int], device: torch.device) -> tuple[RotaryTable, RotaryTable]:
-        """What rotates queries and keys of a grid of patches: within a view, and across views."""
+        """Return the rotary tables of a grid of patches: within a view, and across views."""
         head_dim = self.preset.width // self.preset.heads
         return self._rotary_tables.get(
             grid,
@@ -154,7 +154,7 @@ class Backbone(nn.Module):
         )
 
     def _insert_camera_tokens(self, x: Tensor, given: Tensor | None) -> Tensor:
-        """Replace token 0 of every view; the class token ends here."""
+        """Replace the class token of every view by a camera token."""
         batch, views = x.shape[:2]
         if given is None:
             first, others = self.camera_token[:, :1], self.camera_token[:, 1:].expand(-1, views - 1, -1)
@@ -162,7 +162,7 @@ class Backbone(nn.Module):
         return torch.cat([given.unsqueeze(2).to(x.dtype), x[:, :, 1:]], dim=2)
 
     def _emit(self, in_view_x: Tensor, x: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One level of patch features and its camera token, views in the caller's order."""
+        """Return one level of patch features and its camera tokens, views in the caller's order."""
         feature, token = self.norm(x[:, :, 1:]), x[:, :, 0]
         if self.preset.alt_start is not None:
             feature = torch.cat([in_view_x[:, :, 1:], feature], dim=-1)
@@ -171,5 +171,5 @@ class Backbone(nn.Module):
 
 
 def _in_callers_order(x: Tensor, reference: Tensor | None) -> Tensor:
-    """Undo the reordering of the views of `x` `(B, S, ...)`, if there was one."""
+    """Undo the reordering of the views of `x` `(B, S, ...)`, if any."""
     return x if reference is None else take_views(x, order_to_original(reference, x.shape[1]))

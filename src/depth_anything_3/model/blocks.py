@@ -1,6 +1,6 @@
-"""Transformer blocks: tokens `(batch, tokens, width)` in, tokens of the same shape out.
+"""Transformer blocks.
 
-Pre-norm blocks with layer scale as in DINOv2 (Oquab et al., 2023).
+Pre-norm blocks with layer scale as in DINOv2 (Oquab et al., 2023), on tokens `(batch, tokens, width)`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Attention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)
-        # Norms and rotation are float32, also under autocast; the attention itself takes the precision of qkv.
+        # Norms and rotation are float32 even under autocast; the attention has the precision of qkv.
         q, k = q.to(v.dtype), k.to(v.dtype)
         out = F.scaled_dot_product_attention(q, k, v)
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
@@ -49,8 +49,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(..., width_in)` to `(..., width_out)`."""
-        # The tanh form of GELU would shift depth by about 1e-4 relative.
+        """Map `(..., width_in)` to `(..., width_out)`."""
+        # The tanh approximation of GELU would change depth by about 1e-4 (relative).
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return out
 
@@ -60,32 +60,32 @@ class SwiGlu(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        # Two thirds of four widths, rounded up to a multiple of eight.
+        # Two thirds of 4 * width, rounded up to a multiple of 8.
         hidden = (int(4 * width * 2 / 3) + 7) // 8 * 8
         self.w12 = nn.Linear(width, 2 * hidden)
         self.w3 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(..., width)` to `(..., width)`."""
+        """Map `(..., width)` to `(..., width)`."""
         gate, value = self.w12(x).chunk(2, dim=-1)
         out: Tensor = self.w3(F.silu(gate) * value)
         return out
 
 
 class LayerScale(nn.Module):
-    """A learned factor per channel."""
+    """Multiplies each channel by a learned factor."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(..., width)` to `(..., width)`."""
+        """Map `(..., width)` to `(..., width)`."""
         return x * self.gamma
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each normalised before, scaled after, and added to its input."""
+    """Attention, then feed-forward, each with a norm before it, layer scale after it, and a residual connection."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Block(nn.Module):
         self.ls2 = LayerScale(width)
 
     def forward(self, x: Tensor, rotary: RotaryTable | None = None) -> Tensor:
-        """`(batch, tokens, width)` to the same shape; `rotary` holds one row per token."""
+        """Map `(batch, tokens, width)` to the same shape; `rotary` holds one row per token."""
         x = x + self.ls1(self.attn(self.norm1(x), rotary))
         x = x + self.ls2(self.mlp(self.norm2(x)))
         return x

@@ -1,8 +1,8 @@
-"""Cameras: given poses in, camera tokens out; camera tokens in, predicted poses out.
+"""Encode given cameras as tokens, and decode predicted cameras from tokens.
 
-In between stands the pose encoding, nine numbers: camera-to-world translation (3), camera-to-world rotation
-as a quaternion x, y, z, w (4), and the vertical and horizontal field of view in radians (2). The principal
-point is not encoded; decoded cameras have it in the middle of the image.
+Both use a pose encoding of nine numbers: camera-to-world translation (3), camera-to-world rotation as a quaternion
+x, y, z, w (4), and the vertical and horizontal field of view in radians (2). The principal point is not encoded;
+decoded cameras have it at the image centre.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _POSE_NUMBERS = 9
 
 
 def encode_pose(camera_to_world: Tensor, intrinsics: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Pose encoding of cameras.
+    """Compute the pose encoding of cameras.
 
     Args:
         camera_to_world: `(..., 3 or 4, 4)`.
@@ -46,15 +46,15 @@ def encode_pose(camera_to_world: Tensor, intrinsics: Tensor, image_size: tuple[i
 
 
 def decode_pose(encoding: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Cameras of pose encodings.
+    """Compute cameras from pose encodings.
 
     Args:
         encoding: `(..., 9)`.
         image_size: (height, width) of the network's input in pixels.
 
     Returns:
-        Camera-to-world `(..., 3, 4)` and intrinsics `(..., 3, 3)` in pixels. A field of view of 0, or
-        above pi, has no focal length and gets a very large one, half the image side over 1e-6.
+        Camera-to-world `(..., 3, 4)` and intrinsics `(..., 3, 3)` in pixels. A field of view of 0, or above pi,
+        has no valid focal length and gets a very large one, half the image side divided by 1e-6.
     """
     height, width = image_size
     rotation = quaternion_to_matrix(encoding[..., 3:7])
@@ -70,7 +70,7 @@ def decode_pose(encoding: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, 
 
 
 class CameraEncoder(nn.Module):
-    """Given cameras to one token per view, each aware of the other cameras of its scene."""
+    """Encodes given cameras as one token per view, with attention among the cameras of a scene."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class CameraEncoder(nn.Module):
 
 
 class CameraDecoder(nn.Module):
-    """Camera tokens to pose encodings, each view by itself."""
+    """Decodes camera tokens to pose encodings, each view independently."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -109,6 +109,6 @@ class CameraDecoder(nn.Module):
         self.fc_fov = nn.Sequential(nn.Linear(width, 2), nn.ReLU())
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Camera tokens `(B, S, width)` of the last level to pose encodings `(B, S, 9)`."""
+        """Map camera tokens `(B, S, width)` of the last level to pose encodings `(B, S, 9)`."""
         hidden = self.backbone(tokens)
         return torch.cat([self.fc_t(hidden), self.fc_qvec(hidden), self.fc_fov(hidden)], dim=-1)

@@ -1,6 +1,6 @@
-"""Catalog of the models: one row each, with its network's shape, its licence, its weights and what it predicts.
+"""Catalog of the models: network architecture, licence, weights and outputs of each.
 
-A new model is one row of `_CARDS`. Importing this module does not load torch.
+To add a model, add a row to `_CARDS`. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 CANONICAL_FOCAL_PX = 300.0
-"""The focal length, in pixels of the network's input, to which canonical depth belongs."""
+"""Focal length that canonical depth refers to, in pixels of the network's input."""
 
 PATCH_SIZE = 14
 """Side of a patch in pixels; image heights and widths are multiples of it."""
@@ -38,18 +38,18 @@ _NON_COMMERCIAL = "CC-BY-NC-4.0"
 
 
 class DepthKind(StringEnum):
-    """What a depth of 1 means."""
+    """Unit of depth."""
 
     RELATIVE = "relative"
-    """A unit of its own for each scene; that of the given poses where they were given."""
+    """An arbitrary unit for each scene, or the unit of the given poses."""
     CANONICAL = "canonical"
-    """Metres if the focal length were 300 pixels of the network's input: times focal length / 300, metres."""
+    """Metric for a focal length of 300 pixels of the network's input; metric depth is depth * focal length / 300."""
     METRIC = "metric"
     """Metres."""
 
 
 class FeedForward(Enum):
-    """Kind of the feed-forward half of a transformer block."""
+    """Kind of feed-forward layer in a transformer block."""
 
     MLP = "mlp"
     SWIGLU = "swiglu"
@@ -57,7 +57,7 @@ class FeedForward(Enum):
 
 @dataclass(frozen=True)
 class Preset:
-    """Shape of one network: everything that distinguishes it from another of the family.
+    """Architecture of one network.
 
     Attributes:
         name: The preset name, as in `config.json`.
@@ -65,13 +65,13 @@ class Preset:
         depth: Number of transformer blocks.
         heads: Attention heads, of 64 channels each.
         out_layers: The four blocks (from 0) whose outputs feed the dense heads.
-        alt_start: First block of the second stage, where odd blocks attend across all views of a scene, and all
-            normalise queries and keys and rotate them by their position. None: there is no such stage, so views
-            do not see each other; such a network predicts depth and sky, and no cameras.
+        alt_start: First block of the second stage, where odd blocks attend across all views of a scene, and all blocks
+            normalise and rotate queries and keys. None: there is no second stage, views do not attend to each other,
+            and the network predicts depth and sky, but no cameras.
         head_features: Channels inside the dense heads' fusion path.
         head_channels: Channels of the four levels before fusion.
         feed_forward: Kind of feed-forward layer in the backbone.
-        gaussian_head: Whether the network also has a head for 3D Gaussians.
+        gaussian_head: Whether the network has a head for 3D Gaussians.
     """
 
     name: str
@@ -87,18 +87,18 @@ class Preset:
 
     @property
     def feature_width(self) -> int:
-        """Channels of a feature handed to the heads: with two stages one half within the view, one across views."""
+        """Channels of the heads' input: with two stages, half from within the view and half across views."""
         return self.width if self.alt_start is None else 2 * self.width
 
 
 @dataclass(frozen=True)
 class NestedPreset:
-    """A network that joins two others of the catalog.
+    """A network that combines two others of the catalog.
 
     Attributes:
         name: The preset name, as in `config.json`.
-        any_view: Name of the network that predicts everything.
-        metric: Name of the network whose canonical depth and sky bring the scene to metres.
+        any_view: Name of the network that predicts depth and cameras.
+        metric: Name of the network whose canonical depth and sky determine the metric scale.
     """
 
     name: str
@@ -108,14 +108,14 @@ class NestedPreset:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a user needs to know to choose a model, and what it takes to build its network.
+    """Catalog entry of a model.
 
     Attributes:
-        network: Shape of the network, or the two networks that it joins.
+        network: Architecture of the network, or names of the two networks that it combines.
         licence: SPDX identifier of the licence of the weights.
-        depth_kind: What its depth means.
-        hub_ids: Its checkpoints on the Hugging Face hub, the preferred one first; none: the weights come with the
-            package.
+        depth_kind: Unit of its depth.
+        hub_ids: Its checkpoints on the Hugging Face hub, the preferred one first; empty if the weights are bundled with
+            the package.
     """
 
     network: Preset | NestedPreset
@@ -130,13 +130,13 @@ class ModelCard:
 
     @property
     def has_poses(self) -> bool:
-        """Whether it predicts cameras, and takes given ones."""
+        """Whether it predicts cameras, and accepts given ones."""
         return self._main_network.alt_start is not None
 
     @property
     def has_conf(self) -> bool:
         """Whether it predicts confidence."""
-        return self.has_poses  # the head of the any-view networks predicts both
+        return self.has_poses  # the any-view networks predict both
 
     @property
     def has_sky(self) -> bool:
@@ -150,7 +150,7 @@ class ModelCard:
 
     @property
     def is_demonstration(self) -> bool:
-        """Whether it is a demonstration, not for real work, whose weights come with the package."""
+        """Whether it is the bundled demonstration model, which is not meant for real use."""
         return not self.hub_ids
 
     @property
@@ -158,7 +158,7 @@ class ModelCard:
         return self.network if isinstance(self.network, Preset) else find_preset(self.network.any_view)
 
     def as_dict(self) -> dict[str, object]:
-        """The card as plain values, for JSON."""
+        """Return the entry as plain values, for JSON."""
         return {
             "name": self.name,
             "hub_ids": list(self.hub_ids),
@@ -271,7 +271,7 @@ _CARDS = (
         depth_kind=DepthKind.METRIC,
         hub_ids=("depth-anything/DA3NESTED-GIANT-LARGE-1.1", "depth-anything/DA3NESTED-GIANT-LARGE"),
     ),
-    # Ours, not one of the published family: small enough to come with the package.
+    # Not one of the published models: small enough to bundle with the package.
     ModelCard(
         Preset(
             name="da3-nano",
@@ -290,11 +290,11 @@ _CARDS = (
 _BY_NAME = {card.name: card for card in _CARDS}
 
 MODEL_CARDS: Mapping[str, ModelCard] = MappingProxyType(_BY_NAME)
-"""Every model this package can build, by preset name."""
+"""All supported models by preset name."""
 
 
 def find_card(name: str) -> ModelCard:
-    """Look a model up by its preset name.
+    """Look up a model by its preset name.
 
     Raises:
         InvalidInputError: No model has this name.
@@ -305,7 +305,7 @@ def find_card(name: str) -> ModelCard:
 
 
 def find_preset(name: str) -> Preset:
-    """Look the shape of a single network up by its preset name.
+    """Look up the architecture of a single network by its preset name.
 
     Raises:
         InvalidInputError: No single network has this name.
@@ -317,6 +317,6 @@ def find_preset(name: str) -> Preset:
 
 
 def models_that(can: Callable[[ModelCard], bool]) -> str:
-    """Names of the models of which something is true, for a message: "da3-giant or da3nested-giant-large"."""
+    """List the models that satisfy a condition, for a message: "da3-giant or da3nested-giant-large"."""
     *names, last = (card.name for card in MODEL_CARDS.values() if can(card))
     return f"{', '.join(names)} or {last}" if names else last

@@ -1,4 +1,4 @@
-"""A hub id or folder in, a model's weights out, and back: `config.json` beside `model.safetensors`."""
+"""Find, load and save checkpoints: folders or hub repositories with `config.json` and `model.safetensors`."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = ["Checkpoint", "find_checkpoint", "load_weights", "save_checkpoint"]
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _DEFAULT_PRESET = "da3-large"
-_IN_THE_PACKAGE = Path(__file__).parent / "weights"  # a folder for each model whose weights come with the package
-_NAMES_SHOWN = 10
+_BUNDLED_WEIGHTS = Path(__file__).parent / "weights"  # with a folder for each bundled model
+_MAX_NAMES = 10  # in a message
 
-# One layer norm serves four levels. Files hold it under level 0; where one holds several, the highest level counts.
+# Four levels share one layer norm, stored under level 0. If a file stores several, the highest level wins.
 _TIED = re.compile(r"(?P<head>.*\.scratch\.output_conv2_aux)\.(?P<level>[123])\.2\.(?P<leaf>weight|bias)")
 
 
@@ -45,9 +45,9 @@ class Checkpoint:
     """A checkpoint on disk.
 
     Attributes:
-        name: as the caller asked for it.
-        preset: name of the network it belongs to.
-        weights: the file with the tensors.
+        name: folder, model name or hub id, as the caller passed it.
+        preset: preset of its network.
+        weights: path of the weights file.
     """
 
     name: str
@@ -66,30 +66,34 @@ def find_checkpoint(
     """Find a checkpoint in a folder, in the package, in the hub's cache, or on the hub (with a progress bar).
 
     Args:
-        name: a folder, the name of a model whose weights come with the package ("da3-nano"), or a hub id such as
-            "depth-anything/DA3-BASE"; in this order, so a folder of yours wins.
-        local_files_only: take it from the cache only.
-        revision, cache_dir, token: as for `huggingface_hub`.
+        name: a folder, the name of a bundled model ("da3-nano"), or a hub id such as "depth-anything/DA3-BASE", looked
+            up in this order.
+        local_files_only: use only the local cache of the hub.
+        revision, cache_dir, token: see `huggingface_hub`.
 
     Raises:
-        CheckpointNotFoundError: no such folder or repository, a file missing in it, or the hub out of reach.
-        CheckpointFormatError: `config.json` cannot be understood, or names a network that this version cannot build.
+        CheckpointNotFoundError: there is no such folder or repository, it lacks a file, or the hub is unreachable.
+        CheckpointFormatError: `config.json` is invalid, or names a network that this version does not support.
     """
     name = os.fspath(name)
     local = os.path.expanduser(name)
     folder = Path(local)
     if not os.path.exists(local) and name in MODEL_CARDS and MODEL_CARDS[name].is_demonstration:
-        folder = _IN_THE_PACKAGE / name
+        folder = _BUNDLED_WEIGHTS / name
     if os.path.isdir(folder):
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
-                raise CheckpointNotFoundError(f"{folder}: the folder has no {file}; a checkpoint needs both files")
+                raise CheckpointNotFoundError(
+                    f"{folder}: the folder has no {file}; a checkpoint needs {CONFIG_FILE} and {WEIGHTS_FILE}"
+                )
         return Checkpoint(name, _read_preset(folder / CONFIG_FILE, name), folder / WEIGHTS_FILE)
     if os.path.exists(local):
-        raise CheckpointNotFoundError(f"{name}: is a file; give the folder that holds it and its {CONFIG_FILE}")
+        raise CheckpointNotFoundError(
+            f"{name}: not a folder; pass the folder that contains {CONFIG_FILE} and {WEIGHTS_FILE}"
+        )
     if name in MODEL_CARDS:
         hub_ids = " or ".join(MODEL_CARDS[name].hub_ids)
-        raise CheckpointNotFoundError(f"{name}: no such folder; the weights of this model are {hub_ids}")
+        raise CheckpointNotFoundError(f"{name}: no such folder; for this model pass the hub id {hub_ids}")
     fetch = partial(
         hf_hub_download,
         local_files_only=local_files_only,
@@ -97,38 +101,39 @@ def find_checkpoint(
         cache_dir=None if cache_dir is None else Path(cache_dir),
         token=token,
     )
-    asked = "was not asked (local_files_only)" if local_files_only else "cannot be reached"
-    # In this order, so that a network that cannot be built costs no gigabytes.
-    preset = _read_preset(_download(fetch, name, CONFIG_FILE, asked), name)
-    return Checkpoint(name, preset, _download(fetch, name, WEIGHTS_FILE, asked))
+    hub_state = "was not contacted (local_files_only)" if local_files_only else "cannot be reached"
+    # The configuration first, so that an unsupported network costs no large download.
+    preset = _read_preset(_download(fetch, name, CONFIG_FILE, hub_state), name)
+    return Checkpoint(name, preset, _download(fetch, name, WEIGHTS_FILE, hub_state))
 
 
-def _download(fetch: Callable[[str, str], str], name: str, file: str, asked: str) -> Path:
+def _download(fetch: Callable[[str, str], str], name: str, file: str, hub_state: str) -> Path:
     try:
         return Path(fetch(name, file))
     except HFValidationError:
         raise CheckpointNotFoundError(
-            f"{name}: no such folder, and no hub id either (those look like depth-anything/DA3-BASE)"
+            f"{name}: no such folder, and not a hub id; pass a folder or an id such as depth-anything/DA3-BASE"
         ) from None
     except GatedRepoError:
         raise CheckpointNotFoundError(
-            f"{name}: access is restricted; log in with `hf auth login` or pass token="
+            f"{name}: access to the repository is restricted; log in with `hf auth login`, or pass token="
         ) from None
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise CheckpointNotFoundError(
-            f"{name}: no such folder, and no such repository or revision on the hub (or it is private: pass token=)"
+            f"{name}: no such folder, and no such repository or revision on the hub; check the name, or pass token= "
+            "for a private repository"
         ) from None
     except LocalEntryNotFoundError as error:
         raise CheckpointNotFoundError(
-            f"{name}: {file} is neither a local folder's nor in the hub's cache, and the hub {asked}. Check the "
-            "network and HF_HUB_OFFLINE, or copy the checkpoint's folder here and give its path"
+            f"{name}: no such folder, {file} is not in the hub's cache, and the hub {hub_state}. Check the network and "
+            "HF_HUB_OFFLINE, or pass the path of a local copy of the checkpoint"
         ) from error
     except EntryNotFoundError:
         raise CheckpointNotFoundError(
-            f"{name}: the repository has no {file}; it is not a checkpoint of this kind"
+            f"{name}: the repository has no {file}; pass one with {CONFIG_FILE} and {WEIGHTS_FILE}"
         ) from None
-    except Exception as error:  # the hub's transports (requests, httpx, xet) have no base class of errors in common
-        raise CheckpointNotFoundError(f"{name}: the download of {file} failed ({error}); run it again") from error
+    except Exception as error:  # the hub's transports (requests, httpx, xet) have no common base class of errors
+        raise CheckpointNotFoundError(f"{name}: the download of {file} failed ({error}); run again") from error
 
 
 def _read_preset(config: Path, name: str) -> str:
@@ -138,21 +143,24 @@ def _read_preset(config: Path, name: str) -> str:
         if not isinstance(preset, str):
             raise ValueError(f"model_name is {preset!r}")
     except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointFormatError(f"{name}: its {CONFIG_FILE} cannot be understood ({error})") from error
+        raise CheckpointFormatError(
+            f"{name}: its {CONFIG_FILE} is not a valid configuration ({error}); copy or download it again"
+        ) from error
     if preset not in MODEL_CARDS:
         raise CheckpointFormatError(
-            f"{name}: its {CONFIG_FILE} names the network {preset!r}; this version builds {', '.join(MODEL_CARDS)}"
+            f"{name}: its {CONFIG_FILE} names the unknown model {preset!r}; this version supports "
+            f"{', '.join(MODEL_CARDS)}"
         )
     return preset
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device) -> None:
-    """Give a module built on the meta device its weights, each read once and straight to `device`.
+    """Load the weights of a module built on the meta device directly to `device`.
 
-    On the CPU they stay backed by the file, page by page, so there is no second copy. Other dtypes become float32.
+    On the CPU they are memory-mapped, without a second copy. Other dtypes are converted to float32.
 
     Raises:
-        CheckpointFormatError: the file is truncated or damaged, or names are missing, unexpected or misshapen.
+        CheckpointFormatError: the file is truncated or damaged, or tensors are missing, unexpected or of wrong shape.
     """
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     try:
@@ -162,8 +170,8 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device
             _check_names(expected, shapes, checkpoint)
             state = {name: file.get_tensor(stored[name]).to(torch.float32) for name in expected}
     except (SafetensorError, OSError) as error:
-        size, cached = checkpoint.weights.stat().st_size, checkpoint.weights.is_symlink()  # as the hub's cache has them
-        hint = f"Remove {checkpoint.weights.resolve()} and run it again" if cached else "Download or copy it again"
+        size, cached = checkpoint.weights.stat().st_size, checkpoint.weights.is_symlink()  # the hub's cache has links
+        hint = f"Delete {checkpoint.weights.resolve()} and run again" if cached else "Download or copy it again"
         raise CheckpointFormatError(
             f"{checkpoint.weights}: truncated or damaged ({error}; {size:,} bytes). {hint}"
         ) from error
@@ -171,7 +179,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device
 
 
 def _resolve_ties(keys: Iterable[str]) -> dict[str, str]:
-    """Name in the model -> name in the file."""
+    """Map names in the model to names in the file."""
     stored: dict[str, str] = {}
     for key in sorted(keys):  # higher levels come later and win
         tied = _TIED.fullmatch(key)
@@ -185,7 +193,7 @@ def _check_names(
     problems = {
         "missing": sorted(expected.keys() - found.keys()),
         "unexpected": sorted(found.keys() - expected.keys()),
-        "misshapen": [
+        "of wrong shape": [
             f"{name} {list(found[name])} instead of {list(shape)}"
             for name, shape in expected.items()
             if name in found and found[name] != shape
@@ -194,17 +202,17 @@ def _check_names(
     problems_found = []
     for kind, names in problems.items():
         if names:
-            more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            problems_found.append(f"{len(names)} {kind}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+            more = f", and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+            problems_found.append(f"{len(names)} {kind}: {', '.join(names[:_MAX_NAMES])}{more}")
     if problems_found:
         raise CheckpointFormatError(
-            f"{checkpoint.weights} does not fit the preset {checkpoint.preset} named in its {CONFIG_FILE}. "
+            f"{checkpoint.weights} does not match the preset {checkpoint.preset} named in its {CONFIG_FILE}. "
             + ". ".join(problems_found)
         )
 
 
 def save_checkpoint(module: nn.Module, preset: str, folder: str | os.PathLike[str]) -> None:
-    """Write a module's weights in the official format; each file appears whole or not at all.
+    """Write a module's weights in the official format, each file atomically.
 
     Raises:
         ExportError: the folder cannot be written.
@@ -213,10 +221,10 @@ def save_checkpoint(module: nn.Module, preset: str, folder: str | os.PathLike[st
     tensors = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
     with atomic_write(target / WEIGHTS_FILE) as path:
         path.touch()
-        mode = path.stat().st_mode  # what the user's umask makes of it; safetensors leaves it to its owner alone
+        mode = path.stat().st_mode  # from the user's umask; safetensors makes the file readable by its owner only
         try:
             save_file(tensors, path, metadata={"format": "pt"})
-        except SafetensorError as error:  # its name for a full disk
+        except SafetensorError as error:  # such as a full disk
             raise ExportError(f"{target / WEIGHTS_FILE}: cannot be written ({error})") from error
         path.chmod(mode)
     with atomic_write(target / CONFIG_FILE) as path:

@@ -1,4 +1,4 @@
-"""The finite choices of the network's work, as enums that accept their strings."""
+"""Named options of the networks, as string enums."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["RefViewStrategy"]
 
 
 class RefViewStrategy(StringEnum):
-    """How the reference view is chosen; each member accepts and equals its string."""
+    """How the reference view is chosen; each member equals its string."""
 
     FIRST = "first"
-    """The first view as given."""
+    """The first view."""
     MIDDLE = "middle"
-    """View `S // 2`, sensible for a video."""
+    """View `S // 2`, suited to videos."""
     SADDLE_BALANCED = "saddle_balanced"
-    """The view that is most average in similarity to the others, token norm and token variance."""
+    """The view closest to average in similarity to the others, token norm and token variance."""
     SADDLE_SIM_RANGE = "saddle_sim_range"
-    """The view whose similarities to the others spread most."""
+    """The view with the largest range of similarities to the others."""

@@ -1,7 +1,7 @@
-"""DPT trunk: four levels of patch features in, one fused map at 8 cells per patch out.
+"""Dense prediction trunk shared by the heads: fuses four levels of patch features.
 
 After Ranftl et al., "Vision Transformers for Dense Prediction" (2021). The heads of the network derive from
-:class:`DptTrunk` and add what turns the fused map into their outputs.
+:class:`DptTrunk` and add their output layers.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = [
     "resize_map",
 ]
 
-_MEMORY_SHARE = 8  # of a GPU's memory, one part in so many is for the maps of a head
-_MEMORY_ELSEWHERE = 2 << 30  # bytes
+_MEMORY_DIVISOR = 8  # the maps of a head may use this fraction of a GPU's memory
+_CPU_MEMORY = 2 << 30  # bytes
 _MAX_ELEMENTS = 2**31 - 1  # of a tensor; kernels index larger ones slowly, or not at all
 
 
 def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of `(V, C, h, w)` whose corner cells stay corner cells."""
+    """Resize `(V, C, h, w)` bilinearly with aligned corners."""
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 def output_convs(features: int, outputs: int) -> nn.Sequential:
-    """The last layers of a head: 3x3 convolution to 32 channels, ReLU, 1x1 convolution."""
+    """Build the last layers of a head: 3x3 convolution to 32 channels, ReLU, 1x1 convolution."""
     return nn.Sequential(
         nn.Conv2d(features // 2, 32, kernel_size=3, padding=1),
         nn.ReLU(),
@@ -45,7 +45,7 @@ def output_convs(features: int, outputs: int) -> nn.Sequential:
 
 
 class ResidualConvUnit(nn.Module):
-    """Two 3x3 convolutions after a ReLU each, added to the input."""
+    """Two 3x3 convolutions, each after a ReLU, added to the input."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class ResidualConvUnit(nn.Module):
         self.conv2 = nn.Conv2d(features, features, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(V, F, h, w)` to the same shape."""
+        """Map `(V, F, h, w)` to the same shape."""
         residual: Tensor = self.conv2(F.relu_(self.conv1(F.relu(x))))
         return x + residual
 
 
 class FusionBlock(nn.Module):
-    """Merge a level into the coarser path above it and bring the result to the next size."""
+    """Merges a level into the coarser path above it and resizes the result to the next level."""
 
     def __init__(self, features: int, *, lateral: bool = True) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Scratch(nn.Module):
         self.output_conv2 = output_convs(features, outputs)
 
     def levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The four maps, finest first, brought to the same number of channels."""
+        """Project the four maps, finest first, to the same number of channels."""
         convs = (self.layer1_rn, self.layer2_rn, self.layer3_rn, self.layer4_rn)
         return [conv(level) for conv, level in zip(convs, maps, strict=True)]
 
@@ -116,12 +116,12 @@ def _size(x: Tensor) -> tuple[int, int]:
 
 
 class DptTrunk(nn.Module):
-    """What all dense heads share: features to four maps, and the layers that fuse them.
+    """Base of the dense heads: turns features into four maps and fuses them.
 
     Args:
         width_in: Channels of the patch features.
         channels: Channels of the four maps, finest first.
-        norm: Applied to the patch features first.
+        norm: Normalisation of the patch features.
         scratch: The layers from the maps to the outputs.
         uv: Whether image coordinates are added to the maps.
     """
@@ -162,23 +162,23 @@ class DptTrunk(nn.Module):
         return self.scratch.levels(maps)
 
     def add_uv_(self, x: Tensor, image_size: tuple[int, int]) -> Tensor:
-        """Add image coordinates to a map `(V, C, h, w)` in place, in the heads that do so."""
+        """Add image coordinates to a map `(V, C, h, w)` in place, if the head uses them."""
         return x if self.uv is None else self.uv.add_(x, image_size[1] / image_size[0])
 
     def views_at_once(self, image_size: tuple[int, int], device: torch.device) -> int:
-        """How many views to process together: what a share of the device's memory holds. No effect on values."""
+        """Return how many views fit into the head's share of the device's memory. It does not affect results."""
         features = self.scratch.output_conv1.in_channels
         pixels = image_size[0] * image_size[1]
-        # The largest maps, at the size of the image, are a few of features / 2 channels and some of 32.
+        # The largest maps have the size of the image: a few with features / 2 channels, some with 32.
         bytes_per_view = 4 * pixels * (2 * features + 64)
-        most_elements = _MAX_ELEMENTS // (pixels * features // 2)
-        return max(1, min(_memory_for_maps(device) // bytes_per_view, most_elements))
+        max_views = _MAX_ELEMENTS // (pixels * features // 2)
+        return max(1, min(_memory_for_maps(device) // bytes_per_view, max_views))
 
 
 def in_chunks(
     head: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], views_at_once: int
 ) -> tuple[Tensor, ...]:
-    """Call `head` on a few views at a time and join its results.
+    """Call `head` on a few views at a time and concatenate the results.
 
     Args:
         head: Takes tensors `(V, ...)` and returns tensors `(V, ...)`.
@@ -196,7 +196,7 @@ def in_chunks(
 
 
 def _memory_for_maps(device: torch.device) -> int:
-    """Bytes; all of the memory counts, not what is free, so that equal calls are split equally."""
+    """Return the share of the total memory in bytes; free memory would split equal calls differently."""
     if device.type != "cuda":
-        return _MEMORY_ELSEWHERE
-    return int(torch.cuda.get_device_properties(device).total_memory) // _MEMORY_SHARE
+        return _CPU_MEMORY
+    return int(torch.cuda.get_device_properties(device).total_memory) // _MEMORY_DIVISOR

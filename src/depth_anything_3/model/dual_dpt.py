@@ -1,7 +1,7 @@
-"""Dual DPT head: four levels of patch features in, depth, confidence and ray maps out.
+"""DPT head of the any-view networks, which predicts depth and rays with confidence.
 
-One trunk feeds two fusion paths (DA3, Lin et al., 2025): the main one gives depth at the size of the image,
-the auxiliary one gives, per cell, the ray through it.
+One trunk feeds two fusion paths (DA3, Lin et al., 2025): the main path predicts depth at the size of the image, the
+auxiliary path predicts the ray through each cell.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _RAY_CHANNELS = 6
 
 
 class DenseMaps(NamedTuple):
-    """What the head predicts for every view.
+    """Output of the head for every view.
 
     Attributes:
         depth: `(B, S, H, W)` along the optical axis, in the unit of the predicted poses.
-        depth_conf: `(B, S, H, W)`, at least 1, higher is surer.
-        ray: `(B, S, h, w, 6)` with 8 cells per patch side: direction, then origin, in world coordinates;
-            None where rays were not asked for.
-        ray_conf: `(B, S, h, w)`, at least 1; None likewise.
+        depth_conf: `(B, S, H, W)`, at least 1, higher is more confident.
+        ray: `(B, S, h, w, 6)` with 8 cells per patch side: direction, then origin, in world coordinates; None if rays
+            were not requested.
+        ray_conf: `(B, S, h, w)`, at least 1; None if rays were not requested.
     """
 
     depth: Tensor
@@ -50,7 +50,7 @@ class RayConvs(nn.ModuleDict):
         self["5"] = nn.Conv2d(32, _RAY_CHANNELS + 1, kernel_size=1)
 
     def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
-        """`(V, F/2, h, w)` to `(V, 7, h, w)`; the norm is over the channels of every cell."""
+        """Map `(V, F/2, h, w)` to `(V, 7, h, w)`; the norm is over the channels of every cell."""
         x = norm(self["0"](x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         out: Tensor = self["5"](F.relu_(x))
         return out
@@ -59,9 +59,9 @@ class RayConvs(nn.ModuleDict):
 class DualScratch(Scratch):
     """The layers of both paths.
 
-    The auxiliary path has output layers for four levels, but only the last, the finest, is ever evaluated.
-    The others are kept so that a checkpoint can be read and written back whole. All levels share one layer
-    norm, which the published weights name under level 0.
+    The auxiliary path has output layers for four levels, but only the last (finest) is evaluated. The others exist so
+    that checkpoints can be loaded and saved completely. All levels share one layer norm, which the published weights
+    store under level 0.
     """
 
     def __init__(self, channels: Sequence[int], features: int) -> None:
@@ -74,19 +74,19 @@ class DualScratch(Scratch):
         self.output_conv2_aux = nn.ModuleList(RayConvs(features, owns_norm=level == 0) for level in range(_AUX_LEVELS))
 
     def fuse_aux(self, levels: Sequence[Tensor]) -> Tensor:
-        """As `fuse`, with the auxiliary path's own blocks."""
+        """Fuse four levels like `fuse`, with the auxiliary path's blocks."""
         blocks = (self.refinenet1_aux, self.refinenet2_aux, self.refinenet3_aux, self.refinenet4_aux)
         return fuse_levels(levels, blocks)
 
     def ray_logits(self, x: Tensor) -> Tensor:
-        """The last auxiliary layers: `(V, F/2, h, w)` to `(V, 7, h, w)`."""
+        """Apply the last auxiliary layers: `(V, F/2, h, w)` to `(V, 7, h, w)`."""
         shared_norm = self.output_conv2_aux[0].get_submodule("2")
         out: Tensor = self.output_conv2_aux[-1](x, shared_norm)
         return out
 
 
 class DualDptHead(DptTrunk):
-    """Depth with confidence, and on request rays with confidence, from the backbone's features."""
+    """Predicts depth, and optionally rays, with confidence from the backbone's features."""
 
     scratch: DualScratch
 
@@ -112,7 +112,7 @@ class DualDptHead(DptTrunk):
             features: Four `(B, S, N, D)`, patches row by row.
             image_size: (height, width) of the input images in pixels.
             with_rays: Also evaluate the auxiliary path, nearly half of the head's work.
-            views_at_once: Views processed together; None takes what suits the memory.
+            views_at_once: Number of views processed together; None selects it by the available memory.
         """
 
         def head(*chunk: Tensor) -> tuple[Tensor, ...]:
@@ -134,7 +134,7 @@ class DualDptHead(DptTrunk):
 
 
 def _five_convs(features: int) -> nn.Sequential:
-    """Five 3x3 convolutions in a row, without activations between them."""
+    """Build five 3x3 convolutions in sequence, without activations between them."""
     wide, narrow = features, features // 2
     widths = (wide, narrow, wide, narrow, wide, narrow)
     return nn.Sequential(*(nn.Conv2d(a, b, kernel_size=3, padding=1) for a, b in pairwise(widths)))

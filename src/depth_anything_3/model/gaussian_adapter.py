@@ -1,6 +1,6 @@
-"""Gaussian adapter: raw numbers per pixel, depth and cameras in, 3D Gaussians in the world out. It has no weights.
+"""Convert raw parameters per pixel, depth and cameras to 3D Gaussians in world coordinates.
 
-After the pixel-aligned Gaussians of pixelSplat (Charatan et al., 2024), as DA3 (Lin et al., 2025) uses them.
+After the pixel-aligned Gaussians of pixelSplat (Charatan et al., 2024), as used in DA3 (Lin et al., 2025).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def place_gaussians(
     """Place a Gaussian for every pixel.
 
     Args:
-        raw: What the Gaussian head predicts, `(B, S, H, W, ...)`.
-        depth: `(B, S, H, W)` as predicted; here it counts along the ray, not along the optical axis.
+        raw: Output of the Gaussian head, `(B, S, H, W, ...)`.
+        depth: `(B, S, H, W)` as predicted; here it is measured along the ray, not along the optical axis.
         extrinsics: `(B, S, 3, 4)` predicted poses, world to camera.
         intrinsics: `(B, S, 3, 3)` predicted, in pixels, without skew.
-        given_extrinsics: `(B, S, 4, 4)` poses the caller gave. The Gaussians then take their scale, within a third
-            and three times the predicted one.
+        given_extrinsics: `(B, S, 4, 4)` given poses. The Gaussians then have their scale, limited to between 1/3 and 3
+            times the predicted one.
 
     Returns:
         Float32 Gaussians with the cameras of their frame, on the device of the inputs.
@@ -55,7 +55,7 @@ def place_gaussians(
         extrinsics = torch.cat([extrinsics[..., :3], extrinsics[..., 3:] * factor[..., None]], dim=-1)
 
     rays = _rays(offset, intrinsics)
-    # Sums of products rather than a matrix product, which a caller may have set to low precision.
+    # Sums of products instead of a matrix product, which a caller may have set to low precision.
     rays = (rotation[:, :, None, None] * rays.unsqueeze(-2)).sum(dim=-1)
     means = centre[:, :, None, None] + distance * rays
 
@@ -63,7 +63,7 @@ def place_gaussians(
     scales = (_MIN_SCALE + (_MAX_SCALE - _MIN_SCALE) * scale.sigmoid()) * distance * pixel[..., None, None, None]
 
     strength = harmonics.new_tensor(_DEGREE_STRENGTH)
-    # Rows of a view in one matrix product: as a batch of pixels, the matrix would be copied for each.
+    # One matrix product per view: with a batch of pixels, the matrix would be copied for each.
     coefficients = torch.unflatten(harmonics, -1, (3, COEFFICIENTS)).flatten(2, 4)
     turn = strength.unsqueeze(-1) * harmonics_rotation(rotation).transpose(-1, -2)
     return Gaussians(
@@ -78,16 +78,16 @@ def place_gaussians(
 
 
 def camera_scale(predicted: Tensor, given: Tensor) -> Tensor:
-    """The scale of the similarity that maps predicted camera centres onto given ones (Umeyama, 1991).
+    """Fit the scale of the similarity that maps predicted camera centres to given ones (Umeyama, 1991).
 
     Args:
         predicted: `(B, S, 3)`.
         given: `(B, S, 3)`.
 
     Returns:
-        `(B,)` float32, from 1/3 to 3; 1 for a scene whose centres lie on a line or are not finite.
+        `(B,)` float32, from 1/3 to 3; 1 for a scene whose centres are collinear or not finite.
     """
-    # A few numbers: on the CPU in float64, as the cameras from rays.
+    # Small, so computed on the CPU in float64, like the cameras from rays.
     source, target = (x.detach().cpu().double() for x in (predicted, given))
     finite = (source.isfinite() & target.isfinite()).flatten(1).all(dim=-1)
     source, target = (torch.where(finite[:, None, None], x, 0) for x in (source, target))
@@ -102,7 +102,7 @@ def camera_scale(predicted: Tensor, given: Tensor) -> Tensor:
 
 
 def _rays(offset: Tensor, intrinsics: Tensor) -> Tensor:
-    """Directions of length 1 in camera axes, `(B, S, H, W, 3)`, through pixels moved by `(B, S, H, W, 2)`."""
+    """Compute unit directions in camera axes, `(B, S, H, W, 3)`, through pixels offset by `(B, S, H, W, 2)`."""
     height, width = offset.shape[2:4]
     cols, rows = (torch.arange(n, dtype=offset.dtype, device=offset.device) + 0.5 for n in (width, height))
     focal = intrinsics.diagonal(dim1=-2, dim2=-1)[:, :, None, None, :2]
@@ -113,9 +113,9 @@ def _rays(offset: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def _rotations(quaternion: Tensor, camera_rotation: Tensor) -> Tensor:
-    """Raw quaternions `(B, S, H, W, 4)` turned from camera to world axes: (x, y, z, w) of length 1, w not negative."""
-    # In camera axes the four numbers mean (y, z, w, x). Afterwards they are stored as (x, y, z, w) and read as
-    # (w, x, y, z). Odd, but the weights were trained with it.
+    """Rotate raw quaternions `(B, S, H, W, 4)` from camera to world axes: unit length, (x, y, z, w), w >= 0."""
+    # In camera axes the order is (y, z, w, x). The result is stored as (x, y, z, w) and read as (w, x, y, z). This is
+    # inconsistent, but the weights were trained with it.
     local = torch.cat([quaternion[..., 3:], quaternion[..., :3]], dim=-1)
     turned = quaternion_product(matrix_to_quaternion(camera_rotation)[:, :, None, None], local)
     turned = F.normalize(turned, dim=-1)

@@ -1,6 +1,6 @@
-"""Gaussian head: four levels of patch features and the images in, raw numbers per Gaussian out.
+"""Head that predicts the raw parameters of one 3D Gaussian per pixel.
 
-One Gaussian per pixel. The numbers are the network's own; `gaussian_adapter` places them in the world.
+`gaussian_adapter` converts them to Gaussians in world coordinates.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _RAW_CHANNELS = 37
 
 
 class RawGaussians(NamedTuple):
-    """What the head predicts for every pixel.
+    """Output of the head for every pixel.
 
     Attributes:
-        raw: `(B, S, H, W, 37)`: offset in the image in pixels (2), scales (3), quaternion (4), spherical
-            harmonics (3 colours of 9 coefficients), depth offset (1); none of them activated.
+        raw: `(B, S, H, W, 37)`: offset in the image in pixels (2), scales (3), quaternion (4), spherical harmonics (3
+            colours of 9 coefficients), depth offset (1); before activations.
         density: `(B, S, H, W)` opacity, 0 to 1.
     """
 
@@ -32,7 +32,7 @@ class RawGaussians(NamedTuple):
 
 
 class GaussianHead(DptTrunk):
-    """A DPT head that also sees the colours of the image."""
+    """A DPT head that also uses the colours of the image."""
 
     def __init__(self, preset: Preset) -> None:
         features = preset.head_features
@@ -57,7 +57,7 @@ class GaussianHead(DptTrunk):
         Args:
             features: Four `(B, S, N, D)`, patches row by row.
             images: `(B, S, 3, H, W)` ImageNet-normalised RGB, the network's input.
-            views_at_once: Views processed together; None takes what suits the memory.
+            views_at_once: Number of views processed together; None selects it by the available memory.
         """
         at_once = views_at_once or self.views_at_once((images.shape[-2], images.shape[-1]), images.device)
         return RawGaussians(*in_chunks(self._maps, (*features, images), at_once))

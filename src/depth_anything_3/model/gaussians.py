@@ -1,4 +1,4 @@
-"""`Gaussians`: the 3D Gaussians of one or more scenes."""
+"""`Gaussians`, the 3D Gaussians of one or more scenes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Gaussians:
 
     Attributes:
         means: `(B, G, 3)` float32 centres in world coordinates, in the unit of the predicted poses. Nested models
-            do not bring them to metres.
+            do not scale them to metric units.
         scales: `(B, G, 3)` float32 standard deviations along the Gaussian's own axes, in the same unit.
-        rotations: `(B, G, 4)` float32 unit quaternions. As in the authors' implementation, those who render or write
-            them read the four numbers as (w, x, y, z).
-        harmonics: `(B, G, 3, 9)` float32: per colour channel the coefficients of real spherical harmonics of degree
-            2, in world directions.
+        rotations: `(B, G, 4)` float32 unit quaternions. As in upstream, renderers and writers interpret the four
+            numbers as (w, x, y, z).
+        harmonics: `(B, G, 3, 9)` float32: for each colour channel the coefficients of real spherical harmonics up to
+            degree 2, in world directions.
         opacities: `(B, G)` float32, 0 to 1.
         extrinsics: `(B, S, 3, 4)` float32 world-to-camera poses, OpenCV axes, of the views in the frame and unit of the
-            Gaussians. Those of a prediction differ where it was brought to metres or to given poses. None if not known.
-        intrinsics: `(B, S, 3, 3)` float32 with them, in pixels of the network's input.
+            Gaussians. A prediction's own extrinsics differ if it is metric or aligned to given poses. None if unknown.
+        intrinsics: `(B, S, 3, 3)` float32 of the same cameras, in pixels of the network's input.
     """
 
     means: Tensor
@@ -39,11 +39,11 @@ class Gaussians:
     intrinsics: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Gaussians:
-        """The same on another device."""
+        """Move the tensors to another device."""
         return Gaussians(**{name: tensor.to(device) for name, tensor in self._tensors().items()})
 
     def scene(self, index: int) -> Gaussians:
-        """Those of one scene; the first axis stays, with length 1."""
+        """Return the Gaussians of one scene, with a first axis of length 1."""
         return Gaussians(**{name: tensor[index].unsqueeze(0) for name, tensor in self._tensors().items()})
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Rigid geometry: rotations, quaternions and poses, all on the last axes of batched tensors.
+"""Rotations, quaternions and rigid poses, on the last axes of batched tensors.
 
 Quaternions are ordered (x, y, z, w). Cameras use the OpenCV frame: x right, y down, z forward.
 """
@@ -18,17 +18,17 @@ def rigid_inverse(pose: Tensor) -> Tensor:
         pose: `(..., 3, 4)` or `(..., 4, 4)`.
 
     Returns:
-        The same shape; a last row is kept as it is.
+        The same shape; the last row of 4x4 poses is unchanged.
     """
     rotation = pose[..., :3, :3].transpose(-1, -2)
-    # Sums of products rather than a matrix product, which a caller may have set to low precision.
+    # Sums of products instead of a matrix product, which a caller may have set to low precision.
     translation = -(rotation * pose[..., None, :3, 3]).sum(dim=-1, keepdim=True)
     inverse = torch.cat([rotation, translation], dim=-1)
     return inverse if pose.shape[-2] == 3 else torch.cat([inverse, pose[..., 3:, :]], dim=-2)
 
 
 def quaternion_product(first: Tensor, second: Tensor) -> Tensor:
-    """Quaternions `(..., 4)` of the rotation `second`, then `first`; their lengths multiply."""
+    """Multiply quaternions `(..., 4)`: the rotation `second`, then `first`. Their lengths multiply."""
     (x1, y1, z1, w1), (x2, y2, z2, w2) = first.unbind(-1), second.unbind(-1)
     return torch.stack(
         [
@@ -42,7 +42,7 @@ def quaternion_product(first: Tensor, second: Tensor) -> Tensor:
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
-    """Rotation matrices `(..., 3, 3)` of quaternions `(..., 4)` of any length but zero."""
+    """Convert quaternions `(..., 4)` of any nonzero length to rotation matrices `(..., 3, 3)`."""
     x, y, z, w = quaternion.unbind(-1)
     s = 2.0 / (quaternion * quaternion).sum(dim=-1)
     rows = (
@@ -54,10 +54,9 @@ def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
-    """Unit quaternions `(..., 4)` with w >= 0 of rotation matrices `(..., 3, 3)`.
+    """Convert rotation matrices `(..., 3, 3)` to unit quaternions `(..., 4)` with w >= 0.
 
-    Of the four ways to read the quaternion off the matrix, the one that divides by the largest component is
-    taken (the first of them on ties).
+    Of the four equivalent formulas, the one that divides by the largest component is used (the first on ties).
     """
     m = [[matrix[..., row, col] for col in range(3)] for row in range(3)]
     squares = torch.stack(
@@ -84,7 +83,7 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     )
     sizes = squares.sqrt()
     largest = sizes.argmax(dim=-1, keepdim=True)
-    # The largest component is at least 1/2 of the norm; the floor only matters for what is no rotation.
+    # The largest component is at least half of the norm; the minimum only matters for matrices that are not rotations.
     divisor = 2 * sizes.gather(-1, largest).clamp_min(0.1)
     chosen = candidates.gather(-2, largest.unsqueeze(-1).expand(*largest.shape, 4)).squeeze(-2) / divisor
     return torch.where(chosen[..., 3:] < 0, -chosen, chosen)

@@ -1,4 +1,4 @@
-"""Nested network: an any-view network scaled to metres by a metric one."""
+"""The nested network: an any-view network whose output is scaled to metric depth by a metric network."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from depth_anything_3.model.catalog import NestedPreset, Preset, find_card
 from depth_anything_3.model.choices import RefViewStrategy
-from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metres
+from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metric
 from depth_anything_3.model.network import DepthAnything3Net
 
 __all__ = ["NestedDepthAnything3Net", "build_network"]
 
 
 class NestedDepthAnything3Net(nn.Module):
-    """The nested network of Depth Anything 3 (Lin et al., 2025): cameras of the one branch, metres of the other.
+    """The nested network of Depth Anything 3 (Lin et al., 2025), which predicts metric depth and cameras.
 
     Args:
-        any_view: Preset, or its name, of the branch that predicts everything.
-        metric: Preset, or its name, of the branch that tells metres and sky.
+        any_view: Preset, or its name, of the branch that predicts depth and cameras.
+        metric: Preset, or its name, of the branch that predicts metric scale and sky.
     """
 
     def __init__(self, any_view: Preset | str, metric: Preset | str) -> None:
@@ -40,23 +40,22 @@ class NestedDepthAnything3Net(nn.Module):
         ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
         generator: torch.Generator | None = None,
     ) -> dict[str, Any]:
-        """Predict depth and cameras of B scenes of S views each, in metres.
+        """Predict metric depth and cameras of B scenes of S views each.
 
-        Arguments and results are those of the any-view :class:`DepthAnything3Net`, whose options all apply. Depth and
-        the translations of the poses are in metres; Gaussians, if any, are not. Each scene is scaled by itself.
+        Arguments and results are those of the any-view :class:`DepthAnything3Net`. Depth and translations are in
+        metres; Gaussians are not. Each scene is scaled independently.
 
         Returns:
-            As the any-view network, and
+            The results of the any-view network, and
 
-            - `is_metric` `(B,)` int64: 1, or 0 for a scene that could not be brought to metres, since nearly all of it
-              is sky. It keeps its own unit;
-            - `scale_factor` `(B,)` what depth and translations were multiplied by; NaN where `is_metric` is 0.
+            - `is_metric` `(B,)` int64: 1, or 0 for a scene that could not be scaled because it is nearly all sky;
+            - `scale_factor` `(B,)` factor applied to depth and translations; NaN where `is_metric` is 0.
 
-            The depth of the sky is the 99th percentile of the scene's ground depth, 200 metres at most, and its
+            The depth of the sky is the 99th percentile of the scene's ground depth, at most 200 metres, with
             confidence 1.
 
         Raises:
-            InvalidInputError: As for the any-view network.
+            InvalidInputError: See the any-view network.
         """
         out: dict[str, Any] = self.da3(
             x,
@@ -70,8 +69,8 @@ class NestedDepthAnything3Net(nn.Module):
         )
         metric = self.da3_metric(x)
         with torch.autocast(device_type=x.device.type, enabled=False):
-            # By the predicted intrinsics, also where others were given: depth and scale must fit together.
-            metric_depth = canonical_to_metres(metric["depth"], out["intrinsics"])
+            # With the predicted intrinsics, even if others are given: depth and scale must be consistent.
+            metric_depth = canonical_to_metric(metric["depth"], out["intrinsics"])
             scenes = align_to_metric(out["depth"], out["depth_conf"], out["extrinsics"], metric_depth, metric["sky"])
         return out | scenes._asdict()
 
@@ -83,7 +82,7 @@ class NestedDepthAnything3Net(nn.Module):
         infer_gs: bool = False,
         ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
     ) -> None:
-        """As :meth:`DepthAnything3Net.check_options`."""
+        """Check options; see :meth:`DepthAnything3Net.check_options`."""
         self.da3.check_options(
             has_poses=has_poses,
             export_feat_layers=export_feat_layers,

@@ -1,4 +1,4 @@
-"""The network: normalised images of one or more scenes in, depth and what else the preset predicts out."""
+"""The networks of the any-view, mono and metric presets."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["DepthAnything3Net"]
 class DepthAnything3Net(nn.Module):
     """A single network of Depth Anything 3 (Lin et al., 2025): any-view, mono or metric.
 
-    Its parameters carry the names of the published weights less the leading `model.`. Build it under
-    `torch.device("meta")` and load a checkpoint with `load_state_dict(..., assign=True)` to avoid
-    initialising weights that are replaced at once: there are no buffers.
+    Its parameters have the names of the published weights without the leading `model.`. Build it under
+    `torch.device("meta")` and load a checkpoint with `load_state_dict(..., assign=True)` to skip the initialisation of
+    weights that are replaced at once; there are no buffers.
 
     Args:
         preset: A preset or its name.
@@ -48,7 +48,7 @@ class DepthAnything3Net(nn.Module):
     def __init__(self, preset: Preset | str) -> None:
         super().__init__()
         self.preset = find_preset(preset) if isinstance(preset, str) else preset
-        # The extra level is in the names of the published weights.
+        # The names of the published weights have this extra level.
         self.backbone = nn.ModuleDict({"pretrained": Backbone(self.preset)})
         if self.preset.alt_start is None:
             self.head: DualDptHead | SkyDptHead = SkyDptHead(self.preset)
@@ -70,23 +70,22 @@ class DepthAnything3Net(nn.Module):
         ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
         generator: torch.Generator | None = None,
     ) -> dict[str, Any]:
-        """Predict depth and more of B scenes of S views each; with cameras, views of a scene attend to each other.
+        """Predict depth and more for B scenes of S views each; any-view networks attend across the views of a scene.
 
         Under autocast only the backbone runs in low precision; everything else is float32.
 
         Args:
             x: `(B, S, 3, H, W)` ImageNet-normalised RGB; H and W are multiples of 14.
-            extrinsics: `(B, S, 4, 4)` given poses, world to camera, OpenCV frame. They condition the
-                prediction, which still has its own poses.
-            intrinsics: `(B, S, 3, 3)` given with them, in pixels of `x`.
-            export_feat_layers: Backbone blocks whose output is wanted as well, in any order.
+            extrinsics: `(B, S, 4, 4)` given poses, world to camera, OpenCV axes. They condition the prediction;
+                the output still has predicted poses.
+            intrinsics: `(B, S, 3, 3)` of the given poses, in pixels of `x`.
+            export_feat_layers: Backbone blocks whose output is also returned, in any order.
             infer_gs: Also predict 3D Gaussians.
-            use_ray_pose: Take poses from predicted rays, slower, in place of the camera decoder. Networks without
+            use_ray_pose: Compute poses from predicted rays instead of the camera decoder; slower. Networks without
                 cameras ignore it.
             ref_view_strategy: How the reference view is chosen among three or more views without given poses.
-            generator: A CPU generator for the random samples behind `use_ray_pose`. Without one they come
-                from a fresh generator seeded with 0, so equal input gives equal output; the authors'
-                implementation draws from PyTorch's global generator.
+            generator: A CPU generator for the random samples of `use_ray_pose`. By default a new generator seeded with
+                0, so equal input gives equal output; upstream uses PyTorch's global generator.
 
         Returns:
             A dictionary of float32 tensors:
@@ -94,15 +93,15 @@ class DepthAnything3Net(nn.Module):
             - `depth` `(B, S, H, W)`;
             - any-view presets: `depth_conf` `(B, S, H, W)`, predicted `extrinsics` `(B, S, 3, 4)`, world to camera,
               and predicted `intrinsics` `(B, S, 3, 3)` in pixels of `x`;
-            - mono and metric presets: `sky` `(B, S, H, W)`, 0.3 and more being sky. There `depth` is the 99th
+            - mono and metric presets: `sky` `(B, S, H, W)`; values of 0.3 and more are sky, where `depth` is the 99th
               percentile of the scene's ground depth;
-            - `gaussians`, a :class:`~depth_anything_3.model.gaussians.Gaussians`, where asked for;
+            - `gaussians`, a :class:`~depth_anything_3.model.gaussians.Gaussians`, with `infer_gs`;
             - `aux`, a dictionary with `feat_layer_{i}` `(B, S, H/14, W/14, C)` per exported layer, views in the order
-              of `x`. (In the authors' implementation the reference view comes first from block `alt_start - 1` on.)
+              of `x`. (In upstream the reference view comes first from block `alt_start - 1` on.)
 
         Raises:
-            InvalidInputError: A shape, layer, strategy or generator is not acceptable.
-            UnsupportedError: Given poses or Gaussians with a preset that knows none; weights that are not float32.
+            InvalidInputError: A shape, layer, strategy or generator is not accepted.
+            UnsupportedError: The preset does not support given poses or Gaussians, or weights are not float32.
         """
         layers = list(export_feat_layers)
         self.check_options(
@@ -149,28 +148,28 @@ class DepthAnything3Net(nn.Module):
         infer_gs: bool = False,
         ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
     ) -> None:
-        """Raise for options this network cannot take, before anything is computed.
+        """Check that the network supports the options, before anything is computed.
 
         Args:
             has_poses: Whether poses will be given.
-            export_feat_layers: As for `forward`.
-            infer_gs: As for `forward`.
-            ref_view_strategy: As for `forward`.
+            export_feat_layers: See `forward`.
+            infer_gs: See `forward`.
+            ref_view_strategy: See `forward`.
 
         Raises:
-            InvalidInputError: A layer does not exist or is asked for twice, or a strategy is unknown.
-            UnsupportedError: Given poses or Gaussians with a preset that knows none.
+            InvalidInputError: A layer does not exist or is repeated, or a strategy is unknown.
+            UnsupportedError: The preset does not support given poses or Gaussians.
         """
         name = self.preset.name
         if has_poses and self.preset.alt_start is None:
             raise UnsupportedError(
-                f"poses given to {name}, which knows no cameras; leave extrinsics and intrinsics out, "
-                f"or take {models_that(lambda card: card.has_poses)}"
+                f"poses given to {name}, which does not support cameras; omit extrinsics and intrinsics, "
+                f"or use {models_that(lambda card: card.has_poses)}"
             )
         if infer_gs and not self.preset.gaussian_head:
             raise UnsupportedError(
-                f"infer_gs=True with {name}, which predicts no Gaussians; leave it out, "
-                f"or take {models_that(lambda card: card.has_gaussians)}"
+                f"infer_gs=True with {name}, which predicts no Gaussians; omit it, "
+                f"or use {models_that(lambda card: card.has_gaussians)}"
             )
         layers = sorted(export_feat_layers)
         if any(layer not in range(self.preset.depth) for layer in layers) or len(set(layers)) < len(layers):
@@ -205,12 +204,12 @@ class DepthAnything3Net(nn.Module):
 def _check_images(x: Tensor) -> None:
     if x.ndim != 5 or x.shape[2] != 3 or 0 in x.shape or not x.is_floating_point():
         raise InvalidInputError(
-            f"images of shape {tuple(x.shape)} and type {x.dtype}; "
-            "pass floating point (batch, views, 3, height, width), none of them 0"
+            f"images of shape {tuple(x.shape)} and dtype {x.dtype}; "
+            "pass a non-empty floating-point tensor (batch, views, 3, height, width)"
         )
     height, width = x.shape[-2:]
     if height % PATCH_SIZE or width % PATCH_SIZE:
-        raise InvalidInputError(f"images of height {height} and width {width}; make both multiples of {PATCH_SIZE}")
+        raise InvalidInputError(f"images of height {height} and width {width}; pass multiples of {PATCH_SIZE}")
 
 
 def _check_cameras(batch: int, views: int, extrinsics: Tensor | None, intrinsics: Tensor | None) -> None:
@@ -218,29 +217,29 @@ def _check_cameras(batch: int, views: int, extrinsics: Tensor | None, intrinsics
         return
     if extrinsics is None or intrinsics is None:
         missing = "extrinsics" if extrinsics is None else "intrinsics"
-        raise InvalidInputError(f"{missing} missing; give extrinsics and intrinsics together or neither")
+        raise InvalidInputError(f"{missing} missing; pass both extrinsics and intrinsics, or neither")
     for name, given, side in (("extrinsics", extrinsics, 4), ("intrinsics", intrinsics, 3)):
         if given.shape != (batch, views, side, side):
             raise InvalidInputError(
-                f"{name} of shape {tuple(given.shape)}; pass ({batch}, {views}, {side}, {side}), one a view"
+                f"{name} of shape {tuple(given.shape)}; pass ({batch}, {views}, {side}, {side}), one for each view"
             )
 
 
 def _check_generator(generator: torch.Generator | None) -> None:
     if generator is not None and generator.device.type != "cpu":
         raise InvalidInputError(
-            f"a generator on {generator.device}; pass one on the CPU, whose draws all devices share"
+            f"a generator on {generator.device}; pass one on the CPU, which gives equal results on all devices"
         )
 
 
 def _check_weights(weight: Tensor) -> None:
     if weight.dtype is not torch.float32:
         raise UnsupportedError(
-            f"a network with weights of {weight.dtype}; keep them float32 (`.float()`) and call it under "
-            "torch.autocast, which computes the backbone in low precision"
+            f"a network with weights of {weight.dtype}; convert them to float32 (`.float()`), and use torch.autocast "
+            "to compute the backbone in low precision"
         )
 
 
 def _full_precision(x: Tensor) -> torch.autocast:
-    """Autocast switched off for the device of `x`."""
+    """Disable autocast on the device of `x`."""
     return torch.autocast(device_type=x.device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""Position table: the learned 37x37 grid in, one row per token of the actual patch grid out."""
+"""Interpolate the learned 37x37 position table to the patch grid of an image."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from depth_anything_3.model.table_cache import TableCache
 __all__ = ["TABLE_SIDE", "PositionTables", "interpolate_position_table"]
 
 TABLE_SIDE = 37
-"""Rows and columns of the learned table: 518 pixels of 14-pixel patches."""
+"""Rows and columns of the learned table: 518 pixels in patches of 14 pixels."""
 
 
 def interpolate_position_table(table: Tensor, rows: int, cols: int) -> Tensor:
     """Resample the learned table to another grid, in float32.
 
-    Bicubic (A = -0.75), half-pixel centres, no antialiasing. As in DINOv2, the sampling step comes from
-    the scale factor `(size + 0.1) / 37` and not from the size itself; this shifts every sample slightly
-    and the weights were trained with it.
+    Bicubic (A = -0.75), half-pixel centres, no antialiasing. As in DINOv2, the sampling step comes from the scale
+    factor `(size + 0.1) / 37` instead of the size; this shifts every sample slightly, and the weights were trained with
+    it.
 
     Args:
-        table: `(1, 1 + 37*37, C)`; its first row belongs to the class token and is not interpolated.
+        table: `(1, 1 + 37*37, C)`; the first row belongs to the class token and is not interpolated.
         rows: Patches per column of the image.
         cols: Patches per row of the image.
 
@@ -41,45 +41,45 @@ def interpolate_position_table(table: Tensor, rows: int, cols: int) -> Tensor:
 
 
 class _TablesOf(NamedTuple):
-    """The tables made of one state of the learned table.
+    """Interpolated tables of one state of the learned table.
 
     Attributes:
-        source: the learned table. It keeps the memory in use, so that nothing else can come to lie at its address.
-        version: how often it had been written to.
-        kept: the tables.
+        source: the learned table. The reference keeps its memory allocated, so that no other tensor gets its address.
+        version: version counter of the learned table.
+        cache: the interpolated tables.
     """
 
     source: Tensor
     version: int
-    kept: TableCache[Tensor]
+    cache: TableCache[Tensor]
 
-    def serve(self, table: Tensor) -> bool:
-        """Whether they are tables of `table` as it is now."""
+    def matches(self, table: Tensor) -> bool:
+        """Whether the tables were interpolated from the current state of `table`."""
         source = self.source
         same = (source.device, source.dtype, source.data_ptr()) == (table.device, table.dtype, table.data_ptr())
         return same and self.version == table._version
 
 
 class PositionTables:
-    """Interpolated tables, kept until the learned table changes.
+    """Cache of interpolated tables, valid until the learned table changes.
 
-    A change is a new tensor, another device or dtype, or a write in place that torch counts: `load_state_dict`,
-    `to`, an optimiser's step. Writes through `.data` are not counted. A copy starts empty.
+    A change is a new tensor, another device or dtype, or an in-place write that torch counts: `load_state_dict`, `to`,
+    an optimiser's step. Writes through `.data` are not counted. A copy starts empty.
     """
 
     def __init__(self) -> None:
         self._tables: _TablesOf | None = None
 
     def __call__(self, table: Tensor, rows: int, cols: int) -> Tensor:
-        """As :func:`interpolate_position_table`."""
+        """Return the cached result of :func:`interpolate_position_table`."""
         wants_gradient = table.requires_grad and torch.is_grad_enabled()
         if torch.compiler.is_compiling() or table.is_inference() or wants_gradient:
             return interpolate_position_table(table, rows, cols)
         tables = self._tables
-        if tables is None or not tables.serve(table):
-            # Replaced as a whole: a thread still at work on the state before adds to the tables of that.
+        if tables is None or not tables.matches(table):
+            # Replaced as a whole, because another thread may still add tables of the previous state.
             self._tables = tables = _TablesOf(table.detach(), table._version, TableCache())
-        return tables.kept.get((rows, cols), table.device, lambda: interpolate_position_table(table, rows, cols))
+        return tables.cache.get((rows, cols), table.device, lambda: interpolate_position_table(table, rows, cols))
 
     def __reduce__(self) -> tuple[type[PositionTables], tuple[()]]:
         return type(self), ()

@@ -1,9 +1,8 @@
-"""Pose from rays: a ray map with confidences in, camera poses and focal lengths out.
+"""Compute camera poses and focal lengths from ray maps.
 
-The rays of a camera, cut with a plane, are a homography of an ideal image. It is found by RANSAC and split
-into rotation and intrinsics by a QL decomposition (DA3, Lin et al., 2025). The many projections run where the
-rays are; the small linear algebra runs on the CPU in float64, so that all devices share it, as they share the
-random draws.
+The intersections of a camera's rays with a plane are a homography of a normalised image. It is found by RANSAC and
+split into rotation and intrinsics by a QL decomposition (DA3, Lin et al., 2025). Projections run on the device of the
+rays; small linear algebra and random draws run on the CPU in float64, so that results are equal on all devices.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ __all__ = [
 _HYPOTHESES = 100
 _SAMPLE_SIZE = 8
 _CANDIDATE_SHARE = 0.3
-_INLIER_DISTANCE = 0.2  # in the ideal image, whose side is 2
-_MIN_DEPTH = 1e-4  # of a direction that can be projected
-_MIN_REFIT = 4  # pairs that determine a homography
+_INLIER_DISTANCE = 0.2  # in the normalised image, whose side is 2
+_MIN_DEPTH = 1e-4  # of a direction that is projected
+_MIN_REFIT = 4  # point pairs that determine a homography
 _MAX_REFIT = 8000
 _REFIT_SHARE = 0.95
 
 
 class RayPose(NamedTuple):
-    """Cameras in the terms of an ideal image that spans `[0, 2] x [0, 2]`.
+    """Cameras of a normalised image that spans `[0, 2] x [0, 2]`.
 
     Attributes:
         camera_to_world: `(B, S, 3, 4)` float32.
         focal: `(B, S, 2)` horizontal and vertical focal length.
-        principal: `(B, S, 2)` principal point, (1, 1) being the middle of the image.
+        principal: `(B, S, 2)` principal point; (1, 1) is the image centre.
     """
 
     camera_to_world: Tensor
@@ -49,13 +48,13 @@ class RayPose(NamedTuple):
 def cameras_from_rays(
     ray: Tensor, confidence: Tensor, image_size: tuple[int, int], *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Predict cameras from rays, in pixels.
+    """Compute cameras from rays, with intrinsics in pixels.
 
     Args:
-        ray: As for :func:`pose_from_rays`.
-        confidence: As for :func:`pose_from_rays`.
+        ray: See :func:`pose_from_rays`.
+        confidence: See :func:`pose_from_rays`.
         image_size: (height, width) of the network's input in pixels.
-        generator: As for :func:`pose_from_rays`.
+        generator: See :func:`pose_from_rays`.
 
     Returns:
         Camera-to-world `(B, S, 3, 4)` and intrinsics `(B, S, 3, 3)`.
@@ -71,22 +70,21 @@ def cameras_from_rays(
 
 
 def pose_from_rays(ray: Tensor, confidence: Tensor, *, generator: torch.Generator | None = None) -> RayPose:
-    """Find the camera of every view from its rays.
+    """Compute the camera of every view from its rays.
 
     Args:
         ray: `(B, S, h, w, 6)` float32: direction of any length, then origin, in world coordinates.
         confidence: `(B, S, h, w)`, not negative.
-        generator: A CPU generator for the random samples. Without one they come from a fresh generator seeded
-            with 0, so equal input gives equal output; the authors' implementation draws from PyTorch's global
-            generator.
+        generator: A CPU generator for the random samples. By default a new generator seeded with 0, so equal input
+            gives equal output; upstream uses PyTorch's global generator.
 
     Returns:
-        The cameras, on the device of the rays. Cells whose ray is flat or NaN do not count; a view with fewer
-        than four others gets NaN.
+        The cameras, on the device of the rays. Rays that are NaN or nearly parallel to the plane are ignored; a view
+        with fewer than four other rays gets NaN.
     """
     batch, views, rows, cols, _ = ray.shape
     if generator is None and batch > 1:
-        # Each scene draws anew: its poses do not depend on how much another one drew before it.
+        # A new generator for each scene, so that its poses do not depend on other scenes.
         scenes = [pose_from_rays(*scene) for scene in zip(torch.split(ray, 1), torch.split(confidence, 1), strict=True)]
         return RayPose(*(torch.cat(parts) for parts in zip(*scenes, strict=True)))
     if generator is None:
@@ -96,7 +94,7 @@ def pose_from_rays(ray: Tensor, confidence: Tensor, *, generator: torch.Generato
     target, confidence = _project(direction, confidence.reshape(batch * views, rows * cols).float())
 
     candidates = max(_SAMPLE_SIZE, int(_CANDIDATE_SHARE * rows * cols))
-    # Drawn before anything else random, and shared by all views.
+    # Drawn first, and shared by all views.
     samples = draw_samples(candidates, generator)
     hypotheses = _fit_hypotheses(source, target, confidence, samples)
     homographies = torch.stack(
@@ -107,7 +105,7 @@ def pose_from_rays(ray: Tensor, confidence: Tensor, *, generator: torch.Generato
     focal = lower.diagonal(dim1=-2, dim2=-1)[:, :2].reciprocal()
     principal = lower[:, 2, :2] + 1
     weight = confidence.unsqueeze(-1)
-    # Selected, not only weighted: nothing times an origin that is not finite is not nothing.
+    # Masked rather than weighted by 0, because an origin may not be finite.
     weighted_origin = torch.where(weight > 0, weight * origin, 0)
     translation = weighted_origin.sum(dim=1) / weight.sum(dim=1)
     pose = torch.cat([rotation, translation.unsqueeze(-1)], dim=-1)
@@ -115,18 +113,18 @@ def pose_from_rays(ray: Tensor, confidence: Tensor, *, generator: torch.Generato
 
 
 def draw_samples(candidates: int, generator: torch.Generator) -> Tensor:
-    """Random samples: `(100, 8)` int64 ranks below `candidates`, distinct within a row."""
+    """Draw random samples: `(100, 8)` int64 ranks below `candidates`, distinct within a row."""
     draws = [torch.randperm(candidates, generator=generator)[:_SAMPLE_SIZE] for _ in range(_HYPOTHESES)]
     return torch.stack(draws)
 
 
 def fit_homography(source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted direct linear transform.
+    """Fit a homography by a weighted direct linear transform.
 
     Args:
         source: `(..., K, 2)` points.
-        target: `(..., K, 2)` points they go to.
-        weight: `(..., K)` importance of each pair; its square root scales the pair's two equations.
+        target: `(..., K, 2)` corresponding points.
+        weight: `(..., K)` weight of each pair; its square root scales the pair's two equations.
 
     Returns:
         `(..., 3, 3)` float64 on the CPU, last entry 1. Without four pairs in general position the result is
@@ -145,8 +143,8 @@ def fit_homography(source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     if source.shape[-2] < _MIN_REFIT:
         return equations.new_full((*source.shape[:-2], 3, 3), torch.nan)
     scale = torch.cat([weight, weight], dim=-1).cpu().double().unsqueeze(-1)
-    # The right singular vectors of the equations are the eigenvectors of their 9x9 normal matrix, which is
-    # cheap for thousands of pairs; float64 has the digits that squaring costs. Eigenvalues ascend.
+    # The right singular vectors of the equations are the eigenvectors of their 9x9 normal matrix, which is cheap for
+    # thousands of pairs; float64 compensates for the precision lost by squaring. Eigenvalues are ascending.
     normal = equations.transpose(-1, -2) @ (equations * scale)
     finite = normal.isfinite().all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
     solution = torch.linalg.eigh(torch.where(finite, normal, 0)).eigenvectors[..., 0]
@@ -155,7 +153,7 @@ def fit_homography(source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def ql_decomposition(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Split `(..., 3, 3)` into an orthogonal and a lower-triangular matrix of positive diagonal."""
+    """Decompose `(..., 3, 3)` into an orthogonal matrix and a lower-triangular matrix with positive diagonal."""
     flipped_q, flipped_r = torch.linalg.qr(matrix.flip(-1))
     orthogonal, lower = flipped_q.flip(-1), flipped_r.flip(-1, -2)
     sign = lower.diagonal(dim1=-2, dim2=-1).sign()
@@ -163,14 +161,14 @@ def ql_decomposition(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cell_centres(rows: int, cols: int, device: torch.device) -> Tensor:
-    """Cell centres of a grid over the ideal image, relative to its middle: `(rows*cols, 2)`."""
+    """Return cell centres of a grid over the normalised image, relative to its centre: `(rows*cols, 2)`."""
     x = (2 * torch.arange(cols, dtype=torch.float32, device=device) + 1) / cols - 1
     y = (2 * torch.arange(rows, dtype=torch.float32, device=device) + 1) / rows - 1
     return torch.cartesian_prod(y, x).flip(-1)
 
 
 def _project(direction: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide directions by their depth; those too flat to divide, or NaN, lose all confidence."""
+    """Divide directions by their depth; set the confidence of NaN and of too small depths to 0."""
     depth = direction[..., 2:]
     valid = depth.abs() > _MIN_DEPTH
     target = torch.where(valid, direction[..., :2] / depth, direction[..., :2])
@@ -178,7 +176,7 @@ def _project(direction: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fit_hypotheses(source: Tensor, target: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-    """One homography per view and sample, `(V, 100, 3, 3)` float64 on the CPU."""
+    """Fit one homography per view and sample, `(V, 100, 3, 3)` float64 on the CPU."""
     ranking = confidence.sort(dim=-1, descending=True, stable=True).indices
     cells = ranking[:, samples.to(ranking.device)]  # (V, 100, 8)
     flat = cells.flatten(1)
@@ -190,7 +188,7 @@ def _fit_hypotheses(source: Tensor, target: Tensor, confidence: Tensor, samples:
 def _refit(
     source: Tensor, target: Tensor, confidence: Tensor, hypotheses: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """The homography of all inliers of one view's best hypothesis, with positive determinant."""
+    """Fit the homography of all inliers of one view's best hypothesis, with positive determinant."""
     hypotheses = hypotheses.float().to(source.device)
     inliers = _best_inliers(source, target, confidence, hypotheses).nonzero().squeeze(-1)
     if len(inliers) > _MAX_REFIT:
@@ -203,9 +201,9 @@ def _refit(
 
 
 def _best_inliers(source: Tensor, target: Tensor, confidence: Tensor, hypotheses: Tensor) -> Tensor:
-    """Which cells the hypothesis with the most confident inliers explains: `(M,)` bool."""
+    """Return the inliers of the hypothesis with the largest total confidence of inliers: `(M,)` bool."""
     x, y = source.unbind(-1)
-    # Written out, since a matrix product may be set to TF32, which is too coarse for the threshold.
+    # Sums of products instead of a matrix product, which may use TF32, too coarse for the threshold.
     px, py, pz = (
         hypotheses[:, row, 0:1] * x + hypotheses[:, row, 1:2] * y + hypotheses[:, row, 2:3] for row in range(3)
     )

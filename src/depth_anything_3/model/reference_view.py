@@ -1,7 +1,7 @@
-"""Reference view: class tokens of a scene's views in, the view that defines the frame out.
+"""Choose the reference view of a scene, and reorder views.
 
-With three or more views and no given poses the network puts one view first and describes the others
-relative to it. Which one is a choice, made from the class tokens half-way through the backbone.
+With three or more views and no given poses, the network places the reference view first and predicts the others
+relative to it. It is chosen from the class tokens in the middle of the backbone.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def select_reference_view(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:
 
     Args:
         tokens: `(B, S, C)` class token of every view.
-        strategy: The rule to apply.
+        strategy: How to choose.
 
     Returns:
-        `(B,)` int64 view indices. On ties the first view wins.
+        `(B,)` int64 view indices; the first view on ties.
     """
     batch, views, _ = tokens.shape
     if strategy is RefViewStrategy.FIRST:
@@ -37,10 +37,9 @@ def select_reference_view(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:
 
     norms: Tensor = torch.linalg.vector_norm(tokens, dim=-1)
     directions = tokens / norms.unsqueeze(-1)
-    # A product of matrices, so it runs in low precision under autocast: the choice may then differ from
-    # the one made in float32.
+    # Under autocast this matrix product has low precision, so the choice may differ from float32.
     similarity = (directions @ directions.transpose(1, 2)).float()
-    # Exactly one is taken from the diagonal; what rounding leaves there takes part below.
+    # Rounding leaves a remainder on the diagonal, which takes part below as in upstream.
     similarity = similarity - torch.eye(views, device=tokens.device)
     if strategy is RefViewStrategy.SADDLE_SIM_RANGE:
         return (similarity.amax(dim=-1) - similarity.amin(dim=-1)).argmax(dim=-1)
@@ -51,20 +50,20 @@ def select_reference_view(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:
 
 
 def order_from_reference(reference: Tensor, views: int) -> Tensor:
-    """The view order that puts the reference first and keeps the others' order: `(B, S)` int64."""
+    """Return the order of views that places the reference first: `(B, S)` int64."""
     place = torch.arange(views, device=reference.device)
     reference = reference.unsqueeze(1)
     return torch.where(place == 0, reference, torch.where(place <= reference, place - 1, place))
 
 
 def order_to_original(reference: Tensor, views: int) -> Tensor:
-    """The inverse of :func:`order_from_reference`: `(B, S)` int64."""
+    """Return the inverse of :func:`order_from_reference`: `(B, S)` int64."""
     view = torch.arange(views, device=reference.device)
     reference = reference.unsqueeze(1)
     return torch.where(view == reference, 0, torch.where(view < reference, view + 1, view))
 
 
 def take_views(x: Tensor, order: Tensor) -> Tensor:
-    """Rearrange the views of `x` `(B, S, ...)` by `order` `(B, S)`, each scene by its own row."""
+    """Reorder the views of `x` `(B, S, ...)` by `order` `(B, S)`."""
     scene = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
     return x[scene, order]

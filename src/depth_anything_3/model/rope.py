@@ -1,8 +1,8 @@
-"""Rotary position embedding: integer (row, column) positions in, rotated queries and keys out.
+"""Rotary position embedding in two dimensions.
 
-Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021), in two dimensions: the
-first half of a head's channels turns with the row, the second half with the column. Inside a half of
-width `d` channel `j` pairs with channel `j + d/2`, and the pair turns by `position * 100^(-2j/d)`.
+Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding" (2021). The first half of a head's channels
+rotates with the row, the second half with the column. Within a half of width `d`, channel `j` is paired with channel
+`j + d/2`, and the pair rotates by the angle `position * 100^(-2j/d)`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _BASE = 100.0
 class RotaryTable(NamedTuple):
     """Cosine and signed sine for tokens and channels, each `(tokens, head_dim)` float32.
 
-    The sine carries the sign of its channel: minus for the first of a pair, plus for the second.
+    The sine has the sign of its channel: negative for the first of a pair, positive for the second.
 
     Attributes:
         cos: Cosines.
         sin: Sines.
-        every: None rotates every token by its own row; a number rotates the first of every so many tokens by the
-            only row, and leaves the others.
+        every: None rotates every token by its own row. A number n rotates only every n-th token, by the single row of
+            the table, starting with the first.
     """
 
     cos: Tensor
@@ -35,18 +35,18 @@ class RotaryTable(NamedTuple):
 
 
 def in_view_positions(rows: int, cols: int, device: torch.device | None = None) -> Tensor:
-    """Positions of a view's tokens among themselves: `(1 + rows*cols, 2)` int64.
+    """Return the positions of a view's tokens: `(1 + rows*cols, 2)` int64.
 
-    The class or camera token sits at (0, 0), the patch at row `r` and column `c` at (r+1, c+1).
+    The class or camera token is at (0, 0), the patch in row `r` and column `c` at (r+1, c+1).
     """
     patches = torch.cartesian_prod(torch.arange(1, rows + 1, device=device), torch.arange(1, cols + 1, device=device))
     return torch.cat([patches.new_zeros(1, 2), patches])
 
 
 def rotary_table(positions: Tensor, head_dim: int) -> RotaryTable:
-    """Cosines and sines for tokens at `positions`.
+    """Compute cosines and sines for tokens at `positions`.
 
-    They are always float32, also under autocast: bfloat16 angles would be off by up to 0.1 radian.
+    They are float32 even under autocast: bfloat16 angles would be off by up to 0.1 radians.
 
     Args:
         positions: `(tokens, 2)` integers, (row, column).
@@ -63,20 +63,20 @@ def rotary_table(positions: Tensor, head_dim: int) -> RotaryTable:
 
 
 def cross_view_table(rows: int, cols: int, head_dim: int, device: torch.device | None = None) -> RotaryTable:
-    """The rotation of tokens among all views, for views of `rows` by `cols` patches.
+    """Return the table for attention across views of `rows` by `cols` patches.
 
-    There every patch of every view shares the position (1, 1), and the camera tokens have (0, 0). Attention depends
-    on differences of positions alone, so it is the same to leave the patches and turn the few camera tokens back.
+    There all patches have the position (1, 1), and the camera tokens (0, 0). Attention depends only on differences of
+    positions, so it is equivalent to leave the patches unrotated and to rotate the few camera tokens backwards.
     """
     back = rotary_table(torch.full((1, 2), -1, device=device), head_dim)
     return back._replace(every=1 + rows * cols)
 
 
 def apply_rotary(x: Tensor, table: RotaryTable) -> Tensor:
-    """Rotate queries or keys `(..., tokens, head_dim)` by the table of their tokens; same shape out.
+    """Rotate queries or keys `(..., tokens, head_dim)`; returns the same shape.
 
-    Low-precision input gives float32 output where all tokens are rotated, as the table is float32. Where only some
-    are, they are rotated in place.
+    If all tokens are rotated, low-precision input gives float32 output, like the table. If only some are, they are
+    rotated in place.
     """
     if table.every is not None:
         first = torch.unflatten(x, -2, (-1, table.every))[..., 0, :]

@@ -1,4 +1,4 @@
-"""DPT head with sky: four levels of patch features in, depth and sky maps out."""
+"""DPT head of the mono and metric networks, which predicts depth and sky."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["SkyDptHead", "SkyMaps"]
 
 
 class SkyMaps(NamedTuple):
-    """What the head predicts for every view.
+    """Output of the head for every view.
 
     Attributes:
-        depth: `(B, S, H, W)` along the optical axis; without meaning in the sky.
+        depth: `(B, S, H, W)` along the optical axis; undefined in the sky.
         sky: `(B, S, H, W)`, 0 on the ground and about 1 in the sky.
     """
 
@@ -27,7 +27,7 @@ class SkyMaps(NamedTuple):
 
 
 class SkyScratch(Scratch):
-    """The usual layers, with a second output."""
+    """The layers of the trunk with a second output for sky."""
 
     def __init__(self, channels: Sequence[int], features: int) -> None:
         super().__init__(channels, features, outputs=1)
@@ -35,7 +35,7 @@ class SkyScratch(Scratch):
 
 
 class SkyDptHead(DptTrunk):
-    """Depth and sky from the backbone's features."""
+    """Predicts depth and sky from the backbone's features."""
 
     scratch: SkyScratch
 
@@ -56,7 +56,7 @@ class SkyDptHead(DptTrunk):
         Args:
             features: Four `(B, S, N, D)`, patches row by row.
             image_size: (height, width) of the input images in pixels.
-            views_at_once: Views processed together; None takes what suits the memory.
+            views_at_once: Number of views processed together; None selects it by the available memory.
         """
 
         def head(*chunk: Tensor) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Tables that depend on shapes alone: a key in, the table made for it the last time out."""
+"""Cache of tables that depend only on shapes."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ T = TypeVar("T")
 
 
 class TableCache(Generic[T]):
-    """The tables made last, a bounded number of them.
+    """Least recently used cache of tables.
 
-    Tables are made outside inference mode and without gradients, so that one made in any mode serves in all. Under
-    `torch.compile` and while a CUDA graph is captured nothing is kept or taken: the compiled code makes its own, and
-    a graph must not refer to memory that may be given back. A copy of a cache is empty.
+    Tables are created outside inference mode and without gradients, so that they can be used in any mode. Under
+    `torch.compile` and during the capture of a CUDA graph the cache is bypassed: compiled code creates its own tables,
+    and a graph must not refer to memory that may be freed. A copy of a cache is empty.
 
     Args:
-        limit: Most tables kept; the one unused for longest goes first.
+        limit: Maximum number of tables.
     """
 
     def __init__(self, limit: int = 8) -> None:
         self._limit = limit
-        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._tables: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, device: torch.device, make: Callable[[], T]) -> T:
-        """The table for `key` on `device`, from `make()` unless it is kept."""
+        """Return the table for `key` on `device`; call `make()` if it is not cached."""
         if torch.compiler.is_compiling() or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
             return make()
-        # Per stream, since another stream would not wait until the table is there.
+        # One table per stream, because another stream would not wait for its computation.
         stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
         place = (key, device, stream)
-        table = self._kept.pop(place, None)  # one step, so that threads do not trip over one another
+        table = self._tables.pop(place, None)  # a single atomic step, for thread safety
         if table is None:
             with torch.inference_mode(False), torch.no_grad():
                 table = make()
-        self._kept[place] = table
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
+        self._tables[place] = table
+        while len(self._tables) > self._limit:
+            self._tables.popitem(last=False)
         return table
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._tables)
 
     def __reduce__(self) -> tuple[type[TableCache[T]], tuple[int]]:
         return type(self), (self._limit,)

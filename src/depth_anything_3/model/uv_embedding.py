@@ -1,7 +1,6 @@
-"""UV embedding: a feature map in, the same map with its image coordinates added out.
+"""Add sinusoids of image coordinates to feature maps.
 
-Coordinates depend only on the aspect ratio of the input image, so maps of any resolution share one frame
-whose half diagonal is 1.
+Coordinates depend only on the aspect ratio of the input image: the half diagonal is 1 at every resolution.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ _STRENGTH = 0.1
 
 
 def uv_axes(rows: int, cols: int, aspect: float, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Coordinates of the cell centres of a grid that spans the image.
+    """Return coordinates of the cell centres of a grid that spans the image.
 
     Args:
         rows: Rows of the grid.
         cols: Columns of the grid.
         aspect: Width over height of the input image (not of the grid).
-        device: Where to make them.
+        device: Device of the result.
 
     Returns:
-        `u` `(cols,)` from left to right and `v` `(rows,)` from top to bottom, float32. The corners of
-        the image lie at distance 1 from its centre.
+        `u` `(cols,)` from left to right and `v` `(rows,)` from top to bottom, float32. The corners of the image are at
+        distance 1 from its centre.
     """
     half_diagonal = math.hypot(aspect, 1.0)
     u_end = aspect / half_diagonal * (cols - 1) / cols
@@ -42,7 +41,7 @@ def uv_axes(rows: int, cols: int, aspect: float, device: torch.device | None = N
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """Sines, then cosines, of positions times falling frequencies: `(n,)` to `(n, width)`."""
+    """Return sines, then cosines, of positions times decreasing frequencies: `(n,)` to `(n, width)`."""
     count = width // 2
     exponents = torch.arange(count, dtype=torch.float32, device=positions.device) / count
     angles = positions.unsqueeze(-1) * _BASE**-exponents
@@ -50,13 +49,13 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
 
 
 class UvEmbedding:
-    """Adds coordinates to maps; it keeps the sinusoids of the sizes met last."""
+    """Adds coordinates to maps, with a cache of sinusoids by size."""
 
     def __init__(self) -> None:
         self._tables: TableCache[tuple[Tensor, Tensor]] = TableCache(limit=32)
 
     def add_(self, x: Tensor, aspect: float) -> Tensor:
-        """Add the embedding to a map in place: the first half of the channels tells u, the second v.
+        """Add the embedding to a map in place: u to the first half of the channels, v to the second.
 
         Args:
             x: `(V, C, h, w)` float32, C a multiple of 4.
@@ -66,13 +65,13 @@ class UvEmbedding:
         half = channels // 2
         key = (half, rows, cols, aspect)
         u, v = self._tables.get(key, x.device, lambda: _axis_tables(half, rows, cols, aspect, x.device))
-        # Each half varies along one axis only, so the full map (as large as x) is never made.
+        # Each half varies along one axis only, so broadcasting avoids a full map as large as x.
         x[:, :half] += u
         x[:, half:] += v
         return x
 
 
 def _axis_tables(half: int, rows: int, cols: int, aspect: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What is added along u `(half, 1, cols)` and along v `(half, rows, 1)`."""
+    """Return the embeddings along u `(half, 1, cols)` and along v `(half, rows, 1)`."""
     u, v = uv_axes(rows, cols, aspect, device)
     return _STRENGTH * sinusoids(u, half).T.unsqueeze(1), _STRENGTH * sinusoids(v, half).T.unsqueeze(2)

@@ -1,4 +1,4 @@
-"""Hold a prediction, and convert it to metric depth or given poses."""
+"""The result of inference, and its conversion to metric depth and given poses."""
 
 from depth_anything_3.prediction.prediction import Prediction
 

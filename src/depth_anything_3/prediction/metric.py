@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.model.catalog import DepthKind, ModelCard, models_that
-from depth_anything_3.prediction.focal_length import check_lens
+from depth_anything_3.prediction.focal_length import check_focal_or_fov
 from depth_anything_3.prediction.prediction import Prediction
 
 __all__ = ["MetricConversion"]
@@ -14,7 +14,7 @@ __all__ = ["MetricConversion"]
 
 @dataclass(frozen=True)
 class MetricConversion:
-    """Converts depth to metres. Without a focal length or field of view, that of the images' Exif is used.
+    """Converts predictions to metric depth. Without a focal length or field of view, uses the images' Exif.
 
     Args:
         focal: focal length in pixels of the source images; see `Prediction.metric_depth`.
@@ -28,33 +28,34 @@ class MetricConversion:
     fov: float | None = None
 
     def __post_init__(self) -> None:
-        check_lens(self.focal, self.fov)
+        check_focal_or_fov(self.focal, self.fov)
 
     @staticmethod
     def check(card: ModelCard) -> None:
-        """Reject a model whose depth has no unit, before anything is computed.
+        """Raise an error for a model whose depth has no unit, before anything is computed.
 
         Raises:
-            UnsupportedError: naming the models that can.
+            UnsupportedError: the model predicts relative depth; the message names models with metric depth.
         """
         if card.depth_kind is DepthKind.RELATIVE:
-            wanted = models_that(lambda one: one.depth_kind is not DepthKind.RELATIVE)
-            raise UnsupportedError(f"depth of {card.name} has no unit, so it cannot be in metres; take {wanted}")
+            alternatives = models_that(lambda one: one.depth_kind is not DepthKind.RELATIVE)
+            raise UnsupportedError(f"depth of {card.name} has no unit; for metric depth use {alternatives}")
 
     def apply(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
         """Convert a prediction to metric depth, with intrinsics.
 
         Returns:
-            The prediction, and where each view's focal length came from; the same prediction and nothing where depth
-            is metric already.
+            The converted prediction, and the origin of each view's focal length. If depth is metric already: the same
+            prediction, and no origins.
 
         Raises:
-            InvalidInputError: a focal length is not known, or the depth has no unit to be turned into metres.
+            InvalidInputError: a focal length is unknown.
+            UnsupportedError: the depth has no unit.
         """
         depth = prediction.metric_depth(self.focal, fov=self.fov)
         if prediction.is_metric:
             return prediction, ()
-        lens, known = prediction.focal_length(self.focal, fov=self.fov), prediction.intrinsics
-        camera = prediction.centred_intrinsics(lens) if known is None else known
+        focal, known = prediction.focal_length(self.focal, fov=self.fov), prediction.intrinsics
+        camera = prediction.centred_intrinsics(focal) if known is None else known
         metric = replace(prediction, depth=depth, is_metric=1, depth_kind=DepthKind.METRIC, intrinsics=camera)
-        return metric, lens.origins
+        return metric, focal.origins

@@ -1,4 +1,4 @@
-"""Given camera poses in, poses for the network and predictions in the given frame out.
+"""Normalise given camera poses, and align predictions to them.
 
 All poses are world-to-camera (w2c) in OpenCV axes. The similarity fit is Umeyama's (IEEE TPAMI 13(4), 1991).
 """
@@ -23,27 +23,27 @@ _COLLINEAR = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """`x -> scale * rotation @ x + translation`, in float64."""
+    """The transform `x -> scale * rotation @ x + translation`, in float64."""
 
     rotation: FloatArray
     translation: FloatArray
     scale: float
 
     def move_poses(self, camera_to_world: FloatArray) -> FloatArray:
-        """Camera-to-world poses (N, 4, 4) in the new frame; the rotations stay free of scale."""
+        """Transform camera-to-world poses (N, 4, 4); the rotations stay free of scale."""
         moved = np.array(camera_to_world, np.float64)
         moved[:, :3, :3] = self.rotation @ moved[:, :3, :3]
         moved[:, :3, 3] = self.move_points(moved[:, :3, 3])
         return moved
 
     def move_points(self, points: FloatArray) -> FloatArray:
-        """Points (N, 3) in the new frame."""
+        """Transform points (N, 3)."""
         moved: FloatArray = self.scale * points @ self.rotation.T + self.translation
         return moved
 
 
 def rigid_inverse(poses: FloatArray) -> FloatArray:
-    """Inverse of (N, 4, 4) rigid poses: `[R | t]` becomes `[R^T | -R^T t]`."""
+    """Invert (N, 4, 4) rigid poses: `[R | t]` becomes `[R^T | -R^T t]`."""
     inverse = np.array(poses, copy=True)
     rotation = np.swapaxes(poses[:, :3, :3], 1, 2)
     inverse[:, :3, :3] = rotation
@@ -52,10 +52,10 @@ def rigid_inverse(poses: FloatArray) -> FloatArray:
 
 
 def normalize_extrinsics(extrinsics: FloatArray) -> npt.NDArray[np.float32]:
-    """Poses as the network wants them: view 0 at the origin, and a typical camera distance of 1.
+    """Normalise poses for the network: view 0 at the origin, and a typical camera distance of 1.
 
-    The distance is the lower median of the norms of all camera centres (view 0's zero among them), at least 0.1: one
-    or two views are always scaled by 10.
+    The distance is the lower median of the norms of all camera centres (including view 0's zero), at least 0.1, so
+    one or two views are always scaled by 10.
 
     Args:
         extrinsics: (N, 4, 4) w2c.
@@ -71,18 +71,18 @@ def normalize_extrinsics(extrinsics: FloatArray) -> npt.NDArray[np.float32]:
 
 
 def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similarity:
-    """The similarity that maps the given camera centres onto the predicted ones.
+    """Fit the similarity that maps the given camera centres onto the predicted ones.
 
-    From ten views on, RANSAC guards it against views that do not fit, with a fixed seed. Where the centres do not
-    determine a rotation (one or two views, or all on a line), it comes from the cameras' own orientations, and the
-    scale from the spread of the centres; without a spread (one view, or a camera that only turns) the scale is 1.
+    With ten or more views, RANSAC (with a fixed seed) rejects outliers. If the centres do not determine a rotation
+    (one or two views, or all on a line), the rotation comes from the cameras' orientations, and the scale from the
+    spread of the centres; without a spread (one view, or a camera that only rotates) the scale is 1.
 
     Args:
         given_w2c, predicted_w2c: (N, 4, 4).
     """
     given = rigid_inverse(np.asarray(given_w2c, np.float64))
     predicted = rigid_inverse(np.asarray(predicted_w2c, np.float64))
-    # Centres as seen from the first, less their rounding, which must not become the scale of a camera that only turns.
+    # Relative to the first centre, with rounding removed, which would become the scale of a camera that only rotates.
     origin = given[0, :3, 3].copy()
     centres = given[:, :3, 3] - origin
     centres[np.abs(centres) <= _rounding(given_w2c)] = 0.0
@@ -94,7 +94,7 @@ def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similari
 
 
 def _rounding(poses: FloatArray) -> float:
-    """How far apart equal camera centres can come out, by the precision (float32 or 64) that the poses need."""
+    """Bound the rounding error of camera centres, by the precision (float32 or float64) that the poses need."""
     stored = np.float32 if np.array_equal(poses, np.asarray(poses, np.float32)) else np.float64
     return float(8 * np.finfo(stored).eps * np.abs(np.asarray(poses)[:, :3, 3]).max())
 
@@ -102,13 +102,13 @@ def _rounding(poses: FloatArray) -> float:
 def fit_points(
     source: FloatArray, target: FloatArray, weights: FloatArray | None = None, *, symmetric: bool = False
 ) -> Similarity | None:
-    """Least-squares similarity from (N, 3) to (N, 3) points; None where they leave the rotation open.
+    """Fit a least-squares similarity from (N, 3) to (N, 3) points; None if they do not determine the rotation.
 
     Args:
         source, target: the same points in both frames.
-        weights: (N) of each; None: all the same.
-        symmetric: scale by the ratio of the spreads, where both are noisy; least squares takes noise of the source for
-            spread, and would shrink the result each time.
+        weights: (N) weight of each point; None weights all equally.
+        symmetric: scale by the ratio of the spreads, for noise in both; least squares counts noise of the source as
+            spread, which shrinks the result.
     """
     share = np.full(len(source), 1 / len(source)) if weights is None else weights / weights.sum()
     source_mean, target_mean = share @ source, share @ target
@@ -137,7 +137,7 @@ def _fit_by_orientation(source: FloatArray, target: FloatArray) -> Similarity:
 
 
 def _spread(points: FloatArray) -> float:
-    """Root mean square distance of (N, 3) points from their mean."""
+    """Compute the root mean square distance of (N, 3) points from their mean."""
     return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum() / len(points)))
 
 
@@ -165,23 +165,23 @@ def _ransac(source: FloatArray, target: FloatArray, first: Similarity) -> Simila
 
 
 def align_poses(given_w2c: FloatArray, predicted_w2c: FloatArray, *, to_given: bool) -> tuple[FloatArray, float]:
-    """Poses to report beside a prediction, and what its depth is to be divided by.
+    """Align given and predicted poses.
 
     Args:
-        given_w2c: (N, 4, 4), as the caller gave them.
-        predicted_w2c: (N, 3, 4), as the network predicted them.
-        to_given: True keeps the given poses (N, 3, 4) and brings depth into their unit; False moves the given poses
-            (N, 4, 4) into the predicted frame and leaves depth alone.
+        given_w2c: (N, 4, 4) poses from the caller.
+        predicted_w2c: (N, 3, 4) poses from the network.
+        to_given: True returns the given poses (N, 3, 4) and the divisor that converts depth to their unit; False
+            returns the given poses (N, 4, 4) transformed into the predicted frame, and 1.
 
     Returns:
         Extrinsics, and the divisor of depth.
     """
     predicted = np.tile(np.eye(4), (len(predicted_w2c), 1, 1))
     predicted[:, :3] = predicted_w2c
-    sure = np.isfinite(predicted).all(axis=(1, 2))  # a pose from rays can be undefined for a view without structure
+    valid = np.isfinite(predicted).all(axis=(1, 2))  # a pose from rays can be undefined for a view without structure
     given = np.asarray(given_w2c, np.float64)
-    unmoved = Similarity(np.eye(3), np.zeros(3), 1.0)
-    similarity = fit_similarity(given[sure], predicted[sure]) if sure.any() else unmoved
+    identity = Similarity(np.eye(3), np.zeros(3), 1.0)
+    similarity = fit_similarity(given[valid], predicted[valid]) if valid.any() else identity
     if to_given:
         return given[:, :3].astype(np.float32), similarity.scale
     return rigid_inverse(similarity.move_poses(rigid_inverse(given))).astype(np.float32), 1.0

@@ -1,4 +1,4 @@
-"""`Prediction`: what inference returns."""
+"""`Prediction`, the result of inference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX, MODEL_CARDS, DepthKind, models_that
 from depth_anything_3.model.gaussians import Gaussians
-from depth_anything_3.prediction.focal_length import FocalLength, check_lens, exif_focal_length
+from depth_anything_3.prediction.focal_length import FocalLength, check_focal_or_fov, exif_focal_length
 
 __all__ = ["Prediction"]
 
@@ -25,32 +25,32 @@ FloatArray = npt.NDArray[np.floating]
 class Prediction:
     """Depth and cameras of the N views of one scene; N is 1 for an independent image.
 
-    Sizes are those of the network's input (H, W), not of the source pictures. Absent results are None. The fields down
-    to `scale_factor` are upstream's.
+    Sizes (H, W) are those of the network's input, not of the source images. Missing results are None. The fields up to
+    `scale_factor` are the same as upstream's.
 
     Attributes:
-        depth: (N, H, W) float32, distance along the optical axis; 0 where there is none. In metres if `is_metric`, in
+        depth: (N, H, W) float32, distance along the optical axis; 0 where it is undefined. In metres if `is_metric`, in
             the unit of the given extrinsics if it was aligned to them, otherwise see `depth_kind`.
         is_metric: 1 if depth is in metres, else 0.
         sky: (N, H, W) bool.
-        conf: (N, H, W) float32, above 1; larger is surer. Comparable within a scene only.
-        extrinsics: (N, 3, 4) float32 world-to-camera, OpenCV axes (x right, y down, z forward); (N, 4, 4) where the
-            given ones were moved into the predicted frame.
+        conf: (N, H, W) float32 confidence, above 1. Comparable within a scene only.
+        extrinsics: (N, 3, 4) float32 world-to-camera, OpenCV axes (x right, y down, z forward); (N, 4, 4) for given
+            poses that were transformed into the predicted frame.
         intrinsics: (N, 3, 3) float32 in pixels of (H, W).
-        processed_images: (N, H, W, 3) uint8 RGB, what the network saw.
-        gaussians: 3D Gaussians, for models that predict them; tensors where the network is, first axis 1.
-        aux: `feat_layer_i` -> (N, H / 14, W / 14, C) float32, for the layers asked for.
-        scale_factor: what a nested model multiplied its depth by to reach metres.
-        sources: name of each view: its path, or its place and kind.
-        source_hw: (height, width) of each view's upright source picture.
-        source_scale: (rows, columns) how many pixels of (H, W) a pixel of each view's source picture became.
-        exif: the Exif block of each view's file; empty where there is none.
-        depth_kind: what a depth of 1 means.
-        model_name: of the network that computed this.
-        choices: the way each view took to the network's memory, and why.
-        failures: inputs that were left out of this scene.
-        seconds: time spent by stage: decode and resample (on the CPU, summed over workers; decoding on a GPU until the
-            call returned), network.
+        processed_images: (N, H, W, 3) uint8 RGB, the network's input before normalisation.
+        gaussians: 3D Gaussians, for models that predict them; tensors on the network's device, first axis 1.
+        aux: `feat_layer_i` -> (N, H / 14, W / 14, C) float32, for the requested layers.
+        scale_factor: factor by which a nested model scaled its depth to metric depth.
+        sources: name of each view: its path, or its index and type.
+        source_hw: (height, width) of each view's upright source image.
+        source_scale: (rows, columns) scale from pixels of each view's source image to pixels of (H, W).
+        exif: Exif block of each view's file; empty if it has none.
+        depth_kind: unit of depth.
+        model_name: name of the model.
+        choices: strategy chosen for each view, and the reason.
+        failures: inputs that were skipped.
+        seconds: time by stage: decode, resample (on the CPU, summed over workers; decoding on a GPU until the call
+            returned) and network.
     """
 
     depth: npt.NDArray[np.float32]
@@ -76,52 +76,54 @@ class Prediction:
     def metric_depth(
         self, focal: float | Sequence[float] | FloatArray | None = None, *, fov: float | None = None
     ) -> npt.NDArray[np.float32]:
-        """Depth in metres, of models that know the size of things.
+        """Return metric depth, for models that predict absolute scale.
 
-        The nested model's is in metres already. The metric model's belongs to a focal length of 300 pixels and becomes
-        metres with the camera's, depth * focal length / 300; where that comes from, see `focal_length`.
+        Depth of the nested model is metric already. Depth of the metric model is canonical: it refers to a focal
+        length of 300 pixels, and metric depth is `depth * focal_length / 300`. See `focal_length` for its source.
 
         Args:
-            focal: focal length in pixels of the source picture, or one for each view.
-            fov: horizontal field of view of the source pictures in degrees, in place of `focal`.
+            focal: focal length in pixels of the source image, or one for each view.
+            fov: horizontal field of view of the source images in degrees, instead of `focal`.
 
         Returns:
-            (N, H, W) float32; `depth` is not changed.
+            (N, H, W) float32 in metres; `depth` is not changed.
 
         Raises:
-            UnsupportedError: the depth has no unit that could be turned into metres.
-            InvalidInputError: no focal length is known, or what was given is not accepted.
+            UnsupportedError: the depth has no unit.
+            InvalidInputError: the focal length is unknown, or an argument is not accepted.
         """
         if self.is_metric:
             return self.depth
         if self.depth_kind is not DepthKind.CANONICAL:
-            raise UnsupportedError(self._why_no_metres())
+            raise UnsupportedError(self._why_not_metric())
         factors = self.focal_length(focal, fov=fov).pixels / CANONICAL_FOCAL_PX
         return np.asarray(self.depth * factors.astype(np.float32)[:, None, None], np.float32)
 
     def focal_length(
         self, focal: float | Sequence[float] | FloatArray | None = None, *, fov: float | None = None
     ) -> FocalLength:
-        """Focal length of each view in pixels of (H, W), and where it came from.
+        """Return the focal length of each view in pixels of (H, W), and its origin.
 
-        It is `focal` or `fov` if one is given, else that of `intrinsics`, else what the file's Exif block says.
+        It comes from `focal` or `fov` if one is given, else from `intrinsics`, else from the file's Exif block.
 
         Args:
-            focal, fov: as for `metric_depth`.
+            focal, fov: see `metric_depth`.
 
         Raises:
-            InvalidInputError: no focal length is known, or what was given is not accepted.
+            InvalidInputError: the focal length is unknown, or an argument is not accepted.
         """
         count = len(self.depth)
-        check_lens(focal, fov)
+        check_focal_or_fov(focal, fov)
         if focal is not None:
             lengths = np.asarray(focal, np.float64)
             if lengths.shape not in ((), (count,)):
-                raise InvalidInputError(f"focal={focal!r}: give a positive number of pixels, or {count} of them")
-            return self._of_source(np.broadcast_to(lengths, count), "given focal length")
+                raise InvalidInputError(
+                    f"focal={focal!r}: pass one positive number of pixels, or {count}, one for each view"
+                )
+            return self._scale_from_source(np.broadcast_to(lengths, count), "given focal length")
         if fov is not None:
             halves = np.array([width / 2 for _, width in self.source_hw], np.float64)
-            return self._of_source(halves / math.tan(math.radians(fov) / 2), "given field of view")
+            return self._scale_from_source(halves / math.tan(math.radians(fov) / 2), "given field of view")
         if self.intrinsics is not None:
             pixels = self.intrinsics[:, [0, 1], [0, 1]].astype(np.float64).mean(axis=1)
             return FocalLength(pixels, ("intrinsics",) * count)
@@ -130,40 +132,42 @@ class Prediction:
         if len(found) < count:
             name = self.sources[known.index(None)] if None in known and self.sources else "the prediction"
             raise InvalidInputError(
-                f"{name}: no focal length in its Exif block; give focal (pixels of the source picture) or fov "
-                "(degrees, horizontal): --focal or --fov"
+                f"{name}: no focal length in its Exif block; pass focal (pixels of the source image) or fov "
+                "(horizontal, degrees): --focal or --fov"
             )
         lengths = np.array([pixels for pixels, _ in found], np.float64)
-        return FocalLength(self._of_source(lengths, "").pixels, tuple(origin for _, origin in found))
+        return FocalLength(self._scale_from_source(lengths, "").pixels, tuple(origin for _, origin in found))
 
-    def centred_intrinsics(self, lens: FocalLength) -> npt.NDArray[np.float32]:
-        """(N, 3, 3) intrinsics in pixels of (H, W) of cameras that look through the middle of their pictures.
+    def centred_intrinsics(self, focal: FocalLength) -> npt.NDArray[np.float32]:
+        """Return (N, 3, 3) intrinsics in pixels of (H, W), with the principal point at the image centre.
 
         Args:
-            lens: what `focal_length` told.
+            focal: focal length of each view, from `focal_length`.
         """
         height, width = self.depth.shape[1:]
         matrices = np.tile(np.array([[0, 0, width / 2], [0, 0, height / 2], [0, 0, 1]]), (len(self.depth), 1, 1))
-        # A picture may have been squeezed a little, to multiples of a patch.
+        # Rounding to multiples of the patch size can change the aspect ratio.
         scale = np.array(self.source_scale or ((1.0, 1.0),) * len(self.depth))
-        matrices[:, [1, 0], [1, 0]] = lens.pixels[:, None] * scale / scale.mean(axis=1, keepdims=True)
+        matrices[:, [1, 0], [1, 0]] = focal.pixels[:, None] * scale / scale.mean(axis=1, keepdims=True)
         return matrices.astype(np.float32)
 
-    def _why_no_metres(self) -> str:
+    def _why_not_metric(self) -> str:
         card = MODEL_CARDS.get(self.model_name)
         if card is not None and card.depth_kind is DepthKind.METRIC:
             return (
-                f"this depth of {self.model_name} is not in metres: its scene shows hardly anything but sky, or it is "
-                "in the unit of the given poses"
+                f"this depth of {self.model_name} is not metric: the scene is nearly all sky, or depth is in the unit "
+                "of the given poses"
             )
         model = f"depth of {self.model_name}" if self.model_name else "this depth"
-        wanted = models_that(lambda card: card.depth_kind is not DepthKind.RELATIVE)
-        return f"{model} has a unit of its own for each scene, or that of given poses; for metres take {wanted}"
+        alternatives = models_that(lambda card: card.depth_kind is not DepthKind.RELATIVE)
+        return f"{model} is relative, or in the unit of given poses; for metric depth use {alternatives}"
 
-    def _of_source(self, lengths: npt.NDArray[np.float64], origin: str) -> FocalLength:
-        """Lengths in pixels of the source pictures to those in pixels of (H, W)."""
+    def _scale_from_source(self, lengths: npt.NDArray[np.float64], origin: str) -> FocalLength:
+        """Convert lengths in pixels of the source images to pixels of (H, W)."""
         if len(self.source_scale) != len(self.depth):
-            raise InvalidInputError("the prediction does not say how large its source pictures were")
+            raise InvalidInputError(
+                "the prediction has no source_scale, which converts focal lengths of the source images; set it"
+            )
         return FocalLength(lengths * np.array(self.source_scale).mean(axis=1), (origin,) * len(self.depth))
 
     def __repr__(self) -> str:

@@ -1,1 +1,1 @@
-"""Threads, devices, installed packages and atomic writes."""
+"""Threads, devices, installed packages, option values and atomic writes."""

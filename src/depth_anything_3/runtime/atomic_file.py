@@ -17,7 +17,7 @@ __all__ = ["atomic_write"]
 def atomic_write(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; it is renamed to `target` when the block succeeds, and removed otherwise.
 
-    Folders are made as needed. The path has the target's suffix, for writers that go by it.
+    Creates missing folders. The path has the target's suffix, because some writers choose a format by it.
 
     Raises:
         ExportError: the folder or file cannot be written; the message names it.
@@ -30,5 +30,5 @@ def atomic_write(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise ExportError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
-        with suppress(OSError):  # gone already, or never made
+        with suppress(OSError):  # already renamed, or never created
             temporary.unlink()

@@ -12,11 +12,11 @@ from depth_anything_3.errors import DeviceError, DeviceMemoryError
 __all__ = ["out_of_memory", "translate_device_errors"]
 
 _DEVICE_ERRORS = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS", "HIP error", "MPS backend")
-_CPU_MEMORY = "DefaultCPUAllocator"  # how torch begins what it has to say of the CPU's
+_CPU_MEMORY = "DefaultCPUAllocator"  # in torch's message when host memory runs out
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out, the device's or the machine's."""
+    """Whether the error means that device or host memory ran out."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and _CPU_MEMORY in str(error)
     )
@@ -24,11 +24,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def translate_device_errors(device: torch.device) -> Iterator[None]:
-    """Translate CUDA, MPS and out-of-memory errors in the block into `DeviceError`; others pass.
+    """Translate CUDA, MPS and out-of-memory errors in the block into `DeviceError`; other errors pass.
 
     Raises:
         DeviceMemoryError: memory ran out.
-        DeviceError: the device failed, or is gone.
+        DeviceError: the device failed, or is no longer available.
     """
     try:
         yield
@@ -38,12 +38,12 @@ def translate_device_errors(device: torch.device) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0]
         if out_of_memory(error):
             raise DeviceMemoryError(
-                f"{device}: memory ran out ({reason}); give fewer views or a smaller process_res, or end what else "
-                "uses its memory"
+                f"{device}: memory ran out ({reason}); use fewer views or a smaller process_res, or free memory used "
+                "by other programs"
             ) from error
         if not any(one in reason for one in _DEVICE_ERRORS):
             raise
         raise DeviceError(
-            f"{device}: the device failed ({reason}), and this process can use it no longer; what was finished is "
-            "kept. Run it again, with --resume to go on; if it fails again, look at the driver's log"
+            f"{device}: the device failed ({reason}) and cannot be used by this process any more; finished results "
+            "are saved. Run again with --resume to continue; if it fails again, see the driver's log"
         ) from error

@@ -10,10 +10,10 @@ __all__ = ["choose_device", "default_dtype", "parse_dtype", "synchronize"]
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for; for None or "auto" the best there is: CUDA, then Apple's GPU, then the CPU.
+    """Return the named device; for None or "auto" the first available of CUDA, Apple's GPU and the CPU.
 
     Raises:
-        InvalidInputError: there is no such device.
+        InvalidInputError: the device is unknown or not available.
     """
     if device is None or device == "auto":
         if torch.cuda.is_available():
@@ -23,21 +23,21 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]  # the first sentence; torch goes on with its internals
+        reason = str(error).splitlines()[0].split(". ")[0]  # the first sentence; the rest is about torch's internals
         raise InvalidInputError(f"device {str(device)!r} cannot be used ({reason}); try 'auto' or 'cpu'") from None
     return chosen
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """The dtype a network's backbone computes in on a device, unless another is given."""
+    """Return the default dtype of the backbone's computation on a device."""
     if device.type != "cuda":
         return torch.float32
-    # Asked of the device: emulated bfloat16 on older cards is slower than float16.
+    # By capability: emulated bfloat16 on older cards is slower than float16.
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
 def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """The dtype asked for, or None if none was.
+    """Parse a dtype; None stays None.
 
     Raises:
         InvalidInputError: it is not one of float32, bfloat16 and float16.
@@ -51,7 +51,7 @@ def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until everything queued on a device is done."""
+    """Wait until all work queued on a device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -13,7 +13,7 @@ __all__ = ["StringEnum", "positive_int"]
 
 
 class StringEnum(str, Enum):
-    """A string enum whose unknown values raise InvalidInputError. Named like the parameter that takes it."""
+    """A string enum whose unknown values raise InvalidInputError. Its name is the parameter's, in CamelCase."""
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
@@ -23,16 +23,16 @@ class StringEnum(str, Enum):
 
 
 def positive_int(name: str, value: object, *, minimum: int = 1, hint: str | None = None) -> int:
-    """Check a whole number.
+    """Check an integer option.
 
     Args:
-        name: of the option, for the message.
-        value: an integer, numpy's included; True and False are none.
-        minimum: the smallest that is accepted.
+        name: name of the option, for the message.
+        value: a Python or numpy integer; booleans are not accepted.
+        minimum: smallest accepted value.
         hint: what to pass, for the message; None: "give a whole number, 1 or more".
 
     Raises:
-        InvalidInputError: it is no integer, or too small.
+        InvalidInputError: it is not an integer, or is too small.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise InvalidInputError(f"{name}={value!r}: {hint or f'give a whole number, {minimum} or more'}")

@@ -1,4 +1,4 @@
-"""The name of an optional library in, the version that is installed out, without importing it."""
+"""Find the installed versions of optional libraries without importing them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["check_cuda_build", "package_version", "require_min_version"]
 
 
 def package_version(package: str, *, extra: str, distributions: tuple[str, ...] = ()) -> str:
-    """Version of an installed package, with its build tag (`+cu130`, `+cpu`) where it has one.
+    """Return the version of an installed package, with its build tag (`+cu130`, `+cpu`) if it has one.
 
     Args:
-        package: name that is imported; torch's companions write the build tag into its `version.py` alone.
-        extra: of this package, that installs it.
-        distributions: names that package indexes know it by, where they differ from `package`.
+        package: import name; torch's companion packages have the build tag only in its `version.py`.
+        extra: extra of this package that installs it, for the message.
+        distributions: distribution names, if they differ from `package`.
 
     Raises:
         UnsupportedError: it is not installed.
@@ -44,25 +44,25 @@ def _tagged_version(package: str) -> str | None:
     return found[1] if found else None
 
 
-def require_min_version(package: str, version: str, least: tuple[int, int], *, why: str, extra: str) -> None:
-    """Refuse a version before `least`.
+def require_min_version(package: str, version: str, minimum: tuple[int, int], *, why: str, extra: str) -> None:
+    """Raise an error if a version is older than `minimum`.
 
     Raises:
         UnsupportedError: it is older.
     """
     found = re.match(r"(\d+)\.(\d+)", version)
-    if found and (int(found[1]), int(found[2])) < least:
+    if found and (int(found[1]), int(found[2])) < minimum:
         raise UnsupportedError(
-            f"{package} {version} is too old ({why}); {least[0]}.{least[1]} or newer is needed: "
+            f"{package} {version} is too old ({why}); {minimum[0]}.{minimum[1]} or newer is required: "
             f"pip install -U 'depth-anything-3-fast[{extra}]'"
         )
 
 
 def check_cuda_build(package: str, version: str, device_type: str) -> None:
-    """Refuse a build without CUDA for a CUDA device.
+    """Raise an error for a CPU-only build on a CUDA device.
 
     Raises:
-        UnsupportedError: its build tag says that it has none.
+        UnsupportedError: the build tag is `+cpu`.
     """
     if device_type == "cuda" and version.partition("+")[2] == "cpu":
         raise UnsupportedError(

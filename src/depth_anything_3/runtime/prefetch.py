@@ -1,4 +1,4 @@
-"""Work on the next items while the caller is busy with this one: bounded, and in order."""
+"""Process the next items in the background while the caller uses the current one, bounded and in order."""
 
 from __future__ import annotations
 
@@ -28,17 +28,22 @@ def ordered_map(
     renew: Callable[[], Executor] | None = None,
     lost: Callable[[int, Item], Result] | None = None,
 ) -> Iterator[Result]:
-    """Yield `work(index, item)` for each item, in order, with at most `ahead` of them begun or waiting to be fetched.
+    """Yield `work(index, item)` for each item, in order, with at most `ahead` of them submitted at a time.
 
-    Unlike `Executor.map` it draws from `items` only as results are taken, so a generator of a million paths costs
-    nothing. Closing the iterator early cancels what has not begun.
+    Unlike `Executor.map` it consumes `items` only as results are taken, so a generator of a million paths costs
+    nothing. Closing the iterator early cancels items that have not started.
 
-    Where a worker was killed, `renew` gives another executor and what was under way begins again, its first item alone;
-    `lost` then stands in for `work` for an item whose worker is killed once more.
+    Args:
+        executor: runs `work`.
+        work: called with the index and the item.
+        items: consumed as results are taken.
+        ahead: maximum number of submitted items.
+        renew: returns a new executor after a worker was killed. Pending items then restart, the first one alone.
+        lost: called instead of `work` for an item whose worker was killed twice.
 
     Raises:
-        Exception: whatever `work` raised, at that item's place in the order; whatever `items` raised, after the results
-            of those it had given.
+        Exception: any error of `work`, at that item's place in the order; any error of `items`, after the results of
+            the items before it.
     """
     numbered = enumerate(items)
     pending: deque[tuple[int, Item, Future[Result]]] = deque()
@@ -47,7 +52,7 @@ def ordered_map(
     def begin(index: int, item: Item) -> tuple[int, Item, Future[Result]]:
         try:
             return index, item, executor.submit(work, index, item)
-        except BrokenExecutor as error:  # a worker was killed just now; told when it is this item's turn
+        except BrokenExecutor as error:  # a worker was killed; raised when it is this item's turn
             broken: Future[Result] = Future()
             broken.set_exception(error)
             return index, item, broken
@@ -70,7 +75,7 @@ def ordered_map(
             except BrokenExecutor:
                 if renew is None or lost is None:
                     raise
-                result, executor = _once_more(renew, work, lost, index, item)
+                result, executor = _retry(renew, work, lost, index, item)
                 pending = deque(begin(index, item) for index, item, _ in pending)
             refill()
             yield result
@@ -81,14 +86,14 @@ def ordered_map(
             future.cancel()
 
 
-def _once_more(
+def _retry(
     renew: Callable[[], Executor],
     work: Callable[[int, Item], Result],
     lost: Callable[[int, Item], Result],
     index: int,
     item: Item,
 ) -> tuple[Result, Executor]:
-    """The result of an item whose worker was killed, and the executor to go on with."""
+    """Run an item whose worker was killed again; return its result and the executor for the next items."""
     executor = renew()
     try:
         return executor.submit(work, index, item).result(), executor
@@ -99,17 +104,17 @@ def _once_more(
 def in_background(
     items: Generator[Item, None, None], *, ahead: int, threads: ThreadPool | None = None
 ) -> Generator[Item, None, None]:
-    """Draw from a generator in a thread of its own, at most `ahead` items before they are taken, in order.
+    """Run a generator in a background thread, at most `ahead` items before they are taken, in order.
 
-    Closing it closes the generator, in its thread, when the item under way is done; so does the end of the process.
+    Closing it, or the end of the process, closes the generator in its thread after the current item.
 
     Args:
-        items: of which this is the only user.
-        ahead: 1 or more.
-        threads: give the thread; None: a new one, which ends with this.
+        items: generator; must not be consumed elsewhere.
+        ahead: maximum number of waiting items, 1 or more.
+        threads: pool to take the thread from; None starts a new thread, which ends with the generator.
 
     Raises:
-        Exception: whatever `items` raised, after what it had given.
+        Exception: any error of `items`, after the items before it.
     """
     waiting: deque[Item] = deque()
     changed = threading.Condition()
@@ -142,10 +147,10 @@ def in_background(
         with changed:
             stopped = True
             changed.notify_all()
-        if done is not None and threading.get_ident() != worker:  # where garbage is collected, it may be
+        if done is not None and threading.get_ident() != worker:  # garbage collection may run in the worker
             done.wait()
 
-    # Python ends the threads that are left; one of them in the midst of a library's C++ aborts the process.
+    # At exit Python ends the remaining threads; one of them inside a library's C++ code aborts the process.
     atexit.register(stop)
     try:
         done = (threads or ThreadPool()).start(work)

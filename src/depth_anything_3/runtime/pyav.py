@@ -1,4 +1,4 @@
-"""Import PyAV, which is optional: one check and one message for readers and writers of videos."""
+"""Import PyAV, an optional library that reads and writes videos."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ _Task = tuple[Callable[[], None], threading.Event]
 class ThreadPool:
     """Runs work in an idle thread, or a new one; idle threads end with `close()`, or when the pool is collected.
 
-    A thread that is started anew for each run gets another of malloc's arenas each time, and with it a new team of
-    OpenMP's threads. Each arena keeps what the network once took in it, so memory would grow for hours.
+    Reuse keeps memory constant: a new thread for each run would get another malloc arena and another OpenMP team, and
+    each arena holds on to the memory that the network once used in it.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class ThreadPool:
         weakref.finalize(self, _end, self._idle)
 
     def start(self, work: Callable[[], None]) -> threading.Event:
-        """Run `work`, which may not raise, in a thread; the event is set when the thread is idle again."""
+        """Run `work`, which must not raise, in a thread; the event is set when the thread is idle again."""
         done = threading.Event()
         inbox = self._idle_inbox()
         if inbox is None:
@@ -42,7 +42,7 @@ class ThreadPool:
         _end(self._idle)
 
     def __reduce__(self) -> tuple[type[ThreadPool], tuple[()]]:
-        return ThreadPool, ()  # what pickle and copy take: threads stay behind
+        return ThreadPool, ()  # pickle and copy create an empty pool
 
     def _idle_inbox(self) -> SimpleQueue[_Task | None] | None:
         while self._idle:
@@ -62,7 +62,7 @@ def _serve(inbox: SimpleQueue[_Task | None], owner: weakref.ref[ThreadPool]) -> 
         thread.name = _AT_WORK
         work()
         thread.name = _IDLE
-        del task, work  # or what it refers to would be held until the next piece
+        del task, work  # or the objects it refers to would live until the next task
         pool = owner()
         if pool is not None:
             pool._idle.append((thread, inbox))
@@ -82,7 +82,7 @@ def _end(idle: deque[tuple[threading.Thread, SimpleQueue[_Task | None]]]) -> Non
 
 
 def usable_cores() -> int:
-    """Cores this process may use; on a cluster that can be fewer than the machine has."""
+    """Return the number of cores that this process may use; on a cluster it can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -220,11 +220,11 @@ def test_frames_that_cannot_be_read_leave_a_window_at_their_place(seeded_small, 
 
 
 def test_windows_are_refused_where_they_cannot_be(seeded_small, clip):
-    with pytest.raises(UnsupportedError, match="live depth cannot; choose 'ema'"):
+    with pytest.raises(UnsupportedError, match="mode='live' cannot use it; use 'ema'"):
         seeded_small.stream_video(clip, mode="live", temporal="window")
     with torch.device("meta"):
         mono = DepthAnything3("da3mono-large")
     with pytest.raises(UnsupportedError, match=r"by their cameras, which da3mono-large does not predict"):
         mono.stream_video(clip, temporal="window")
-    with pytest.raises(InvalidInputError, match="longer than what they share"):
+    with pytest.raises(InvalidInputError, match="pass a window longer than its overlap"):
         next(seeded_small.stream_video(clip, temporal="window", window=1, **SMALL))

@@ -153,7 +153,7 @@ def test_windows_without_anything_in_common_say_so(clip, caplog):
         return scene
 
     assert len(list(aligned_windows(range(9), blind, size=6, overlap=2))) == 9
-    assert "share too little" in caplog.text
+    assert "too few shared points" in caplog.text
 
 
 def test_nothing_in_gives_nothing_out(clip):
@@ -162,5 +162,5 @@ def test_nothing_in_gives_nothing_out(clip):
 
 @pytest.mark.parametrize(("size", "overlap"), [(4, 4), (4, 0), (1, 1)])
 def test_windows_that_cannot_be_are_refused(clip, size, overlap):
-    with pytest.raises(InvalidInputError, match="longer than what they share"):
+    with pytest.raises(InvalidInputError, match="pass a window longer than its overlap"):
         next(aligned_windows(range(3), TrueNetwork(clip), size=size, overlap=overlap))

@@ -1,1 +1,1 @@
-"""Depth of videos: whole, live, and in overlapping windows."""
+"""Compute the depth of videos: frame by frame, live, or in overlapping windows."""

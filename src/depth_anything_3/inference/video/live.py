@@ -1,4 +1,4 @@
-"""Frames that do not wait in, depth of the newest one out: what comes too fast is dropped and counted."""
+"""Compute the depth of a live source: always the newest frame; frames that arrive too fast are dropped."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = ["LiveStats", "LiveStream"]
 Item = TypeVar("Item")
 
 _RECENT = 1000  # results that percentiles are taken over
-_WAKE = 0.5  # seconds
-# Of the time between two frames: when the next one is due within it, an old one is not worth computing.
+_WAKE_INTERVAL = 0.5  # seconds
+# Share of the frame interval: if the next frame is due within it, wait for that frame.
 _MAX_WAIT_SHARE = 0.25
-_MAX_DELAY_SHARE = 0.1  # of it, that a frame may be late
+_MAX_DELAY_SHARE = 0.1  # share of the frame interval that a frame may be late
 _CLOSE_TIMEOUT = 5.0  # seconds for a source to notice that it was closed
 
 
 @dataclass(frozen=True)
 class LiveStats:
-    """How a live stream goes.
+    """Statistics of a live stream.
 
     Attributes:
-        captured: frames that the source gave.
-        delivered: frames whose depth was taken.
-        dropped: frames given up for a newer one, before the network or after it.
+        captured: frames read from the source.
+        delivered: frames whose depth the caller received.
+        dropped: frames replaced by a newer one, before or after the network.
         failed: frames that could not be used.
-        fps: frames delivered a second, of late.
-        p50, p95, p99: seconds from a frame's `captured` to the delivery of its depth, percentiles of the last 1,000;
-            NaN before the first.
+        fps: recently delivered frames per second.
+        p50, p95, p99: percentiles of the latency of the last 1,000 frames, in seconds from capture to delivery; NaN
+            before the first.
     """
 
     captured: int
@@ -62,7 +62,7 @@ class LiveStats:
 
 
 class _LatestValue(Generic[Item]):
-    """A single slot between two threads: an item that was not taken is replaced by a newer one."""
+    """A single slot between two threads: a newer item replaces one that was not taken."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -71,7 +71,7 @@ class _LatestValue(Generic[Item]):
         self._error: BaseException | None = None
 
     def put(self, item: Item) -> bool:
-        """Leave an item; whether an older one was lost by it."""
+        """Store an item; return whether it replaced an older one."""
         with self._changed:
             lost = bool(self._items)
             self._items = [item]
@@ -79,47 +79,47 @@ class _LatestValue(Generic[Item]):
             return lost
 
     def wait(self, seconds: float) -> Item | None:
-        """The newest item, if there is one within a time."""
+        """Wait up to a number of seconds; return the newest item, or None."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._ended, seconds)
             return self._items.pop() if self._items else None
 
     def end(self, error: BaseException | None = None) -> None:
-        """Nothing comes after what is there; the first call counts."""
+        """Close the slot after the current item, with an optional error; only the first call counts."""
         with self._changed:
             if not self._ended:
                 self._ended, self._error = True, error
             self._changed.notify_all()
 
     def take(self) -> Item:
-        """The newest item, as soon as there is one; raises _Ended, or what it was ended with, if none will come."""
+        """Block until an item arrives and return it; raise the producer's error, or `_Ended`, once closed."""
         with self._changed:
-            while not self._changed.wait_for(lambda: self._items or self._ended, _WAKE):
-                pass  # Windows hears Ctrl-C between two waits only
+            while not self._changed.wait_for(lambda: self._items or self._ended, _WAKE_INTERVAL):
+                pass  # Windows handles Ctrl-C only between two waits
             if self._items:
                 return self._items.pop()
             raise self._error or _Ended
 
 
 class _Ended(Exception):
-    """Nothing comes any more."""
+    """No more items will arrive."""
 
 
 class LiveStream(Iterator[tuple[Frame, Prediction]]):
-    """Gives depth of the newest frame of a source, as it is computed; an iterator and a context manager.
+    """Computes the depth of the newest frame of a source; an iterator and a context manager.
 
-    The source is read in one thread, the network runs in another, and the caller takes results in its own. Between
-    them there is room for one frame and one result; a newer one takes the place of one that was not taken. Where the
-    newest frame is old when the network is free, and the next one is due, that one is waited for. So a result is late
-    by at most three quarters of the time between frames, the network's time, and the caller's own.
+    One thread reads the source, another runs the network, and the caller takes results in its own. A single frame and
+    a single result wait between them; a newer one replaces one that was not taken. If the newest frame is old when the
+    network becomes free and the next one is due soon, the network waits for it. The latency is therefore at most three
+    quarters of the frame interval, plus the network's and the caller's time.
 
-    What goes wrong is raised where it happens in the order: after the results of the frames before. Closing it, or the
-    end of the process, ends both threads as soon as the frame under way is done.
+    Errors are raised after the results of earlier frames. Closing the stream, or the end of the process, stops both
+    threads after the current frame.
 
     Args:
-        source: closed with this.
-        compute: called in the network's thread, with one frame at a time.
-        on_failure: called in that thread for a frame for which `compute` raises a `DA3Error`; None: raise it.
+        source: source of frames; closed with the stream.
+        compute: called in the network's thread with one frame at a time.
+        on_failure: called in that thread for a frame for which `compute` raises a `DA3Error`; None raises the error.
     """
 
     def __init__(
@@ -140,14 +140,14 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         self._deliveries: deque[float] = deque(maxlen=60)
         self._capturing = threading.Thread(target=self._capture, name="da3-capture", daemon=True)
         self._computing = threading.Thread(target=self._infer, name="da3-network", daemon=True)
-        # Python ends the threads that are left; one of them in the midst of a library's C++ aborts the process.
+        # At exit Python ends the remaining threads; one of them inside a library's C++ code aborts the process.
         atexit.register(self.close)
         self._capturing.start()
         self._computing.start()
 
     @property
     def stats(self) -> LiveStats:
-        """How it goes so far; may be asked from any thread."""
+        """Current statistics; safe to read from any thread."""
         latencies, times = list(self._latencies), list(self._deliveries)
         percentiles = np.percentile(latencies, (50, 95, 99)) if latencies else (np.nan,) * 3
         p50, p95, p99 = (float(value) for value in percentiles)
@@ -172,13 +172,13 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         return frame, prediction
 
     def close(self) -> None:
-        """End both threads and the source; results that were not taken are lost. May be called more than once."""
+        """Stop both threads and close the source; pending results are discarded. May be called more than once."""
         self._closed = True
         self._frames.end()
         self._results.end()
         self.source.close()
         atexit.unregister(self.close)
-        # A source that reads from somewhere slow may take its time; nothing that it gives is used any more.
+        # A slow source may take longer than the timeout; its frames are ignored.
         self._capturing.join(_CLOSE_TIMEOUT)
         self._computing.join()
 
@@ -200,15 +200,15 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
                 self._interval = 0.0 if before is None else frame.captured - before
                 before = frame.captured
                 self._dropped += self._frames.put(frame)
-                del frame  # or its memory would be held until the next one is there
+                del frame  # or its memory would be held until the next frame
             self._frames.end()
         except BaseException as error:  # raised again where results are taken
             self._frames.end(error)
         finally:
-            self.source.close()  # here too: while this thread was in it, `close` could only tell it to stop
+            self.source.close()  # here too: `close` cannot release a source that this thread is reading
 
-    def _worth_waiting(self, frame: Frame) -> float:
-        """Seconds in which a newer frame than this one should come, if they are few."""
+    def _seconds_to_wait(self, frame: Frame) -> float:
+        """Return how many seconds to wait for a newer frame; 0 if none is due soon."""
         due = frame.captured + self._interval - time.monotonic()
         return due + _MAX_DELAY_SHARE * self._interval if 0 < due <= _MAX_WAIT_SHARE * self._interval else 0.0
 
@@ -216,7 +216,7 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         try:
             while True:
                 frame = self._frames.take()
-                if (newer := self._frames.wait(self._worth_waiting(frame))) is not None:
+                if (newer := self._frames.wait(self._seconds_to_wait(frame))) is not None:
                     self._lost += 1
                     frame = newer
                 del newer

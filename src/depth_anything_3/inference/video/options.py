@@ -1,4 +1,4 @@
-"""Hold what a caller chooses of a video's depth, parsed once."""
+"""Options of the depth of videos."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from depth_anything_3.runtime.threads import usable_cores
 __all__ = ["VideoKwargs", "VideoMode", "VideoOptions"]
 
 _MAX_WORKERS = 8
-_MAX_BATCH = 16  # frames of "auto": their full-size images are held until their depth is there
+_MAX_BATCH = 16  # frames of "auto": their full-size images stay in memory until their depth is computed
 
 
 class VideoMode(StringEnum):
-    """`THROUGHPUT` gives every frame in order; `LIVE` always the newest, and drops what comes too fast."""
+    """`THROUGHPUT` computes every frame in order; `LIVE` always the newest, and drops frames that arrive too fast."""
 
     THROUGHPUT = "throughput"
     LIVE = "live"
 
 
 class VideoKwargs(StreamKwargs, SelectionKwargs, total=False):
-    """Keyword arguments of calls that compute a video; see `VideoOptions`."""
+    """Keyword arguments of calls that compute videos; see `VideoOptions`."""
 
     mode: VideoMode | str
     temporal: Temporal | str | Callable[[Prediction], Prediction]
@@ -44,15 +44,15 @@ class VideoOptions:
     """How a video is read and computed.
 
     Attributes:
-        mode: "throughput": every frame, in order, computed in batches, decoded ahead. "live": the newest frame, with
-            the least delay; a file then plays in real time.
-        temporal: temporal smoothing of each prediction in order: "none", "ema" (no flicker of scale and shift), or a
-            function. "window": frames attend to each other, and depth and cameras come in one frame of reference, with
-            models that predict cameras.
-        window: frames that attend to each other at a time with "window"; a quarter of them are shared with the next.
+        mode: "throughput": every frame in order, decoded ahead and computed in batches. "live": always the newest
+            frame, with minimal latency; a file plays in real time.
+        temporal: temporal smoothing: "none"; "ema", which removes flicker of scale and shift; "window", in which
+            frames attend to each other and depth and cameras share one frame of reference (models that predict
+            cameras); or a function that is called with each prediction in order.
+        window: number of frames that attend to each other with "window"; a quarter of them overlap with the next.
         raw: format of frames without a container; see `open_source`.
-        selection: which frames.
-        stream: preprocessing, network and batching; one frame at a time with "live".
+        selection: selection of frames.
+        stream: preprocessing, network and batching; "live" computes one frame at a time.
 
     Raises:
         InvalidInputError: a choice is unknown.
@@ -71,17 +71,17 @@ class VideoOptions:
         if isinstance(self.temporal, str) or not callable(self.temporal):
             object.__setattr__(self, "temporal", Temporal(self.temporal))
         if self.temporal is Temporal.WINDOW and self.mode is VideoMode.LIVE:
-            raise UnsupportedError("temporal='window' waits for later frames, which live depth cannot; choose 'ema'")
+            raise UnsupportedError("temporal='window' waits for later frames, so mode='live' cannot use it; use 'ema'")
 
     @classmethod
     def parse(
         cls,
-        given: Mapping[str, Any],  # Any: what is being checked
+        given: Mapping[str, Any],  # Any: not checked yet
         *,
         caller: Callable[..., object],
         keywords: type = VideoKwargs,
     ) -> VideoOptions:
-        """Build the record from the keyword arguments of a public function.
+        """Build the options from the keyword arguments of a public function.
 
         Raises:
             InvalidInputError: a name is unknown, or a value is not accepted.
@@ -100,7 +100,7 @@ class VideoOptions:
         )
 
     def smoother(self) -> Callable[[Prediction], Prediction]:
-        """The function that smooths predictions in order; a new one for each video, as it may have state."""
+        """Create the function that smooths predictions in order; create a new one for each video, as it has state."""
         if not isinstance(self.temporal, Temporal):
             return self.temporal
         return ScaleShiftSmoother() if self.temporal is Temporal.EMA else lambda prediction: prediction

@@ -12,24 +12,24 @@ __all__ = ["MAX_POINTS", "MIN_POINTS", "ROUNDS", "fit_scale_shift", "known_pixel
 FloatArray = npt.NDArray[np.floating]
 
 MAX_POINTS = 20_000
-"""Points that a fit uses; more cost time and change nothing."""
+"""Maximum number of points of a fit; more take longer without changing the result."""
 MIN_POINTS = 100
-"""Points below which nothing is fitted."""
+"""Minimum number of points of a fit."""
 ROUNDS = 8
 """Rounds of reweighting."""
 
-_TUKEY = 4.685  # robust deviations at which a pixel stops counting: 95 % efficient where errors are normal
-_MIN_SPREAD = 0.002  # of relative errors, so that rounding does not separate pixels that agree exactly
+_TUKEY = 4.685  # robust deviations at which the weight becomes 0: 95 % efficient for normal errors
+_MIN_SPREAD = 0.002  # of relative errors, so that rounding does not count as an outlier
 _MAX_STRETCH = 2.0
 
 
 def known_pixels(prediction: Prediction) -> npt.NDArray[np.bool_]:
-    """Where (N, H, W) depth is usable: finite and positive, with confidence, and not sky."""
+    """Return the (N, H, W) mask of usable depth: finite, positive, confident, and not sky."""
     known = np.isfinite(prediction.depth) & (prediction.depth > 0)
     if prediction.sky is not None:
         known &= ~prediction.sky
     if prediction.conf is not None:
-        known &= prediction.conf > 1  # the smallest value there is
+        known &= prediction.conf > 1  # 1 is the smallest value
     return known
 
 
@@ -37,23 +37,23 @@ def tukey_weights(errors: FloatArray) -> FloatArray:
     """Weight each point for the next round of a robust fit, from 1 down to 0 for outliers.
 
     Args:
-        errors: relative, of the last round.
+        errors: relative errors of the last round.
     """
     spread = max(1.4826 * float(np.median(np.abs(errors))), _MIN_SPREAD)
     return np.asarray(np.square(1 - np.square(np.minimum(np.abs(errors) / (_TUKEY * spread), 1))))
 
 
 def fit_scale_shift(source: FloatArray, target: FloatArray) -> tuple[float, float]:
-    """Fit the scale and shift that carry one map of inverse depth onto another, pixel by pixel.
+    """Fit the scale and shift that map one map of inverse depth to another.
 
-    Iteratively reweighted least squares on relative errors with Tukey's weights, which exclude outliers altogether: a
-    still scene in which something moves gives exactly 1 and 0.
+    Iteratively reweighted least squares on relative errors with Tukey's weights, which exclude outliers: a static
+    scene with a moving object gives exactly 1 and 0.
 
     Args:
-        source, target: (H, W), NaN where not known.
+        source, target: (H, W), NaN where unknown.
 
     Returns:
-        Scale and shift; 1 and 0 where too few pixels are known in both.
+        Scale and shift; 1 and 0 if too few pixels are known in both.
     """
     step = max(1, round((source.size / MAX_POINTS) ** 0.5))
     x, y = source[::step, ::step].astype(np.float64), target[::step, ::step].astype(np.float64)
@@ -70,7 +70,7 @@ def fit_scale_shift(source: FloatArray, target: FloatArray) -> tuple[float, floa
         weight /= weight.sum()
         dx, dy = x - weight @ x, y - weight @ y
         variance = float(weight @ (dx * dx))
-        if variance <= (0.01 * float(weight @ x)) ** 2:  # all equally far: shift and scale are indistinguishable
+        if variance <= (0.01 * float(weight @ x)) ** 2:  # constant depth: shift and scale are indistinguishable
             scale, shift = float(weight @ y) / float(weight @ x), 0.0
             continue
         scale = float(weight @ (dx * dy)) / variance

@@ -1,4 +1,4 @@
-"""Compute the depth of a video: every frame in order, or always the newest."""
+"""Compute the depth of a video: every frame in order, or always the newest one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from depth_anything_3.runtime.prefetch import in_background
 
 __all__ = ["stream_video"]
 
-_PREFETCH_FRAMES = 2  # besides those that are being prepared
+_PREFETCH_FRAMES = 2  # in addition to frames in preparation
 
 
 def stream_video(
@@ -38,25 +38,25 @@ def stream_video(
     options: VideoOptions,
     on_failure: Callable[[ImageFailure], None] = log_failure,
 ) -> Iterator[tuple[Frame, Prediction]]:
-    """Compute the depth of a video's frames, in memory that does not grow with its length.
+    """Compute the depth of a video's frames, with memory use independent of its length.
 
-    Decoding, preprocessing, the network and the caller's own work overlap, each in a thread of its own. Frames that a
-    GPU has decoded stay there; others are resized on the CPU, so that little crosses the bus.
+    Decoding, preprocessing, the network and the caller's work overlap, each in its own thread. Frames decoded on a GPU
+    stay there; others are resized on the CPU, to transfer less data.
 
     Args:
         engine: the network.
-        source: what to read; see `depth_anything_3.inputs.video.open_source`. Closed at the end.
-        options: which frames, and how. `on_error` "raise" raises where the video is damaged, after the frames before
-            it; "skip" skips what is damaged. Strategies "auto" and "gpu_decode" also decode videos on the GPU.
+        source: video to read; see `depth_anything_3.inputs.video.open_source`. Closed at the end.
+        options: frame selection and processing. `on_error` "raise" raises where the video is damaged, after the frames
+            before it; "skip" skips damaged frames. Strategies "auto" and "gpu_decode" also decode videos on the GPU.
         on_failure: with `on_error` "skip", called for each frame that cannot be used.
 
     Yields:
-        The `Frame` (its image as decoded, its time) and its `Prediction` (N = 1). With mode "live" this is a
-        `LiveStream`, whose `stats` report latencies and dropped frames.
+        The `Frame` (its image as decoded, and its time) and its `Prediction` (N = 1). With mode "live" the iterator is
+        a `LiveStream`, whose `stats` report latencies and dropped frames.
 
     Raises:
         InvalidInputError: an option is not accepted.
-        VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or broke off.
+        VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or was interrupted.
     """
     preprocess = options.stream.preprocess
     opened = open_source(
@@ -77,7 +77,7 @@ def stream_video(
         def failed(failure: ImageFailure) -> None:
             (raise_failure if raising else on_failure)(frames.failed(failure))
 
-        # The source raises where the video is damaged; a frame that cannot be prepared must not end the others here.
+        # The source raises where the video is damaged; a frame that cannot be prepared must not end the stream.
         stream = replace(options.stream, preprocess=replace(preprocess, on_error=OnError.SKIP))
         if options.temporal is Temporal.WINDOW:
             predictions = stream_windows(engine, frames.images(), options.window, stream, failed)
@@ -97,10 +97,10 @@ class _PendingFrames:
     error: Exception | None = None
     _waiting: deque[Frame] = field(default_factory=deque)
 
-    def images(self) -> Iterator[Any]:  # Any: what `Frame.image` may be
-        """Pictures as the network's input takes them, decoded ahead in a thread of their own.
+    def images(self) -> Iterator[Any]:  # Any: the type of `Frame.image`
+        """Yield images, decoded ahead in another thread.
 
-        What the source raises is kept for the end: frames before it may still wait for a batch to fill.
+        An error of the source is stored until the end, because earlier frames may still wait for a full batch.
         """
 
         def decoded() -> Any:
@@ -116,11 +116,11 @@ class _PendingFrames:
                 self.error = error
 
     def next(self) -> Frame:
-        """The frame whose result is there."""
+        """Return the frame of the next result."""
         return self._waiting.popleft()
 
     def failed(self, failure: ImageFailure) -> ImageFailure:
-        """Named by the video and the frame's time."""
+        """Return the failure of the next frame, labelled with the video and the frame's time."""
         frame = self.next()
         return ImageFailure(frame.index, _label(self.source, frame), failure.error)
 
@@ -158,14 +158,14 @@ def _live(
         on_failure(ImageFailure(frame.index, _label(source, frame), error))
 
     engine.check(options.network)
-    if source.info.size_hw is not None:  # compiling and other one-time work must not delay the first frame
+    if source.info.size_hw is not None:  # warm up, so that one-time work does not delay the first frame
         infer(np.zeros((*source.info.size_hw, 3), np.uint8))
     paced = source if source.info.live else RealTimeSource(source)
     return LiveStream(paced, compute, None if on_failure is None else report)
 
 
 def _named(prediction: Prediction, source: FrameSource, frame: Frame) -> Prediction:
-    """The prediction with the frame's name, unless the frame is a file."""
+    """Name a prediction after its frame, unless the frame is a file."""
     if isinstance(frame.image, Path):
         return prediction
     return replace(prediction, sources=(_label(source, frame),))

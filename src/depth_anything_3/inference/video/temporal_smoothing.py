@@ -1,4 +1,4 @@
-"""Temporal smoothing: align the depth of each frame to the one before by a scale and a shift."""
+"""Temporal smoothing: align the depth of each frame to the previous one by a scale and a shift."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["ScaleShiftSmoother", "Temporal"]
 
 FloatArray = npt.NDArray[np.floating]
 
-_MIN_CORRECTION = 1e-4  # relative; a smaller one is rounding, and a still camera's depth stays as it is
-_MIN_FACTOR = 0.05  # of a pixel's own inverse depth: a shift must not push distant pixels behind infinity
-_MAX_FLASH_FRAMES = 5  # a flash of this length is not taken for two cuts
+_MIN_CORRECTION = 1e-4  # relative; a smaller one is rounding, and depth of a static camera stays unchanged
+_MIN_FACTOR = 0.05  # of a pixel's own inverse depth: a shift must not push distant pixels beyond infinity
+_MAX_FLASH_FRAMES = 5  # a flash of up to this length does not count as two cuts
 
 
 class Temporal(StringEnum):
-    """How flicker of depth is removed: not at all, by scale and shift of each frame, or by windows of frames."""
+    """How flicker is removed from depth: not at all, by scale and shift of each frame, or by windows of frames."""
 
     NONE = "none"
     EMA = "ema"
@@ -31,18 +31,18 @@ class Temporal(StringEnum):
 
 
 class ScaleShiftSmoother:
-    """Remove flicker from depth that was computed frame by frame.
+    """Removes flicker from depth that was computed frame by frame.
 
-    A network estimates the scale of each frame anew, and how strongly near and far differ. Each frame is therefore
-    aligned to the result for the one before: inverse depth times a scale plus a shift, by robust least squares over
-    pixels with depth and confidence, without the sky. What moves counts as outliers. The result mixes a share
-    `smoothing` of the aligned frame with the frame as computed, so true changes of scale are followed, about
-    1 / (1 - smoothing) frames later. A pixel keeps its own depth, up to that scale and shift: nothing smears.
+    A network estimates scale and contrast of depth independently for each frame. Each frame is therefore aligned to
+    the result of the previous one by a scale and a shift of inverse depth, fitted by robust least squares over pixels
+    with confident depth, without the sky; moving objects are outliers. The result blends the aligned frame, with weight
+    `smoothing`, and the original one, so true changes of scale are followed with a delay of about 1 / (1 - smoothing)
+    frames. Depth is not averaged over pixels, so nothing smears.
 
-    A cut restarts it; a flash does not. Not thread-safe.
+    A cut resets the alignment; a flash does not. Not thread-safe.
 
     Args:
-        smoothing: 0 (nothing is changed) to below 1.
+        smoothing: weight of the aligned frame, from 0 (no change) to below 1.
 
     Raises:
         InvalidInputError: `smoothing` is not in that range.
@@ -55,7 +55,7 @@ class ScaleShiftSmoother:
 
     def __init__(self, smoothing: float = 0.9) -> None:
         if not 0 <= smoothing < 1:
-            raise InvalidInputError(f"smoothing={smoothing!r}: give a number from 0 to below 1")
+            raise InvalidInputError(f"smoothing={smoothing!r}: pass a number of at least 0 and less than 1")
         self._smoothing = smoothing
         self._shots: list[_Shot] = []
         self.cuts = 0
@@ -64,17 +64,18 @@ class ScaleShiftSmoother:
         """Smooth the next frame of a video.
 
         Args:
-            prediction: of one frame (N = 1), with the image that the network saw.
+            prediction: prediction of one frame (N = 1), with `processed_images`.
 
         Returns:
             The same prediction, or a new one if its depth changes.
 
         Raises:
-            ShapeMismatchError: it is of several views, or has no image.
+            ShapeMismatchError: the prediction has several views, or no `processed_images`.
         """
         if len(prediction.depth) != 1 or prediction.processed_images is None:
             raise ShapeMismatchError(
-                "depth is smoothed frame by frame: pass predictions of one view, with processed_images"
+                f"a prediction of {len(prediction.depth)} views; temporal smoothing works frame by frame: pass "
+                "single-view predictions with processed_images"
             )
         small = thumbnail(prediction.processed_images[0])
         shot = next((one for one in self._shots if one.continues(prediction, small)), None)
@@ -82,7 +83,7 @@ class ScaleShiftSmoother:
             self.cuts += bool(self._shots)
         else:
             prediction = self._aligned(prediction, shot.inverse_depth)
-        # Shots before this one are remembered for a while: after a flash the shot continues.
+        # Earlier shots are remembered for a few frames, because a shot continues after a flash.
         others = (
             replace(one, ago=one.ago + 1) for one in self._shots if one is not shot and one.ago < _MAX_FLASH_FRAMES
         )
@@ -104,7 +105,7 @@ class ScaleShiftSmoother:
 
 @dataclass(frozen=True, eq=False)
 class _Shot:
-    """State of a shot: its last frame (thumbnail and inverse depth), and how many frames ago that was."""
+    """State of a shot: thumbnail and inverse depth of its last frame, and how many frames ago that was."""
 
     thumbnail: FloatArray
     inverse_depth: FloatArray
@@ -115,7 +116,7 @@ class _Shot:
 
 
 def _inverse_depth(prediction: Prediction) -> FloatArray:
-    """Inverse depth (H, W) of the pixels that a fit may use; NaN elsewhere."""
+    """Return inverse depth (H, W) of the pixels that a fit may use; NaN elsewhere."""
     depth, known = prediction.depth[0], known_pixels(prediction)[0]
     inverse: FloatArray = np.full(depth.shape, np.nan, np.float32)
     np.divide(1.0, depth, out=inverse, where=known)

@@ -1,4 +1,4 @@
-"""Align overlapping windows of frames to one frame of reference, by a similarity fitted to what they share."""
+"""Align overlapping windows of frames to one frame of reference, by a similarity fitted to their shared frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.floating]
 
 logger = logging.getLogger(__name__)
 
-_ONE_A_VIEW = (
+_PER_VIEW_FIELDS = (
     *("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images"),
     *("sources", "source_hw", "source_scale", "exif", "choices"),
 )
@@ -36,19 +36,19 @@ def aligned_windows(
     overlap: int = 4,
     is_cut: Callable[[Item, Item], bool] | None = None,
 ) -> Iterator[Prediction]:
-    """Depth and cameras of a video of any length, as of one scene, in memory for one window.
+    """Compute depth and cameras of a video of any length as of one scene, with the memory of one window.
 
-    A network that sees all views of a scene at a time agrees with itself on depth and cameras, but each call has a
-    scale and an origin of its own. Neighbouring windows therefore share `overlap` frames. A similarity, fitted
-    robustly (Umeyama's within iterated reweighting) to the 3D points that both saw in these, carries each window into
-    the frame of reference of the first. In the shared frames the one fades into the other.
+    A network that processes all views of a scene together gives consistent depth and cameras, but each call has its
+    own scale and origin. Neighbouring windows therefore share `overlap` frames. A similarity, fitted robustly to the 3D
+    points of these frames (Umeyama's method with iterative reweighting), transforms each window into the frame of
+    reference of the first. In the shared frames both windows are blended.
 
     Args:
-        frames: drawn from one window ahead.
-        infer: gives depth and cameras of the views of one scene.
-        size: most frames in a window.
-        overlap: frames that neighbouring windows share.
-        is_cut: whether a new shot begins between two frames; it gets a frame of reference of its own.
+        frames: consumed one window ahead.
+        infer: computes depth and cameras of the views of one scene.
+        size: maximum number of frames in a window.
+        overlap: number of frames that neighbouring windows share.
+        is_cut: whether a new shot begins between two frames; a new shot starts a new frame of reference.
 
     Yields:
         A `Prediction` for each frame (N = 1), in order, with extrinsics in the common frame.
@@ -58,63 +58,63 @@ def aligned_windows(
     """
     if not 0 < overlap < size:
         raise InvalidInputError(
-            f"window={size!r} with overlap={overlap!r}: windows must be longer than what they share"
+            f"window={size!r} with overlap={overlap!r}: pass a window longer than its overlap of at least 1"
         )
-    held: list[Item] = []  # seen by the last window, and to be seen by the next
-    views: list[Prediction] = []  # of these
+    shared: list[Item] = []  # last frames of the previous window
+    views: list[Prediction] = []  # their predictions
     fresh: list[Item] = []
     for frame in frames:
-        if is_cut is not None and (held or fresh) and is_cut((held + fresh)[-1], frame):
-            yield from _joined(views, infer([*held, *fresh])) if fresh else views
-            held, views, fresh = [], [], []
+        if is_cut is not None and (shared or fresh) and is_cut((shared + fresh)[-1], frame):
+            yield from _align_window(views, infer([*shared, *fresh])) if fresh else views
+            shared, views, fresh = [], [], []
         fresh.append(frame)
-        if len(held) + len(fresh) == size:
-            views = _joined(views, infer([*held, *fresh]))
+        if len(shared) + len(fresh) == size:
+            views = _align_window(views, infer([*shared, *fresh]))
             yield from views[:-overlap]
-            held, views, fresh = [*held, *fresh][-overlap:], views[-overlap:], []
-    yield from _joined(views, infer([*held, *fresh])) if fresh else views
+            shared, views, fresh = [*shared, *fresh][-overlap:], views[-overlap:], []
+    yield from _align_window(views, infer([*shared, *fresh])) if fresh else views
 
 
-def _joined(before: Sequence[Prediction], window: Prediction) -> list[Prediction]:
-    """The views of a window, in the frame of those that it shares with the one before, which it begins with."""
+def _align_window(before: Sequence[Prediction], window: Prediction) -> list[Prediction]:
+    """Transform the views of a window into the frame of `before`, the views of its first frames in the previous one."""
     views = [_view(window, place) for place in range(len(window.depth))]
     if not before:
         return views
     similarity = _fit(before, views[: len(before)])
-    views = [_moved(view, similarity) for view in views]
+    views = [_transformed(view, similarity) for view in views]
     for place, earlier in enumerate(before):
-        views[place] = _faded(earlier, views[place], (place + 1) / (len(before) + 1))
+        views[place] = _blended(earlier, views[place], (place + 1) / (len(before) + 1))
     return views
 
 
 def _fit(before: Sequence[Prediction], after: Sequence[Prediction]) -> Similarity:
-    """What carries the later window's points of the same pixels onto the earlier one's."""
+    """Fit the similarity that maps the later window's points to the earlier one's points of the same pixels."""
     step = max(1, round((before[0].depth.size * len(before) / MAX_POINTS) ** 0.5))
     sources, targets, distances = [], [], []
     for early, late in zip(before, after, strict=True):
         known = (known_pixels(early) & known_pixels(late))[0, ::step, ::step]
         sources.append(_points(late, step)[known])
         targets.append(_points(early, step)[known])
-        # Of both: points that noise brought nearer in one of them would else weigh more, and shrink every window.
+        # Of both windows: with one, points that noise brought nearer would weigh more, and shrink every window.
         distances.append((early.depth[0, ::step, ::step] * late.depth[0, ::step, ::step])[known])
     similarity = _fit_cameras(before, after)
     source, target = np.concatenate(sources), np.concatenate(targets)
     distance = np.sqrt(np.concatenate(distances) * similarity.scale)
     if len(source) < MIN_POINTS:
-        logger.warning("two windows share too little to go by; the later one keeps the scale that it came with")
+        logger.warning("too few shared points to align two windows; aligned by their cameras only")
         return similarity
     for _ in range(ROUNDS):
         errors = np.linalg.norm(similarity.move_points(source) - target, axis=1) / distance
         weights = tukey_weights(errors) / np.square(distance)
         found = fit_points(source, target, weights, symmetric=True)
-        if found is None:  # all on a line
+        if found is None:  # collinear points
             break
         similarity = found
     return similarity
 
 
 def _fit_cameras(before: Sequence[Prediction], after: Sequence[Prediction]) -> Similarity:
-    """A first guess: scale by depth, rotation and translation by the cameras."""
+    """Fit an initial similarity: scale from depth, rotation and translation from the cameras."""
     ratios = []
     for one, other in zip(before, after, strict=True):
         known = known_pixels(one) & known_pixels(other)
@@ -128,7 +128,7 @@ def _fit_cameras(before: Sequence[Prediction], after: Sequence[Prediction]) -> S
 
 
 def _points(view: Prediction, step: int) -> FloatArray:
-    """(h, w, 3) what every `step`-th pixel shows, in the world's frame, float64."""
+    """Unproject every `step`-th pixel to world coordinates, (h, w, 3) float64."""
     assert view.intrinsics is not None
     depth = view.depth[0].astype(np.float64)
     rows, columns = np.mgrid[: depth.shape[0] : step, : depth.shape[1] : step] + 0.5
@@ -139,7 +139,7 @@ def _points(view: Prediction, step: int) -> FloatArray:
 
 
 def _cameras(views: Sequence[Prediction]) -> FloatArray:
-    """Camera-to-world poses (N, 4, 4), float64."""
+    """Return camera-to-world poses (N, 4, 4), float64."""
     poses = np.tile(np.eye(4), (len(views), 1, 1))
     for pose, view in zip(poses, views, strict=True):
         assert view.extrinsics is not None
@@ -147,13 +147,13 @@ def _cameras(views: Sequence[Prediction]) -> FloatArray:
     return rigid_inverse(poses)
 
 
-def _moved(view: Prediction, similarity: Similarity) -> Prediction:
+def _transformed(view: Prediction, similarity: Similarity) -> Prediction:
     extrinsics = rigid_inverse(similarity.move_poses(_cameras([view])))[:, :3].astype(np.float32)
     return replace(view, depth=np.asarray(view.depth * np.float32(similarity.scale)), extrinsics=extrinsics)
 
 
-def _faded(early: Prediction, late: Prediction, share: float) -> Prediction:
-    """One view as two windows saw it: `share` of the later and the rest of the earlier."""
+def _blended(early: Prediction, late: Prediction, share: float) -> Prediction:
+    """Blend one view of two windows, with weight `share` for the later."""
     poses = (1 - share) * _cameras([early]) + share * _cameras([late])
     poses[0, :3, :3] = _nearest_rotation(poses[0, :3, :3])
     assert early.intrinsics is not None
@@ -175,10 +175,10 @@ def _nearest_rotation(matrix: FloatArray) -> FloatArray:
 
 
 def _view(scene: Prediction, place: int) -> Prediction:
-    """One view of a scene."""
+    """Return one view of a scene as a prediction."""
     one = slice(place, place + 1)
 
-    whole = {name: getattr(scene, name) for name in _ONE_A_VIEW}
+    whole = {name: getattr(scene, name) for name in _PER_VIEW_FIELDS}
     parts: dict[str, Any] = {  # Any: arrays and tuples
         name: None if values is None else values[one] for name, values in whole.items()
     }

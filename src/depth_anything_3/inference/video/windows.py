@@ -31,28 +31,28 @@ def stream_windows(
     options: StreamOptions,
     on_failure: Callable[[ImageFailure], None],
 ) -> Iterator[Prediction]:
-    """Compute depth and cameras of the frames of a video as of one scene, in memory for one window.
+    """Compute depth and cameras of the frames of a video as of one scene, with the memory of one window.
 
-    See `aligned_windows`. A cut, or another size of image, starts a new frame of reference. Decoding and
+    See `aligned_windows`. A cut, or a change of image size, starts a new frame of reference. Decoding and
     preprocessing, the network, and the caller's work overlap.
 
     Args:
         engine: a network that predicts cameras.
         images: the frames.
-        size: of a window; neighbours share a quarter of it.
-        options: of the preprocessing and the network.
+        size: number of frames in a window; neighbours share a quarter of it.
+        options: options of the preprocessing and the network.
         on_failure: called for a frame that cannot be used, at its place in the order.
 
     Yields:
         A `Prediction` (N = 1) for each frame that can be used.
 
     Raises:
-        UnsupportedError: the model predicts no cameras.
+        UnsupportedError: the model does not predict cameras.
     """
     if not engine.card.has_poses:
         raise UnsupportedError(
             f"temporal='window' aligns windows of frames by their cameras, which {engine.card.name} does not predict; "
-            f"choose 'ema', or take {models_that(lambda card: card.has_poses)}"
+            f"use 'ema', or {models_that(lambda card: card.has_poses)}"
         )
     engine.check(options.network)
     batches = engine.input_processor.batches(images, options.preprocess)
@@ -70,8 +70,8 @@ def _in_order(
     infer: Callable[[Sequence[ProcessedBatch]], Prediction],
     size: int,
 ) -> Generator[Prediction | ImageFailure, None, None]:
-    """Predictions, and failures between them where they belong."""
-    places: deque[int] = deque()  # of the frames that are on their way
+    """Yield predictions and failures in the order of the frames."""
+    places: deque[int] = deque()  # of frames being computed
     failures: deque[ImageFailure] = deque()
     in_order: ReorderBuffer[Prediction | ImageFailure] = ReorderBuffer()
 
@@ -106,7 +106,7 @@ def _report_failures(
 
 
 def _scene(views: Sequence[ProcessedBatch]) -> ProcessedBatch:
-    """Batches of one picture each as the views of one scene."""
+    """Join batches of one image each as the views of one scene."""
     return replace(
         views[0],
         tensor=torch.cat([view.tensor for view in views]),
