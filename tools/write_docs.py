@@ -30,7 +30,7 @@ API: dict[str, tuple[str, ...]] = {
         "depth_anything_3.prediction.focal_length:FocalLength",
         "depth_anything_3.model.gaussians:Gaussians",
         "depth_anything_3.api:ImageFailure",
-        "depth_anything_3.inputs.routing.strategy:Choice",
+        "depth_anything_3.inputs.routing.strategy:RoutingDecision",
         "depth_anything_3.model.catalog:DepthKind",
     ),
     "processors": (
