@@ -62,7 +62,7 @@ def test_every_strategy_gives_the_same_for_every_file(strategy, decoder):
 
 
 def test_the_table_in_the_docs_counts_every_file_and_no_failure():
-    """How many of the cut and flipped are right and how many refused is also a matter of Pillow's version."""
+    """How many truncated and flipped files decode and how many are rejected also depends on Pillow's version."""
 
     def tried_and_wrong(text: str) -> list[tuple[str, str, str]]:
         rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.endswith(" |")]
@@ -71,7 +71,7 @@ def test_the_table_in_the_docs_counts_every_file_and_no_failure():
     now = tried_and_wrong(table(corpus()))
     assert {wrong for _, _, wrong in now[1:]} == {"0"}
     assert tried_and_wrong(PAGE.read_text(encoding="utf-8")) == now, (
-        "python tests/support/corpus/outcome.py writes it anew"
+        "run: PYTHONPATH=tests python -m support.corpus.outcome"
     )
 
 

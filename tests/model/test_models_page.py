@@ -1,4 +1,4 @@
-"""docs/models.md says of every model what its card and its network say."""
+"""docs/models.md agrees with the catalog and with the networks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind
+from depth_anything_3.model.catalog import MODEL_CARDS
 from support.preset_facts import PARAMETER_COUNTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
-UNITS = {
-    DepthKind.RELATIVE: "its own for each scene",
-    DepthKind.CANONICAL: "canonical",
-    DepthKind.METRIC: "metres",
-}
+PREDICTIONS, MEMORY = "Predictions and licences", "Memory and precision"
 
 
 def table(heading):
-    """Rows of the table below a heading, by their first cell; cells by the name of their column."""
+    """Return the table below a heading: rows by their first cell, cells by the name of their column."""
     below = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
     lines = re.findall(r"^\|.*\|$", below.partition("\n## ")[0], re.MULTILINE)
     names, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
@@ -28,15 +24,15 @@ def table(heading):
 
 
 def test_the_page_lists_every_model_in_both_tables():
-    assert list(table("What they predict")) == list(table("What they take")) == list(MODEL_CARDS)
+    assert list(table(PREDICTIONS)) == list(table(MEMORY)) == list(MODEL_CARDS)
 
 
 @pytest.mark.parametrize("preset", MODEL_CARDS)
 def test_the_page_agrees_with_the_card(preset):
-    card, row = MODEL_CARDS[preset], table("What they predict")[preset]
+    card, row = MODEL_CARDS[preset], table(PREDICTIONS)[preset]
     assert re.findall(r"`([^`]+)`", row["hub ids"]) == list(card.hub_ids)
     assert row["licence"] == card.licence
-    assert row["unit of depth"] == UNITS[card.depth_kind]
+    assert row["unit of depth"] == card.depth_kind.value
     predicts = ["depth"]
     predicts += ["confidence"] * card.has_conf + ["cameras"] * card.has_poses
     predicts += ["sky"] * card.has_sky + ["Gaussians"] * card.has_gaussians
@@ -45,7 +41,7 @@ def test_the_page_agrees_with_the_card(preset):
 
 @pytest.mark.parametrize("preset", MODEL_CARDS)
 def test_the_page_states_the_size_of_the_network(preset):
-    parameters, row = PARAMETER_COUNTS[preset][1], table("What they take")[preset]
+    parameters, row = PARAMETER_COUNTS[preset][1], table(MEMORY)[preset]
     assert row["parameters"] == f"{parameters / 1e6:.1f} M"
     assert row["float32 file"] == f"{4 * parameters / 1e6:,.0f} MB"
     assert megabytes(row["memory at 504x336, computed"]) > 4 * parameters / 1e6
@@ -70,5 +66,5 @@ def test_the_page_states_the_memory_that_the_benchmark_counts(monkeypatch):
         torch.zeros(500)
     assert live.peak == 3 * 4000
     found = memory("da3-nano", (336, 504), torch.device("cpu"))
-    told = megabytes(table("What they take")["da3-nano"]["memory at 504x336, computed"])
-    assert told == round(1e3 * (found["weights_gb"] + found["tensors_gb"]))
+    stated = megabytes(table(MEMORY)["da3-nano"]["memory at 504x336, computed"])
+    assert stated == round(1e3 * (found["weights_gb"] + found["tensors_gb"]))

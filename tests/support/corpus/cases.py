@@ -277,7 +277,7 @@ def _wrong_names() -> Iterator[Case]:
     made = hand_made(WIDTH, HEIGHT, seed=7)
     files = {"PNG": encoded(rgb, "PNG"), "WEBP": encoded(rgb, "WEBP", lossless=True), "BMP": encoded(rgb, "BMP")}
     for kind, data in files.items():
-        yield Case("wrong names", f"{kind} called .jpg", data, rgb, suffix=".jpg")
-        yield Case("wrong names", f"{kind} called .tiff", data, rgb, suffix=".tiff")
+        yield Case("wrong extensions", f"{kind} called .jpg", data, rgb, suffix=".jpg")
+        yield Case("wrong extensions", f"{kind} called .tiff", data, rgb, suffix=".tiff")
     for suffix in (".png", ".webp", ".gif", ".txt", ""):
-        yield Case("wrong names", f"JPEG called {suffix or 'nothing'}", made.data, made.rgb, LOSSY, suffix=suffix)
+        yield Case("wrong extensions", f"JPEG called {suffix or 'nothing'}", made.data, made.rgb, LOSSY, suffix=suffix)

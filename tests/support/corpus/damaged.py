@@ -109,9 +109,9 @@ def surplus() -> Iterator[Case]:
         files[kind] = (encoded(rgb, kind, **({"lossless": True} if kind == "WEBP" else {})), rgb, 0)
     for kind, (data, shown, levels) in files.items():
         for name, more in {"zeros": b"\0" * 3000, "noise": random.Random(2).randbytes(3000), "an image": data}.items():
-            yield Case("garbage around", f"{kind}, then {name}", data + more, shown, levels)
-        yield Case("garbage around", f"zeros, then {kind}", b"\0" * 64 + data)
-        yield Case("garbage around", f"text, then {kind}", b"Content-Type: image\r\n\r\n" + data)
+            yield Case("extra data", f"{kind}, then {name}", data + more, shown, levels)
+        yield Case("extra data", f"zeros, then {kind}", b"\0" * 64 + data)
+        yield Case("extra data", f"text, then {kind}", b"Content-Type: image\r\n\r\n" + data)
 
 
 def _files_to_break() -> dict[str, bytes]:
@@ -137,9 +137,9 @@ def cut() -> Iterator[Case]:
         for length in sorted(points):
             name = f"{kind} after {length} of {len(data)} bytes"
             if kind.startswith("PNG"):  # of whose end Pillow does not look at the checksum
-                yield Case("cut", name, data[:length], error=DA3Error)
+                yield Case("truncated", name, data[:length], error=DA3Error)
             else:
-                yield as_pillow("cut", name, data[:length])
+                yield as_pillow("truncated", name, data[:length])
 
 
 def flipped() -> Iterator[Case]:
