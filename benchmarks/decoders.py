@@ -1,17 +1,17 @@
-"""Time of whole-file JPEG decoding on the CPU, by each library that can be installed as a wheel.
+"""Time JPEG decoding on the CPU with each library that is available as a wheel.
 
     uv run python benchmarks/decoders.py [--quick] [--json] [--markdown] [--sizes FHD 4K 12MP] [--qualities 75 95]
 
-What is timed: from the bytes of a file in memory to its RGB pixels, as uint8 in memory that the library allocates
-afresh, so that everyone pays for new pages alike; once also into a scratch buffer, as this package does it. Once
-one file on one thread, once four files on all cores that may be used, one call a file on a thread pool; libraries may
-not start threads of their own. Those that offer it also decode at 1/2, 1/4 and 1/8 of the size, on one thread: what
-is left at 1/8 is nearly all entropy decoding, the floor for every decoder built on libjpeg-turbo. The libraries take
-turns, in another order each round. "Times faster" is OpenCV's time at full size over the library's, median of the
-rounds; "CPU ms" is the processor time of all threads, which a busy machine disturbs less; "max levels" is the largest
+Times the step from the bytes of a file in memory to uint8 RGB pixels. The library allocates the result each time, so
+that all libraries pay for new memory pages; one row decodes into a scratch buffer, as this package does. There are two
+cases: one file on one thread, and four files on all available cores, with one call per file on a thread pool. Libraries
+may not start threads of their own. Libraries that can do so also decode at 1/2, 1/4 and 1/8 of the size, on one thread;
+1/8 is nearly all entropy decoding, the lower bound for decoders built on libjpeg-turbo. The libraries take turns, in
+another order each round. "Times faster" is OpenCV's time at full size over the library's, as the median of the rounds.
+"CPU ms" is the processor time of all threads, which other load on the machine affects less. "Max levels" is the largest
 difference from Pillow's pixels at the same scale.
 
-The full table needs, beside this package's development dependencies (for libturbojpeg 3 without the "<2"):
+The full table needs these packages beside the development dependencies (for libturbojpeg 3 without the "<2"):
 
     uv pip install kornia-rs "PyTurboJPEG<2" && apt-get install libturbojpeg0
 """
@@ -193,7 +193,7 @@ _DECODERS: dict[str, tuple[Callable[[int], Decode], Sequence[int]]] = {
 
 
 def find_libraries(probe: bytes) -> tuple[list[Library], dict[str, str]]:
-    """Those that decode a file here, and why the others do not."""
+    """List the libraries that can decode a file here, and why the others cannot."""
     libraries: list[Library] = []
     missing: dict[str, str] = {}
     for name, (maker, scales) in _DECODERS.items():
@@ -210,7 +210,7 @@ def find_libraries(probe: bytes) -> tuple[list[Library], dict[str, str]]:
 def time_libraries(
     libraries: Sequence[Library], files: Sequence[bytes], *, rounds: int, threads: int
 ) -> dict[Library, Timing]:
-    """All files by each library, one call a file on so many threads."""
+    """Time each library on all files, one call per file on a number of threads."""
     with ThreadPoolExecutor(threads) as pool:
 
         def decode_all(decode: Decode) -> list[Pixels]:

@@ -1,13 +1,12 @@
-"""Time, memory and fidelity of every method from images to the network's tensor: the usual ones, ours, and the peers.
+"""Measure time, memory and fidelity of the methods from images to the network's tensor.
 
     uv run python benchmarks/gpu_preprocessing_benchmark.py [--quick] [--json] [--markdown] [--plot chart.png]
 
-Each method starts from the same files (held in memory as bytes, so that the disk takes no part; decoding counts for
-every method) or from the same pixels in memory, and ends in the same thing: a normalised tensor on the device that the
-network uses. Beside batches it times single images, and batches while a network-like load keeps the GPU busy. Images
-are photo-like JPEGs, 4:2:0, of quality 95 by default. PSNR and the largest difference are those of the 8-bit results
-against the CPU reference: Pillow decodes, OpenCV resizes twice. Without a GPU it times what a CPU can do and says what
-is missing.
+Compares the usual methods, ours, and the peers. Each starts from the same files in memory (decoding is timed, the disk
+is not) or from the same pixels, and ends with a normalised tensor on the network's device. Cases: batches, single
+images, and batches while a network-like load keeps the GPU busy. Images are photo-like JPEGs, 4:2:0, of quality 95 by
+default. PSNR and the largest difference compare the 8-bit results with the CPU reference: Pillow decodes, OpenCV
+resizes twice. Without a GPU, only the methods for the CPU are timed, and the others are listed as missing.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ Results = tuple[dict[str, str], list[Row], dict[str, str]]
 def make_cases(
     size: str, *, batch: int = 4, quality: int = 95, single: bool = True, beside_network: bool = True
 ) -> list[Case]:
-    """A batch of files and one of pixels in memory; on request a single image of each, and files beside a network."""
+    """Make the cases: a batch of files and one of pixels; optionally single images, and files beside a network."""
     images = make_images(*SIZES[size], range(batch))
     files = [encode(one, quality=quality) for one in images]
     cases = [Case(size, FILES, "alone", files), Case(size, MEMORY, "alone", images)]
@@ -67,7 +66,7 @@ def measure(
     seconds: float = math.inf,
     load: NetworkLoad | None = None,
 ) -> list[Row]:
-    """All rows of some cases.
+    """Measure all rows of some cases.
 
     Args:
         methods: what is compared.
@@ -88,17 +87,19 @@ def measure(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", help="where the network is; default: the best there is")
-    parser.add_argument("--rounds", type=int, default=MIN_ROUNDS + 1, help=f"timed turns, {MIN_ROUNDS} or more")
-    parser.add_argument("--batch", type=int, default=4, help="images at a time")
-    parser.add_argument("--quality", type=int, default=95, help="of the JPEG files")
+    parser.add_argument("--device", help="device of the network (default: the best one available)")
+    parser.add_argument(
+        "--rounds", type=int, default=MIN_ROUNDS + 1, help=f"number of timed turns, {MIN_ROUNDS} or more"
+    )
+    parser.add_argument("--batch", type=int, default=4, help="images per batch")
+    parser.add_argument("--quality", type=int, default=95, help="quality of the JPEG files")
     parser.add_argument("--workers", type=int, default=8, help="CPU threads of each method")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="default: VGA to 4K")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="image sizes (default: VGA to 4K)")
     parser.add_argument("--quick", action="store_true", help=f"{' and '.join(_QUICK_SIZES)} only, fewer turns")
-    parser.add_argument("--json", action="store_true", help="print JSON, with every single time")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the times of all runs")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw a chart as well")
-    parser.add_argument("--read", type=Path, metavar="FILE.json", help="show the results of --json; time nothing")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw a chart")
+    parser.add_argument("--read", type=Path, metavar="FILE.json", help="show saved results of --json instead of timing")
     options = parser.parse_args()
     if options.rounds < MIN_ROUNDS and not options.quick:
         parser.error(f"--rounds must be {MIN_ROUNDS} or more, without --quick")

@@ -1,13 +1,13 @@
-"""Check and measure everything that needs an NVIDIA GPU, in one call of less than eight minutes.
+"""Run all checks and measurements that need an NVIDIA GPU, in less than eight minutes.
 
     PYTHONPATH=src python benchmarks/gpu_suite.py --out results
 
-Correctness of every GPU strategy against the CPU, the benchmark's table with the peers, times of the kernels against
-the memory bandwidth, races, leaks, the network end to end, and the tests marked `gpu`. Each section runs in a process
-of its own and within its own time, so a crash or a poisoned CUDA context costs only that section. A short result is
-printed last; `suite.json`, `suite.log` and `table.json` (for `gpu_preprocessing_benchmark.py --read`) hold the rest.
-Exits with 1 if a check failed. Without a GPU it runs what a CPU can; `--rehearse` has the CPU stand in for the
-GPU, to try the code: its numbers mean nothing.
+Sections: correctness of every GPU strategy against the CPU, the benchmark's table with the peers, times of the kernels
+against the memory bandwidth, races, leaks, the network end to end, and the tests marked `gpu`. Each runs in its own
+process with a time limit, so that a crash or a broken CUDA context affects only that section. A summary is printed
+last; `suite.json`, `suite.log` and `table.json` (for `gpu_preprocessing_benchmark.py --read`) hold the details. The
+exit code is 1 if a check failed. Without a GPU, only the checks that a CPU can run are made. `--rehearse` uses the CPU
+in place of the GPU, to test the code; its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ Found = dict[str, Any]  # Any: an outcome as JSON
 
 @dataclass
 class Section:
-    """One section when it is over."""
+    """Result of one section."""
 
     name: str
     seconds: float = 0.0
     outcomes: list[Found] = field(default_factory=list)
 
     def add(self, status: str, text: str) -> None:
-        """An outcome of the suite itself."""
+        """Add an outcome of the suite itself."""
         self.outcomes.append({"name": f"section {self.name}", "status": status, "text": text, "data": {}})
 
 
@@ -98,19 +98,19 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("gpu-suite"), help="folder for the full numbers")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="some sections")
-    parser.add_argument("--seconds", type=float, default=_SECONDS, help="for all of it")
+    parser.add_argument("--out", type=Path, default=Path("gpu-suite"), help="folder for the detailed results")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="run only these sections")
+    parser.add_argument("--seconds", type=float, default=_SECONDS, help="time limit of the whole suite")
     parser.add_argument("--workers", type=int, default=8, help="CPU threads")
-    parser.add_argument("--quick", action="store_true", help="few and small images, few repeats")
-    parser.add_argument("--rehearse", action="store_true", help="the CPU stands in for the GPU, quickly")
-    parser.add_argument("--section", help=argparse.SUPPRESS)  # what a section's own process is given
+    parser.add_argument("--quick", action="store_true", help="use few and small images, and few repeats")
+    parser.add_argument("--rehearse", action="store_true", help="use the CPU in place of the GPU")
+    parser.add_argument("--section", help=argparse.SUPPRESS)  # for the process of a section
     parser.add_argument("--part", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _run_section(options: argparse.Namespace) -> None:
-    """In the section's own process."""
+    """Run a section in this process."""
     import torch
 
     from gpu_checks.outcome import Report
@@ -177,7 +177,7 @@ def _run_tests(section: Section, seconds: float, scratch: Path) -> None:
 
 
 def _call(command: list[str], log: Path, seconds: float) -> int | None:
-    """Exit code, or None if it had to be stopped."""
+    """Run a process; return its exit code, or None if it had to be stopped."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with log.open("w", encoding="utf-8") as target:
         try:
@@ -194,13 +194,13 @@ def _last_line(log: Path) -> str:
 
 
 def _says_cuda(section: Section) -> bool:
-    """What the facts say; True if they failed, so that the other sections report why."""
+    """Read the facts; return True if they failed, so that the other sections report why."""
     found = [one["data"]["cuda"] for one in section.outcomes if "cuda" in one["data"]]
     return bool(found[0]) if found else True
 
 
 def _save(sections: list[Section], scratch: Path, out: Path) -> None:
-    """All there is so far, should this process be stopped."""
+    """Write all results so far, in case this process is stopped."""
     found = [{"name": one.name, "seconds": one.seconds, "outcomes": one.outcomes} for one in sections]
     (out / "suite.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     logs = [scratch / f"{one.name}.log" for one in sections]
@@ -211,7 +211,7 @@ def _save(sections: list[Section], scratch: Path, out: Path) -> None:
 
 
 def _print_result(sections: list[Section], out: Path, seconds: float) -> None:
-    """Each section's lines; then what matters most, since a caller may see only the end: table, targets, failures."""
+    """Print the lines of each section, then the most important results: table, targets and failures."""
     for section in sections:
         if section.name != "table":
             _print_section(section)
@@ -240,7 +240,7 @@ def _print_section(section: Section) -> None:
 
 
 def _print_table(rows: list[Found]) -> None:
-    """A line for each method, from the largest images' files; a line for each other case."""
+    """Print a line for each method on the files of the largest images, and a line for each other case."""
     cases: dict[tuple[str, str, str], list[Found]] = {}
     for row in rows:
         if row["median_ms"] is not None:
@@ -249,17 +249,17 @@ def _print_table(rows: list[Found]) -> None:
     for case, members in cases.items():
         print(f"-- {', '.join(case)}, {members[0]['batch']} at a time: median ms")
         if case != first:
-            print("; ".join(f"{_brief(row['way'])} {row['median_ms']:.2f}" for row in members))
+            print("; ".join(f"{_brief(row['method'])} {row['median_ms']:.2f}" for row in members))
             continue
         for row in members:
             quality = "equal" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB max {row['max_levels']}"
             memory = "" if row["peak_mb"] is None else f", {row['peak_mb']:.0f} MB"
             times = f"{row['median_ms']:.2f}, p90 {row['p90_ms']:.2f}, {row['speed_up']:.2f} times faster"
-            print(f"{row['way']}: {times}, {quality}{memory}, {row['runs']} runs {row['took']}")
+            print(f"{row['method']}: {times}, {quality}{memory}, {row['runs']} runs {row['took']}")
 
 
 def _brief(method: str) -> str:
-    """Ours are all but those with a capital letter or a plus."""
+    """Shorten the name of one of our methods; names of others have a capital letter or a plus."""
     return method.removeprefix("ours: ").replace("gpu_decode ", "")
 
 

@@ -1,4 +1,4 @@
-"""What the network takes: against the authors' arithmetic, by layout and precision, in memory, and on a GPU.
+"""Measure the network: against the authors' arithmetic, by memory layout and precision, its memory, and on a GPU.
 
     uv run python benchmarks/network_benchmark.py reference --presets da3-small da3-base --views 1 4
     uv run python benchmarks/network_benchmark.py layout --presets da3-small da3-large
@@ -6,9 +6,9 @@
     uv run python benchmarks/network_benchmark.py memory --presets da3-small da3-giant --size 504x336
     uv run python benchmarks/network_benchmark.py speed --views 1 8 32      # on CUDA, every preset that fits
 
-Weights are seeded random ones and inputs photo-like images, normalised; neither reading nor resizing them is timed.
-`reference` is the same network with the same weights and what ours does not do switched on again (`as_the_reference`).
-Networks take turns in an order that changes each round; a ratio is the median of the ratios of single turns.
+Weights are random with a fixed seed. Inputs are normalised photo-like images; reading and resizing are not timed.
+`reference` compares with the same network and weights without our optimisations (`as_the_reference`). Networks take
+turns in an order that changes each round; a ratio is the median of the ratios of single turns.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
 
 
 def seed_weights(module: nn.Module) -> nn.Module:
-    """Random weights that let every layer have its say; the same on every machine."""
+    """Set random weights with which every layer affects the result; the same on every machine."""
     generator = torch.Generator().manual_seed(_SEED)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -94,7 +94,7 @@ def seed_weights(module: nn.Module) -> nn.Module:
 
 
 def seeded_network(preset: str) -> Network:
-    """A preset's network on the CPU."""
+    """Make the network of a preset on the CPU."""
     with torch.device("meta"):
         net = build_network(preset)
     net.to_empty(device="cpu")
@@ -103,7 +103,7 @@ def seeded_network(preset: str) -> Network:
 
 
 def network_inputs(views: int, size_hw: tuple[int, int], device: torch.device) -> Tensor:
-    """`(1, views, 3, H, W)` normalised images."""
+    """Make normalised images `(1, views, 3, H, W)`."""
     height, width = size_hw
     pixels = torch.stack([torch.from_numpy(photo(width, height, seed).copy()) for seed in range(views)])
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
@@ -111,7 +111,7 @@ def network_inputs(views: int, size_hw: tuple[int, int], device: torch.device) -
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Low precision for the backbone, or none for float32."""
+    """Autocast the backbone to low precision; do nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
 
@@ -124,7 +124,7 @@ class _NoCache(TableCache[Any]):
 
 
 def _twin(net: DepthAnything3Net) -> DepthAnything3Net:
-    """Another network with the same weights, in the same memory."""
+    """Make another network that shares the weights' memory."""
     with torch.device("meta"):
         twin = DepthAnything3Net(net.preset)
     twin.load_state_dict(net.state_dict(), assign=True)
@@ -132,7 +132,7 @@ def _twin(net: DepthAnything3Net) -> DepthAnything3Net:
 
 
 def as_the_reference(net: DepthAnything3Net, views: int) -> DepthAnything3Net:
-    """A twin that computes what the authors' implementation computes, for so many views.
+    """Make a twin that computes what the authors' implementation computes, for a number of views.
 
     Tables are made anew in every call; attention across views rotates all tokens; the fusion blocks of the heads resize
     before their 1x1 convolution; rays are always evaluated; heads take eight views at a time, channels first for one.
@@ -170,7 +170,7 @@ def as_the_reference(net: DepthAnything3Net, views: int) -> DepthAnything3Net:
 
 
 def compare_with_reference(preset: str, views: int, plan: Plan) -> list[Found]:
-    """Times of both, in float32 and bfloat16, and how far the results lie apart."""
+    """Time both, in float32 and bfloat16, and compare their results."""
     net = seeded_network(preset).to(plan.device)
     assert isinstance(net, DepthAnything3Net)
     reference, x = as_the_reference(net, views), network_inputs(views, plan.size_hw, plan.device)
@@ -193,19 +193,19 @@ def compare_with_reference(preset: str, views: int, plan: Plan) -> list[Found]:
 
 
 def _contiguous(head: DptTrunk) -> DptTrunk:
-    """Have a head work channels first."""
+    """Run a head channels first."""
     for project in head.projects:
         project.register_forward_pre_hook(lambda _module, args: (args[0].contiguous(),))
     return head
 
 
 def _channels_last(head: DptTrunk) -> DptTrunk:
-    """Have a head work channels last, its weights included."""
+    """Run a head channels last, including its weights."""
     return head.to(memory_format=torch.channels_last)
 
 
 def layouts(net: DepthAnything3Net, views: int, plan: Plan) -> Found:
-    """Milliseconds of the head alone: as it is, channels first, and channels last with its weights."""
+    """Time the head alone: as it is, channels first, and channels last with its weights."""
     patches = math.prod(plan.size_hw) // 196
     features = [torch.randn(1, views, patches, net.preset.feature_width, device=plan.device) for _ in range(4)]
     heads = {
@@ -231,7 +231,7 @@ def _head_maps(head: DptTrunk, features: list[Tensor], size_hw: tuple[int, int])
 
 
 def precision(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found:
-    """How far depth in bfloat16 lies from float32, as a share of it."""
+    """Compute the relative difference of depth in bfloat16 from float32."""
     net, x = seeded_network(preset).to(device), network_inputs(1, size_hw, device)
     depths = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -244,7 +244,7 @@ def precision(preset: str, size_hw: tuple[int, int], device: torch.device) -> Fo
 
 
 class _LiveTensors(TorchDispatchMode):
-    """Within the block, how many bytes the tensors that operations made take at most at a time."""
+    """Within the block, record the peak number of bytes of the tensors that operations make."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -264,7 +264,7 @@ class _LiveTensors(TorchDispatchMode):
 
 
 def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found:
-    """Bytes of the float32 weights, and at most of the tensors of one image with the backbone in bfloat16.
+    """Measure the bytes of the float32 weights, and the peak of one image with the backbone in bfloat16.
 
     Counted, so it is the same on every machine. What operations need inside, such as a convolution's workspace, is not
     in it, nor what a CUDA context and the allocator's rounding take.
@@ -289,7 +289,7 @@ def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found
 
 
 def speed(preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
-    """Images a second and peak memory of independent images in batches; what does not fit has a reason."""
+    """Measure images per second and peak memory in batches; a row gives the reason if a batch does not fit."""
     device = plan.device
     with torch.device(device):
         net = build_network(preset).eval().requires_grad_(False)
@@ -317,7 +317,7 @@ def speed(preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
 def _time_depth(
     calls: Mapping[str, DepthCall], plan: Plan, catch: tuple[type[Exception], ...] = ()
 ) -> tuple[dict[str, Timing], dict[str, Tensor]]:
-    """Times of each call, and its depth."""
+    """Time each call, and return its depth."""
     depths: dict[str, Tensor] = {}
 
     def call(name: str) -> None:
@@ -354,7 +354,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", default="504x280", help="WIDTHxHEIGHT, multiples of 14")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=40.0, help="after which no round of a case begins")
+    parser.add_argument("--seconds", type=float, default=40.0, help="time after which a case starts no further round")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

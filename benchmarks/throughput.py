@@ -1,17 +1,18 @@
-"""How many images a second go from disk to depth on disk, what waits for what, and does memory stay flat?
+"""Measure throughput from images on disk to depth on disk, the stages' overlap, and the growth of memory.
 
     uv run python benchmarks/throughput.py overlap              # a network that takes as long as preprocessing
     uv run python benchmarks/throughput.py run --plot run.png   # disk to disk, by stage and strategy, with memory
     uv run python benchmarks/throughput.py run --images 10000 --size 320x240 --network instant --settled 500
     uv run python benchmarks/throughput.py --soak --minutes 60 --plot soak.png
 
-`overlap`: one after the other against together, in turns; a network that only waits stands in for one on a GPU.
-`run`: what `da3 images` does, with a preset's architecture and random weights, or with a stand-in. "Busy" is how many
-images a stage has in hand on average. Memory is flat if its peak after the settled part exceeds the one before by
-less than 100 MB.
+`overlap`: stages one after the other against stages at the same time, in turns. A stand-in that only waits replaces a
+network on a GPU.
+`run`: the job of `da3 images`, with a preset's architecture and random weights, or with a stand-in. "Busy" is the
+average number of images in a stage. Memory is flat if its peak after the settled part exceeds the peak before by less
+than 100 MB.
 `--soak`: rounds of `da3 images` and of views, over good and damaged files of changing sizes, in one process, for hours.
-Flat means that the peak memory of neither later quarter exceeds the second's by 50 MB, and that rounds of the last
-quarter leave no more open files and threads behind than those of the first. All exit with 1 if memory is not flat.
+Memory is flat if the peaks of the last two quarters exceed that of the second by less than 50 MB, and if rounds of the
+last quarter leave no more open files and threads than those of the first. The exit code is 1 if memory is not flat.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def write_images(folder: Path, count: int, size: str) -> list[Path]:
-    """`count` files of a few different images."""
+    """Make `count` files of a few different images."""
     folder.mkdir(exist_ok=True)
     sizes = MIXED if size == "mixed" else [parse_size(size)] * DIFFERENT
     originals = [photo_jpeg(width, height, seed) for seed, (width, height) in enumerate(sizes)]
@@ -76,7 +77,7 @@ def write_images(folder: Path, count: int, size: str) -> list[Path]:
 
 
 def overlap(options: argparse.Namespace, scratch: Path) -> list[dict[str, float]]:
-    """Preprocessing alone, a network that takes as long alone, and both by `stream`; rounds in turns."""
+    """Time preprocessing alone, a network that takes as long alone, and both by `stream`, in turns."""
     model = load_model("instant", choose_device(options.device))
     network = stand_in_of(model)
     assert network is not None
@@ -120,7 +121,7 @@ def overlap(options: argparse.Namespace, scratch: Path) -> list[dict[str, float]
 
 @dataclass(frozen=True)
 class DiskJob:
-    """What `disk_to_disk` measures.
+    """Measurements of `disk_to_disk`.
 
     Attributes:
         device: the network's.
@@ -150,7 +151,7 @@ class DiskJob:
 
 @dataclass
 class Run:
-    """One strategy from disk to disk."""
+    """Run one strategy from disk to disk."""
 
     strategy: str
     images: int
@@ -165,7 +166,7 @@ class Run:
 
 
 def disk_to_disk(job: DiskJob, scratch: Path) -> list[Run]:
-    """`run_images` with each strategy of the job."""
+    """Run `run_images` with each strategy."""
     model = load_model(job.network, job.device, job.dtype)
     paths = write_images(scratch / "in", job.images, job.size)
     ceiling = network_alone(model, paths[: job.batch_size], job.process_res)
@@ -216,7 +217,7 @@ def _run(
 
 
 def network_alone(model: DepthAnything3, paths: Sequence[Path], process_res: int) -> float:
-    """Images a second of the network alone, in batches that are where it is: the ceiling. Median of five."""
+    """Measure images per second of the network alone, with batches on its device. Median of five."""
     stand_in = stand_in_of(model)
     if stand_in is not None:
         return 1 / stand_in.seconds if stand_in.seconds else float("inf")
@@ -241,21 +242,23 @@ def _names(text: str) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", choices=("overlap", "run"), default="run", help="default: run")
-    parser.add_argument("--soak", action="store_true", help="rounds of good and damaged files for hours instead")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of --soak")
+    parser.add_argument(
+        "what", nargs="?", choices=("overlap", "run"), default="run", help="what to measure (default: run)"
+    )
+    parser.add_argument("--soak", action="store_true", help="run rounds of good and damaged files for hours instead")
+    parser.add_argument("--minutes", type=float, default=60.0, help="duration of --soak")
     parser.add_argument("--model", default="da3-nano", help="checkpoint of --soak")
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--size", default="1920x1080", help="WIDTHxHEIGHT, or mixed")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--device", default="auto", help="not of --soak, which is on the CPU")
-    parser.add_argument("--rounds", type=int, default=7, help="of overlap")
-    parser.add_argument("--strategy", default="auto", help="of overlap")
-    parser.add_argument("--strategies", type=_names, default="auto", help="of run, joined with ','")
+    parser.add_argument("--device", default="auto", help="device; --soak always uses the CPU")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of overlap")
+    parser.add_argument("--strategy", default="auto", help="strategy of overlap")
+    parser.add_argument("--strategies", type=_names, default="auto", help="strategies of run, joined with ','")
     parser.add_argument("--fidelity", default="exact")
     parser.add_argument("--network", default="da3-small", help="a preset, instant, or milliseconds such as 8ms")
-    parser.add_argument("--dtype", help="of the network, as torch names it")
+    parser.add_argument("--dtype", help="dtype of the network, by torch's name")
     parser.add_argument("--process-res", type=int, default=504)
     parser.add_argument("--format", default="depth_png")
     parser.add_argument("--settled", type=int, default=100, help="images after which memory must not grow")
@@ -288,7 +291,7 @@ def main() -> None:
 def _disk_to_disk(
     options: argparse.Namespace, scratch: Path, machine: dict[str, str]
 ) -> tuple[list[dict[str, Any]], bool]:  # Any: plain JSON values
-    """Rows, and whether memory was flat."""
+    """Print the rows; return whether memory was flat."""
     chosen = {one.name: getattr(options, one.name) for one in fields(DiskJob)}
     chosen["device"] = choose_device(options.device)
     runs = disk_to_disk(DiskJob(**chosen), scratch)
@@ -299,7 +302,7 @@ def _disk_to_disk(
 
 
 def _soak(options: argparse.Namespace, scratch: Path) -> tuple[list[dict[str, Any]], bool]:  # Any: plain JSON values
-    """One row, and whether nothing grew."""
+    """Print one row; return whether nothing grew."""
     found = soak(DepthAnything3.from_pretrained(options.model, "cpu"), options.minutes * 60, scratch)
     console.print(str(found))
     if options.plot:

@@ -1,4 +1,4 @@
-"""How fast does video get to the network and through it, how late is live depth, and does memory stay flat?
+"""Measure the speed of video input and of the network on it, the latency of live depth, and the growth of memory.
 
     uv run python benchmarks/video.py input                    # decode and preprocess alone, by source and strategy
     uv run python benchmarks/video.py input --sizes 4K --codecs H.265 --rounds 9
@@ -6,11 +6,12 @@
     uv run python benchmarks/video.py live                     # a camera of 30 frames a second before slower networks
     uv run python benchmarks/video.py memory --frames 20000    # live, as fast as frames come
 
-`input`: videos are made on the spot, of a moving photo-like scene with sensor noise. Methods take turns; frames a
-second is the median of the rounds, "CPU ms" the processor time of all threads for a frame. `live`: latency is from
-the moment a frame was there to the moment its depth is taken; the bound is one network time (preprocessing and results
-included, the median of the same run) plus one frame time. Networks given in milliseconds wait that long and leave the
-CPU alone, as one on a GPU does. `memory` exits with 1 if memory grows.
+`input`: the videos are generated, of a moving photo-like scene with sensor noise. Methods take turns. Frames per second
+are the median of the rounds, "CPU ms" is the processor time of all threads per frame.
+`live`: latency is measured from the arrival of a frame to the delivery of its depth. The bound is one network time
+(with preprocessing and results, the median of the same run) plus one frame time. A network given in milliseconds waits
+that long without using the CPU, like a network on a GPU.
+`memory`: the exit code is 1 if memory grows.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ Pass = Callable[[], int]
 
 @dataclass
 class InputRow:
-    """One source by one method.
+    """Result of one method on one source.
 
     Attributes:
         source, method: what was read, and how.
@@ -92,7 +93,7 @@ class InputRow:
 
 
 def measure_input(options: argparse.Namespace, scratch: Path) -> list[InputRow]:
-    """Every source by every method."""
+    """Time every method on every source."""
     device = choose_device(options.device)
     model = load_model("instant", device)
     model.input_processor.warm_up()
@@ -116,7 +117,7 @@ def measure_input(options: argparse.Namespace, scratch: Path) -> list[InputRow]:
 def _other_sources(
     model: DepthAnything3, size: str, strategies: Sequence[str], scratch: Path, rounds: int
 ) -> list[InputRow]:
-    """Frames that are no video file: arrays, raw frames, JPEG files."""
+    """Make sources that are not video files: arrays, raw frames, JPEG files."""
     width, height, _ = SIZES[size]
     images = list(moving_scene(width, height, 40))
     raw = b"".join(one.tobytes() for one in images)
@@ -135,7 +136,7 @@ def _other_sources(
 
 
 def _time(source: str, methods: Mapping[str, Pass], rounds: int) -> list[InputRow]:
-    """The methods in turns; those that this machine cannot run say why."""
+    """Time the methods in turns, and print why a method cannot run here."""
     frames: dict[str, int] = {}
 
     def run(name: str) -> None:
@@ -155,7 +156,7 @@ def _time(source: str, methods: Mapping[str, Pass], rounds: int) -> list[InputRo
 
 
 def _decode(path: Path) -> int:
-    """As fast as FFmpeg decodes on all cores; nothing is done to the frames."""
+    """Decode with FFmpeg on all cores, and do nothing with the frames."""
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         return sum(1 for _ in container.decode(video=0))
@@ -167,7 +168,7 @@ def _read(path: Path) -> int:
 
 
 def _prepare(model: DepthAnything3, source: Path | Callable[[], Iterator[Frame]], strategy: str) -> int:
-    """To the network's tensor, as `stream_video` does it."""
+    """Prepare the network's tensor as `stream_video` does."""
 
     def images() -> Generator[Any, None, None]:  # Any: what a frame's image may be
         opened = source() if callable(source) else open_source(source, strategy=strategy, device=model.device)
@@ -186,7 +187,7 @@ def _prepare(model: DepthAnything3, source: Path | Callable[[], Iterator[Frame]]
 
 
 def _opencv(path: Path) -> int:
-    """The usual loop: OpenCV decodes, resizes twice as upstream does, and numpy normalises."""
+    """Run the usual loop: OpenCV decodes, resizes twice like upstream, and NumPy normalises."""
     capture, ready = cv2.VideoCapture(str(path)), 0
     while True:
         there, image = capture.read()
@@ -206,7 +207,7 @@ def _opencv(path: Path) -> int:
 
 
 def measure_network(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    """All of it, with a network: frames a second of `stream_video`, and of what `da3 video` does once it has begun."""
+    """Time everything with a network: `stream_video`, and `da3 video` after its start."""
     torch.manual_seed(0)
     model = load_model(options.network, choose_device(options.device), options.dtype)
     width, height, _ = SIZES[options.sizes.split(",")[0]]
@@ -230,7 +231,7 @@ def measure_network(options: argparse.Namespace, scratch: Path) -> list[dict[str
 
 
 def measure_live(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    """Latency behind a camera of 30 frames a second, whose frames are in memory."""
+    """Measure latency with a camera of 30 frames per second, whose frames are in memory."""
     width, height, _ = SIZES[options.sizes.split(",")[0]]
     images, rate = list(moving_scene(width, height, 30)), 30.0
     rows = []
@@ -266,7 +267,7 @@ def _timed(infer: Callable[..., Any], took: list[float], *given: Any, **options:
 
 
 def measure_memory(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    """Resident memory while a long video goes through live mode, as fast as it is decoded."""
+    """Record resident memory during a long video in live mode, as fast as it is decoded."""
     path, frames = scratch / "long.mp4", options.frames or 20_000
     write_video(scratch / "once.mp4", "H.264", 640, 360, 120)
     repeat_video(scratch / "once.mp4", path, -(-frames // 120))
@@ -303,11 +304,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--codecs", default="H.264,H.265")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--network", default="da3-small", help="of network: a preset, or milliseconds such as 8ms")
-    parser.add_argument("--networks", default="10ms,50ms,100ms,da3-small", help="of live and memory (the first)")
-    parser.add_argument("--dtype", help="of the network, as torch names it")
-    parser.add_argument("--frames", type=int, help="of network (24) and memory (20,000)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of live, each network")
+    parser.add_argument(
+        "--network", default="da3-small", help="network of `network`: a preset, or milliseconds such as 8ms"
+    )
+    parser.add_argument(
+        "--networks", default="10ms,50ms,100ms,da3-small", help="networks of `live`; `memory` uses the first"
+    )
+    parser.add_argument("--dtype", help="dtype of the network, by torch's name")
+    parser.add_argument(
+        "--frames", type=int, help="number of frames of `network` (default: 24) and `memory` (default: 20,000)"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of `live` with each network")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

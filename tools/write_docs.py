@@ -256,7 +256,7 @@ def _entries(text: str) -> str:
 
 
 def tables() -> dict[Path, dict[str, str]]:
-    """The generated parts of each page, by the name of their markers."""
+    """Make the generated parts of each page, by the names of their markers."""
     commands = {str(one.name): one.callback for one in app.registered_commands if one.callback is not None}
     return {
         DOCS / "options.md": {"options": flags_table(PreprocessOptions, commands)},
@@ -270,7 +270,7 @@ def tables() -> dict[Path, dict[str, str]]:
 
 
 def with_tables(text: str, written: dict[str, str]) -> str:
-    """The text of a page with its generated parts between their markers."""
+    """Insert the generated parts of a page between their markers."""
     for name, table in written.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = text.partition(begin)
@@ -280,7 +280,7 @@ def with_tables(text: str, written: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Write every page anew."""
+    """Rewrite every page."""
     for page, written in tables().items():
         page.write_text(with_tables(page.read_text(encoding="utf-8"), written), encoding="utf-8")
 

@@ -1,1 +1,1 @@
-"""The sections of `gpu_suite.py`: what is checked and measured on a machine with an NVIDIA GPU."""
+"""Sections of `gpu_suite.py`: checks and measurements that need an NVIDIA GPU."""

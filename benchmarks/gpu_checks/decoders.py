@@ -1,4 +1,4 @@
-"""What each GPU decoder gives: against libjpeg at full size, and after resampling against `InputProcessor`."""
+"""Compare each GPU decoder with libjpeg at full size, and with `InputProcessor` after resampling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TRIANGLE_DB = 50.0
 
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
-    """Each decoder that is installed; why the others are not."""
+    """Check each installed decoder; report why the others are not available."""
     files = mixed_files(quick)
     with InputProcessor() as cpu:
         truths = results_by_method(cpu, files.values(), setting.workers)
@@ -127,7 +127,7 @@ def _resampled(
 
 
 def _broken(report: Report, setting: Setting, traits: DecoderTraits, truths: list[str | None]) -> None:
-    """The CPU's errors, also when a broken file shares its batch with whole ones."""
+    """Check that errors are those of the CPU, also when a broken file shares its batch with intact ones."""
     capabilities, fidelity = setting.only(traits).capabilities, declared_fidelity(traits)
     whole = encode(photo(640, 480, 8))
     broken = broken_files()

@@ -1,4 +1,4 @@
-"""How many 4K files a second become depth on disk, by each strategy, against the network alone?"""
+"""Measure the throughput from 4K files to depth on disk, by strategy, against the network alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH = 8
 
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
-    """Each preset with random weights, in the dtype that is the GPU's default."""
+    """Run each preset with random weights, in the GPU's default dtype."""
     for preset in _PRESETS[:1] if quick else _PRESETS:
         with report.guard(preset), tempfile.TemporaryDirectory() as scratch:
             job = DiskJob(

@@ -1,4 +1,4 @@
-"""Report the machine, and what the input pipeline finds and chooses on it."""
+"""Report the machine, and the capabilities and choices of the input pipeline on it."""
 
 from __future__ import annotations
 

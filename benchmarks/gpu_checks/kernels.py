@@ -1,7 +1,6 @@
-"""How long does the GPU take to resample and normalise, against the time to read the decoded bytes once?
+"""Time resampling and normalisation on the GPU, against the time to read the decoded bytes once.
 
-Launches are queued behind a pause, so that the host's part is hidden; input sets take turns, so that the cache does not
-serve them.
+Launches are queued behind a pause, which hides the time of the host. Input sets take turns, so that none is cached.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _COPY_BYTES = 2**31
 
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
-    """Every resampler, both sizes, both layouts that decoders give."""
+    """Time every resampler with both sizes and both layouts that decoders return."""
     device = setting.device
     bandwidth = _copy_bandwidth(device, 2**24 if quick else _COPY_BYTES)
     report.measured("copy on the device", f"{bandwidth / 1e9:.0f} GB/s read and written", bytes_per_second=bandwidth)
@@ -51,7 +50,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
 
 
 def _copy_bandwidth(device: torch.device, size: int) -> float:
-    """Bytes a second, read plus written."""
+    """Measure the copy bandwidth in bytes per second, read plus written."""
     source = torch.randint(0, 256, (size,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     ms, _ = _time(lambda call: target.copy_(source), device, calls=4)
@@ -87,14 +86,14 @@ def _resample(
 
 
 def _calls(name: str, device: torch.device) -> int:
-    """Launches of one call must all be queued during the pause, and the naive one has many."""
+    """Limit the calls: all launches must be queued during the pause, and the naive method has many."""
     if device.type != "cuda":
         return 1
     return _CALLS if name == "triton" else 2
 
 
 def _images(device: torch.device, source_hw: tuple[int, int], layout: str) -> list[torch.Tensor]:
-    """Smooth and noisy at once, each image in memory of its own, as decoders leave them."""
+    """Make smooth images with noise, each in its own memory, like decoders' results."""
     images = []
     for _ in range(_BATCH):
         coarse = torch.rand(1, 3, 32, 32, device=device)
@@ -138,7 +137,7 @@ def _normalise_once(
 
 
 def _time(call: Callable[[int], object], device: torch.device, *, calls: int) -> tuple[float, float]:
-    """Milliseconds a call on the device and on the host; medians."""
+    """Measure milliseconds per call on the device and on the host; medians."""
     on_device, on_host = [], []
     for warm in range(3):
         call(warm)

@@ -1,4 +1,4 @@
-"""Does memory stay flat over thousands of batches of small JPEGs? torch's, the GPU's as a whole, and the process's."""
+"""Check that the memory of torch, the GPU and the process stays flat over thousands of batches of small JPEGs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
 
 
 def _steps(setting: Setting, files: list[bytes], count: int, strategy: Strategy, fidelity: Fidelity) -> Iterator[None]:
-    """One batch a step."""
+    """Run one batch per step."""
     with GPUInputProcessor(setting.device, dtype=setting.dtype, capabilities=setting.capabilities) as processor:
         inputs = (files[number % len(files)] for number in range(count // 2 * _BATCH))
         options = PreprocessOptions(process_res=_RES, num_workers=setting.workers, strategy=strategy, fidelity=fidelity)

@@ -1,4 +1,4 @@
-"""Does the network on the GPU agree with itself on the CPU, how fast is each preset, and what does `stream` give?"""
+"""Compare the network on the GPU with the CPU, and measure the speed of each preset and of `stream`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
 
 
 def _agreement(report: Report, setting: Setting, model: DepthAnything3, res: int) -> None:
-    """One small image, the same pixels: float32 on the CPU is the yardstick."""
+    """Compare one small image, with the same pixels, against float32 on the CPU."""
     image = photo(320, 240, 1)
     yardstick = _depth(copy.deepcopy(model), image, torch.device("cpu"), torch.float32, res)
     for dtype, bound in _BOUNDS.items():
@@ -79,7 +79,7 @@ def _depth(
 
 
 def _stream(report: Report, setting: Setting, model: DepthAnything3, quick: bool) -> None:
-    """Images a second of `stream`, by strategy."""
+    """Measure images per second of `stream`, by strategy."""
     size = (640, 480) if quick else (1920, 1080)
     files = [encode(photo(*size, seed)) for seed in range(2 if quick else 8)]
     count, res = (4, 112) if quick else (96, 504)
@@ -103,7 +103,7 @@ def _stream(report: Report, setting: Setting, model: DepthAnything3, quick: bool
 
 
 def _layouts(report: Report, plan: Plan, quick: bool) -> None:
-    """Channels first against channels last, for one view and several."""
+    """Compare channels first with channels last, for one view and several."""
     with torch.device(plan.device):
         net = DepthAnything3Net(_PRESET if quick else "da3-large").eval().requires_grad_(False)
     for views in (1,) if quick else (1, 8):
@@ -113,7 +113,7 @@ def _layouts(report: Report, plan: Plan, quick: bool) -> None:
 
 
 def _speed(report: Report, plan: Plan, quick: bool) -> None:
-    """Every preset that fits, in batches of independent images, in the device's default precision."""
+    """Time every preset that fits, in batches of independent images, in the device's default precision."""
     for preset in (_PRESET,) if quick else MODEL_CARDS:
         if not quick and report.seconds_left < _SECONDS_FOR_A_PRESET:
             report.skipped(f"speed of {preset}", "no time left")

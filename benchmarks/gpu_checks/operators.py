@@ -1,4 +1,4 @@
-"""Is every strategy and resampler within its bound of `InputProcessor`, on mixed files and on frames on the GPU?"""
+"""Check every strategy and resampler against `InputProcessor`, on mixed files and on frames on the GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BOUNDS = {Strategy.CPU: 0, Strategy.HYBRID: 0, Strategy.FULL_GPU: 1}
 
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
-    """All strategies that decode on the CPU; those of the GPU's decoders are a section of their own."""
+    """Check all strategies that decode on the CPU; the GPU's decoders have a section of their own."""
     files = mixed_files(quick)
     with InputProcessor() as cpu:
         truths = results_by_method(cpu, files.values(), setting.workers)
@@ -76,7 +76,7 @@ def _resampler(
 def _kornia(
     report: Report, setting: Setting, files: dict[str, bytes], truths: dict[ProcessResMethod, list[Result]]
 ) -> None:
-    """The naive resampler has no bound to keep."""
+    """Report the error of the naive resampler, which has no bound."""
     method = ProcessResMethod.UPPER_BOUND_RESIZE
     with GPUInputProcessor(setting.device, resampler="kornia", capabilities=setting.capabilities) as processor:
         results = results_of(processor, files.values(), strategy=Strategy.FULL_GPU, workers=setting.workers)
@@ -97,7 +97,7 @@ def _normalisation_error(results: Sequence[Result]) -> float:
 
 
 def _frames(report: Report, setting: Setting, files: dict[str, bytes], cpu: InputProcessor) -> None:
-    """Images in the GPU's memory already, packed and as views with other strides."""
+    """Check frames in GPU memory, contiguous and as views with other strides."""
     for name in available_resamplers(setting.device):
         with GPUInputProcessor(setting.device, resampler=name, capabilities=setting.capabilities) as processor:
             found = []
@@ -115,7 +115,7 @@ def _frames(report: Report, setting: Setting, files: dict[str, bytes], cpu: Inpu
 
 
 def _broken(report: Report, setting: Setting, cpu: InputProcessor) -> None:
-    """Errors must be those of the CPU, whatever the strategy; a whole file between them must come through."""
+    """Errors must be those of the CPU with every strategy; an intact file among them must be decoded."""
     broken = broken_files()
     truths = [one.error for one in results_of(cpu, broken.values())]
     with GPUInputProcessor(setting.device, capabilities=setting.capabilities) as processor:

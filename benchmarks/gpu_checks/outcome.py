@@ -1,4 +1,4 @@
-"""Collect what a section of the suite found, on disk as it goes, so that a crash costs only what came after."""
+"""Collect the outcomes of a section, and write each to disk at once, so that a crash loses only later ones."""
 
 from __future__ import annotations
 
@@ -57,23 +57,23 @@ class Report:
         return max(0.0, self._end - time.monotonic())
 
     def check(self, name: str, good: bool, text: str, **data: Any) -> None:  # Any: plain JSON values
-        """A condition that must hold."""
+        """Record a condition that must hold."""
         self._add(Outcome(name, PASSED if good else FAILED, text, data))
 
     def measured(self, name: str, text: str, **data: Any) -> None:
-        """Numbers without a verdict."""
+        """Record numbers without a verdict."""
         self._add(Outcome(name, MEASURED, text, data))
 
     def skipped(self, name: str, why: str) -> None:
-        """What could not be done here."""
+        """Record what could not be done here."""
         self._add(Outcome(name, SKIPPED, why, {}))
 
     @contextmanager
     def guard(self, name: str) -> Iterator[None]:
-        """An exception within becomes a failed outcome, and the section goes on. Skips nothing by itself."""
+        """Record an exception within the block as a failed outcome, and continue after the block."""
         try:
             yield
-        except Exception as error:  # whatever native libraries raise: the rest must be measured all the same
+        except Exception as error:  # native libraries raise anything, and the rest must still be measured
             first = str(error).strip().partition("\n")[0][:300]
             self._add(Outcome(name, FAILED, f"{type(error).__name__}: {first}", {"trace": traceback.format_exc()}))
 

@@ -1,4 +1,4 @@
-"""Does anything move when it is repeated while the GPU is busy? Decoders alone, and whole batches read late."""
+"""Check for races: repeat decoding and batches while the GPU is busy, and compare the results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHARE = 0.45  # of the seconds left, for a check that may have to give up
 
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
-    """Each decoder that is installed."""
+    """Check each installed decoder."""
     sizes = [(640, 480), (485, 645)] if quick else [(1920, 1080), (3840, 2160), (645, 485), (1280, 720)]
     files = [encode(photo(*size, seed)) for seed, size in enumerate(sizes * 2)]
     decoders = find_cuda_decoders(setting.device).installed
@@ -73,7 +73,7 @@ class _Busy:
 
 
 def _decoder(report: Report, setting: Setting, name: str, files: list[bytes], load: NetworkLoad, times: int) -> None:
-    """Pixels of the first, quiet decode against those of many under load, into memory that held other things."""
+    """Compare the first decode without load with many under load, into reused memory."""
     headers = [probe(file, f"file {place}") for place, file in enumerate(files)]
     decoder = open_decoder(name, setting.device)
     try:

@@ -1,4 +1,4 @@
-"""Make mixed image files for the checks: sizes, orientations, chroma samplings, codings, damage."""
+"""Make image files for the checks, of mixed sizes, orientations, chroma samplings, codings and damage."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def results_of(
     fidelity: Fidelity = Fidelity.EXACT,
     workers: int = 8,
 ) -> list[Result]:
-    """What `batches` gives for each file, in their order."""
+    """Collect the results of `batches` by file, in order."""
     found: dict[int, Result] = {}
     options = PreprocessOptions(process_res_method=method, strategy=strategy, fidelity=fidelity, num_workers=workers)
     for item in processor.batches(files, options, batch_size=4):
@@ -93,13 +93,13 @@ def results_of(
 def results_by_method(
     processor: InputProcessor, files: Iterable[bytes], workers: int
 ) -> dict[ProcessResMethod, list[Result]]:
-    """What the processor makes of the files by every `process_res_method`."""
+    """Collect the results of the processor by `process_res_method`."""
     files = list(files)
     return {method: results_of(processor, files, method=method, workers=workers) for method in ProcessResMethod}
 
 
 def compare(results: Sequence[Result], truths: Sequence[Result]) -> list[Difference]:
-    """One for each file, in order."""
+    """Compare the results of each file, in order."""
     differences = []
     for result, truth in zip(results, truths, strict=True):
         assert result.pixels is not None, result.error
@@ -109,7 +109,7 @@ def compare(results: Sequence[Result], truths: Sequence[Result]) -> list[Differe
 
 
 def strategies_here(setting: Setting) -> list[Strategy]:
-    """The strategies that a model can be timed with on this machine."""
+    """List the strategies that a model can be timed with on this machine."""
     if setting.device.type != "cuda":
         return [Strategy.AUTO, Strategy.CPU]
     gpu_decode = [Strategy.GPU_DECODE] if setting.capabilities.decoders else []

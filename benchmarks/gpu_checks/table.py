@@ -1,4 +1,4 @@
-"""Fill the benchmark's table as far as the time allows, and compare it with the targets: met or missed."""
+"""Fill the benchmark's table as far as time allows, and compare it with the targets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MIN_AGAINST_USUAL = 3.0
 
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
-    """Rows to a file beside the report's; the targets are about the 4K files."""
+    """Write the rows to a file beside the report; the targets are about the 4K files."""
     methods, missing = make_methods(setting)
     if setting.has_gpu and not quick:
         with report.guard("calibration"):
@@ -64,7 +64,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
 
 
 def _calibrated(report: Report, setting: Setting) -> Method:
-    """The same as "auto", with this machine's costs known."""
+    """Calibrate this machine, and return the method "auto" with its costs."""
     costs = calibrate(setting.device, setting.capabilities, seconds=_CALIBRATION_SHARE * report.seconds_left)
     report.measured("calibration", f"{len(costs.table)} costs", costs=[str(one) for one in costs.table])
     known = replace(setting, capabilities=replace(setting.capabilities, costs=costs))
@@ -72,14 +72,14 @@ def _calibrated(report: Report, setting: Setting) -> Method:
 
 
 def _save(path: Path, setting: Setting, rows: list[Row], missing: dict[str, str]) -> None:
-    """In the form that `gpu_preprocessing_benchmark.py --read` takes."""
+    """Write the rows as JSON for `gpu_preprocessing_benchmark.py --read`."""
     machine = describe_machine(setting.device)
     machine["task"] = f"{setting}; files are in memory, 4:2:0, quality 95"
     path.write_text(as_json(machine, [row.as_dict() for row in rows], missing), encoding="utf-8")
 
 
 def _targets(report: Report, rows: list[Row]) -> None:
-    """Of 4 files of 4K, alone, by the best of our methods and by "auto"."""
+    """Check the targets for 4 files of 4K, alone, by the best of our methods and by "auto"."""
     alone = [row for row in rows if (row.size, row.start, row.condition) == ("4K", FILES, "alone") and row.median_ms]
     medians = {row.method: row.median_ms for row in alone if row.median_ms is not None}
     ours = [row for row in alone if row.group == OURS]

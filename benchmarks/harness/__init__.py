@@ -1,1 +1,1 @@
-"""What the benchmarks share: methods, timing, memory, fidelity, machine facts and reports."""
+"""Shared parts of the benchmarks: methods, timing, memory, fidelity, machine facts and reports."""

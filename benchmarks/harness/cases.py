@@ -48,18 +48,17 @@ class Row:
     Attributes:
         size, start, condition: as in `Case`.
         batch: images.
-        method, group: its name, and whether it is usual, ours or a peer. In JSON the name's key is "way".
-        missing: why there are no numbers; None if there are.
-        took: decoder or strategy of the images, where the method chooses.
-        runs: how many times it was timed.
-        median_ms, p90_ms: of them.
-        speed_up: against the CPU reference, median of the ratios of single turns.
-        psnr_db, max_levels: of the 8-bit result against the CPU reference; no PSNR where they are equal, neither where
-            there is no such result.
-        peak_mb: most GPU memory beyond what was there before the call: torch's, and what libraries took from the
-            driver.
-        network_lost_ms: how much later the network beside it was done than alone.
-        times_ms: all of them.
+        method, group: name of the method, and whether it is usual, ours or a peer.
+        missing: why there is no result; None if there is one.
+        took: decoder or strategy of the images, if the method chooses it.
+        runs: number of timed runs.
+        median_ms, p90_ms: median and 90th percentile of the runs.
+        speed_up: against the CPU reference: median of the ratios of single turns.
+        psnr_db, max_levels: of the 8-bit result against the CPU reference; no PSNR if they are equal, and neither if
+            there is no 8-bit result.
+        peak_mb: maximum of GPU memory beyond that before the call, of torch and of other libraries.
+        network_lost_ms: delay of a network that runs at the same time, against running alone.
+        times_ms: of every run.
     """
 
     size: str
@@ -81,14 +80,13 @@ class Row:
     times_ms: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """Plain values for JSON."""
-        return {"way" if name == "method" else name: value for name, value in asdict(self).items()}
+        """Return plain values for JSON."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Row:  # Any: plain JSON values
-        """From what `as_dict` gave, read from JSON."""
-        values = {"method" if name == "way" else name: value for name, value in found.items()}
-        return cls(**{**values, "times_ms": tuple(values["times_ms"])})
+        """Make a row from the values of `as_dict`, read from JSON."""
+        return cls(**{**found, "times_ms": tuple(found["times_ms"])})
 
 
 def time_methods(
@@ -100,7 +98,7 @@ def time_methods(
     seconds: float = math.inf,
     load: NetworkLoad | None = None,
 ) -> list[Row]:
-    """A row for each method that has this start; one that raises has the reason in its row.
+    """Time each method that has this start; a method that raises gets the reason in its row.
 
     Args:
         methods: the CPU reference among them.
@@ -136,7 +134,7 @@ def time_methods(
 
 
 def _filled(row: Row, method: Method, results: Mapping[str, torch.Tensor], timings: Mapping[str, Timing]) -> Row:
-    """The row with its numbers, or with what the method, or the reference to compare it with, raised."""
+    """Fill the row with its numbers, or with the error of the method or of the reference."""
     timing, reference = timings[method.name], timings.get(REFERENCE, Timing(failure=f"{REFERENCE} failed"))
     if failure := timing.failure or reference.failure:
         return replace(row, missing=failure)
@@ -156,7 +154,7 @@ def _filled(row: Row, method: Method, results: Mapping[str, torch.Tensor], timin
 
 
 def _first_call(method: Method, images: Sequence[Image], device: torch.device) -> tuple[torch.Tensor, float | None]:
-    """The call that loads and compiles: its result, and the peak of GPU memory in MB."""
+    """Make the call that loads and compiles; return its result, and the peak of GPU memory in MB."""
     synchronize(device)
     if device.type != "cuda":
         return method(images).cpu(), None
@@ -171,6 +169,6 @@ def _first_call(method: Method, images: Sequence[Image], device: torch.device) -
 
 
 def _outside_torch(device: torch.device) -> int:
-    """Bytes in use on the device that torch did not allocate."""
+    """Measure the bytes in use on the device that torch did not allocate."""
     free, total = torch.cuda.mem_get_info(device)
     return total - free - torch.cuda.memory_reserved(device)

@@ -1,4 +1,4 @@
-"""Compare 8-bit images: PSNR and largest difference in levels."""
+"""Compare 8-bit images by PSNR and largest difference in levels."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def normalized_difference(result: torch.Tensor, reference: torch.Tensor) -> Diff
 
 
 def worst(differences: Sequence[Difference]) -> Difference:
-    """The worst in each respect."""
+    """Return the worst value of each measure."""
     return Difference(
         max(one.levels for one in differences),
         min(one.psnr_db for one in differences),

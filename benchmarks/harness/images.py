@@ -34,7 +34,7 @@ def encode(
     orientation: int = 1,
     **save_options: str | int,
 ) -> bytes:
-    """The bytes of a file; RGB JPEGs are 4:2:0 of quality 95 unless `save_options`, which are Pillow's, differ."""
+    """Encode a file; RGB JPEGs are 4:2:0 of quality 95, unless Pillow's `save_options` differ."""
     options: dict[str, str | int | bytes] = {}
     if kind == "JPEG" and mode == "RGB":
         options |= {"quality": 95, "subsampling": "4:2:0"}

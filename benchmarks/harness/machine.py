@@ -1,4 +1,4 @@
-"""Describe the machine that a measurement was made on."""
+"""Describe the machine of a measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define a method of preprocessing that the benchmarks compare, and the setting that all of them run in."""
+"""Define the interface of the preprocessing methods that the benchmarks compare, and their common setting."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Image = bytes | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FoundDecoders:
-    """GPU decoders for CUDA by name: what the installed ones can do, and why each of the others is missing."""
+    """GPU decoders for CUDA by name: traits of the installed ones, and why each of the others is missing."""
 
     installed: dict[str, DecoderTraits]
     missing: dict[str, str]
@@ -63,13 +63,13 @@ def find_cuda_decoders(device: torch.device) -> FoundDecoders:
 
 
 def declared_fidelity(traits: DecoderTraits) -> Fidelity:
-    """The fidelity to ask for, so that this decoder is used: coarser ones admit decoders of nearest chroma."""
+    """Choose the fidelity that admits a decoder: decoders with nearest-neighbour chroma need a lower one."""
     return Fidelity.EXACT if traits.exact else Fidelity.FAST
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how all methods run.
+    """Device and options that all methods share.
 
     Attributes:
         device: the network's.
@@ -85,7 +85,7 @@ class Setting:
 
     @classmethod
     def of(cls, device: torch.device, workers: int, *, rehearse: bool = False) -> Setting:
-        """The network's default dtype on that device, and the machine's capabilities.
+        """Make the setting with the network's default dtype on that device, and the machine's capabilities.
 
         With `rehearse` the CPU stands in for the GPU: the GPU's methods run, with the decoders' CPU devices, to try
         the code.
@@ -98,7 +98,7 @@ class Setting:
 
     @property
     def has_gpu(self) -> bool:
-        """Whether there is one, or the CPU stands in for it."""
+        """Whether there is a GPU, or the CPU stands in for one."""
         return self.capabilities.device_type != "cpu"
 
     def __str__(self) -> str:
@@ -106,12 +106,12 @@ class Setting:
         return f"to {dtype} at 504 pixels on {self.device.type}; {self.workers} workers"
 
     def only(self, decoder: DecoderTraits) -> Setting:
-        """The same with that decoder alone, whatever was measured of it."""
+        """Return the setting with only this decoder, whatever its measured costs."""
         return replace(self, capabilities=replace(self.capabilities, decoders=(decoder,), costs=None))
 
 
 class Method(ABC):
-    """One method; called with a batch it returns the tensor, perhaps before the device is done.
+    """A method; called with a batch it returns the tensor, possibly before the device has finished.
 
     Attributes:
         name: for tables.
@@ -140,4 +140,4 @@ class Method(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End threads and release memory."""
+        """Stop threads and release memory."""

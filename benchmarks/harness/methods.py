@@ -1,10 +1,9 @@
-"""The methods from images to the network's tensor that the benchmarks time: the four usual ones, ours, and the peers.
+"""Implement the timed methods from images to the network's tensor: the four usual ones, ours, and the peers.
 
-Each starts from files (in memory, as bytes) or from pixels in memory, (H, W, 3) uint8, all of one size, and ends in the
-same thing: a normalised (N, 3, H, W) tensor of one dtype on the device that the network uses, upright or as stored
-alike, since the images carry no orientation.
+Input: files (in memory, as bytes), or (H, W, 3) uint8 pixels, all of one size and without EXIF orientation. Output: a
+normalised (N, 3, H, W) tensor, of one dtype, on the device of the network.
 
-The four usual methods are written as their origin describes them, with a thread pool that outlives a call.
+The four usual methods follow the description of their origin, with a thread pool that outlives a call.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ Maker = Callable[[Setting], Method]
 
 
 class _Normalizing(Method):
-    """Ends with float32 arithmetic on the device."""
+    """Base of methods that normalise in float32 on the device."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -63,12 +62,12 @@ class _Normalizing(Method):
         self._std = torch.tensor(STD, device=setting.device).view(3, 1, 1)
 
     def _normalized(self, unit: torch.Tensor) -> torch.Tensor:
-        """From 0 to 1, to the network's values and dtype."""
+        """Normalise values from 0 to 1, and convert to the network's dtype."""
         return ((unit - self._mean) / self._std).to(self.setting.dtype)
 
 
 class _Threaded(_Normalizing):
-    """One image a thread."""
+    """Base of methods that prepare one image per thread."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -81,7 +80,7 @@ class _Threaded(_Normalizing):
         self._pool.shutdown()
 
     def _resized(self, pixels: torch.Tensor, plan: ResizePlan) -> torch.Tensor:
-        """(3, H, W) uint8 on the device to (3, height, width) from 0 to 1, by Kornia, as the field calls it."""
+        """Resize (3, H, W) uint8 on the device with Kornia, as commonly called; returns values from 0 to 1."""
         import kornia
 
         resize = kornia.geometry.transform.resize
@@ -93,7 +92,7 @@ class _Threaded(_Normalizing):
 
 
 class CPUReference(_Threaded):
-    """Pillow decodes, OpenCV resizes twice, float32 normalisation, a stack; then to the device."""
+    """Pillow decodes, OpenCV resizes twice, NumPy normalises in float32 and stacks; then upload."""
 
     name = REFERENCE
 
@@ -189,7 +188,7 @@ class OursOnCPU(Method):
 
 
 class EntropyFloor(_Threaded):
-    """The files decoded at 1/8 and nothing else: nearly all of it entropy decoding, which no method avoids."""
+    """Decodes files at 1/8 and does nothing else: nearly all is entropy decoding, which no method avoids."""
 
     name = "floor: decoding at 1/8 alone"
     group = PEERS
@@ -226,7 +225,7 @@ class OursOnGPU(Method):
         self._processor = GPUInputProcessor(setting.device, dtype=setting.dtype, capabilities=self.setting.capabilities)
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
-        """Prepare a batch; raises if images did not take the strategy that the row is named after."""
+        """Prepare a batch; raise if an image did not take the strategy that names the row."""
         batch = self._processor(
             images, strategy=self._strategy, fidelity=self._fidelity, num_workers=self.setting.workers
         )
@@ -248,14 +247,14 @@ class _Peer(_Normalizing):
     group, starts = PEERS, (FILES,)
 
     def _finished(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) uint8 to the network's tensor."""
+        """Resize and normalise (N, 3, H, W) uint8."""
         plan = plan_resize((pixels.shape[2], pixels.shape[3]))
         unit = pixels.to(torch.float32, memory_format=torch.contiguous_format) / 255.0
         unit = functional.interpolate(unit, plan.result_hw, mode="bilinear", antialias=True)
         return self._normalized(unit)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing: there are no resources."""
 
 
 class TorchcodecPeer(_Peer):
@@ -275,7 +274,7 @@ class TorchcodecPeer(_Peer):
 
 
 class NvImageCodecPeer(_Peer):
-    """nvImageCodec's batch decoder as it comes (nearest chroma), and torch's resize."""
+    """nvImageCodec's batch decoder with its default options (nearest chroma), and torch's resize."""
 
     name = "nvimgcodec + torch"
     needs = ("gpu", nvimgcodec.NAME)
@@ -310,7 +309,7 @@ _PEERS: tuple[type[Method], ...] = (TorchcodecPeer, NvImageCodecPeer)
 
 
 def make_methods(setting: Setting) -> tuple[list[Method], dict[str, str]]:
-    """Those that can run here, and for each other one why it cannot; a library that fails to load is such a reason."""
+    """List the methods that can run here, and why each of the others cannot."""
     missing: dict[str, str] = {}
     methods: list[Method] = []
     decoders = find_cuda_decoders(setting.device)
@@ -341,7 +340,7 @@ def _candidates(setting: Setting, decoders: FoundDecoders) -> list[tuple[str, tu
 
 
 def _lack(need: str, setting: Setting, decoders: FoundDecoders) -> str | None:
-    """Why one thing is not available, or None if it is."""
+    """Return why something is not available; None if it is."""
     if need == "gpu":
         return None if setting.has_gpu else "no GPU here"
     if need in DECODER_FINDERS["cuda"]:
@@ -350,7 +349,7 @@ def _lack(need: str, setting: Setting, decoders: FoundDecoders) -> str | None:
 
 
 def _decoded(image: Image) -> npt.NDArray[np.uint8]:
-    """Pixels as Pillow gives them."""
+    """Decode with Pillow."""
     if isinstance(image, np.ndarray):
         return image
     return np.asarray(PillowImage.open(io.BytesIO(image)).convert("RGB"))

@@ -1,4 +1,4 @@
-"""Make videos of a moving photo-like scene, so that the video benchmarks need no files."""
+"""Make videos of a moving photo-like scene for the video benchmarks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENCODERS = {
 
 
 def moving_scene(width: int, height: int, frames: int, seed: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
-    """Frames (H, W, 3) uint8 RGB of a camera that pans over a photo-like image, with noise of its own in each."""
+    """Make frames (H, W, 3) uint8 RGB of a camera that pans over a photo-like image, each with new noise."""
     right, down = (step * max(1, round(width / 1280)) for step in _STEP)
     wide = photo(width + right * frames, height + down * frames, seed)
     rng = np.random.default_rng(seed)
@@ -51,7 +51,7 @@ def write_video(path: Path, codec: str, width: int, height: int, frames: int, fp
 
 
 def repeat_video(path: Path, longer: Path, times: int) -> None:
-    """The same frames again and again as one long video; nothing is encoded again."""
+    """Repeat the frames of a video as one long video, without encoding again."""
     with av.open(str(longer), "w") as container:
         stream, length = None, 0
         for number in range(times):

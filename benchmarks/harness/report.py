@@ -1,4 +1,4 @@
-"""Report results as a table for people, Markdown, JSON or a chart."""
+"""Report results as a console table, Markdown, JSON or a chart."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Block:
 
 
 def print_facts(console: Console, facts: Facts) -> None:
-    """The machine, a line each."""
+    """Print the facts of the machine, one per line."""
     for key, value in facts.items():
         console.print(f"{key}: {value}", highlight=False, soft_wrap=True)
 
@@ -42,7 +42,7 @@ def print_facts(console: Console, facts: Facts) -> None:
 def print_report(
     console: Console, facts: Facts, blocks: Sequence[Block], missing: Facts, *, as_markdown: bool = False
 ) -> None:
-    """The machine, the tables, and what is missing and why."""
+    """Print the machine, the tables, and why methods are missing."""
     if as_markdown:
         print(_markdown(facts, blocks, missing))
         return
@@ -70,13 +70,13 @@ def _markdown(facts: Facts, blocks: Sequence[Block], missing: Facts) -> str:
 
 
 def as_json(facts: Facts, rows: Sequence[Mapping[str, Any]], missing: Facts | None = None) -> str:  # Any: plain values
-    """All of it, as the scripts' `--json` gives it."""
+    """Convert everything to JSON, for the scripts' `--json`."""
     found = {"machine": facts} if missing is None else {"machine": facts, "missing": missing}
     return json.dumps({**found, "rows": rows}, indent=1)
 
 
 def blocks_of(rows: Iterable[Row]) -> list[Block]:
-    """A table for each case."""
+    """Make a table for each case."""
 
     def case(row: Row) -> tuple[str, str, str, int]:
         return row.size, row.start, row.condition, row.batch
@@ -92,7 +92,7 @@ def blocks_of(rows: Iterable[Row]) -> list[Block]:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """Those that say something about these rows."""
+    """Select the columns that have values in these rows."""
     columns = list(_COLUMNS)
     if not any(row.peak_mb is not None for row in rows):
         columns.remove("GPU MB")
@@ -121,12 +121,12 @@ def _cells(row: Row) -> dict[str, str]:
 
 
 def short_ms(ms: float | None) -> str:
-    """Milliseconds with three digits that count."""
+    """Format milliseconds with three significant digits."""
     return "-" if ms is None else f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
 
 
 def draw_chart(path: Path, facts: Facts, rows: Sequence[Row]) -> None:
-    """A PNG of horizontal bars, a panel for each size and starting point.
+    """Draw a PNG of horizontal bars, with a panel for each size and start.
 
     Raises:
         SystemExit: matplotlib is not installed.

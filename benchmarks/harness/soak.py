@@ -1,4 +1,4 @@
-"""Run rounds of images and views, good files and damaged ones, in one process for as long as asked."""
+"""Run rounds of images and views, of good and damaged files, in one process for a given time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NO_IMAGES = (b"", b"no image", b"\xff\xd8\xff\xc0\0\x11\x08\xff\xdc\xff\xdc\3\1
 
 @dataclass
 class Soak:
-    """What was measured.
+    """Measurements of a soak test.
 
     Attributes:
         images, failures: images written, and files that failed.
@@ -54,7 +54,7 @@ class Soak:
     after_rounds: list[Sample] = field(default_factory=list)
 
     def grown(self) -> list[str]:
-        """What grew; nothing if all stayed flat."""
+        """Names of the gauges that grew; empty if all stayed flat."""
         _, second, third, fourth = quarters([one.rss_mb for one in self.samples])
         grew = [f"memory: {fourth - second:+.0f} MB"] * (max(third, fourth) > second + _LEEWAY_MB)
         first, last = self._left_behind()
@@ -62,7 +62,7 @@ class Soak:
         return grew + [f"{name}: {a:.0f} to {b:.0f}" for name, a, b in zip(names, first, last, strict=True) if b > a]
 
     def _left_behind(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Most open files and threads after rounds of the first quarter, and of the last."""
+        """Maximum of open files and threads after rounds of the first quarter, and of the last."""
         files = quarters([one.open_files for one in self.after_rounds])
         threads = quarters([one.threads for one in self.after_rounds])
         return (files[0], threads[0]), (files[3], threads[3])
@@ -79,7 +79,7 @@ class Soak:
 
 
 def soak(model: DepthAnything3, seconds: float, folder: Path) -> Soak:
-    """Rounds until the time is over."""
+    """Run rounds until the time is over."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("depth_anything_3").setLevel(logging.ERROR)
     found, watch, rng = Soak(), Watch(), random.Random(1)
@@ -129,7 +129,7 @@ def _round(model: DepthAnything3, found: Soak, source: Path, out: Path, number: 
 
 
 def _write_file(folder: Path, place: int, rng: random.Random) -> Path:
-    """An image file, of which one in three is damaged, and some are none."""
+    """Make a file: one in three is damaged, and some are not images."""
     width, height = rng.choice(_SIZES), rng.choice(_SIZES)
     path = folder / f"{place:03}.{rng.choice(_KINDS)}"
     small = photo(max(width // 8, 1), max(height // 8, 1), rng.randrange(1000))

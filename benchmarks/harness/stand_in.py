@@ -1,4 +1,4 @@
-"""Load networks with random weights, or one that only waits, so that what lies around it can be measured."""
+"""Load networks with random weights, or a stand-in that only waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["StandIn", "load_model", "stand_in_of"]
 
 
 class StandIn(nn.Module):
-    """A network that takes a given time and leaves the CPU alone, as one on a GPU does.
+    """A network that takes a given time without using the CPU, like one on a GPU.
 
     Args:
         seconds: per image.
@@ -28,17 +28,17 @@ class StandIn(nn.Module):
         self.seconds = seconds
 
     def check_options(self, **options: object) -> None:
-        """Accept whatever the network would be asked for."""
+        """Accept all options of a network."""
 
     def forward(self, x: torch.Tensor, **options: object) -> dict[str, torch.Tensor]:
-        """Wait; (B, S, 3, H, W) to a depth of ones."""
+        """Wait; return a depth of ones for (B, S, 3, H, W)."""
         time.sleep(self.seconds * x.shape[0] * x.shape[1])
         # By numpy: torch would fill it with all cores, which a network on a GPU leaves to the workers.
         return {"depth": torch.from_numpy(np.ones((*x.shape[:2], *x.shape[3:]), np.float32))}
 
 
 def load_model(network: str, device: torch.device, dtype: str | None = None) -> DepthAnything3:
-    """A preset with random weights, or a stand-in: "instant", or milliseconds per image such as "8ms"."""
+    """Load a preset with random weights, or a stand-in: "instant", or milliseconds per image such as "8ms"."""
     preset = network if network.startswith("da3") else "da3-small"
     model = DepthAnything3(preset)
     if preset != network:
@@ -49,6 +49,6 @@ def load_model(network: str, device: torch.device, dtype: str | None = None) -> 
 
 
 def stand_in_of(model: DepthAnything3) -> StandIn | None:
-    """The stand-in of a model, or None if it has a network."""
+    """Return the stand-in of a model; None if it has a network."""
     network: object = model.model
     return network if isinstance(network, StandIn) else None

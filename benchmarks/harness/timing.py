@@ -1,4 +1,4 @@
-"""Time calls that take turns, so that a slow moment of the machine meets all of them."""
+"""Time calls in turns, so that a slow moment of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from depth_anything_3.runtime.devices import synchronize
 
 __all__ = ["TimedBesideNetwork", "Timing", "Turn", "first_line", "ratio", "take_turns", "timed"]
 
-_LOAD_RATIO = 2.0  # the load is asked to last this much longer than the last call beside it
+_LOAD_RATIO = 2.0  # length of the load, relative to the last timed call
 _LOAD_HEAD_START = 2e-3  # seconds
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One call: wall-clock time, processor time of all threads, and how much later a network beside it was done."""
+    """One call: wall-clock time, processor time of all threads, and the delay of a network that runs beside it."""
 
     wall_ms: float
     cpu_ms: float
@@ -32,7 +32,7 @@ class Turn:
 
 @dataclass
 class Timing:
-    """All timed turns of one call, in order; `failure` says what it raised, if it did."""
+    """All timed turns of one call, in order; `failure` is its error, if it raised one."""
 
     turns: list[Turn] = field(default_factory=list)
     failure: str | None = None
@@ -54,7 +54,7 @@ class Timing:
 
     @property
     def network_lost_ms(self) -> float | None:
-        """Median, or None if there was no network beside it."""
+        """Median delay of the network; None if no network ran."""
         lost = [one.network_lost_ms for one in self.turns if one.network_lost_ms is not None]
         return statistics.median(lost) if lost else None
 
@@ -128,10 +128,10 @@ def timed(call: Callable[[], object], device: torch.device | None = None) -> Cal
 
 
 class TimedBesideNetwork:
-    """Times a call while a network-like load keeps the device busy, and what the load lost by it.
+    """Times a call while a network-like load keeps the device busy, and the delay of the load.
 
     Args:
-        call: what is timed, until the caller's stream has done it: the load goes on.
+        call: timed until the caller's stream has finished; the load continues.
         load: on the same device.
         device: of both.
     """

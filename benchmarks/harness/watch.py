@@ -1,4 +1,4 @@
-"""Watch what a process holds: memory, GPU memory, open files and threads."""
+"""Sample the resources of a process over time: memory, GPU memory, open files and threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LABELS: Mapping[Gauge, str] = {"rss_mb": "memory, MB", "open_files": "open file
 
 @dataclass(frozen=True)
 class Sample:
-    """One reading.
+    """One sample.
 
     Attributes:
         seconds: since the watch was made.
@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Growth:
-    """Peak after the settled part, and how much it exceeds the peak within; NaN if there is no reading after it."""
+    """Peak after the settled part, and its excess over the peak before; NaN if there is no later sample."""
 
     peak: float
     growth: float
@@ -73,7 +73,7 @@ class Watch:
         self.samples: list[Sample] = []
 
     def sample(self) -> Sample:
-        """Read everything once, without keeping it."""
+        """Take one sample without storing it."""
         reserved, allocated, used = 0.0, 0.0, 0.0
         if self._cuda is not None:
             free, total = torch.cuda.mem_get_info(self._cuda)
@@ -112,7 +112,7 @@ class Watch:
             thread.join()
 
     def growth(self, settled: float, gauge: Gauge = "rss_mb") -> Growth:
-        """How a gauge grew after `settled` were done, or after the first sample if that was later."""
+        """Growth of a gauge after `settled` items, or after the first sample if that is later."""
         settled = max(settled, self.samples[0].done) if self.samples else settled
         early = [getattr(one, gauge) for one in self.samples if one.done <= settled]
         late = [getattr(one, gauge) for one in self.samples if one.done > settled]

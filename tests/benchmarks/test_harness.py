@@ -123,7 +123,7 @@ def test_rows_survive_json_under_the_names_of_the_fixed_table():
     from harness.cases import Row
 
     row = Row("4K", "files", "alone", 4, "CPU reference", "usual", runs=2, median_ms=1.5, times_ms=(1.0, 2.0))
-    assert row.as_dict()["way"] == "CPU reference"
+    assert row.as_dict()["method"] == "CPU reference"
     assert Row.from_dict(row.as_dict()) == row
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from depth_anything_3 import __version__
-from depth_anything_3.cli.messages import in_flags
+from depth_anything_3.cli.images import images
+from depth_anything_3.cli.messages import flags_of, in_flags
 from support.command import DONE, FAILURES, Run, files_in
 
 # As processes
@@ -80,7 +81,7 @@ def test_da3_images_skips_a_damaged_image_and_reports_as_json(processes, photos)
     (failure,) = report["failures"]
     assert failure["image"] == str(photos / "b.png")
     (line,) = run.err.splitlines()
-    assert line == f"failed {in_flags(failure['error'])}"
+    assert line == f"failed {in_flags(failure['error'], flags_of([images]))}"
     assert line.startswith(f"failed {photos / 'b.png'}: truncated PNG")
     assert "Copy it again, decode the intact part with --allow-truncated, or pass --on-error skip" in line
 
@@ -99,15 +100,15 @@ def test_da3_demo_takes_images_with_the_model_in_the_package(processes, photos):
     assert run.code == FAILURES  # of one of two, which does not stop the other
     notice, failed = run.err.splitlines()
     assert notice.startswith("da3-nano is a demonstration: ")
-    assert notice.endswith("For real work: --model-dir depth-anything/DA3-BASE")
+    assert notice.endswith("For real use, pass --model-dir depth-anything/DA3-BASE")
     assert failed.startswith(f"failed {photos / 'b.png'}: truncated PNG")
     assert files_in(out) == ["depth/a.jpg", "glb/a.glb", "overview.jpg", "ply/a.ply"]
     head, _, row, lens, where, whole, summary, stages, _ = (line for line in run.out.splitlines() if line.strip())
     assert head.split() == ["image", "size", "decode", "+", "resize", "network"]
     assert re.fullmatch(r" *a +84x56 +\d+ ms +\d+ ms *", row)
-    assert lens.startswith("no focal length in the EXIF block of a: 3D points assume a field of view of 60 degrees ")
-    assert where == f"overview: {out}/overview.jpg; each image: depth/, ply/, glb/ beside it"
-    assert whole.endswith(" s with start-up; without:")
+    assert lens == "no focal length in EXIF; 3D points assume a field of view of 60 degrees along the longer side: a"
+    assert where == f"overview: {out}/overview.jpg; each image: depth/, ply/ and glb/ in the same folder"
+    assert whole.endswith(" s including start-up; without start-up:")
     assert summary.startswith("1 image(s) in ")
     assert stages.startswith("ms per image: decode ")
 
@@ -149,7 +150,7 @@ def test_resume_skips_what_is_there_and_tries_again_what_failed(da3, photos, tmp
     run = da3(*line, "--resume")
     assert run.code == FAILURES
     assert run.out.startswith("1 image(s) in ")
-    assert f" on cpu, 1 there already, 1 failed; written to {tmp_path}\n" in run.out
+    assert f" on cpu, 1 already done, 1 failed; written to {tmp_path}\n" in run.out
     run = da3(*line, "--resume", "--json")
     report = json.loads(run.out)
     assert (run.code, report["images"], report["skipped"], len(report["failures"])) == (FAILURES, 0, 2, 1)
@@ -191,7 +192,7 @@ def test_images_come_from_folders_below_patterns_and_lists(da3, photos, tmp_path
         assert files_in(tmp_path / "out") == written
     run = da3("images", ".", *options, "out", "--recursive", "--resume")
     assert run.out.startswith("0 image(s) in ")
-    assert "2 there already" in run.out
+    assert "2 already done" in run.out
 
 
 # Help

@@ -18,7 +18,7 @@ from support.command import DONE, FAILURES, MISUSE, files_in
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         pytest.param(["--export-format", "obj"], "'obj' is unknown", id="export-format"),
         pytest.param(["--device", "gpu"], "device 'gpu' cannot be used", id="device"),
@@ -40,36 +40,36 @@ from support.command import DONE, FAILURES, MISUSE, files_in
         pytest.param(["--strategy", "hybrid", "--device", "cpu"], "--strategy hybrid needs a GPU", id="no-gpu"),
         pytest.param(["@gone.txt"], "gone.txt: the list of images cannot be read", id="no-list"),
         pytest.param(["none/*.jpg"], "none/*.jpg: no files ending in ", id="no-match"),
-        pytest.param(["--scene", "--resume"], "--resume is for independent images", id="resume-of-a-scene"),
+        pytest.param(["--scene", "--resume"], "--resume takes independent images", id="resume-of-a-scene"),
         pytest.param(["--max-pixels", 0], "--max-pixels 0: give a whole number", id="max-pixels"),
         pytest.param(["--max-bytes", -1], "--max-bytes -1: give a whole number", id="max-bytes"),
         pytest.param(["--infer-gs"], "--infer-gs with da3-small, which predicts no Gaussians", id="infer-gs"),
         pytest.param(["--fidelity", "good"], "--fidelity good is unknown; choose 'exact', 'high'", id="fidelity"),
     ],
 )
-def test_misuse_is_one_line_that_quotes_it(da3, photos, tmp_path, arguments, told):
+def test_misuse_is_one_line_that_quotes_it(da3, photos, tmp_path, arguments, message):
     run = da3("images", photos, "--export-dir", tmp_path / "out", *arguments)
     assert (run.code, run.out) == (MISUSE, "")
     (line,) = run.err.splitlines()
     assert line.startswith("error ")
-    assert told in line
+    assert message in line
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         pytest.param(["images"], "Missing argument 'SOURCE", id="no-source"),
         pytest.param(["images", "a.jpg", "--bogus"], "No such option: --bogus", id="unknown-option"),
         pytest.param(["images", "a.jpg", "--process-res", "big"], "'--process-res'", id="not-a-number"),
         pytest.param(["imagine"], "No such command 'imagine'", id="unknown-command"),
-        pytest.param(["image", "a.jpg", "b.jpg"], "da3 image takes one image, not 2", id="two-for-one"),
+        pytest.param(["image", "a.jpg", "b.jpg"], "da3 image takes one image, but 2 were given", id="two-for-one"),
     ],
 )
-def test_a_line_that_cannot_be_parsed_is_misuse_without_a_traceback(da3, arguments, told):
+def test_a_line_that_cannot_be_parsed_is_misuse_without_a_traceback(da3, arguments, message):
     run = da3(*arguments)
     assert (run.code, run.out) == (MISUSE, "")
-    assert told in run.err
+    assert message in run.err
     assert "Traceback" not in run.err
 
 
@@ -86,7 +86,7 @@ def test_an_unknown_format_is_reported_before_weights_are_searched(da3):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         pytest.param(["images", "{photos}", "--on-error", "raise"], "{photos}/b.png: truncated", id="raise"),
         pytest.param(["images", "{photos}", "--model-dir", "/no/model"], "/no/model: no such folder", id="no-model"),
@@ -98,7 +98,9 @@ def test_an_unknown_format_is_reported_before_weights_are_searched(da3):
         pytest.param(["image", "{photos}/a.png", "--export-dir", "{photos}/c.png"], "cannot be written", id="export"),
     ],
 )
-def test_what_cannot_be_read_or_written_is_one_line_that_names_it(da3, photos, tmp_path, monkeypatch, arguments, told):
+def test_what_cannot_be_read_or_written_is_one_line_that_names_it(
+    da3, photos, tmp_path, monkeypatch, arguments, message
+):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     command, *rest = (word.format(photos=photos) for word in arguments)
@@ -106,14 +108,14 @@ def test_what_cannot_be_read_or_written_is_one_line_that_names_it(da3, photos, t
     assert (run.code, run.out) == (FAILURES, "")
     (line,) = run.err.splitlines()
     assert line.startswith("error ")
-    assert told.format(photos=photos) in line
+    assert message.format(photos=photos) in line
 
 
-@pytest.mark.parametrize(("name", "told"), [("b.png", "truncated PNG"), ("z.png", "no such file")])
-def test_a_single_image_that_cannot_be_read_is_reported_like_one_of_many(da3, photos, tmp_path, name, told):
+@pytest.mark.parametrize(("name", "message"), [("b.png", "truncated PNG"), ("z.png", "no such file")])
+def test_a_single_image_that_cannot_be_read_is_reported_like_one_of_many(da3, photos, tmp_path, name, message):
     run = da3("image", photos / name, "--export-dir", tmp_path)
     assert run.code == FAILURES
-    assert run.err.startswith(f"failed {photos / name}: {told}")
+    assert run.err.startswith(f"failed {photos / name}: {message}")
     assert run.out.startswith("0 image(s)")
     report = json.loads(da3("image", photos / name, "--export-dir", tmp_path, "--json").out)
     assert (report["images"], report["failures"][0]["image"]) == (0, str(photos / name))
@@ -124,7 +126,7 @@ def test_a_single_image_that_cannot_be_read_is_reported_like_one_of_many(da3, ph
 def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
     folder = tmp_path / f"[bold]{name}.d"
     folder.mkdir()
-    (folder / name.replace("/", "")).write_bytes(b"no picture")
+    (folder / name.replace("/", "")).write_bytes(b"no image")
     run = da3("images", folder, "--export-dir", folder / "out")
     assert run.code == FAILURES
     assert run.err.startswith(f"failed {folder / name.replace('/', '')}: not an image")
@@ -169,12 +171,12 @@ def test_a_signal_to_stop_ends_with_one_line(da3, photos, monkeypatch, number, c
     )
     run = da3("images", photos)
     assert (run.code, run.out) == (code, "")
-    assert run.err.strip() == "stopped; what was written is whole"
+    assert run.err.strip() == "stopped; the files written so far are complete"
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "message"),
     [
         pytest.param(
             ["--max-pixels", 4703], "states 84x56 pixels, more than the limit of 4,703.*raise --max-pixels", id="pixels"
@@ -182,10 +184,10 @@ def test_a_signal_to_stop_ends_with_one_line(da3, photos, monkeypatch, number, c
         pytest.param(["--max-bytes", 999], r"bytes, more than the limit of 999.*raise --max-bytes", id="bytes"),
     ],
 )
-def test_a_limit_rejects_what_is_beyond_and_says_how_to_raise_it(da3, photos, tmp_path, option, told):
+def test_a_limit_rejects_what_is_beyond_and_says_how_to_raise_it(da3, photos, tmp_path, option, message):
     run = da3("image", photos / "a.png", "--export-dir", tmp_path, *option)
     assert (run.code, files_in(tmp_path)) == (FAILURES, [])
-    assert re.fullmatch(f"failed {photos / 'a.png'}: .*{told}", run.err.strip())
+    assert re.fullmatch(f"failed {photos / 'a.png'}: .*{message}", run.err.strip())
 
 
 def test_a_cut_file_is_decoded_as_far_as_it_goes_if_that_is_allowed(da3, photos, tmp_path):

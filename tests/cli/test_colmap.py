@@ -14,7 +14,7 @@ from depth_anything_3.cli import app
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.colmap import SparseModel, SparsePoints, write_sparse_model
 
-SIZE = (84, 112)  # of the pictures, which the network sees as they are
+SIZE = (84, 112)  # of the images, which the network sees as they are
 
 
 def run(*arguments: object):
@@ -25,7 +25,7 @@ def run(*arguments: object):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """Four pictures, three of them with a camera, and a camera without a picture."""
+    """Four images, three of them with a camera, and a camera without an image."""
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "images").mkdir()
     rng = np.random.default_rng(2)
@@ -67,15 +67,15 @@ def test_colmap_reports_what_is_skipped(workspace, small_checkpoint, tmp_path, c
         "colmap", workspace, "--model-dir", small_checkpoint, "--export-dir", tmp_path, "--process-res", 56,
         "--export-format", "mini_npz", "--device", "cpu",
     )  # fmt: skip
-    assert "1 images without a pose are skipped" in caplog.text
+    assert "skipped 1 images without a pose: " in caplog.text
     assert "3.png" in caplog.text
-    assert "1 poses without image are skipped: gone.png" in caplog.text
+    assert "skipped 1 poses without an image: gone.png" in caplog.text
 
 
 def test_a_format_the_model_lacks_fields_for_is_rejected_first(small_checkpoint, tmp_path):
     (tmp_path / "a.jpg").write_text("never read")
-    for wish, told in (("gs_ply", "infer_gs=True with da3-giant"), ("feat_vis", "export_feat_layers")):
-        with pytest.raises(UnsupportedError, match=told):
+    for wish, message in (("gs_ply", "infer_gs=True with da3-giant"), ("feat_vis", "export_feat_layers")):
+        with pytest.raises(UnsupportedError, match=message):
             run("images", tmp_path, "--model-dir", small_checkpoint, "--export-dir", tmp_path, "--export-format", wish)
 
 
@@ -88,15 +88,15 @@ def test_metric_depth_is_requested_by_one_option(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "message"),
     [
         ("--ref-view-strategy", "best", "choose 'first'"),
         ("--mixed-sizes", "squash", "choose 'crop'"),
-        ("--conf-thresh-percentile", 400, "give 0 to 100"),
+        ("--conf-thresh-percentile", 400, "give a value from 0 to 100"),
     ],
 )
-def test_an_option_is_checked_also_where_it_has_nothing_to_say(tmp_path, option, value, told):
-    with pytest.raises(InvalidInputError, match=told):
+def test_an_option_is_checked_also_where_it_has_nothing_to_say(tmp_path, option, value, message):
+    with pytest.raises(InvalidInputError, match=message):
         run("images", tmp_path, "--model-dir", tmp_path / "never loaded", option, value)
 
 
@@ -106,7 +106,7 @@ def test_a_missing_workspace_is_reported(tmp_path):
 
 
 def test_colmap_takes_images_beside_the_model_by_their_folders(small_checkpoint, tmp_path):
-    """Two cameras whose pictures have the same names, and results of an earlier run within the workspace."""
+    """Two cameras whose images have the same names, and results of an earlier run within the workspace."""
     names = ("left/0000.png", "right/0000.png")
     for name in names:
         (tmp_path / name).parent.mkdir()

@@ -19,7 +19,7 @@ def terminal(monkeypatch):
 
 
 def test_a_bar_counts_what_earlier_runs_have_done(terminal):
-    with console.progress(None, "examining the video") as advance:
+    with console.progress(None, "opening the video") as advance:
         advance.begin("frames", 12, 4)
         advance()
         advance()

@@ -23,4 +23,4 @@ def test_models_lists_every_checkpoint_and_its_licence():
         assert row["hub_ids"] == list(card.hub_ids)
         assert all(name in shown for name in card.hub_ids)
         assert card.licence in shown
-    assert "da3-nano comes with the package: a small demonstration, not for real work." in shown
+    assert "da3-nano is bundled with the package: a small demonstration, not for real use." in shown

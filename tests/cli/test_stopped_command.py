@@ -28,10 +28,10 @@ IMAGES = 20  # so many that a run is not over before a signal reaches it
 @pytest.fixture
 def start(small_checkpoint, tmp_path):
     """Starts `da3 images --resume` over images in two folders, as a process of its own."""
-    for index, picture in enumerate(seeded_images_uint8(IMAGES, 42, 56, seed=3)):
+    for index, image in enumerate(seeded_images_uint8(IMAGES, 42, 56, seed=3)):
         path = tmp_path / "photos" / f"{index % 2}" / f"{index // 2}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
+        Image.fromarray(image).save(path)
     command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
     line = [command, "images", tmp_path / "photos", "--recursive", "--resume", "--json", "--device", "cpu"]
     line += ["--model-dir", small_checkpoint, "--process-res", "98", "--export-format", FORMATS, "--export-dir"]
@@ -56,7 +56,7 @@ def results_in(out: Path) -> dict[str, int]:
 
 
 def complete_images(files: Collection[str]) -> set[str]:
-    """The pictures of which every file is there."""
+    """The images of which every file is there."""
     of_kind = [{Path(name).stem for name in files if name.startswith(f"{kind}/")} for kind in FORMATS.split("-")]
     return set.intersection(*of_kind)
 
@@ -66,8 +66,8 @@ def read_to_the_end(path: Path) -> None:
         with np.load(path) as file:
             assert all(np.isfinite(file[key]).all() for key in file)
     else:
-        with Image.open(path) as picture:
-            picture.load()
+        with Image.open(path) as image:
+            image.load()
 
 
 def kill_at_random(process: subprocess.Popen[str], out: Path, moments: random.Random, *, within: int) -> None:
@@ -92,9 +92,9 @@ def ends_whole(process: subprocess.Popen[str], out: Path, before: dict[str, int]
     assert (len(after), len(complete_images(after))) == (4 * IMAGES, IMAGES)
     for name in after:
         read_to_the_end(out / name)
-    kept = {name for name, at in before.items() if after[name] == at}
-    assert kept >= {name for name in before if Path(name).stem in complete_images(before)}
-    assert report["skipped"] == len(complete_images(before)) == len(complete_images(kept))
+    unchanged = {name for name, at in before.items() if after[name] == at}
+    assert unchanged >= {name for name in before if Path(name).stem in complete_images(before)}
+    assert report["skipped"] == len(complete_images(before)) == len(complete_images(unchanged))
 
 
 STOPS = [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
@@ -114,12 +114,12 @@ def stopped(start, out: Path, number: signal.Signals) -> tuple[int, str, str]:
 
 
 def test_a_stopped_command_leaves_whole_files_and_resumes_even_if_killed(start, tmp_path):
-    numbers, codes, told = zip(*STOPS, strict=True)
-    folders = [tmp_path / one for one in told]
+    numbers, codes, reason = zip(*STOPS, strict=True)
+    folders = [tmp_path / one for one in reason]
     with ThreadPoolExecutor() as side_by_side:
         ends = list(side_by_side.map(lambda out, number: stopped(start, out, number), folders, numbers))
-    assert ends == [(code, "", "stopped; what was written is whole\n") for code in codes]
-    for out, by in zip(folders, told, strict=True):
+    assert ends == [(code, "", "stopped; the files written so far are complete\n") for code in codes]
+    for out, by in zip(folders, reason, strict=True):
         report, results = json.loads((out / "report.json").read_text()), results_in(out)
         assert report["stopped_by"] == by
         assert 0 < report["images"] == len(complete_images(results)) < IMAGES
@@ -144,7 +144,7 @@ def test_a_run_killed_ten_times_loses_and_doubles_nothing(start, tmp_path):
 def test_signals_at_random_moments_leave_whole_files_and_true_reports(start, tmp_path):
     out, moments = tmp_path / "out", random.Random(3)
     for turn in range(8):
-        number, code, told = STOPS[turn % 2]
+        number, code, reason = STOPS[turn % 2]
         before, process = len(complete_images(results_in(out))), start(out)
         time.sleep(moments.uniform(1.0, 8.0))  # from within its imports to the middle of the run
         process.send_signal(number)
@@ -160,7 +160,7 @@ def test_signals_at_random_moments_leave_whole_files_and_true_reports(start, tmp
         if (out / "report.json").exists() and len(complete_images(results)) > before:
             report = json.loads((out / "report.json").read_text())
             assert report["images"] + report["skipped"] == len(complete_images(results))
-            assert report["stopped_by"] in (None, told)
+            assert report["stopped_by"] in (None, reason)
     process = start(out)
     process.communicate()
     assert process.returncode == 0

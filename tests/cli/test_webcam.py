@@ -41,11 +41,11 @@ def command(small_checkpoint):
 
 def test_a_video_is_watched_and_recorded_until_ctrl_c(command, tmp_path):
     recording = tmp_path / "out.mp4"
-    process = command(write_clip(tmp_path / "film.mp4", frames=900), "--http", 0, "--record", recording)
+    process = command(write_clip(tmp_path / "clip.mp4", frames=900), "--http", 0, "--record", recording)
     url = re.fullmatch(r"watch at (http://127.0.0.1:\d+/)\n", process.stdout.readline())[1]
-    picture = np.asarray(Image.open(urllib.request.urlopen(url + "snapshot.jpg", timeout=30)))
-    assert picture.shape == (42, 112, 3)  # camera and depth, 56 pixels wide each
-    assert np.ptp(picture[:, 56:].reshape(-1, 3), axis=0).max() > 100  # depth has colours
+    image = np.asarray(Image.open(urllib.request.urlopen(url + "snapshot.jpg", timeout=30)))
+    assert image.shape == (42, 112, 3)  # camera and depth, 56 pixels wide each
+    assert np.ptp(image[:, 56:].reshape(-1, 3), axis=0).max() > 100  # depth has colours
     deadline = time.monotonic() + 30
     while "nan" in (numbers := json.load(urllib.request.urlopen(url + "stats.json")))["latency"]:
         assert time.monotonic() < deadline
@@ -64,13 +64,13 @@ def test_a_video_is_watched_and_recorded_until_ctrl_c(command, tmp_path):
     assert len(times) == int(lines[1]) >= int(lines[3]) - 1
     assert times[0] == 0
     assert (np.diff(times) > 0.03).all()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["film.mp4", "out.mp4"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["clip.mp4", "out.mp4"]
 
 
 def test_a_short_video_ends_by_itself(tmp_path, small_checkpoint, monkeypatch, capsys):
-    film, recording = write_clip(tmp_path / "film.mp4", frames=6), tmp_path / "out.mp4"
+    clip, recording = write_clip(tmp_path / "clip.mp4", frames=6), tmp_path / "out.mp4"
     monkeypatch.setattr(webcam, "why_no_window", lambda: "no screen here")
-    words = [film, "--record", recording, "--temporal", "none", "--model-dir", small_checkpoint, "--process-res", 56]
+    words = [clip, "--record", recording, "--temporal", "none", "--model-dir", small_checkpoint, "--process-res", 56]
     monkeypatch.setattr(sys, "argv", ["da3", "webcam", *map(str, words), "--device", "cpu"])
     with pytest.raises(SystemExit) as left:
         cli.main()
@@ -84,7 +84,7 @@ def test_a_short_video_ends_by_itself(tmp_path, small_checkpoint, monkeypatch, c
 
 
 def test_a_recording_that_was_killed_is_not_mixed_with_a_new_one(tmp_path, monkeypatch, capsys):
-    (tmp_path / "out.part001.mp4").write_bytes(b"a film")
+    (tmp_path / "out.part001.mp4").write_bytes(b"a clip")
     monkeypatch.setattr(sys, "argv", ["da3", "webcam", "--record", str(tmp_path / "out.mp4")])
     with pytest.raises(SystemExit, match="2"):
         cli.main()
@@ -94,13 +94,13 @@ def test_a_recording_that_was_killed_is_not_mixed_with_a_new_one(tmp_path, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--http", "here"], "--http here: give a port"),
-        (["film.mp4", "--http", "0"], "film.mp4: cannot be opened"),
-        (["--record", "out.avi"], "out.avi: recordings are .mp4 files"),
+        (["--http", "here"], "--http here: give PORT or HOST:PORT"),
+        (["clip.mp4", "--http", "0"], "clip.mp4: cannot be opened"),
+        (["--record", "out.avi"], "out.avi: give a file name that ends in .mp4"),
         (["--temporal", "window", "--http", "0"], "waits for later frames"),
         (["http://127.0.0.1:9/", "--http", "0"], "127.0.0.1:9"),
-        (["rtsp://x", "--http", "0", "--reconnect", "-1"], "reconnect=-1"),
-        ([], "no window can be shown: no screen here; watch in a browser with --http 8000"),
+        (["rtsp://x", "--http", "0", "--reconnect", "-1"], "--reconnect -1"),
+        ([], "cannot open a window: no screen here; watch in a browser with --http 8000"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -81,11 +81,11 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
 def test_training_continues_from_the_weights_in_the_package() -> None:
     trainer = Trainer(Recipe(seed=1), NANO, CPU)
     trainer.start_from(TARGET / "model.safetensors")
-    picture = torch.randn(1, 3, 56, 84, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, 56, 84, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected = DepthAnything3.from_pretrained("da3-nano", "cpu").model(picture[None])["depth"][0]
+        expected = DepthAnything3.from_pretrained("da3-nano", "cpu").model(image[None])["depth"][0]
         for network in (trainer.network, trainer.averaged):
-            torch.testing.assert_close(network.predict(picture)[0], expected, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(network.predict(image)[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_training_lowers_the_loss(drawn: Drawn) -> None:
@@ -108,7 +108,7 @@ def test_a_step_on_two_threads_follows_the_mean_of_both_gradients(
     monkeypatch.setattr(Trainer, "_gather_gradients", average)
     Trainer(recipe, TINY, CPU, 2).train_step(FixedPool(drawn))
     for first, second, mean in zip(*seen["before"], seen["after"], strict=True):
-        assert not torch.equal(first, second)  # each thread had pictures of its own
+        assert not torch.equal(first, second)  # each thread had images of its own
         torch.testing.assert_close(mean, (first + second) / 2)
 
 
@@ -189,8 +189,8 @@ def test_a_pool_renders_what_is_wanted_and_is_found_again(
 def test_cropping_and_flipping_move_image_and_depth_alike(drawn: Drawn) -> None:
     log_depth, _ = decode_depth(drawn.depth)
     grey = ((log_depth + 3.0) * 25.0).clamp(0, 255).round().to(torch.uint8).numpy()
-    picture = Drawn(np.repeat(grey[:, None], 3, 1), drawn.depth)
-    batch = make_batch(picture, (140, 182), np.random.default_rng(0))
+    sample = Drawn(np.repeat(grey[:, None], 3, 1), drawn.depth)
+    batch = make_batch(sample, (140, 182), np.random.default_rng(0))
     assert batch.image.shape == (4, 3, 140, 182)
     for image, truth, sky in zip(batch.image.mean(1), batch.log_depth, batch.sky, strict=True):
         ground = ~sky
@@ -247,7 +247,7 @@ def test_scores_are_perfect_for_the_truth_at_any_scale(atlas: Atlas) -> None:
 def test_the_ramp_is_no_worse_than_a_constant_where_it_was_fitted(atlas: Atlas) -> None:
     scenes = UnseenScenes(10, atlas)
     top, bottom, best = fit_ramp(scenes)
-    assert top < bottom  # what is low in a picture is near
+    assert top < bottom  # what is low in an image is near
     assert best.abs_rel <= scenes.score(ramp(1.0, 1.0)).abs_rel
 
 

@@ -25,7 +25,7 @@ def turned(angle: float, axis: int) -> np.ndarray:
 
 
 def make_plane_scene(views: int = VIEWS) -> Prediction:
-    """Exact depth of the plane; the picture's red and green tell each pixel's column and row."""
+    """Exact depth of the plane; the image's red and green encode each pixel's column and row."""
     rng = np.random.default_rng(5)
     v, u = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
     intrinsics = np.array([[50.0, 0, 27.5], [0, 52.0, 20.5], [0, 0, 1]])

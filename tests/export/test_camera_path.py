@@ -193,6 +193,6 @@ def test_a_wobble_circles_at_half_the_distance_of_the_views():
     views = Trajectory(np.tile(np.eye(4), (2, 1, 1)), np.tile(KN, (2, 1, 1)))
     views.camera_to_world[1, 0, 3] = 2
     path = make_trajectory(views, TrjMode.WOBBLE_INTER, WIDTH).camera_to_world
-    way = np.linspace([0, 0, 0], [2, 0, 0], 30)
-    np.testing.assert_allclose(np.linalg.norm(path[:, :3, 3] - way, axis=1), 1, atol=1e-9)
+    line = np.linspace([0, 0, 0], [2, 0, 0], 30)
+    np.testing.assert_allclose(np.linalg.norm(path[:, :3, 3] - line, axis=1), 1, atol=1e-9)
     np.testing.assert_allclose(path[0, :3, 3], [0, -1, 0], atol=1e-9)

@@ -49,8 +49,12 @@ def test_everything_can_be_written_where_everything_is_there():
         pytest.param("gs_ply", ANY_VIEW, "gs_ply needs 3D Gaussians, .* infer_gs=True with da3-giant", id="gs_ply"),
         pytest.param("gs_video", ANY_VIEW, "gs_video needs 3D Gaussians, .*infer_gs=True", id="gs_video"),
         pytest.param("feat_vis", ANY_VIEW, "feat_vis needs features .* pass export_feat_layers", id="feat_vis"),
-        pytest.param("colmap", replace(ANY_VIEW, paths=False), "colmap needs images that are files", id="no-paths"),
-        pytest.param("colmap", replace(ANY_VIEW, uncropped=False), "colmap needs whole images.*_resize", id="cropped"),
+        pytest.param(
+            "colmap", replace(ANY_VIEW, paths=False), "colmap needs the names of the image files", id="no-paths"
+        ),
+        pytest.param(
+            "colmap", replace(ANY_VIEW, uncropped=False), "colmap needs uncropped images.*_resize", id="cropped"
+        ),
         pytest.param("glb", replace(ANY_VIEW, images=False), "glb needs the images", id="no-images"),
     ],
 )
@@ -99,7 +103,7 @@ def test_a_prediction_that_lacks_something_writes_nothing_at_all(plane_scene, tm
 
 def test_arrays_have_no_names_for_colmap(plane_scene, tmp_path):
     plane_scene.sources = ("image 0 (array 300x400x3)", "image 1 (array 300x400x3)")
-    with pytest.raises(InvalidInputError, match="colmap needs images that are files"):
+    with pytest.raises(InvalidInputError, match="colmap needs the names of the image files"):
         export(plane_scene, tmp_path, "colmap")
 
 
@@ -110,12 +114,12 @@ def test_arrays_have_no_names_for_colmap(plane_scene, tmp_path):
     ("given", "message"),
     [
         pytest.param({"glb": {"cameras": 1}}, "glb has no option 'cameras'; it has: .*camera_size", id="name"),
-        pytest.param({"obj": {}}, "'obj' is no format; there are: mini_npz, npz", id="format"),
-        pytest.param({"npz": {"level": 9}}, "npz has no option 'level'; it has none", id="none"),
+        pytest.param({"obj": {}}, "format 'obj' is unknown; choose from: mini_npz, npz", id="format"),
+        pytest.param({"npz": {"level": 9}}, "npz has no option 'level'; it has no options", id="none"),
         pytest.param({"gs_video": {"trj_mode": "loop"}}, "trj_mode='loop' is unknown; choose 'original'", id="mode"),
         pytest.param({"gs_video": {"chunk_size": 0}}, "chunk_size=0: give a whole number, 1 or more", id="chunk"),
         pytest.param({"gs_ply": {"gs_views_interval": 1.5}}, "gs_views_interval=1.5: give a whole", id="interval"),
-        pytest.param({"glb": {"ensure_thresh_percentile": 101}}, "percentile=101 is a percentile", id="percentile"),
+        pytest.param({"glb": {"ensure_thresh_percentile": 101}}, "percentile=101 is not a percentile", id="percentile"),
     ],
 )
 def test_an_option_that_is_not_accepted_is_an_error_before_computing(given, message):
@@ -161,7 +165,7 @@ def test_named_parameters_win_over_entries_as_upstreams_do(caplog):
         export_kwargs={"glb": {"num_max_points": 5, "camera_size": 0.1}, "gs_video": {"vis_depth": None}},
     )
     assert options.of(find_format("glb")) == GlbOptions(num_max_points=7, camera_size=0.1)
-    assert "num_max_points of glb is overruled" in caplog.text
+    assert "num_max_points of glb is overridden" in caplog.text
     assert options.of(find_format("gs_video")) == GsVideoOptions(vis_depth=VisDepth.NONE, trj_mode=TrjMode.EXTEND)
 
 

@@ -35,7 +35,7 @@ def scene() -> Prediction:
 
 @pytest.fixture
 def photo(scene) -> Prediction:
-    """One independent picture without confidence and cameras."""
+    """One independent image without confidence and cameras."""
     return Prediction(depth=scene.depth[:1], processed_images=scene.processed_images[:1])
 
 

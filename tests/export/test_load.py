@@ -11,15 +11,15 @@ from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export, load_prediction
 
 
-@pytest.mark.parametrize(("kind", "has_pictures"), [("npz", True), ("mini_npz", False)])
-def test_a_result_comes_back_as_it_was_written(plane_scene, tmp_path, kind, has_pictures):
+@pytest.mark.parametrize(("kind", "has_images"), [("npz", True), ("mini_npz", False)])
+def test_a_result_comes_back_as_it_was_written(plane_scene, tmp_path, kind, has_images):
     (path,) = export(plane_scene, tmp_path, kind)
     loaded = load_prediction(path)
     np.testing.assert_allclose(loaded.depth, plane_scene.depth, atol=6e-7)
     np.testing.assert_allclose(loaded.conf, plane_scene.conf, atol=6e-3)
     np.testing.assert_array_equal(loaded.extrinsics, plane_scene.extrinsics)
     np.testing.assert_array_equal(loaded.intrinsics, plane_scene.intrinsics)
-    assert (loaded.processed_images is not None) == has_pictures
+    assert (loaded.processed_images is not None) == has_images
     assert loaded.depth.dtype == loaded.conf.dtype == np.float32
     assert loaded.sources == ()
 
@@ -53,7 +53,7 @@ def save_array(path):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         pytest.param(lambda path: path.write_bytes(b""), "not an .npz archive", id="empty"),
         pytest.param(
@@ -61,7 +61,7 @@ def save_array(path):
         ),
         pytest.param(lambda path: path.write_bytes(pickle.dumps([1])), "not an .npz archive", id="pickle"),
         pytest.param(lambda path: save_array(path), "not an .npz archive", id="npy"),
-        pytest.param(lambda path: save(path, conf=DEPTH), "no depth in it, only conf", id="no-depth"),
+        pytest.param(lambda path: save(path, conf=DEPTH), "has no depth, only conf", id="no-depth"),
         pytest.param(
             lambda path: save(path, depth=np.array([{}])), "not an .npz archive of plain arrays", id="objects"
         ),
@@ -83,10 +83,10 @@ def save_array(path):
         pytest.param(lambda path: None, "no such file", id="missing"),
     ],
 )
-def test_what_is_no_result_is_reported(tmp_path, make, told):
+def test_what_is_no_result_is_reported(tmp_path, make, message):
     path = tmp_path / "wrong ü.npz"
     make(path)
-    with pytest.raises(InvalidInputError, match=f"wrong ü.npz: .*{told}"):
+    with pytest.raises(InvalidInputError, match=f"wrong ü.npz: .*{message}"):
         load_prediction(path)
 
 

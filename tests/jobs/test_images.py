@@ -71,21 +71,21 @@ def test_no_two_images_share_a_name(paths):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return seeded_images_uint8(3, 42, 56, seed=3)
 
 
 @pytest.fixture
-def folder(pictures, tmp_path):
-    """Three pictures, the second of them damaged, and an empty file."""
-    for index, picture in enumerate(pictures):
-        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+def folder(images, tmp_path):
+    """Three images, the second of them damaged, and an empty file."""
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
     (tmp_path / "3.png").write_bytes(b"")
     return tmp_path
 
 
-def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_small, pictures, folder):
+def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_small, images, folder):
     steps = []
     report = run_images(
         seeded_small,
@@ -107,7 +107,7 @@ def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_sm
         "npz/2.npz",
     ]
     with np.load(folder / "out" / "npz" / "2.npz") as file:
-        alone = seeded_small.inference([pictures[2]], **SMALL)
+        alone = seeded_small.inference([images[2]], **SMALL)
         np.testing.assert_array_equal(file["depth"], np.round(alone.depth, 6))
 
 
@@ -145,10 +145,10 @@ def test_a_run_that_cannot_write_says_where(seeded_small, folder):
         run_images(seeded_small, [folder / "0.png"], folder / "out", "npz", **SMALL)
 
 
-def test_images_of_one_name_do_not_overwrite_each_other(seeded_small, pictures, tmp_path):
-    for name, picture in zip(("x", "y"), pictures, strict=False):
+def test_images_of_one_name_do_not_overwrite_each_other(seeded_small, images, tmp_path):
+    for name, image in zip(("x", "y"), images, strict=False):
         (tmp_path / name).mkdir()
-        Image.fromarray(picture).save(tmp_path / name / "a.png")
+        Image.fromarray(image).save(tmp_path / name / "a.png")
     run_images(seeded_small, [tmp_path / name / "a.png" for name in ("x", "y")], tmp_path / "out", "npz", **SMALL)
     written = [np.load(path)["depth"] for path in sorted((tmp_path / "out" / "npz").iterdir())]
     assert len(written) == 2

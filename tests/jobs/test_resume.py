@@ -27,15 +27,15 @@ FORMATS = "mini_npz-npz-depth_png-depth_vis"
 
 @pytest.fixture
 def paths(tmp_path) -> list[Path]:
-    """Four pictures; two of them share a name but for the suffix."""
+    """Four images; two of them share a name but for the suffix."""
     found = [tmp_path / "photos" / name for name in ("a.png", "b.png", "b.bmp", "c.png")]
     found[0].parent.mkdir()
-    for path, picture in zip(found, seeded_images_uint8(4, 42, 56, seed=3), strict=True):
-        Image.fromarray(picture).save(path)
+    for path, image in zip(found, seeded_images_uint8(4, 42, 56, seed=3), strict=True):
+        Image.fromarray(image).save(path)
     return found
 
 
-# Which pictures are skipped
+# Which images are skipped
 
 
 def test_existing_results_are_skipped_and_names_stay_the_same(seeded_small, paths, tmp_path):
@@ -103,11 +103,11 @@ def test_the_files_looked_for_are_those_that_are_written(seeded_small, paths, tm
 @pytest.mark.parametrize("name", ["npz/a.npz", "depth_png/a.png", "report.json"])
 def test_partial_files_of_a_killed_run_are_removed(seeded_small, paths, tmp_path, name):
     out = tmp_path / "out"
-    with atomic_write(out / name) as aside:
-        aside.write_bytes(b"half of a")
-        left = aside.rename(aside.with_name("saved"))
-        aside.touch()
-    left.rename(left.with_name(aside.name))
+    with atomic_write(out / name) as temporary:
+        temporary.write_bytes(b"half of a")
+        left = temporary.rename(temporary.with_name("saved"))
+        temporary.touch()
+    left.rename(left.with_name(temporary.name))
     own = left.with_name(".0123.npz")
     own.write_bytes(b"not ours")
     (out / name).unlink()
@@ -149,7 +149,7 @@ def test_a_report_that_cannot_be_written_does_not_hide_why_a_run_stopped(seeded_
     (tmp_path / "out").write_text("not a folder")
     with pytest.raises(ExportError, match=r"npz/a\.npz: cannot be written"):
         run_images(seeded_small, paths, tmp_path / "out", "npz", report_file=tmp_path / "out" / "report.json", **SMALL)
-    assert "no report: " in caplog.text
+    assert "no report was written: " in caplog.text
 
 
 # Writing in the background
@@ -173,7 +173,7 @@ def test_pieces_are_done_in_order_in_another_thread_before_the_end():
 
 def test_the_caller_waits_when_enough_is_waiting():
     allowed, given = threading.Semaphore(0), []
-    with BackgroundWriter(ahead=2) as writer:
+    with BackgroundWriter(max_pending=2) as writer:
 
         def give() -> None:
             for number in range(3):
@@ -183,7 +183,7 @@ def test_the_caller_waits_when_enough_is_waiting():
         giver = threading.Thread(target=give)
         giver.start()
         wait_until(lambda: len(given) == 2)
-        assert writer._room.acquire(blocking=False) is False
+        assert writer._slots.acquire(blocking=False) is False
         allowed.release(3)
         giver.join()
     assert given == [0, 1, 2]
@@ -197,7 +197,7 @@ def test_after_a_piece_that_raised_none_is_done_and_it_is_raised():
     done = []
 
     def give() -> None:
-        with BackgroundWriter(ahead=8) as writer:
+        with BackgroundWriter(max_pending=8) as writer:
             writer.put(fail)
             while True:  # put tells it, not only the end
                 writer.put(lambda: done.append(1))

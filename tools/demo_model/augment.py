@@ -1,4 +1,4 @@
-"""Pool pictures in, a training batch out: random crop, size, flip, and colours."""
+"""Augment images of the pool to a training batch: random crop, size, flip and colours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Batch", "coarse_truth", "make_batch", "normalise"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-_WHOLE_SHARE = 0.6  # of the pictures are not cropped: a crop's middle is not where the camera looked
+_WHOLE_SHARE = 0.6  # of the images are not cropped: a crop's middle is not where the camera looked
 
 
 class Batch(NamedTuple):
@@ -32,7 +32,7 @@ def normalise(image: Tensor) -> Tensor:
 
 
 def make_batch(drawn: Drawn, size: tuple[int, int], rng: np.random.Generator) -> Batch:
-    """Resize to `size` (height, width), crop some of the pictures, flip half of them, change their colours."""
+    """Resize to `size` (height, width), crop some of the images, flip half of them, change their colours."""
     n = len(drawn.image)
     log_depth, sky = decode_depth(drawn.depth)
     image = torch.from_numpy(drawn.image).float() / 255.0
@@ -51,7 +51,7 @@ def make_batch(drawn: Drawn, size: tuple[int, int], rng: np.random.Generator) ->
 
 
 def coarse_truth(batch: Batch) -> Batch:
-    """The truth at the cells of the network's coarse output, whose corner cells are the picture's corner pixels."""
+    """Sample the truth at the cells of the coarse output, whose corner cells are the image's corner pixels."""
     rows, columns = (torch.linspace(0, n - 1, n * 8 // 14).round().long() for n in batch.sky.shape[1:])
     depth, sky = (truth[:, rows][:, :, columns] for truth in batch[1:])
     return Batch(batch.image, depth, sky)

@@ -1,6 +1,6 @@
-"""Contact sheets: what a checkpoint makes of unseen scenes and of the photos that scikit-image and scikit-learn carry.
+"""Draw contact sheets of a checkpoint's depth, for unseen scenes or the sample photos of scikit-image and scikit-learn.
 
-python contact_sheet.py model.safetensors scenes.jpg            picture | predicted depth | true depth
+python contact_sheet.py model.safetensors scenes.jpg            image | predicted depth | true depth
 python contact_sheet.py model.safetensors photos.jpg --photos   photo | predicted depth
 """
 
@@ -25,45 +25,45 @@ from scenes import make_atlas, render
 
 __all__ = ["load_network", "main", "predict"]
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
-_CELL = (168, 224)  # height and width of a picture on the sheet
+_CELL = (168, 224)  # height and width of an image on the sheet
 _PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "camera")
 
 
 def load_network(path: Path) -> NanoDepth:
-    """A network with the weights of `model.safetensors`."""
+    """Load a network with the weights of `model.safetensors`."""
     network = NanoDepth()
     weights = {name.removeprefix("model."): value.float() for name, value in load_file(path).items()}
     network.load_state_dict(weights)
     return network.eval()
 
 
-def predict(network: NanoDepth, picture: Picture, side: int) -> npt.NDArray[np.float32]:
-    """Depth `(H, W)` of a picture, 0 in the sky; the network sees it with `side` pixels on the longer side."""
-    height, width = picture.shape[:2]
+def predict(network: NanoDepth, image: Image, side: int) -> npt.NDArray[np.float32]:
+    """Depth `(H, W)` of an image, 0 in the sky; the network sees it with `side` pixels on the longer side."""
+    height, width = image.shape[:2]
     scale = side / max(height, width)
     rows, columns = (max(1, round(n * scale / 14)) * 14 for n in (height, width))
-    small = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_AREA)
-    image = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255.0
+    small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    tensor = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255.0
     with torch.inference_mode():
-        depth, sky = network.predict(normalise(image))
+        depth, sky = network.predict(normalise(tensor))
     depth = depth.masked_fill(sky >= 0.5, 0.0)
     return cv2.resize(depth[0].numpy(), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.float32)
 
 
-def scene_rows(network: NanoDepth, side: int, count: int) -> Iterator[list[Picture]]:
-    """Picture, prediction and truth of unseen scenes."""
+def scene_rows(network: NanoDepth, side: int, count: int) -> Iterator[list[Image]]:
+    """Image, prediction and truth of unseen scenes."""
     atlas = make_atlas()
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + count):
         with torch.inference_mode():
             seen = render([seed], _CELL, atlas)
-        picture = seen.image[0].permute(1, 2, 0).numpy()
+        image = seen.image[0].permute(1, 2, 0).numpy()
         truth = seen.depth[0].masked_fill(seen.sky[0], 0.0).numpy()
-        yield [picture, colorize_depth(predict(network, picture, side)), colorize_depth(truth)]
+        yield [image, colorize_depth(predict(network, image, side)), colorize_depth(truth)]
 
 
-def photo_rows(network: NanoDepth, side: int) -> Iterator[list[Picture]]:
+def photo_rows(network: NanoDepth, side: int) -> Iterator[list[Image]]:
     """Photo and prediction."""
     import skimage.data
     from sklearn.datasets import load_sample_images
@@ -76,19 +76,19 @@ def photo_rows(network: NanoDepth, side: int) -> Iterator[list[Picture]]:
         yield [_fit(colour), _fit(colorize_depth(predict(network, np.ascontiguousarray(colour), side)))]
 
 
-def _fit(picture: Picture) -> Picture:
-    """Shrink a picture into a cell, with white beside it."""
-    height, width = picture.shape[:2]
+def _fit(image: Image) -> Image:
+    """Shrink an image to fit into a white cell."""
+    height, width = image.shape[:2]
     scale = min(_CELL[0] / height, _CELL[1] / width)
     size = (max(1, int(width * scale)), max(1, int(height * scale)))
     cell = np.full((*_CELL, 3), 255, np.uint8)
     top, left = (_CELL[0] - size[1]) // 2, (_CELL[1] - size[0]) // 2
-    cell[top : top + size[1], left : left + size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    cell[top : top + size[1], left : left + size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cell
 
 
-def sheet(rows: list[list[Picture]], columns: int) -> Picture:
-    """Rows beside and below one another, with white between."""
+def sheet(rows: list[list[Image]], columns: int) -> Image:
+    """Arrange rows in columns on a white sheet."""
     gap = 4
     cells = [np.pad(np.hstack(row), ((0, gap), (0, 3 * gap), (0, 0)), constant_values=255) for row in rows]
     blank = np.full_like(cells[0], 255)
@@ -110,8 +110,8 @@ def main() -> None:
         rows, columns = list(photo_rows(network, options.side)), 3
     else:
         rows, columns = list(scene_rows(network, options.side, options.count)), 2
-    with atomic_write(options.target) as aside:
-        cv2.imwrite(str(aside), sheet(rows, columns)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    with atomic_write(options.target) as temporary:
+        cv2.imwrite(str(temporary), sheet(rows, columns)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 if __name__ == "__main__":

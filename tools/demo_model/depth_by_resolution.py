@@ -1,15 +1,15 @@
-"""What the demonstration checkpoint's depth is worth by the size of the network's input, and what a fidelity changes.
+"""Measure the depth error of the demonstration checkpoint by input size, and the change by fidelity.
 
-    uv run python tools/demo_model/depth_by_resolution.py FOLDER [--model-dir da3-nano] [--pictures 12 24] [--json]
+    uv run python tools/demo_model/depth_by_resolution.py FOLDER [--model-dir da3-nano] [--images 12 24] [--json]
 
-Draws unseen scenes (seeds from 3,000,000,000) as 4K and Full HD JPEGs of quality 95, once: FOLDER keeps them. Then
-computes their depth at several `process_res`, and at some of these by every fidelity.
+Draws unseen scenes (seeds from 3,000,000,000) as 4K and Full HD JPEGs of quality 95, and stores them in FOLDER. Then
+computes their depth at several `process_res`, and at some of these with every fidelity.
 
-"AbsRel" is the mean of |depth - truth| / truth over the pixels that are no sky, after multiplying the depth of each
-picture by the median of truth / depth, on one grid of 480x270 for all; mean over pictures. "Change" is
-|depth / depth at fidelity exact - 1| at the same `process_res`, over the pixels that both find to be no sky: the median
-of each picture and its 99th percentile, of these the median over pictures, and the largest of all. "Sky" is the share
-of all pixels that one finds to be sky and the other not.
+"AbsRel" is the mean of |depth - truth| / truth over the pixels outside the sky, after multiplying the depth of each
+image by the median of truth / depth, on a grid of 480x270; averaged over images. "Change" is
+|depth / depth at fidelity exact - 1| at the same `process_res`, over the pixels that neither labels as sky: the median
+and the 99th percentile of each image, each as the median over images, and the maximum. "Sky" is the share of pixels
+that only one of the two labels as sky.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _FIDELITIES = ("high", "fast")
 
 @dataclass
 class Row:
-    """One size of pictures at one `process_res` and fidelity; changes are shares, None for `exact`."""
+    """One size of images at one `process_res` and fidelity; changes are shares, None for `exact`."""
 
     size: str
-    pictures: int
+    images: int
     process_res: int
     fidelity: str
     abs_rel: float
@@ -62,7 +62,7 @@ class Row:
 
 
 def draw(folder: Path, counts: Sequence[int]) -> dict[str, list[Path]]:
-    """Pictures of each size, with the truth on the grid beside each; those that are there are kept."""
+    """Draw images of each size and their truth on the grid, unless they exist."""
     atlas, seed, paths = None, FIRST_SEED, {}
     for (name, size), count in zip(SIZES.items(), counts, strict=True):
         paths[name] = [folder / f"{name}_{seed + i}.jpg" for i in range(count)]
@@ -72,14 +72,14 @@ def draw(folder: Path, counts: Sequence[int]) -> dict[str, list[Path]]:
                 seen = render_large(seed, size, atlas)
                 write_jpeg(path, seen.image[0].permute(1, 2, 0).numpy())
                 step = size[0] // _GRID[0]
-                with atomic_write(path.with_suffix(".npy")) as aside:
-                    np.save(aside, seen.depth[0, step // 2 :: step, step // 2 :: step].numpy())
+                with atomic_write(path.with_suffix(".npy")) as temporary:
+                    np.save(temporary, seen.depth[0, step // 2 :: step, step // 2 :: step].numpy())
             seed += 1
     return paths
 
 
 def on_grid(prediction: Prediction) -> Array:
-    """Depth at the places where the truth is kept."""
+    """Sample depth at the points of the truth's grid."""
     inverse_depth = cv2.resize(1.0 / prediction.depth[0], _GRID[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(1.0 / inverse_depth, np.float32)
 
@@ -87,7 +87,7 @@ def on_grid(prediction: Prediction) -> Array:
 def measure(
     model: DepthAnything3, paths: dict[str, list[Path]], resolutions: Sequence[int], compared: Sequence[int]
 ) -> list[Row]:
-    """A row for each size and resolution, and where fidelities are compared one for each of them."""
+    """Measure each size and resolution, and every fidelity where fidelities are compared."""
     rows = []
     for size, files in paths.items():
         truths = [np.load(path.with_suffix(".npy")) for path in files]
@@ -117,14 +117,14 @@ def _compare(row: Row, found: Sequence[Prediction], exact: Sequence[Prediction])
 
 
 def report(rows: Sequence[Row]) -> Table:
-    """The rows as a table."""
+    """Format the rows as a table."""
     table = Table(
-        "size", "pictures", "process_res", "fidelity", "AbsRel", "change", "99 %", "largest", "sky", box=box.MARKDOWN
+        "size", "images", "process_res", "fidelity", "AbsRel", "change", "99 %", "largest", "sky", box=box.MARKDOWN
     )
     for row in rows:
         changes = (row.change_median, row.change_99, row.change_largest, row.sky_changed)
-        told = ("-" if one is None else f"{one:.2%}" for one in changes)
-        table.add_row(row.size, str(row.pictures), str(row.process_res), row.fidelity, f"{row.abs_rel:.4f}", *told)
+        shown = ("-" if one is None else f"{one:.2%}" for one in changes)
+        table.add_row(row.size, str(row.images), str(row.process_res), row.fidelity, f"{row.abs_rel:.4f}", *shown)
     return table
 
 
@@ -133,14 +133,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model-dir", default="da3-nano")
-    parser.add_argument("--pictures", type=int, nargs=2, default=(12, 24), help="of 4K, of Full HD")
+    parser.add_argument("--images", type=int, nargs=2, default=(12, 24), help="of 4K, of Full HD")
     parser.add_argument("--process-res", type=int, nargs="+", default=_RESOLUTIONS)
     parser.add_argument(
         "--compare", type=int, nargs="+", default=(224, 504), help="process_res to compare fidelities at"
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    paths = draw(options.folder, options.pictures)
+    paths = draw(options.folder, options.images)
     model = DepthAnything3.from_pretrained(options.model_dir)
     rows = measure(model, paths, options.process_res, options.compare)
     if options.json:

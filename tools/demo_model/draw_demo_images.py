@@ -5,7 +5,7 @@
 
 Each scene becomes `NAME.jpg` (4K, quality 90, focal length in the EXIF block) and `depth_png/NAME.png`: the true depth
 along the optical axis at an eighth of the size, in the format of `--export-format depth_png`. The 16-bit value times
-`depth_scale` (a text entry) is in metres; 0 is sky.
+`depth_scale` (a text entry) is the depth in metres; 0 is sky.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def draw_demo_image(name: str, folder: Path, atlas: Atlas, size: tuple[int, int]
 
 
 def _lens_exif(focal_px: float, width: int) -> bytes:
-    """An EXIF block that states a focal length in pixels, more precisely than its integer "35 mm equivalent" could."""
+    """Make an EXIF block with a focal length in pixels, more precise than the integer 35 mm equivalent."""
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = "depth-anything-3-fast, tools/demo_model"
     exif.get_ifd(ExifTags.IFD.Exif).update(

@@ -1,6 +1,6 @@
-"""How good a network is on unseen scenes, beside two baselines that do not look at the picture.
+"""Evaluate a network on unseen scenes, against two baselines that do not use the image.
 
-Depth is compared after multiplying the prediction by the median of truth / prediction over a picture's ground.
+Depth is compared after multiplying the prediction by the median of truth / prediction outside the sky of an image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Predict = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 class Scores(NamedTuple):
-    """Means over pictures; `sky_iou` is intersection over union of all pixels together."""
+    """Means over images; `sky_iou` is intersection over union of all pixels together."""
 
     abs_rel: float
     delta1: float
@@ -42,7 +42,7 @@ class Scores(NamedTuple):
 
 
 class UnseenScenes:
-    """Rendered scenes kept in memory, in groups of one shape."""
+    """Rendered scenes in memory, in groups of one shape."""
 
     def __init__(self, count: int, atlas: Atlas, first_seed: int = HELD_OUT_SEED) -> None:
         self.groups: Sequence[Drawn] = list(held_out(first_seed, count, atlas))
@@ -69,13 +69,13 @@ class UnseenScenes:
 
 
 def network_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """A picture's (height, width) times `scale`, in multiples of the patch."""
+    """Multiply (height, width) by `scale`, in multiples of the patch."""
     height, width = (max(2, round(side * scale / _PATCH)) * _PATCH for side in size)
     return height, width
 
 
 def evaluate(network: NanoDepth, scenes: UnseenScenes, scale: float) -> Scores:
-    """Score a network that sees the pictures at `scale` times their size."""
+    """Score a network that sees the images at `scale` times their size."""
     device = next(network.parameters()).device
 
     def predict(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ def ramp(inverse_top: float, inverse_bottom: float) -> Predict:
 
 
 def fit_ramp(scenes: UnseenScenes) -> tuple[float, float, Scores]:
-    """The ramp with the lowest AbsRel; only the ratio of its ends counts, since the scale is aligned."""
+    """Find the ramp with the lowest AbsRel; only the ratio of its ends matters, since the scale is aligned."""
     ratios = [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2]
     scored = [(scenes.score(ramp(ratio, 1.0)), ratio) for ratio in ratios]
     best, ratio = min(scored, key=lambda pair: pair[0].abs_rel)

@@ -1,13 +1,13 @@
-"""How much does depth flicker from frame to frame, and what do `--temporal ema` and `window` do about it?
+"""Measure the flicker of depth from frame to frame, with every mode of temporal smoothing.
 
     uv run python tools/demo_model/flicker.py                                   # da3-nano, which comes with the package
     uv run python tools/demo_model/flicker.py --model DA3-SMALL-FOLDER --window 16
 
-A camera moves through rendered scenes that stand still, so true depth and poses are known. Flicker is the mean relative
-change of depth on static pixels: each pixel is carried into the next frame by the truth, and the change of its
-predicted depth is compared with that of its true depth, over pixels that both frames show. "Error" is the mean relative
-error of depth after one scale for the whole film: steadiness must not be bought with it. With `--disturbed` the truth
-itself stands in for the network, given another scale and shift in every call, as networks judge them anew each time.
+A camera moves through static rendered scenes, so true depth and poses are known. Flicker is the mean relative change of
+depth: each pixel is warped to the next frame by the truth, and the change of its predicted depth is compared with the
+change of its true depth, over pixels that both frames show. "Error" is the mean relative error of depth after one scale
+for the whole video: smoothing must not increase it. `--disturbed` replaces the network by the true depth with a random
+scale and shift in every call.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def error(clip: Clip, depths: Sequence[FloatArray]) -> float:
 
 
 def _carried(clip: Clip, early: int, late: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Where the pixels of one frame are in another, and how deep they lie there, by the truth."""
+    """Compute the position and depth of one frame's pixels in another frame, by the truth."""
     height, width = clip.depth.shape[1:]
     rows, columns = np.mgrid[:height, :width] + 0.5
     rays = np.stack([columns, rows, np.ones_like(rows)], -1) @ np.linalg.inv(clip.intrinsics[early]).T
@@ -79,14 +79,14 @@ def _sample(values: npt.NDArray[np.generic], x: FloatArray, y: FloatArray) -> Fl
 
 
 def _smooth(depth: FloatArray) -> npt.NDArray[np.bool_]:
-    """Where a pixel and its neighbours lie on one surface."""
+    """Select the pixels that lie on one surface with their neighbours."""
     kernel = np.ones((3, 3), np.uint8)
     near, far = cv2.erode(depth, kernel), cv2.dilate(depth, kernel)
     return np.asarray((near > 0) & (far < _EDGE * np.maximum(near, 1e-6)))
 
 
 def by_truth(clip: Clip, temporal: str, window: int, rng: np.random.Generator) -> list[FloatArray]:
-    """The truth, with a scale and a shift (of inverse depth) of its own in every call, as a network gives it.
+    """Return the truth with a random scale and shift (of inverse depth) per call, like a network's output.
 
     Of windows the scale alone: a shift leaves no poses that fit, and networks that see many views do not make it.
     """
@@ -96,9 +96,9 @@ def by_truth(clip: Clip, temporal: str, window: int, rng: np.random.Generator) -
             frames, lambda some: _scene(clip, some, rng.normal(1, 0.05)), size=window, overlap=window // 4
         )
         return [one.depth[0] for one in views]
-    steady = ScaleShiftSmoother() if temporal == "ema" else None
+    smoother = ScaleShiftSmoother() if temporal == "ema" else None
     predictions = [_frame(clip, one, rng.normal(1, 0.05), rng.normal(0, 0.03)) for one in frames]
-    return [(steady(one) if steady else one).depth[0] for one in predictions]
+    return [(smoother(one) if smoother else one).depth[0] for one in predictions]
 
 
 def _frame(clip: Clip, number: int, scale: float, shift: float) -> Prediction:
@@ -140,21 +140,23 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     model = None if options.disturbed else _load(options)
-    ways = ["none", "ema", *(["window"] if model is None or model.card.has_poses else [])]
-    results: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    modes = ["none", "ema", *(["window"] if model is None or model.card.has_poses else [])]
+    results: dict[str, list[tuple[float, float]]] = {mode: [] for mode in modes}
     atlas = make_atlas()
     for seed in range(FIRST_SEED, FIRST_SEED + options.scenes):
         clip = render_clip(seed, options.frames, (196, 252), atlas)
-        for way in ways:
+        for mode in modes:
             if model is None:
-                depths = by_truth(clip, way, options.window, np.random.default_rng(seed))
+                depths = by_truth(clip, mode, options.window, np.random.default_rng(seed))
             else:
-                depths = by_network(model, clip, way, options.window)
-            results[way].append((flicker(clip, depths), error(clip, depths)))
-        print(seed, *(f"{way} {100 * rows[-1][0]:.2f} % ({100 * rows[-1][1]:.1f} %)" for way, rows in results.items()))
+                depths = by_network(model, clip, mode, options.window)
+            results[mode].append((flicker(clip, depths), error(clip, depths)))
+        print(
+            seed, *(f"{mode} {100 * rows[-1][0]:.2f} % ({100 * rows[-1][1]:.1f} %)" for mode, rows in results.items())
+        )
     print("mean over scenes: flicker (error)")
-    for way, rows in results.items():
-        print(f"{way}: {100 * fmean(one for one, _ in rows):.2f} % ({100 * fmean(one for _, one in rows):.1f} %)")
+    for mode, rows in results.items():
+        print(f"{mode}: {100 * fmean(one for one, _ in rows):.2f} % ({100 * fmean(one for _, one in rows):.1f} %)")
 
 
 def _load(options: argparse.Namespace) -> DepthAnything3:

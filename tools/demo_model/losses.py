@@ -1,4 +1,4 @@
-"""Training losses: log depth and sky as predicted, and the truth, in; one number out."""
+"""Compute the training losses of log depth and sky."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SKY_MIDDLE = 0.4  # of the two thresholds of the output: ground below 0.3, sky 
 
 
 def total_loss(log_depth: Tensor, sky: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """The sum to minimise, and its parts for the log."""
+    """Compute the sum to minimise, and its parts for the log."""
     ground = ~batch.sky
     error = (log_depth - batch.log_depth).masked_fill(batch.sky, 0.0)
     silog = _scale_invariant(error, ground)
@@ -29,7 +29,7 @@ def total_loss(log_depth: Tensor, sky: Tensor, batch: Batch) -> tuple[Tensor, di
 
 
 def _scale_invariant(error: Tensor, valid: Tensor) -> Tensor:
-    """Eigen et al. (2014), the root of each picture's, so that hard pictures do not outweigh the others."""
+    """Eigen et al. (2014), the root of each image's, so that hard images do not outweigh the others."""
     count = valid.sum((1, 2)).clamp_min(1)
     mean = error.sum((1, 2)) / count
     square = error.square().sum((1, 2)) / count
@@ -37,7 +37,7 @@ def _scale_invariant(error: Tensor, valid: Tensor) -> Tensor:
 
 
 def _gradient_matching(error: Tensor, valid: Tensor) -> Tensor:
-    """Differences of the error between neighbours at several scales (Li and Snavely, MegaDepth, 2018)."""
+    """Compare the error between neighbours at several scales (Li and Snavely, MegaDepth, 2018)."""
     total = error.new_zeros(())
     for scale in range(_SCALES):
         step = 2**scale

@@ -1,7 +1,7 @@
-"""Repeat the package's mono network on purpose, in a form that trains faster on a CPU.
+"""Implement the network of the demonstration checkpoint in a form that trains faster on a CPU.
 
-This is the network of the demonstration checkpoint: a small vision transformer with a DPT head for depth and sky.
-Structure and parameter names are those of the package's mono presets, so that the weights load there.
+It is a small vision transformer with a DPT head for depth and sky. It repeats the package's mono network: structure and
+parameter names are the same, so that the package loads the weights.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _Backbone(nn.Module):
         self.norm = nn.LayerNorm(size.width)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        """The table resampled to the grid, with the step of DINOv2, which comes from (size + 0.1) / 37."""
+        """Resample the table to the grid, with DINOv2's step of (size + 0.1) / 37."""
         grid = self.pos_embed[:, 1:].unflatten(1, (TABLE_SIDE, TABLE_SIDE)).permute(0, 3, 1, 2)
         scale = ((rows + 0.1) / TABLE_SIDE, (columns + 0.1) / TABLE_SIDE)
         resized = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
@@ -282,9 +282,9 @@ def _initialise(network: NanoDepth, size: NetworkSize) -> None:
 
 
 def _start_attention(attention: _Attention) -> None:
-    """Tokens first attend to tokens like them, and their values are taken away a little.
+    """Initialise attention so that tokens attend to similar tokens, whose values are slightly subtracted.
 
-    So do the attention layers of trained transformers (Trockman and Kolter, Mimetic Initialization of Self-Attention
+    The attention layers of trained transformers do so (Trockman and Kolter, Mimetic Initialization of Self-Attention
     Layers, 2023).
     """
     width = attention.proj.weight.shape[0]
@@ -301,7 +301,7 @@ def _start_attention(attention: _Attention) -> None:
 
 
 def _wave_table(width: int) -> Tensor:
-    """`(37*37, width)` sines and cosines of row and column."""
+    """Make the table of sines and cosines of row and column, `(37*37, width)`."""
     place = torch.linspace(-1.0, 1.0, TABLE_SIDE)
     waves = math.pi * torch.logspace(-1.0, 3.0, width // 4, base=2.0)
     table = torch.cat([(place[:, None] * waves).sin(), (place[:, None] * waves).cos()], dim=1)

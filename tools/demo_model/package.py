@@ -1,4 +1,4 @@
-"""Put trained weights into the package, as the checkpoint `da3-nano` in the official format.
+"""Store trained weights in the package as the checkpoint `da3-nano`, in the official format.
 
 python package.py FOLDER        FOLDER is train.py's: it holds model.safetensors
 """
@@ -42,12 +42,12 @@ def package(source: Path, target: Path) -> int:
     with torch.device("meta"):
         model = DepthAnything3(NAME)
     load_weights(model, Checkpoint(NAME, NAME, source / "model.safetensors"), cpu)
-    picture = torch.randn(1, 1, 3, 126, 224, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 1, 3, 126, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        before = model.model(picture)["depth"]
+        before = model.model(image)["depth"]
     model.half().save_pretrained(target)
     with torch.inference_mode():
-        after = DepthAnything3.from_pretrained(target, cpu).model(picture)["depth"]
+        after = DepthAnything3.from_pretrained(target, cpu).model(image)["depth"]
     change = float((after / before - 1.0).abs().max())
     size = sum(path.stat().st_size for path in target.iterdir())
     if size > _MOST_BYTES:

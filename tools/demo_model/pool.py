@@ -1,9 +1,9 @@
-"""A pool of rendered scenes on disk: other processes render ahead into it, training draws from a moving window of it.
+"""Keep a pool of rendered scenes on disk: processes render into it, and training draws from a moving window.
 
-Scenes come in rounds of 40 with fixed shares of four picture shapes. Which rounds a training step may draw from follows
-from the step alone, so a run is reproducible however fast the renderers are; a step waits for what is missing.
+Scenes come in rounds of 40 with fixed shares of four image shapes. The step alone decides which rounds it may draw
+from, so a run is reproducible however fast the renderers are; a step waits for missing rounds.
 
-    python pool.py FOLDER --slots 500        renders what FOLDER's owner wants, until the owner is gone
+    python pool.py FOLDER --slots 500        render the rounds that FOLDER's owner asks for, until the owner ends
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scenes import Atlas, make_atlas, render
 __all__ = ["SHAPES", "Pool", "decode_depth", "encode_depth", "held_out", "renderers"]
 
 SHAPES = ((168, 224), (224, 168), (196, 196), (126, 224))
-"""(height, width) of the pictures."""
+"""(height, width) of the images."""
 
 _SHARES = (20, 8, 4, 8)  # scenes of each shape in a round
 ROUND = sum(_SHARES)
@@ -36,21 +36,21 @@ _SKY = 65535
 
 
 class Drawn(NamedTuple):
-    """Pictures of one shape: `image` `(n, 3, H, W)` uint8 and `depth` `(n, H, W)` uint16 codes."""
+    """Images of one shape: `image` `(n, 3, H, W)` uint8 and `depth` `(n, H, W)` uint16 codes."""
 
     image: npt.NDArray[np.uint8]
     depth: npt.NDArray[np.uint16]
 
 
 def encode_depth(depth: torch.Tensor) -> npt.NDArray[np.uint16]:
-    """Metres to 16-bit steps of 0.015 %; the sky has the last code."""
+    """Encode metres in 16-bit steps of 0.015 %; the sky has the last code."""
     share = (depth.clamp(1e-3, 1e6).log() - _LOG_LOW) / (_LOG_HIGH - _LOG_LOW)
     code = (share.clamp(0.0, 1.0) * (_SKY - 1)).round().int()
     return code.masked_fill(torch.isinf(depth), _SKY).numpy().astype(np.uint16)
 
 
 def decode_depth(code: npt.NDArray[np.uint16]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes to the logarithm of metres (float32) and the sky (bool)."""
+    """Decode to the logarithm of metres (float32) and the sky (bool)."""
     values = torch.from_numpy(code.astype(np.int32))
     return values.float() * ((_LOG_HIGH - _LOG_LOW) / (_SKY - 1)) + _LOG_LOW, values == _SKY
 
@@ -84,11 +84,11 @@ class Pool:
             time.sleep(0.2)
 
     def shape(self, rng: np.random.Generator) -> int:
-        """Which of :data:`SHAPES` a step takes; as frequent as its pictures are."""
+        """Choose one of :data:`SHAPES` for a step, in proportion to their images."""
         return int(rng.choice(len(SHAPES), p=np.array(_SHARES) / ROUND))
 
     def draw(self, rng: np.random.Generator, shape: int, first: int, stop: int, count: int) -> Drawn:
-        """Random pictures of one shape from rounds `first` to `stop - 1`."""
+        """Random images of one shape from rounds `first` to `stop - 1`."""
         slots = rng.integers(first, stop, count) % self.slots
         places = rng.integers(0, _SHARES[shape], count)
         return Drawn(self._images[shape][slots, places], self._depths[shape][slots, places])
@@ -127,7 +127,7 @@ def renderers(folder: Path, slots: int, first_seed: int, count: int) -> list[sub
 
 
 def held_out(first_seed: int, count: int, atlas: Atlas) -> Iterator[Drawn]:
-    """Scenes apart from the pool's, in its shares of shapes, a few pictures of one shape at a time."""
+    """Render scenes that are not in the pool, in its shares of shapes, a few of one shape at a time."""
     seed, left = first_seed, count
     while left:
         for shape, share in zip(SHAPES, _SHARES, strict=True):

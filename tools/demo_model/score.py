@@ -1,4 +1,4 @@
-"""Score a checkpoint on unseen scenes, beside a constant depth and the best vertical ramp.
+"""Score a checkpoint on unseen scenes, against a constant depth and the best vertical ramp.
 
 python score.py model.safetensors --scenes 500
 """

@@ -1,11 +1,11 @@
-"""Train the demonstration checkpoint on scenes that are rendered meanwhile.
+"""Train the demonstration checkpoint on scenes that are rendered at the same time.
 
-    python train.py FOLDER                       train, or go on where FOLDER's state left off
-    python train.py FOLDER --minutes 9           stop in time, with everything saved
+    python train.py FOLDER                       train, or resume from FOLDER's state
+    python train.py FOLDER --minutes 9           save everything and stop within this time
     python train.py FOLDER --start model.safetensors --seed 1    train a checkpoint further, on other scenes
 
-A run follows from its options and its seed: each step draws its scenes and sizes from (seed, step) alone, and each of
-its threads crops and colours its share. The folder receives `state.pt` (to go on), `model.safetensors` (the averaged
+A run is determined by its options and its seed: each step draws its scenes and sizes from (seed, step) alone, and each
+of its threads augments its share. The folder receives `state.pt` (to resume), `model.safetensors` (the averaged
 weights, official names) and `log.jsonl`.
 """
 
@@ -37,12 +37,12 @@ from scenes import make_atlas
 
 __all__ = ["Recipe", "Trainer", "main"]
 
-_TOKENS_OF_A_BATCH = 2304  # 48 pictures of 84x112
+_TOKENS_OF_A_BATCH = 2304  # 48 images of 84x112
 _PICTURES_OF_A_STEP = 40  # about, for the pace of new scenes
 _MUON_RATE = 2.0  # times AdamW's
 _LEVEL_SHARE = 0.25  # of the steps have the highest rate
 _SCALES = ((0.4, (0.5, 0.5, 0.667, 0.667)), (0.8, (0.667, 0.667, 1.0)), (1.0, (0.667, 1.0, 1.0)))
-"""Until which share of the steps pictures have which scales."""
+"""Until which share of the steps images have which scales."""
 _WINDOW = 400  # rounds that a step may draw from
 _FIRST_ROUNDS = 40  # there before the first step
 _AHEAD = 24  # rounds rendered in advance
@@ -78,11 +78,11 @@ class Recipe:
 
     @property
     def last_part(self) -> int:
-        """The step from which pictures are larger and the last resize is trained too."""
+        """The step from which images are larger and the last resize is trained too."""
         return int(_SCALES[-2][0] * self.steps)
 
     def size(self, step: int, shape: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-        """What size a batch of pictures of `shape` is trained at: small first, larger later."""
+        """Choose the size that a batch of `shape` is trained at: small first, larger later."""
         scales = next(scales for share, scales in _SCALES if step < share * self.steps)
         scale = float(rng.choice(scales)) * float(rng.choice((1.0, 1.0, 1.12)))
         height, width = (max(4, round(side * scale / 14 + rng.uniform(-0.5, 0.5))) * 14 for side in shape)
@@ -112,7 +112,7 @@ class Trainer:
         self._threads = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def train_step(self, pool: Pool) -> dict[str, float]:
-        """One step; returns the parts of the loss."""
+        """Make one step; return the parts of the loss."""
         rng = np.random.default_rng([self.recipe.seed, self.step])
         first, stop = self.recipe.rounds(self.step)
         pool.want(first, min(stop + _AHEAD, first + pool.slots))
@@ -121,9 +121,9 @@ class Trainer:
         size = self.recipe.size(self.step, SHAPES[shape], rng)
         count = max(8, round(_TOKENS_OF_A_BATCH / (size[0] * size[1] / 196) / 8) * 8)
         drawn = pool.draw(rng, shape, first, stop, count)
-        ways = len(self._copies)
-        shares = [Drawn(drawn.image[n::ways], drawn.depth[n::ways]) for n in range(ways)]
-        parts = list(self._threads.map(self._gradients, self._copies, shares, repeat(size), rng.spawn(ways)))
+        copies = len(self._copies)
+        shares = [Drawn(drawn.image[n::copies], drawn.depth[n::copies]) for n in range(copies)]
+        parts = list(self._threads.map(self._gradients, self._copies, shares, repeat(size), rng.spawn(copies)))
         self._gather_gradients()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         rate = self.recipe.learning_rate(self.step)
@@ -134,12 +134,12 @@ class Trainer:
         self._average()
         self.step += 1
         means = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
-        return {**means, "norm": float(norm), "rate": rate, "pictures": count}
+        return {**means, "norm": float(norm), "rate": rate, "images": count}
 
     def _gradients(
         self, network: NanoDepth, drawn: Drawn, size: tuple[int, int], rng: np.random.Generator
     ) -> dict[str, float]:
-        """Give a copy of the network the gradients of some pictures; returns the parts of the loss."""
+        """Give a copy of the network the gradients of some images; returns the parts of the loss."""
         if network is not self.network:
             network.load_state_dict(self.network.state_dict())
         network.zero_grad(set_to_none=True)
@@ -177,13 +177,13 @@ class Trainer:
             "averaged": self.averaged.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
-        with atomic_write(folder / "state.pt") as aside:
-            torch.save(state, aside)
-        with atomic_write(folder / "model.safetensors") as aside:
-            save_file(official_weights(self.averaged), aside)
+        with atomic_write(folder / "state.pt") as temporary:
+            torch.save(state, temporary)
+        with atomic_write(folder / "model.safetensors") as temporary:
+            save_file(official_weights(self.averaged), temporary)
 
     def load(self, folder: Path) -> None:
-        """Go on from a saved state."""
+        """Resume from a saved state."""
         state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
@@ -199,7 +199,7 @@ class Trainer:
 
 
 def official_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The weights under the names of published checkpoints, contiguous, on the CPU."""
+    """Convert the weights to the names of published checkpoints, contiguous, on the CPU."""
     return {f"model.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
 
 
@@ -294,11 +294,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--check-minutes", type=float, default=4.0, help="time between evaluations, which also save")
     parser.add_argument("--scenes", type=int, default=160, help="unseen scenes to evaluate on")
-    parser.add_argument("--scale", type=float, default=0.667, help="size of evaluation pictures, of the rendered size")
+    parser.add_argument("--scale", type=float, default=0.667, help="size of evaluation images, of the rendered size")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="that share a batch; 1 with --device cuda")
     parser.add_argument("--renderers", type=int, default=1, help="processes that render")
-    parser.add_argument("--pool", type=Path, default=None, help="where rendered scenes are kept (FOLDER/pool)")
+    parser.add_argument("--pool", type=Path, default=None, help="folder of the rendered scenes (default: FOLDER/pool)")
     options = parser.parse_args()
     run(options, Recipe(**{name: getattr(options, name) for name in asdict(Recipe())}))
 

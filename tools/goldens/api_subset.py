@@ -1,4 +1,4 @@
-"""Make tests/data/api_goldens.npz, the part of the high-level goldens that is kept in the repository.
+"""Make tests/data/api_goldens.npz, the part of the high-level goldens that is in the repository.
 
 Inputs are omitted, since tests draw them from their seeds; dense maps are thinned to evenly spread values (key
 `name@count`); everything else is copied.
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def case_arrays(case: str) -> Iterator[tuple[str, Array]]:
-    """One case without its inputs, dense arrays thinned."""
+    """Select the arrays of one case without its inputs, with dense arrays thinned."""
     with np.load(Path(sys.argv[1]) / "model" / f"{case}.npz") as file:
         for key in file.files:
             value = file[key]

@@ -1,4 +1,4 @@
-"""Make tests/data/model_goldens.npz, the part of the network goldens that is kept in the repository.
+"""Make tests/data/model_goldens.npz, the part of the network goldens that is in the repository.
 
 Dense maps are thinned to evenly spread values (key `name@count`); everything else is copied.
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def network_arrays() -> Iterator[tuple[str, Array]]:
-    """The chosen network cases, dense maps thinned."""
+    """Select the chosen network cases, with dense maps thinned."""
     for case in CASES:
         for key, value in read(case):
             if value.size > THINNED_TO:
@@ -52,7 +52,7 @@ def network_arrays() -> Iterator[tuple[str, Array]]:
 
 
 def read(name: str) -> Iterator[tuple[str, Array]]:
-    """All arrays of one golden file."""
+    """Read all arrays of one golden file."""
     with np.load(Path(sys.argv[1]) / "model" / f"{name}.npz") as file:
         for key in file.files:
             yield key, file[key]

@@ -1,6 +1,6 @@
 """Make tests/data/parameters.json.xz, names and shapes of the tensors in the published checkpoints.
 
-The folder holds a file for each preset, `PRESET.json`: a list of name, shape and type of each tensor.
+The folder holds one file per preset, `PRESET.json`: a list of name, shape and type of each tensor.
 
     python tools/goldens/parameter_lists.py FOLDER_OF_THE_LISTS
 """

@@ -1,6 +1,6 @@
-"""Make tests/data/preprocess_goldens.npz, the part of the preprocessing goldens that is kept in the repository.
+"""Make tests/data/preprocess_goldens.npz, the part of the preprocessing goldens that is in the repository.
 
-Of every case its geometry and checksums, of a few the stored pixels. The images themselves are drawn by
+It holds the geometry and checksums of every case, and the pixels of a few. The images themselves are drawn by
 `tests/support/golden_photos.py`.
 
     python tools/goldens/preprocess_subset.py FOLDER_OF_THE_FULL_GOLDENS

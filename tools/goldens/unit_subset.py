@@ -1,6 +1,6 @@
-"""Make tests/data/unit_goldens.npz, the goldens of the network's, the alignment's and the exports' small parts.
+"""Make tests/data/unit_goldens.npz, the goldens of small parts of the network, the alignment and the exports.
 
-All of them are kept in the repository, but for what no test reads.
+Only the arrays that no test reads are omitted.
 
     python tools/goldens/unit_subset.py FOLDER_OF_THE_FULL_GOLDENS
 """

@@ -1,4 +1,4 @@
-"""The `da3` command: parses, calls the API, reports."""
+"""Define the `da3` command."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
 from depth_anything_3.cli.export import export
 from depth_anything_3.cli.images import images
+from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
@@ -38,7 +39,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="da3",
-    help="Depth Anything 3: from images to depth, with nothing wasted on the way in.",
+    help="Depth Anything 3: compute depth of images and videos.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,16 +47,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("auto", short_help="One image or many, whichever is given.")(images)
-app.command("images", short_help="Depth of many images: folders, files, patterns, lists.")(images)
-app.command("image", short_help="Depth of one image.")(images)
-app.command("colmap", short_help="Depth of a COLMAP workspace, by its cameras.")(colmap)
-app.command("export", short_help="Results in other formats, without the network.")(export)
-app.command("video", short_help="Depth of a video, as a video or a file for each frame.")(video)
-app.command("webcam", short_help="Live depth of a camera, stream or file, in a window or a browser.")(webcam)
-app.command("demo", short_help="From pictures to depth, with what is in the package alone.")(demo)
-app.command("doctor", short_help="What this machine has, which way each input takes, and whether it works.")(doctor)
-app.command("models", short_help="The models and their licences.")(models)
+app.command("demo", short_help="Try the pipeline offline, with the bundled model and images.")(demo)
+app.command("images", short_help="Compute depth of many images: files, folders, patterns, lists.")(images)
+app.command("image", short_help="Compute depth of one image.")(images)
+app.command("auto", short_help="Do as image for one image, as images for several.")(images)
+app.command("video", short_help="Compute depth of a video.")(video)
+app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
+app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
+app.command("export", short_help="Convert saved results to other formats.")(export)
+app.command("models", short_help="List the models and their licences.")(models)
+app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
 
 
 @app.callback(invoke_without_command=True)
@@ -71,46 +72,47 @@ def _root(
 
 
 def main() -> None:
-    """Run the command; errors of ours become one line, with exit code 2 for misuse and 1 otherwise."""
-    # What libraries print about damaged files says less than our errors.
+    """Run the command; print a `DA3Error` as one line and exit with code 2 for misuse, 1 otherwise."""
+    # Silence the libraries' messages about damaged files: the package's errors say more.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    # Decoding shares the cores with the network: threads that spin while they wait for a core that is busy made the
-    # network 2 to 6 times slower on two cores, sleeping ones cost under 10 % where nothing else runs.
+    # Decoding shares the cores with the network. OpenMP threads that spin while waiting for a busy core made the
+    # network 2 to 6 times slower on two cores; threads that sleep cost under 10 % on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # oneDNN compiles kernels for each size of picture, some dozens, and keeps 1,024 of them, torch as many for each
-    # thread. After 432 sizes da3-small had grown by 268 MB so, with these bounds by 118 MB, in the same time.
+    # oneDNN compiles dozens of kernels for each image size and caches 1,024; torch caches as many per thread. After
+    # 432 sizes memory with da3-small had grown by 268 MB, and by 118 MB with these limits, in the same time.
     for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "256")
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be bytes that no encoding has
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold bytes that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING))
-    words, debug = _without_debug(sys.argv[1:])
+    flags = flags_of(one.callback for one in app.registered_commands if one.callback is not None)
+    logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING, flags))
+    arguments, debug = _split_debug(sys.argv[1:])
     try:
         with _sigterm_as_ctrl_c():
-            app(words)
+            app(arguments)
     except DA3Error as error:
         if debug:
             raise
-        stderr.print(f"[red]error[/] {escape_message(str(error))}")
+        stderr.print(f"[red]error[/] {escape_message(str(error), flags)}")
         sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
     except SystemExit as left:
         if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            stderr.print("stopped; what was written is whole")
+            stderr.print("stopped; the files written so far are complete")
         raise
 
 
-def _without_debug(words: list[str]) -> tuple[list[str], bool]:
-    """The command line without --debug, which may stand anywhere, and whether it stood there."""
-    end = words.index("--") if "--" in words else len(words)
-    left = [word for word in words[:end] if word != "--debug"]
-    return left + words[end:], len(left) < end
+def _split_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Remove --debug, which may be anywhere, and return whether it was given."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    left = [one for one in arguments[:end] if one != "--debug"]
+    return left + arguments[end:], len(left) < end
 
 
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Within the block SIGTERM, by which machines stop programs, ends the command as Ctrl-C does."""
+    """Within the block, end the command on SIGTERM as on Ctrl-C."""
     received = False
 
     def stop(_number: int, _frame: object) -> NoReturn:
@@ -122,7 +124,7 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
     try:
         yield
     except SystemExit as left:
-        if received and left.code == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
+        if received and left.code == EXIT_INTERRUPTED:  # typer's exit code for KeyboardInterrupt
             sys.exit(EXIT_TERMINATED)
         raise
     finally:

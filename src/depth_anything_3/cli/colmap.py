@@ -1,4 +1,4 @@
-"""`da3 colmap`: depth of a COLMAP workspace."""
+"""Define `da3 colmap`, which computes depth of a COLMAP workspace."""
 
 from __future__ import annotations
 
@@ -19,31 +19,36 @@ __all__ = ["colmap"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_NAMED = 5  # images that a warning names
+_MAX_LISTED = 5  # images that a warning lists
 
 _RESULTS = o.ResultFlags(export_format="glb-npz")
 
 
 @grouped
 def colmap(
-    folder: Annotated[Path, typer.Argument(help="Workspace with images and a sparse model.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="Workspace: a folder with images and a sparse model.", metavar="DIR")],
+    *,
+    results: o.ResultFlags = _RESULTS,
     model: o.ModelFlags,
+    images_subdir: Annotated[str, typer.Option(help="Image folder, relative to DIR.")] = "images",
+    sparse_subdir: Annotated[
+        str,
+        typer.Option(
+            help="Folder of the sparse model, relative to DIR/sparse or DIR. Default: the first of sparse/0, sparse "
+            "and DIR that has one."
+        ),
+    ] = "",
+    align_to_input_ext_scale: Annotated[
+        bool, typer.Option(help="Write the given cameras and scale depth to their unit, or write depth as predicted.")
+    ] = True,
     preprocess: Annotated[PreprocessOptions, Omit(("exif", "on_error"))],  # the sparse model decides on EXIF
     network: Annotated[o.NetworkFlags, Omit(("ref_view_strategy",))],
     find: Annotated[o.FindFlags, Omit(("recursive",))],
     writers: o.WriterFlags,
-    results: o.ResultFlags = _RESULTS,
-    sparse_subdir: Annotated[
-        str, typer.Option(help="Folder of the sparse model within DIR/sparse or DIR; empty: sparse/0, sparse, or DIR.")
-    ] = "",
-    images_subdir: Annotated[str, typer.Option(help="Folder of the images within DIR.")] = "images",
-    align_to_input_ext_scale: Annotated[
-        bool, typer.Option(help="Return the given cameras, with depth in their unit; else depth as predicted.")
-    ] = True,
     as_json: o.Json = False,
     auto_cleanup: o.AutoCleanup = False,
 ) -> None:
-    """Write depth of the images of a COLMAP workspace, conditioned on the cameras of its sparse model."""
+    """Compute depth of a COLMAP workspace, conditioned on the cameras of its sparse model."""
     from depth_anything_3.export.colmap import find_sparse_model, given_cameras, pair_images, read_sparse_model
     from depth_anything_3.export.registry import FORMATS
     from depth_anything_3.inference.views import GivenCameras, ViewOptions
@@ -60,18 +65,19 @@ def colmap(
     images = folder / images_subdir
     if not images.is_dir():
         if images_subdir != "images":
-            raise InvalidInputError(f"{images}: no such folder of images")
+            raise InvalidInputError(f"{images}: no such folder; give the image folder with --images-subdir")
         images = folder
-    written = [destination.folder / one.name for one in FORMATS]  # which may lie inside the workspace
+    written = [destination.folder / one.name for one in FORMATS]  # may be inside the workspace
     paths = find_images([str(images)], find.image_extensions, recursive=True, exclude=written)
     pairing = pair_images(read_sparse_model(model_folder), paths, images)
-    for kind, left in (("images without a pose", pairing.without_pose), ("poses without image", pairing.without_image)):
-        if left:
-            named = ", ".join(str(one) for one in left[:_MAX_NAMED]) + (", ..." if len(left) > _MAX_NAMED else "")
-            logger.warning("%d %s are skipped: %s", len(left), kind, named)
+    unpaired = {"images without a pose": pairing.without_pose, "poses without an image": pairing.without_image}
+    for kind, skipped in unpaired.items():
+        if skipped:
+            listed = [str(one) for one in skipped[:_MAX_LISTED]] + ["..."] * (len(skipped) > _MAX_LISTED)
+            logger.warning("skipped %d %s: %s", len(skipped), kind, ", ".join(listed))
     exif, intrinsics = given_cameras(pairing, preprocess)
     loaded = load_model(model)
-    with stderr.status(f"depth of {len(pairing.paths)} view(s)"):
+    with stderr.status(f"computing depth of {len(pairing.paths)} view(s)"):
         report = run_views(
             loaded.engine,
             pairing.paths,
@@ -79,4 +85,4 @@ def colmap(
             ViewOptions(preprocess=replace(preprocess, exif=Exif(exif)), network=computed),
             GivenCameras(pairing.extrinsics, intrinsics, align_to_input_ext_scale),
         )
-    finish(report, as_json)
+    finish(colmap, report, as_json)

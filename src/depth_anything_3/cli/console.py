@@ -1,11 +1,11 @@
-"""What the commands of `da3` share: results go to stdout, progress and messages to stderr."""
+"""Print results of `da3` to stdout, and its progress and messages to stderr."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from depth_anything_3.cli.messages import in_flags
+from depth_anything_3.cli.messages import flags_of, in_flags
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -46,35 +46,40 @@ stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 stdout = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
-def escape_message(message: str) -> str:
-    """A message in one line for `Console.print`: it names options, and no file's name can do anything to a terminal."""
+def escape_message(message: str, flags: Mapping[str, str] | None = None) -> str:
+    """Make a message safe for `Console.print`: one line, without markup and control characters.
+
+    Args:
+        message: any text.
+        flags: replace Python arguments by these flags; see `in_flags`.
+    """
     plain = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
-    return escape(in_flags(plain))
+    return escape(in_flags(plain, flags or {}))
 
 
 def load_model(flags: ModelFlags) -> DepthAnything3:
-    """Load a checkpoint; reports a licence that forbids commercial use."""
+    """Load a checkpoint, and report a licence that forbids commercial use."""
     with stderr.status(f"loading {escape(flags.model_dir)}"):
         from depth_anything_3.api import DepthAnything3
 
         dtype = None if flags.dtype == "auto" else flags.dtype
         model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype)
     if "-NC-" in model.card.licence:
-        stderr.print(f"{model.model_name}: licence {model.card.licence}, not for commercial use", markup=False)
+        stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
     if flags.compiled:
         model.compile()
     return model
 
 
 class ProgressBar:
-    """A bar with the count, the rate and the time left; call it once for each item. Nothing is drawn off a terminal."""
+    """A progress bar with count, rate and remaining time, drawn on terminals only; call it once for each item."""
 
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar, self._task = bar, task
         self._done, self._started = 0, 0.0
 
     def begin(self, description: str, total: int | None, done: int = 0) -> None:
-        """Set what is counted, how many there are (None: unknown), and how many earlier runs have done."""
+        """Set what is counted, the total (None: unknown), and how many are done already."""
         self._bar.update(self._task, description=description, total=total, completed=done)
 
     def __call__(self) -> None:
@@ -87,7 +92,7 @@ class ProgressBar:
 
 @contextmanager
 def progress(total: int | None, description: str = "images") -> Iterator[ProgressBar]:
-    """Show a bar on a terminal while the block runs."""
+    """Show a progress bar while the block runs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -101,14 +106,15 @@ def progress(total: int | None, description: str = "images") -> Iterator[Progres
         yield ProgressBar(bar, bar.add_task(description, total=total, rate=""))
 
 
-def finish(report: RunReport, as_json: bool) -> None:
-    """Print how it went; leave with exit code 1 if any image failed."""
+def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> None:
+    """Print the report of a command's run; exit with code 1 if an image failed."""
+    flags = flags_of([command]) if report.failures else {}
     for failure in report.failures:
-        stderr.print(f"[red]failed[/] {escape_message(failure['error'])}")
+        stderr.print(f"[red]failed[/] {escape_message(failure['error'], flags)}")
     if as_json:
         stdout.print_json(json.dumps(report.as_dict()))
     else:
-        skipped = f", {report.skipped} there already" if report.skipped else ""
+        skipped = f", {report.skipped} already done" if report.skipped else ""
         failed = f", {len(report.failures)} failed" if report.failures else ""
         written = f"; written to {report.export_dir}" if report.images else ""
         stdout.print(
@@ -120,18 +126,27 @@ def finish(report: RunReport, as_json: bool) -> None:
             stages = report.stage_seconds.items()
             each = " | ".join(f"{stage} {1e3 * seconds / report.images:.1f}" for stage, seconds in stages)
             stdout.print(f"ms per image: {each}")
-            ways = ((way, sum(reasons.values())) for way, reasons in report.strategies.items())
-            stdout.print(f"strategy: {', '.join(f'{way} {count}' for way, count in ways)}")
+            counts = {name: sum(reasons.values()) for name, reasons in report.strategies.items()}
+            stdout.print(f"strategy: {', '.join(f'{name} {count}' for name, count in counts.items())}")
         if report.focal_lengths:
             origins = ", ".join(f"{origin} {count}" for origin, count in report.focal_lengths.items())
-            stdout.print(f"metres by focal length from: {origins}", markup=False)
+            stdout.print(f"focal length for metric depth: {origins}", markup=False)
     if report.failures:
         raise typer.Exit(EXIT_FAILURES)
 
 
 class LogHandler(logging.Handler):
-    """Prints this package's log beside the progress bar, not through it."""
+    """Prints log records without breaking the progress bar.
+
+    Args:
+        level: minimum level.
+        flags: replace Python arguments by these flags in messages.
+    """
+
+    def __init__(self, level: int, flags: Mapping[str, str]) -> None:
+        super().__init__(level)
+        self._flags = flags
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape_message(record.getMessage())}")
+        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape_message(record.getMessage(), self._flags)}")

@@ -1,4 +1,4 @@
-"""`da3 demo`: the whole pipeline with what comes in the package."""
+"""Define `da3 demo`, which runs the pipeline offline with the bundled model and images."""
 
 from __future__ import annotations
 
@@ -41,19 +41,20 @@ _PREPROCESS = PreprocessOptions(on_error=OnError.SKIP)
 def demo(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(help="Images, or folders of them; none: the three 4K images in the package.", metavar="IMAGE"),
+        typer.Argument(help="Images or folders of images. Default: the three bundled 4K images.", metavar="IMAGE"),
     ] = None,
+    *,
     export_dir: o.ExportDir = Path("demo"),
     model: Annotated[o.ModelFlags, Omit(("dtype", "compiled"))] = _MODEL,
     process_res: Annotated[
-        int | None, typer.Option(help="Length of the bounded side in pixels; default: what suits the model.")
+        int | None, typer.Option(help="Resize the longest side to this many pixels. Default: depends on the model.")
     ] = None,
     preprocess: Annotated[PreprocessOptions, Omit(_NOT_DEMO)] = _PREPROCESS,
     as_json: o.Json = False,
 ) -> None:
-    """Compute depth of images with the small model in the package: depth maps and 3D points, and all in overview.jpg.
+    """Compute depth of images with the small bundled model: depth maps, 3D points and an overview.
 
-    Without images of yours it takes three rendered ones in 4K, which the model has not seen, and compares with their
+    Without IMAGE, use three rendered 4K images that the model was not trained on, and report the error against their
     true depth.
     """
     began = time.perf_counter()
@@ -71,8 +72,8 @@ def demo(
         preprocess = replace(preprocess, process_res=demo_resolution(loaded.card))
     if loaded.card.is_demonstration:
         stderr.print(
-            f"[yellow]{loaded.model_name} is a demonstration:[/] a small network, trained on rendered scenes alone. "
-            "For real work: --model-dir depth-anything/DA3-BASE"
+            f"[yellow]{loaded.model_name} is a demonstration:[/] a small network, trained on rendered scenes only. "
+            "For real use, pass --model-dir depth-anything/DA3-BASE"
         )
     truths = {} if sources else {image.path: image.depth_m for image in demo_images()}
     paths = paths or list(truths)
@@ -80,11 +81,11 @@ def demo(
         report = run_demo(loaded.engine, paths, export_dir, preprocess, truths, on_progress=advance)
     if not as_json and report.images:
         _print_results(report, time.perf_counter() - began)
-    finish(report, as_json)
+    finish(demo, report, as_json)
 
 
 def _print_results(report: DemoReport, seconds: float) -> None:
-    """Print a table of the images, and where the result images are."""
+    """Print a table of the images, and the paths of the results."""
     from rich import box
     from rich.table import Table
 
@@ -103,9 +104,7 @@ def _print_results(report: DemoReport, seconds: float) -> None:
     stdout.print(table)
     assumed = [one.name for one in report.results if one.focal_origin == "assumed"]
     if assumed:
-        view = f"a field of view of {ASSUMED_FOV_DEG:g} degrees along the longer side"
-        stdout.print(
-            f"no focal length in the EXIF block of {', '.join(map(escape_message, assumed))}: 3D points assume {view}"
-        )
-    stdout.print(f"overview: {report.overview}; each image: depth/, ply/, glb/ beside it", markup=False)
-    stdout.print(f"{seconds:.1f} s with start-up; without:", markup=False)
+        fov = f"a field of view of {ASSUMED_FOV_DEG:g} degrees along the longer side"
+        stdout.print(f"no focal length in EXIF; 3D points assume {fov}: {', '.join(map(escape_message, assumed))}")
+    stdout.print(f"overview: {report.overview}; each image: depth/, ply/ and glb/ in the same folder", markup=False)
+    stdout.print(f"{seconds:.1f} s including start-up; without start-up:", markup=False)

@@ -1,4 +1,4 @@
-"""`da3 doctor`: report what this machine has, and whether it works."""
+"""Define `da3 doctor`, which reports what this machine supports and tests it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ __all__ = ["doctor"]
 def doctor(
     device: o.Device = "auto",
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="First measure what pays on this machine, and keep that; 20 s.")
+        bool,
+        typer.Option("--calibrate", help="First measure the speed of each strategy and save the result (about 20 s)."),
     ] = False,
     as_json: o.Json = False,
 ) -> None:
-    """Print what was found, choose a way for each kind of input, and try every way on one picture.
+    """Report what this machine supports, which strategy each kind of input gets, and test every strategy on an image.
 
-    The exit code is 1 if a way does not do what it promises. Without a GPU, or a decoder for it, there is nothing to
-    calibrate; that is told and is no failure.
+    The exit code is 1 if a test fails. Without a GPU or a GPU decoder there is nothing to calibrate; this is reported
+    and is not a failure.
     """
-    with stderr.status("looking around") as status:
+    with stderr.status("examining this machine") as status:
         from depth_anything_3.api import choose_device
         from depth_anything_3.diagnostics import doctor as parts
         from depth_anything_3.diagnostics.doctor_report import as_plain, cost_report, report
@@ -35,7 +36,7 @@ def doctor(
         reason = None
         if calibrate:
             reason = parts.recalibrate(target, on_progress=lambda done: status.update(f"calibrating: {done:.0%}"))
-        status.update("trying every way")
+        status.update("testing every strategy")
         diagnosis = parts.examine(target)
         checks = self_check(target, diagnosis.capabilities)
     if reason is not None:

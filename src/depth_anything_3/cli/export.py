@@ -1,4 +1,4 @@
-"""`da3 export`: write results of earlier runs in other formats."""
+"""Define `da3 export`, which converts results of earlier runs to other formats."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ __all__ = ["export"]
 @grouped
 def export(
     sources: Annotated[list[Path], typer.Argument(help="results.npz or NAME.npz of earlier runs.", metavar="NPZ")],
-    writers: Annotated[o.WriterFlags, Omit(("feat_vis_fps",))],
+    *,
     export_dir: o.ExportDir = Path("debug"),
     export_format: Annotated[
         str, typer.Option(help=f"Formats joined with '-': {format_names(formats_for(ARCHIVE_FIELDS))}.")
     ] = "depth_vis",
+    writers: Annotated[o.WriterFlags, Omit(("feat_vis_fps",))],
 ) -> None:
-    """Write results in other formats, without the network: npz keeps what depth_vis, ply, glb and others need."""
+    """Convert results of earlier runs to other formats, without the network.
+
+    Read npz files, or mini_npz files, which lack the images that depth_vis and glb need.
+    """
     from depth_anything_3.export import export as write
     from depth_anything_3.export import load_prediction, parse_formats
     from depth_anything_3.jobs.naming import export_names

@@ -1,4 +1,4 @@
-"""Expand records in a command's signature into one flag per field."""
+"""Expand data classes in a command's signature into one flag per field."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["Omit", "flag_of", "flags_table", "grouped"]
 
 @dataclass(frozen=True)
 class Omit:
-    """Annotates a group of flags that a command takes without some of its fields."""
+    """Fields of a group of flags that a command does not take; an annotation of its parameter."""
 
     names: tuple[str, ...]
 
 
 def flag_of(name: str) -> str:
-    """The flag of a parameter: `--process-res` of `process_res`."""
+    """Name the flag of a parameter: `--process-res` for `process_res`."""
     return "--" + name.replace("_", "-")
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a typer command of a function whose parameters may be records.
+    """Make a typer command of a function with parameters that are data classes.
 
-    A parameter whose type is a dataclass becomes one flag per field; its default value holds the flags' defaults. A
-    field is described by `Annotated[..., typer.Option(...)]`, or by `help` in its metadata. The function gets the
-    record.
+    Such a parameter becomes one flag per field, in the order of the signature; its default value holds the flags'
+    defaults. A field is described by `Annotated[..., typer.Option(...)]`, or by `help` in its metadata. The function
+    is called with the data class.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
-    groups: dict[str, tuple[Any, list[str]]] = {}  # Any: an instance of whichever record
+    groups: dict[str, tuple[Any, list[str]]] = {}  # Any: an instance of any data class
     for one in inspect.signature(command).parameters.values():
         record, omitted = _record(hints[one.name])
         if record is None:
@@ -47,19 +47,19 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         parameters += flags
 
     @wraps(command)
-    def run(**values: Any) -> None:  # Any: what the command line gave
+    def run(**values: Any) -> None:  # Any: values from the command line
         for name, (default, names) in groups.items():
             values[name] = replace(default, **{one: values.pop(one) for one in names})
         command(**values)
 
-    del run.__wrapped__  # typer would read the signature behind it
+    del run.__wrapped__  # typer would read its signature
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
 
 
-def _record(hint: Any) -> tuple[type | None, tuple[str, ...]]:  # Any: a type as annotations have it
-    """The record that a parameter holds, and the fields to omit; None if it holds no record."""
+def _record(hint: Any) -> tuple[type | None, tuple[str, ...]]:  # Any: an annotation
+    """Return the data class of a parameter (None: it is another type), and the fields to omit."""
     omitted: tuple[str, ...] = ()
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
@@ -76,12 +76,12 @@ def _flags(record: type, default: object, omitted: tuple[str, ...]) -> list[insp
     ]
 
 
-def _annotation(one: Field[Any], hint: Any) -> Any:  # Any: types as annotations have them
+def _annotation(one: Field[Any], hint: Any) -> Any:  # Any: annotations
     if get_origin(hint) is Annotated:
         return hint
     text = one.metadata["help"]
     if isinstance(hint, type) and issubclass(hint, Enum):
-        # Parsed by the record, whose messages list the choices.
+        # Parsed by the data class, whose error messages list the choices.
         return Annotated[str, typer.Option(help=text, metavar="|".join(member.value for member in hint))]
     if hint is bool and one.default is False:
         return Annotated[bool, typer.Option(flag_of(one.name), help=text)]
@@ -99,11 +99,11 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:  # 
 
 
 def flags_table(record: type, commands: Mapping[str, Callable[..., None]]) -> str:
-    """A Markdown table of a record's fields with their flags, defaults and the commands that take each.
+    """Make a Markdown table of a data class: fields, flags, defaults, and the commands that take each.
 
     Args:
-        record: a dataclass whose fields have help texts.
-        commands: by name; functions that `grouped` made.
+        record: a data class whose fields have help texts.
+        commands: by name; functions decorated with `grouped`.
     """
     rows = ["| option | flag | default | values | meaning | commands |", "|---|---|---|---|---|---|"]
     hints = get_type_hints(record)

@@ -1,4 +1,4 @@
-"""`da3 images`, `da3 image` and `da3 auto`: depth of images on disk."""
+"""Define `da3 images`, `da3 image` and `da3 auto`, which compute depth of images on disk."""
 
 from __future__ import annotations
 
@@ -24,22 +24,26 @@ def images(
     context: typer.Context,
     sources: Annotated[
         list[str],
-        typer.Argument(help="Image files, folders, patterns in quotes ('**/*.jpg'), or @list.txt.", metavar="SOURCE"),
+        typer.Argument(
+            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line.",
+            metavar="SOURCE",
+        ),
     ],
+    *,
     results: o.ResultFlags,
     model: o.ModelFlags,
-    find: o.FindFlags,
-    network: o.NetworkFlags,
-    batches: o.BatchFlags,
-    metric: o.MetricFlags,
-    writers: o.WriterFlags,
-    preprocess: PreprocessOptions = _PREPROCESS,
     scene: o.Scene = False,
     resume: o.Resume = False,
+    metric: o.MetricFlags,
+    find: o.FindFlags,
+    preprocess: PreprocessOptions = _PREPROCESS,
+    batches: o.BatchFlags,
+    network: o.NetworkFlags,
+    writers: o.WriterFlags,
     as_json: o.Json = False,
     auto_cleanup: o.AutoCleanup = False,  # upstream's scripts pass it; here every write is atomic
 ) -> None:
-    """Write depth for images, each on its own, or with --scene for all as views of one scene."""
+    """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.export.registry import FORMATS
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.inputs.discover import find_images
@@ -52,18 +56,21 @@ def images(
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
-    written = [destination.folder / one.name for one in FORMATS]  # which may lie inside the folder of images
+    written = [destination.folder / one.name for one in FORMATS]  # may be inside the image folder
     paths = find_images(sources, find.image_extensions, recursive=find.recursive, exclude=written)
     single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
     if context.info_name == "image" and len(paths) != 1:
-        raise InvalidInputError(f"da3 image takes one image, not {len(paths)}; for more there is da3 images")
+        raise InvalidInputError(f"da3 image takes one image, but {len(paths)} were given; use da3 images")
     if resume and (scene or single):
-        raise InvalidInputError("--resume is for independent images, with da3 images; a scene is computed as a whole")
+        raise InvalidInputError("--resume takes independent images; use da3 images without --scene, or omit --resume")
     loaded = load_model(model)
     if loaded.card.depth_kind is DepthKind.CANONICAL and not metric.metric:
-        stderr.print(f"depth of {loaded.model_name} is canonical, as at a focal length of 300 pixels; --metric: metres")
+        stderr.print(
+            f"{loaded.model_name} predicts canonical depth (for a focal length of 300 pixels); "
+            "pass --metric for metric depth"
+        )
     if scene or single:
-        with stderr.status(f"depth of {len(paths)} view(s)"):
+        with stderr.status(f"computing depth of {len(paths)} view(s)"):
             views = ViewOptions(preprocess=options.preprocess, network=options.network)
             report = run_views(loaded.engine, paths, destination, views)
     else:
@@ -79,4 +86,4 @@ def images(
                 report_file=report_file,
                 on_progress=advance,
             )
-    finish(report, as_json)
+    finish(images, report, as_json)

@@ -1,45 +1,55 @@
-"""Rewrite messages that name Python arguments to name flags."""
+"""Replace Python arguments by flags in messages."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from typing import get_type_hints
+
+from typer.models import OptionInfo
 
 from depth_anything_3.cli.flag_groups import flag_of
-from depth_anything_3.cli.options import BatchFlags, MetricFlags, NetworkFlags, WriterFlags
-from depth_anything_3.inputs.options import PreprocessOptions
 
-__all__ = ["in_flags"]
-
-# Parameters of single commands that messages of the Python API name.
-_OWN_NAMES = (
-    "dtype",
-    "every",
-    "export_format",
-    "fps",
-    "full_size",
-    "raw",
-    "resume",
-    "side_by_side",
-    "temporal",
-)
-_GROUPS = (BatchFlags, MetricFlags, NetworkFlags, PreprocessOptions, WriterFlags)
-_FLAGS = {name: flag_of(name) for name in (*_OWN_NAMES, *(one.name for group in _GROUPS for one in fields(group)))}
-_FLAGS["export_feat_layers"] = flag_of("export_feat")
-# Not within a file's name; and where a name is a word of English too, only with its value.
-_ARGUMENT = re.compile(
-    rf"(?<![\w./\\-])(?P<name>{'|'.join(sorted(_FLAGS, reverse=True))})"
-    r"(?:=(?P<value>'[\w.]+'|-?[\w.]*\w)|(?![\w/\\-]|\.\w))"
-)
+__all__ = ["flags_of", "in_flags"]
 
 
-def in_flags(text: str) -> str:
-    """Replace `infer_gs=True` by `--infer-gs` and `on_error='skip'` by `--on-error skip`."""
+def flags_of(commands: Iterable[Callable[..., None]]) -> dict[str, str]:
+    """Map the parameters of commands, by which messages of the Python API name them, to their flags."""
+    flags: dict[str, str] = {}
+    for command in commands:
+        for name, hint in get_type_hints(command, include_extras=True).items():
+            for note in getattr(hint, "__metadata__", ()):
+                if isinstance(note, OptionInfo):
+                    flags[name] = _declared(note) or flag_of(name)
+    if "export_feat" in flags:
+        flags["export_feat_layers"] = flags["export_feat"]  # the API's name of its parsed value
+    return flags
+
+
+def _declared(option: OptionInfo) -> str | None:
+    """Return the flag that an option declares; None if it is derived from the parameter."""
+    # Inside `Annotated`, typer takes the first declaration as the default.
+    declarations = (option.default, *(option.param_decls or ()))
+    return next((one for one in declarations if isinstance(one, str) and one.startswith("--")), None)
+
+
+def in_flags(text: str, flags: Mapping[str, str]) -> str:
+    """Replace `infer_gs=True` by `--infer-gs` and `on_error='skip'` by `--on-error skip`.
+
+    Args:
+        text: a message.
+        flags: flags by the names of arguments; see `flags_of`.
+    """
+    if not flags:
+        return text
 
     def flag(found: re.Match[str]) -> str:
         name, value = found["name"], found["value"]
         if value is None:
-            return _FLAGS[name] if "_" in name else name
-        return _FLAGS[name] if value == "True" else f"{_FLAGS[name]} {value.strip(chr(39))}"
+            return flags[name] if "_" in name else name
+        return flags[name] if value == "True" else f"{flags[name]} {value.strip(chr(39))}"
 
-    return _ARGUMENT.sub(flag, text)
+    # Not inside a file name or URL. A name that is also an English word counts only with its value.
+    names = "|".join(sorted(flags, reverse=True))
+    argument = rf"(?<![\w./\\?&-])(?P<name>{names})(?:=(?P<value>'[\w.]+'|-?[\w.]*\w)|(?![\w/\\-]|\.\w))"
+    return re.sub(argument, flag, text)

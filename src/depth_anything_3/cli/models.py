@@ -1,4 +1,4 @@
-"""`da3 models`: list the models and their licences."""
+"""Define `da3 models`, which lists the models and their licences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["models"]
 
 
 def models(as_json: o.Json = False) -> None:
-    """List the models: what each predicts, and under which licence."""
+    """List the models, what each predicts, and their licences."""
     from rich.table import Column, Table
 
     from depth_anything_3.model.catalog import MODEL_CARDS
@@ -28,11 +28,13 @@ def models(as_json: o.Json = False) -> None:
         box=None,
     )
     for card in MODEL_CARDS.values():
-        has = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
-        has["3D Gaussians"] = card.has_gaussians
-        also = ", ".join(name for name, there in has.items() if there)
+        outputs = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
+        outputs["3D Gaussians"] = card.has_gaussians
+        also = ", ".join(name for name, predicted in outputs.items() if predicted)
         table.add_row("\n".join(card.hub_ids or [card.name]), card.depth_kind.value, also, card.licence)
     stdout.print(table)
     for card in MODEL_CARDS.values():
         if card.is_demonstration:
-            stdout.print(f"{card.name} comes with the package: a small demonstration, not for real work.", markup=False)
+            stdout.print(
+                f"{card.name} is bundled with the package: a small demonstration, not for real use.", markup=False
+            )

@@ -1,4 +1,4 @@
-"""The flags that several commands share, in groups."""
+"""Define the flags that several commands share, in groups."""
 
 from __future__ import annotations
 
@@ -38,56 +38,60 @@ __all__ = [
     "stream_options",
 ]
 
-Device = Annotated[str, typer.Option(help="Where the network runs.", metavar="auto|cpu|cuda|cuda:1|mps")]
-ExportDir = Annotated[Path, typer.Option(help="Folder for the results; created if missing.")]
-Scene = Annotated[bool, typer.Option("--scene", help="The images are views of ONE scene and attend to each other.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue a run that was stopped: skip images whose results exist.")
+Device = Annotated[str, typer.Option(help="Device that runs the network.", metavar="auto|cpu|cuda|cuda:1|mps")]
+ExportDir = Annotated[Path, typer.Option(help="Output folder; created if missing.")]
+Scene = Annotated[
+    bool, typer.Option("--scene", help="Treat the images as views of one scene, which attend to each other.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run: skip images whose results exist.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 
 
 @dataclass(frozen=True)
 class ModelFlags:
-    """Which checkpoint, where and how it computes."""
+    """Choice of the checkpoint, its device and precision."""
 
-    model_dir: Annotated[str, typer.Option(help="Hub id, or folder with config.json and model.safetensors.")] = (
-        "depth-anything/DA3-BASE"
-    )
+    model_dir: Annotated[
+        str,
+        typer.Option(
+            help="Model: a Hub id (see da3 models), or a folder with config.json and model.safetensors.",
+        ),
+    ] = "depth-anything/DA3-BASE"
     device: Device = "auto"
-    dtype: Annotated[
-        str, typer.Option(help="What the backbone computes in.", metavar="auto|float32|bfloat16|float16")
-    ] = "auto"
+    dtype: Annotated[str, typer.Option(help="Data type of the backbone.", metavar="auto|float32|bfloat16|float16")] = (
+        "auto"
+    )
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network with torch.compile; takes a minute or more first.")
+        bool,
+        typer.Option("--compile", help="Compile the network with torch.compile; takes a minute or more at the start."),
     ] = False
 
 
 @dataclass(frozen=True)
 class FindFlags:
-    """Which files are taken."""
+    """Choice of files in folders and patterns."""
 
     recursive: Annotated[bool, typer.Option("--recursive", help="Recurse into subfolders.")] = False
-    image_extensions: Annotated[str, typer.Option(help="Extensions of images in folders and patterns.")] = (
+    image_extensions: Annotated[str, typer.Option(help="File extensions to take from folders and patterns.")] = (
         IMAGE_EXTENSIONS
     )
 
 
 @dataclass(frozen=True)
 class BatchFlags:
-    """How many images are computed together."""
+    """Batch size, or limits for choosing it."""
 
     batch_size: Annotated[
         str, typer.Option(help="Images per batch: a number, all, or auto (fit GPU memory).", metavar="N|all|auto")
     ] = "auto"
-    max_batch_size: Annotated[int, typer.Option(help="Upper bound of --batch-size auto.")] = 64
+    max_batch_size: Annotated[int, typer.Option(help="Maximum batch size (with --batch-size auto).")] = 64
     target_memory_utilization: Annotated[
-        float, typer.Option(help="Share of the free memory that --batch-size auto fills.")
+        float, typer.Option(help="Fraction of free GPU memory to fill (with --batch-size auto).")
     ] = 0.85
 
     def options(self, count: int = 1) -> BatchOptions:
-        """The options for `count` images.
+        """Parse the options for `count` images.
 
         Raises:
             InvalidInputError: a value is not accepted.
@@ -104,25 +108,31 @@ class BatchFlags:
 
 @dataclass(frozen=True)
 class NetworkFlags:
-    """What the network computes beside depth."""
+    """Options of the network."""
 
     use_ray_pose: Annotated[
-        bool, typer.Option("--use-ray-pose", help="Cameras from the ray map, not the camera decoder; slower.")
+        bool,
+        typer.Option("--use-ray-pose", help="Compute cameras from the ray map, not with the camera decoder; slower."),
     ] = False
     ref_view_strategy: Annotated[
         str,
         typer.Option(
-            help="Reference view of a scene; matters from three views on.",
+            help="How to choose the reference view of a scene with three or more views.",
             metavar="|".join(one.value for one in RefViewStrategy),
         ),
     ] = RefViewStrategy.SADDLE_BALANCED.value
     infer_gs: Annotated[
-        bool, typer.Option("--infer-gs", help="Predict 3D Gaussians too, for gs_ply and gs_video; DA3-GIANT or nested.")
+        bool,
+        typer.Option(
+            "--infer-gs", help="Also predict 3D Gaussians (gs_ply, gs_video); needs DA3-GIANT or the nested model."
+        ),
     ] = False
-    export_feat: Annotated[str, typer.Option(help="Backbone layers to export, such as 5,11; for feat_vis.")] = ""
+    export_feat: Annotated[
+        str, typer.Option(help="Backbone layers whose features to export, such as 5,11 (feat_vis).")
+    ] = ""
 
     def options(self) -> NetworkOptions:
-        """The options.
+        """Parse the options.
 
         Raises:
             InvalidInputError: a value is not accepted.
@@ -132,7 +142,7 @@ class NetworkFlags:
         try:
             layers = tuple(int(one) for one in self.export_feat.split(",") if one.strip())
         except ValueError:
-            raise InvalidInputError(f"--export-feat {self.export_feat}: give numbers of layers, such as 5,11") from None
+            raise InvalidInputError(f"--export-feat {self.export_feat}: give layer numbers, such as 5,11") from None
         return NetworkOptions(
             infer_gs=self.infer_gs,
             use_ray_pose=self.use_ray_pose,
@@ -143,47 +153,47 @@ class NetworkFlags:
 
 @dataclass(frozen=True)
 class MetricFlags:
-    """Whether and how depth is converted to metres."""
+    """Conversion to metric depth."""
 
     metric: Annotated[
         bool,
         typer.Option(
             "--metric",
-            help="Write metric depth: the metric model's by --focal, --fov or the lens in the files' EXIF; the nested "
-            "model's as it is.",
+            help="Write metric depth, in metres. The metric model needs a focal length: from --focal, --fov or EXIF; "
+            "the nested model does not.",
         ),
     ] = False
-    focal: Annotated[
-        float | None, typer.Option(help="With --metric: focal length in pixels of the images as they are on disk.")
-    ] = None
-    fov: Annotated[float | None, typer.Option(help="With --metric: horizontal field of view in degrees.")] = None
+    focal: Annotated[float | None, typer.Option(help="Focal length in pixels of the image file (with --metric).")] = (
+        None
+    )
+    fov: Annotated[float | None, typer.Option(help="Horizontal field of view in degrees (with --metric).")] = None
 
     def conversion(self) -> MetricConversion | None:
-        """The conversion; None without --metric.
+        """Parse the conversion; None without --metric.
 
         Raises:
-            InvalidInputError: a focal length without --metric, two, or one that is not accepted.
+            InvalidInputError: --focal or --fov without --metric, both, or a value that is not accepted.
         """
         from depth_anything_3.prediction.metric import MetricConversion
 
         if not self.metric and (self.focal is not None or self.fov is not None):
-            raise InvalidInputError("--focal and --fov convert to metric depth: give --metric with them")
+            raise InvalidInputError("--focal and --fov are for metric depth; add --metric")
         return MetricConversion(self.focal, self.fov) if self.metric else None
 
 
 @dataclass(frozen=True)
 class WriterFlags:
-    """How results are written."""
+    """Options of the writers."""
 
     conf_thresh_percentile: Annotated[
         float, typer.Option(help="Drop points below this percentile of confidence (ply, glb, colmap).")
     ] = 40.0
     num_max_points: Annotated[int, typer.Option(help="Maximum number of points (ply, glb, colmap).")] = 1_000_000
-    show_cameras: Annotated[bool, typer.Option(help="Draw cameras (glb).")] = True
-    feat_vis_fps: Annotated[int, typer.Option(help="Frames per second (feat_vis).")] = 15
+    show_cameras: Annotated[bool, typer.Option(help="Draw the cameras (glb).")] = True
+    feat_vis_fps: Annotated[int, typer.Option(help="Frames per second of the video (feat_vis).")] = 15
 
     def options(self) -> ExportOptions:
-        """The options.
+        """Parse the options.
 
         Raises:
             InvalidInputError: a value is not accepted.
@@ -195,21 +205,27 @@ class WriterFlags:
 
 @dataclass(frozen=True)
 class ResultFlags:
-    """Where results go and in which formats."""
+    """Output folder and formats."""
 
     export_dir: ExportDir = Path("debug")
     export_format: Annotated[
         str,
         typer.Option(
-            # The escape keeps the lines of its paragraph as they are.
+            # "\b" keeps the line breaks of its paragraph.
             help="\n".join(
-                ("\b", "Formats:", *(f"{one.name}: {one.help}" for one in FORMATS), "", "Join several with '-'.")
+                (
+                    "\b",
+                    "Output formats:",
+                    *(f"{one.name}: {one.help}" for one in FORMATS),
+                    "",
+                    "Join several with '-', as in npz-glb.",
+                )
             )
         ),
     ] = "depth_vis-npz"
 
     def destination(self, writers: WriterFlags, metric: MetricFlags) -> Destination:
-        """The destination.
+        """Parse the destination.
 
         Raises:
             InvalidInputError: a format or an option is not accepted.
@@ -225,7 +241,7 @@ class ResultFlags:
 
 
 def stream_options(preprocess: PreprocessOptions, network: NetworkFlags, batches: BatchFlags) -> StreamOptions:
-    """The options of a stream, before the number of its images is known.
+    """Parse the options of a stream whose number of images is not known yet.
 
     Raises:
         InvalidInputError: a value is not accepted.

@@ -1,4 +1,4 @@
-"""`da3 video`: depth of a video."""
+"""Define `da3 video`, which computes depth of a video."""
 
 from __future__ import annotations
 
@@ -24,26 +24,30 @@ if TYPE_CHECKING:
 
 __all__ = ["video"]
 
-_SCENE_FPS = 1.0  # upstream's
+_SCENE_FPS = 1.0  # upstream's default
 
 
 @dataclass(frozen=True)
 class _SelectionFlags:
-    """Which frames are taken."""
+    """Selection of frames."""
 
     fps: Annotated[
         float | None,
-        typer.Option(help="Maximum frames per second; the rate of an image sequence (24). With --scene: 1."),
+        typer.Option(
+            help="Maximum frame rate of a video (default: all frames; with --scene: 1), or the frame rate of an image "
+            "sequence (default: 24)."
+        ),
     ] = None
-    every: Annotated[int | None, typer.Option(help="Every n-th frame only.")] = None
+    every: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None
     start: Annotated[str, typer.Option(help="Start at this time: 90, 1:30 or 0:01:30.5.")] = ""
-    end: Annotated[str, typer.Option(help="End before this time.")] = ""
+    end: Annotated[str, typer.Option(help="Stop before this time.")] = ""
     raw: Annotated[
-        str, typer.Option(help="Frames on standard input without a container: WxH:FORMAT@FPS, as 640x480:rgb24@30.")
+        str,
+        typer.Option(help="Read raw frames from standard input: WxH:FORMAT@FPS, such as 640x480:rgb24@30."),
     ] = ""
 
     def selection(self) -> FrameSelection:
-        """The selection.
+        """Parse the selection.
 
         Raises:
             InvalidInputError: a value is not accepted.
@@ -56,25 +60,25 @@ class _SelectionFlags:
 
 @dataclass(frozen=True)
 class _VideoResultFlags:
-    """Where results go, in which formats and how."""
+    """Output folder, formats and layout."""
 
     export_dir: o.ExportDir = Path("debug")
     export_format: Annotated[
         str,
         typer.Option(
-            help="Formats joined with '-': mp4 (depth in colours), ffv1 (16 bits, lossless), or a file per frame: "
-            f"{format_names(formats_for(FRAME_FIELDS))}. With --scene as for da3 images."
+            help="Output formats, joined with '-': mp4 (coloured depth), ffv1 (16-bit, lossless), or one file per "
+            f"frame: {format_names(formats_for(FRAME_FIELDS))}. With --scene: the formats of da3 images."
         ),
     ] = "mp4"
     side_by_side: Annotated[
-        bool, typer.Option("--side-by-side", help="Place the frame to the left of its depth (mp4).")
+        bool, typer.Option("--side-by-side", help="Show the frame to the left of its depth (mp4).")
     ] = False
-    full_size: Annotated[bool, typer.Option("--full-size", help="Write the video's size, not the network's (mp4).")] = (
-        False
-    )
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="Write at the size of the input video, not of the network (mp4).")
+    ] = False
 
     def results(self, metric: o.MetricFlags) -> VideoResults:
-        """The results to write.
+        """Parse the results to write.
 
         Raises:
             InvalidInputError: a format or an option is not accepted.
@@ -92,34 +96,34 @@ def video(
     source: Annotated[
         str,
         typer.Argument(
-            help="Video file, folder of images, pattern ('*.png', frame_%05d.png), address (http://, rtsp://), or - "
-            "for standard input.",
+            help="Video file, folder of images, quoted pattern ('*.png', frame_%05d.png), URL (http://, rtsp://), or "
+            "- for standard input.",
             metavar="VIDEO",
         ),
     ],
+    *,
     results: _VideoResultFlags,
-    frames: _SelectionFlags,
     model: o.ModelFlags,
-    preprocess: Annotated[PreprocessOptions, Omit(("mixed_sizes",))],
-    metric: o.MetricFlags,
-    batches: o.BatchFlags = _BATCHES,
     temporal: Annotated[
         str,
         typer.Option(
-            help="Temporal smoothing: of scale and shift (ema), or over windows of frames that attend to each other.",
+            help="Temporal smoothing: ema smooths scale and shift; window computes overlapping windows of frames, "
+            "which attend to each other.",
             metavar="none|ema|window",
         ),
     ] = "none",
+    frames: _SelectionFlags,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
     scene: Annotated[
         bool,
-        typer.Option(
-            "--scene", help="The frames are views of ONE scene and attend to each other, as in upstream's command."
-        ),
+        typer.Option("--scene", help="Treat the frames as views of one scene, as upstream's command does."),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")] = False,
+    metric: o.MetricFlags,
+    preprocess: Annotated[PreprocessOptions, Omit(("mixed_sizes",))],
+    batches: o.BatchFlags = _BATCHES,
     as_json: o.Json = False,
 ) -> None:
-    """Write the depth of each frame of a video, or with --scene of some frames as views of one scene."""
+    """Compute depth of the frames of a video, each on its own, or with --scene as views of one scene."""
     from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.inference.video.options import VideoOptions
     from depth_anything_3.inference.video.temporal_smoothing import Temporal
@@ -138,11 +142,11 @@ def video(
             ("--full-size", results.full_size),
         ):
             if given:
-                raise InvalidInputError(f"{name} is not for --scene, whose views are computed as a whole")
+                raise InvalidInputError(f"{name} does not work with --scene; omit one of them")
         report = _run_scene(source, results, model, options, metric)
     else:
         report = _run_frames(source, results, model, options, metric, resume=resume)
-    finish(report, as_json)
+    finish(video, report, as_json)
 
 
 def _run_frames(
@@ -158,7 +162,7 @@ def _run_frames(
 
     wanted = results.results(metric)
     loaded = load_model(model)
-    with progress(None, "examining the video") as advance:
+    with progress(None, "opening the video") as advance:
 
         def begin(info: SourceInfo, total: int | None, done: int) -> None:
             stderr.print(f"{info.label}: decoded by {info.decoder.name} ({info.decoder.reason})", markup=False)
@@ -190,6 +194,6 @@ def _run_scene(
         selection = replace(selection, fps=_SCENE_FPS)
     paths = extract_frames(source, results.export_dir / "input_images", selection, raw=options.raw)
     loaded = load_model(model)
-    with stderr.status(f"depth of {len(paths)} view(s)"):
+    with stderr.status(f"computing depth of {len(paths)} view(s)"):
         views = ViewOptions(preprocess=options.stream.preprocess, network=options.stream.network)
         return run_views(loaded.engine, paths, destination, views)

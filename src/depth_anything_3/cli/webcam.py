@@ -1,4 +1,4 @@
-"""`da3 webcam`: live depth of a camera or stream, in a window or a browser."""
+"""Define `da3 webcam`, which shows live depth in a window or a browser."""
 
 from __future__ import annotations
 
@@ -25,22 +25,31 @@ _PREPROCESS = PreprocessOptions(on_error=OnError.SKIP)
 def webcam(
     source: Annotated[
         str,
-        typer.Argument(help="Camera (0, /dev/video0), address (rtsp://, http://, udp://), or a file, in real time."),
+        typer.Argument(
+            help="Camera (0, /dev/video0), URL (rtsp://, http://, udp://), or a video file, played in real time.",
+            metavar="SOURCE",
+        ),
     ] = "0",
-    model: o.ModelFlags = _MODEL,
-    preprocess: Annotated[PreprocessOptions, Omit(_NOT_LIVE)] = _PREPROCESS,
+    *,
     http: Annotated[
-        str, typer.Option(help="Show it to browsers at [HOST:]PORT instead of in a window; HOST: this machine only.")
+        str,
+        typer.Option(
+            help="Serve a page at this address instead of opening a window. Without HOST, only this machine can "
+            "open it.",
+            metavar="[HOST:]PORT",
+        ),
     ] = "",
-    record: Annotated[Path | None, typer.Option(help="Also write what is shown to this .mp4 file.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Also record the display to this .mp4 file.")] = None,
+    model: o.ModelFlags = _MODEL,
     temporal: Annotated[
-        str, typer.Option(help="Temporal smoothing: of scale and shift (ema), or none.", metavar="ema|none")
+        str, typer.Option(help="Temporal smoothing of scale and shift (ema), or none.", metavar="ema|none")
     ] = "ema",
     reconnect: Annotated[
-        float, typer.Option(help="Keep reconnecting to an address for this many seconds (0: stop).")
+        float, typer.Option(help="Seconds to keep trying when the connection to a URL is lost (0: stop).")
     ] = 60.0,
+    preprocess: Annotated[PreprocessOptions, Omit(_NOT_LIVE)] = _PREPROCESS,
 ) -> None:
-    """Watch live depth: camera left, depth right; always of the newest frame. Ctrl-C ends it."""
+    """Show live depth of the newest frame: camera left, depth right. Press Ctrl-C to stop."""
     from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.inference.video.options import VideoMode, VideoOptions
     from depth_anything_3.inference.video.temporal_smoothing import Temporal
@@ -59,10 +68,10 @@ def webcam(
         with stderr.status("") as status:
 
             def page(url: str, is_local: bool) -> None:
-                status.stop()  # it would take what goes to stdout for its own
+                status.stop()  # it would overwrite what is printed to stdout
                 stdout.print(f"watch at {url}", markup=False)
                 if not is_local:
-                    stderr.print("[yellow]Whoever reaches this machine can watch:[/] there is no password.")
+                    stderr.print("[yellow]Anyone who can reach this machine can watch:[/] there is no password.")
                 status.start()
 
             def recorded(count: int, file: Path) -> None:

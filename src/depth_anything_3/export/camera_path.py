@@ -58,7 +58,7 @@ class Trajectory:
 
 
 def make_trajectory(views: Trajectory, mode: TrjMode, width: int) -> Trajectory:
-    """The camera path of one of upstream's modes.
+    """Make the camera path of one of upstream's modes.
 
     Args:
         views: cameras of the views; at least two, except for "wander", "dolly_zoom", "original" and "smooth".
@@ -85,14 +85,14 @@ def _joined(*parts: Trajectory) -> Trajectory:
 
 
 def _between(views: Trajectory, first: int, second: int, steps: FloatArray) -> Trajectory:
-    """Cameras between two views, at the fractions `steps` (0 to 1)."""
+    """Interpolate cameras between two views, at the fractions `steps` (0 to 1)."""
     poses = interpolate_pose(views.camera_to_world[first], views.camera_to_world[second], steps)
     share = steps[:, None, None]
     return Trajectory(poses, (1 - share) * views.intrinsics[first] + share * views.intrinsics[second])
 
 
 def _interpolate(views: Trajectory) -> Trajectory:
-    """Eight frames from each view to the next, fewer or more if the total is large or small; slow at the views."""
+    """Interpolate eight frames between views, fewer or more if the total is large or small; slower near the views."""
     gaps = len(views) - 1
     frames = _FRAMES_PER_GAP
     if gaps * _FRAMES_PER_GAP > _MAX_FRAMES:
@@ -106,7 +106,7 @@ def _interpolate(views: Trajectory) -> Trajectory:
 
 
 def _smooth(frames: Trajectory) -> Trajectory:
-    """Poses averaged with a Gaussian window; rotations by their first two axes."""
+    """Smooth poses with a Gaussian window; rotations by their first two axes."""
     size = min(_SMOOTHING_WINDOW + 1, len(frames) - (len(frames) + 1) % 2)
     if size < 3:
         return frames
@@ -125,14 +125,14 @@ def _smooth(frames: Trajectory) -> Trajectory:
 
 
 def _moved(base: Trajectory, offsets: FloatArray) -> Trajectory:
-    """The base camera, moved along its own axes by each of the offsets (F, 3)."""
+    """Move the base camera along its own axes, by each of the offsets (F, 3)."""
     poses = np.tile(base.camera_to_world[:1], (len(offsets), 1, 1))
     poses[:, :3, 3] += offsets @ base.camera_to_world[0, :3, :3].T
     return Trajectory(poses, np.tile(base.intrinsics[:1], (len(offsets), 1, 1)))
 
 
 def _wander(base: Trajectory, steps: int, width: int) -> Trajectory:
-    """A tilted ellipse that starts and ends at the base camera."""
+    """Make a tilted ellipse that starts and ends at the base camera."""
     radius = _WANDER_PX / (base.intrinsics[0, 0, 0] * width)
     angle = np.linspace(0, 2 * np.pi, steps)
     round_trip = -radius * np.stack([np.sin(angle), np.cos(angle) / 3, np.cos(angle) / 3], axis=1)
@@ -140,7 +140,7 @@ def _wander(base: Trajectory, steps: int, width: int) -> Trajectory:
 
 
 def _dolly_zoom(base: Trajectory, steps: int, *, distance: float, focus: float) -> Trajectory:
-    """Backwards by `distance` and forwards again, while the focal length changes."""
+    """Move backwards by `distance` and forwards again, while the focal length changes."""
     z = 0.5 * (1 - np.cos(np.pi * np.linspace(0, 2, steps))) * distance
     frames = _moved(base, np.stack([np.zeros(steps), np.zeros(steps), -z], axis=1))
     frames.intrinsics[:, (0, 1), (0, 1)] *= np.maximum(focus / (focus + z), 1e-6)[:, None]
@@ -148,7 +148,7 @@ def _dolly_zoom(base: Trajectory, steps: int, *, distance: float, focus: float) 
 
 
 def _extend(frames: Trajectory, width: int) -> Trajectory:
-    """The frames, with a wander and a dolly zoom in the middle."""
+    """Insert a wander and a dolly zoom in the middle of the frames."""
     middle = len(frames) // 2
     steps = max(36, min(60, middle // 2))
     base = frames[middle : middle + 1]
@@ -157,7 +157,7 @@ def _extend(frames: Trajectory, width: int) -> Trajectory:
 
 
 def _wobble(views: Trajectory) -> Trajectory:
-    """A circle on the path from every third view to the next; its radius is half their distance."""
+    """Add a circle to the path from every third view to the next; its radius is half their distance."""
     chosen = views[::_WOBBLE_INTERVAL] if len(views) > _WOBBLE_INTERVAL else views
     steps = np.linspace(0, 1, _WOBBLE_FRAMES)
     circle = np.stack([np.sin(2 * np.pi * steps), -np.cos(2 * np.pi * steps), np.zeros_like(steps)], axis=1)
@@ -173,7 +173,7 @@ def _wobble(views: Trajectory) -> Trajectory:
 
 
 def interpolate_pose(first: FloatArray, second: FloatArray, steps: FloatArray) -> FloatArray:
-    """Camera-to-world poses between two, on an arc about the point closest to both optical axes.
+    """Interpolate camera-to-world poses on an arc about the point closest to both optical axes.
 
     Each pose is expressed by the position of that pivot in the camera's frame, and by the camera's angles in the plane
     of the two viewing directions. These numbers are interpolated, the angles along the shorter arc.
@@ -219,7 +219,7 @@ def _normal(directions: FloatArray) -> FloatArray:
 
 
 def _pivot(directions: FloatArray, centres: FloatArray) -> FloatArray:
-    """The point closest to both optical axes; halfway between the cameras if the axes are parallel."""
+    """Compute the point closest to both optical axes; halfway between the cameras if the axes are parallel."""
     if _is_parallel(*directions):
         return np.asarray(centres.mean(axis=0))
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
@@ -232,7 +232,7 @@ def _plane_axes(normal: FloatArray, z: FloatArray) -> FloatArray:
 
 
 def _yaw_and_roll(rotation: FloatArray) -> FloatArray:
-    """The first and last of the intrinsic Y-X-Z Euler angles."""
+    """Compute the first and last of the intrinsic Y-X-Z Euler angles."""
     return np.array([np.arctan2(rotation[0, 2], rotation[2, 2]), np.arctan2(rotation[1, 0], rotation[1, 1])])
 
 

@@ -1,4 +1,4 @@
-"""Check, before anything is computed, that the formats that are asked for can be written."""
+"""Check that formats can be written, before anything is computed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MISSING = {
     "tiff, exr, or the ply of one image whose intrinsics are given",
     "intrinsics": "the camera's focal length, which {owner} does not have; give intrinsics, or use {with_poses}, "
     "which predict them, or {canonical} with --metric",
-    "gaussians": "3D Gaussians, which are predicted on request; pass infer_gs=True with "
+    "gaussians": "3D Gaussians, which are predicted only on request; pass infer_gs=True with "
     "{with_gaussians}, or write points: ply, glb",
     "features": "features of the backbone; pass export_feat_layers, such as [11]",
-    "paths": "images that are files, because it names them; pass paths when depth is computed (results.npz does not "
-    "hold them), or write glb or ply",
+    "paths": "the names of the image files; compute depth from paths (results.npz does not hold the names), or write "
+    "glb or ply",
     "poses_of_views": "camera poses for several views, which {owner} does not have; compute the images independently "
-    "(da3 images without --scene, or `stream`): each gets its own file",
-    "uncropped": "whole images, because its cameras are in pixels of the files; use process_res_method "
+    "(da3 images without --scene, or `stream`), so that each gets its own file",
+    "uncropped": "uncropped images, because its cameras are in pixels of the files; use process_res_method "
     "upper_bound_resize or lower_bound_resize instead of *_crop",
 }
-"""What a format needs, and a hint, by the names of `RequiredFields`."""
+"""Description of each missing field, with a hint, by the names of `RequiredFields`."""
 
 
 def check_formats(

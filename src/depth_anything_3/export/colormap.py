@@ -22,11 +22,11 @@ _SPECTRAL = (
     (94, 79, 162),
 )
 _LEVELS = 256
-_MAX_UNMEASURED = 10  # upstream measures no range of so few valid depths
+_MAX_UNMEASURED = 10  # upstream computes no range from this few valid depths
 
 
 def inverse_depth_range(depth: npt.NDArray[np.floating]) -> tuple[float, float] | None:
-    """The 2nd and 98th percentile of inverse depth; None if there are ten valid (positive) depths or fewer.
+    """Compute the 2nd and 98th percentiles of inverse depth; None if there are ten valid (positive) depths or fewer.
 
     Args:
         depth: of any shape.
@@ -44,8 +44,8 @@ def colorize_depth(
     """Colour a depth map by inverse depth.
 
     Args:
-        depth: (H, W); invalid depth gets the colour of the farthest.
-        inverse_range: inverse depths that get the last blue and the first red; None: `inverse_depth_range` of this map.
+        depth: (H, W); invalid depth gets the colour of the farthest depth.
+        inverse_range: inverse depths that become blue and red; None: `inverse_depth_range` of this map.
 
     Returns:
         (H, W, 3) uint8 RGB; near is red, far is blue.
@@ -62,7 +62,7 @@ def colorize_depth(
 
 
 def spectral_table() -> npt.NDArray[np.uint8]:
-    """The colour map, (256, 3) uint8 RGB, from red (near) to blue (far)."""
+    """Make the colour map, (256, 3) uint8 RGB, from red (near) to blue (far)."""
     anchors = np.array(_SPECTRAL, np.float64) / 255.0
     positions = np.linspace(0.0, 1.0, len(anchors))
     levels = np.linspace(0.0, 1.0, _LEVELS)

@@ -1,4 +1,4 @@
-"""Fields that a prediction has, and fields that a format requires."""
+"""Describe the fields that a prediction has, and the fields that a format requires."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class AvailableFields:
         gaussians: 3D Gaussians.
         features: features of the backbone.
         paths: every source is a file.
-        uncropped: the whole image is in the prediction.
-        owner: what has the fields, for messages.
+        uncropped: images were not cropped.
+        owner: the prediction or model that has the fields, for messages.
     """
 
     views: int | None = None
@@ -49,7 +49,7 @@ class AvailableFields:
 
     @classmethod
     def of(cls, prediction: Prediction) -> AvailableFields:
-        """Fields of a prediction. Whether its images were cropped is not known: the writers check it."""
+        """List the fields of a prediction. Whether its images were cropped is unknown; the writers check it."""
         return cls(
             views=len(prediction.depth),
             images=prediction.processed_images is not None,
@@ -73,13 +73,13 @@ class AvailableFields:
         paths: bool = True,
         cropped: bool = False,
     ) -> AvailableFields:
-        """Fields that a model's prediction will have.
+        """List the fields that a model's prediction will have.
 
         Args:
-            card: the model; None if it is not known yet, which assumes an any-view model.
+            card: the model; None: unknown, an any-view model is assumed.
             views: number of views, if known.
-            intrinsics: whether intrinsics are given, or found by metric depth.
-            gaussians, features: whether they are asked for.
+            intrinsics: whether intrinsics are given, or computed for metric depth.
+            gaussians, features: whether they are requested.
             paths: whether every source is a file.
             cropped: whether preprocessing crops.
         """
@@ -117,9 +117,9 @@ class RequiredFields:
     uncropped: bool = False
 
     def missing_from(self, available: AvailableFields) -> str | None:
-        """Name of the first field that is required and not available; None if there is none."""
+        """Return the name of the first required field that is not available; None if there is none."""
         return next((name for name in self.names() if not getattr(available, name)), None)
 
     def names(self) -> Iterable[str]:
-        """Names of the fields that are required."""
+        """List the names of the required fields."""
         return (field.name for field in fields(self) if getattr(self, field.name))

@@ -1,4 +1,4 @@
-"""Options that formats share, and checks of their values."""
+"""Define the options that formats share, and check their values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["FormatOptions", "PointOptions", "check_percentile"]
 class FormatOptions:
     """Base of the formats' options, and the options of a format that has none.
 
-    An option that is also a field of `ExportOptions` takes its value from there; where the name differs, the option's
-    metadata has it as `parameter`.
+    An option that is also a field of `ExportOptions` takes its value from there. If the names differ, the option's
+    metadata holds the other name as `parameter`.
     """
 
 
@@ -24,8 +24,8 @@ class PointOptions(FormatOptions):
     """Options of point clouds (`ply`).
 
     Attributes:
-        conf_thresh_percentile: percentile of confidence, 0 to 100; pixels below it become no points.
-        num_max_points: maximum number of points; a random choice with a fixed seed keeps no more. None keeps all.
+        conf_thresh_percentile: percentile of confidence, 0 to 100; pixels below it are dropped.
+        num_max_points: maximum number of points, chosen at random with a fixed seed; None keeps all.
     """
 
     conf_thresh_percentile: float = 40.0
@@ -44,4 +44,4 @@ def check_percentile(name: str, value: float) -> None:
         InvalidInputError: it is not from 0 to 100.
     """
     if not 0 <= value <= 100:
-        raise InvalidInputError(f"{name}={value!r} is a percentile; give 0 to 100")
+        raise InvalidInputError(f"{name}={value!r} is not a percentile; give a value from 0 to 100")

@@ -1,4 +1,4 @@
-"""File names of views, and the name of the unit of depth."""
+"""Make the file names of views, and name the unit of depth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["depth_unit", "view_names"]
 
 
 def view_names(prediction: Prediction, name: str | None) -> list[str]:
-    """File name, without suffix, of each view: its number, or the name of an independent image."""
+    """Make the file name, without suffix, of each view: its number, or the name of an independent image."""
     count = len(prediction.depth)
     if name is None:
         return [f"{view:04d}" for view in range(count)]
@@ -17,7 +17,7 @@ def view_names(prediction: Prediction, name: str | None) -> list[str]:
 
 
 def depth_unit(prediction: Prediction) -> str:
-    """Unit of depth as files state it: "metre", "canonical" (of the metric model) or "relative"."""
+    """Name the unit of depth: "metre", "canonical" (of the metric model) or "relative"."""
     if prediction.is_metric:
         return "metre"
     return "canonical" if prediction.depth_kind is DepthKind.CANONICAL else "relative"

@@ -22,11 +22,10 @@ _HINT = "give a results.npz or NAME.npz that `npz` or `mini_npz` wrote"
 
 
 def load_prediction(path: str | os.PathLike[str]) -> Prediction:
-    """Read a result back, of this package or upstream's.
+    """Read a prediction from a file of this package or of upstream.
 
-    Fields that such files do not hold are absent: names and sizes of the sources, sky, features, Gaussians, and in
-    `mini_npz` the images. Upstream's files do not state whether depth is metric. Depth and confidence are rounded as
-    they were written.
+    The files do not hold names and sizes of the sources, sky, features and Gaussians; `mini_npz` also lacks the images.
+    Upstream's files do not state whether depth is metric. Depth and confidence were rounded when they were written.
 
     Args:
         path: of the file.
@@ -39,7 +38,7 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
         raise InvalidInputError(f"{path}: not a regular file; {_HINT}")  # reading a pipe would block
     try:
         with path.open("rb") as stream:
-            if not zipfile.is_zipfile(stream):  # numpy's message would be about pickles
+            if not zipfile.is_zipfile(stream):  # numpy's own message is about pickles
                 raise InvalidInputError(f"{path}: not an .npz archive, or a truncated one; {_HINT}")
             stream.seek(0)
             file = np.load(stream, allow_pickle=False)
@@ -57,7 +56,7 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
             f"{path}: not an .npz archive of plain arrays, or damaged ({error}); {_HINT}"
         ) from error
     if "depth" not in arrays:
-        raise InvalidInputError(f"{path}: no depth in it, only {', '.join(names) or 'nothing'}; {_HINT}")
+        raise InvalidInputError(f"{path}: has no depth, only {', '.join(names) or 'nothing'}; {_HINT}")
     _check_arrays(path, arrays)
     return Prediction(
         depth=np.asarray(arrays["depth"], np.float32),

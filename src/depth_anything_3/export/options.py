@@ -1,4 +1,4 @@
-"""Options of writing results, with the names that upstream's `inference` has."""
+"""Define the options of the writers, with the names of upstream's `inference`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ExportOptions:
-    """How results are written; the defaults are upstream's.
+    """Options of all writers; the defaults are upstream's.
 
     Attributes:
-        conf_thresh_percentile, num_max_points: of `ply`, `glb` and `colmap`, see `PointOptions`.
-        show_cameras: of `glb`.
+        conf_thresh_percentile, num_max_points: for `ply`, `glb` and `colmap`, see `PointOptions`.
+        show_cameras: draw the cameras in `glb`.
         feat_vis_fps: frames per second of the videos of `feat_vis`.
         render_exts, render_ixts, render_hw: cameras of `gs_video`, see `GsVideoOptions`.
-        export_kwargs: further options of a format, as `{format: {name: value}}`. An option that has a name above is
-            given there: that value wins, as in upstream.
+        export_kwargs: further options by format, as `{format: {name: value}}`. Values of the fields above override
+            them, as in upstream.
 
     Raises:
         InvalidInputError: a value is not accepted.
@@ -43,12 +43,12 @@ class ExportOptions:
     export_kwargs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Checked also if no format that is asked for uses them.
+        # Checked even if no requested format uses them.
         PointOptions(self.conf_thresh_percentile, self.num_max_points)
         positive_int("feat_vis_fps", self.feat_vis_fps)
 
     def of(self, one: ExportFormat) -> FormatOptions:
-        """The options of one format.
+        """Make the options of one format.
 
         Raises:
             InvalidInputError: `export_kwargs` names a format or option that is unknown, or a value is not accepted.
@@ -65,7 +65,7 @@ class ExportOptions:
             if value is None and defaults[parameter] is None:
                 continue  # not given
             if option.name in given and repr(given[option.name]) != repr(value):
-                logger.warning("export_kwargs: %s of %s is overruled by %s", option.name, one.name, parameter)
+                logger.warning("export_kwargs: %s of %s is overridden by %s", option.name, one.name, parameter)
             given[option.name] = value
         return options_class(**given)
 
@@ -75,9 +75,9 @@ class ExportOptions:
                 known = [option.name for option in fields(find_format(format_name).options_class())]
             except InvalidInputError:
                 raise InvalidInputError(
-                    f"export_kwargs: {format_name!r} is no format; there are: {format_names()}"
+                    f"export_kwargs: format {format_name!r} is unknown; choose from: {format_names()}"
                 ) from None
             for name in given:
                 if name not in known:
-                    hint = f"it has: {', '.join(known)}" if known else "it has none"
+                    hint = f"it has: {', '.join(known)}" if known else "it has no options"
                     raise InvalidInputError(f"export_kwargs: {format_name} has no option {name!r}; {hint}")

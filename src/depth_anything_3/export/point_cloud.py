@@ -1,4 +1,4 @@
-"""Make point clouds of the confident pixels of a prediction."""
+"""Make point clouds from the confident pixels of a prediction."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def confidence_threshold(
     minimum: float = _MIN_CONFIDENCE,
     max_percentile: float = _MAX_PERCENTILE,
 ) -> float:
-    """Confidence that a point must have: a percentile, not below `minimum`, but such that points remain.
+    """Compute the confidence that a point must have: a percentile, within a lower and an upper bound.
 
     Args:
         conf: of any shape; values that are not finite are ignored.
         percentile: 0 to 100.
         minimum: lower bound of the threshold.
-        max_percentile: upper bound of the threshold, 0 to 100; it wins over `minimum`.
+        max_percentile: upper bound of the threshold as a percentile, 0 to 100; overrides `minimum`.
     """
     finite = conf[np.isfinite(conf)]
     if not finite.size:
@@ -59,17 +59,17 @@ def confidence_threshold(
 
 
 def homogeneous(extrinsics: FloatArray) -> npt.NDArray[np.float64]:
-    """(N, 3, 4) or (N, 4, 4) poses as (N, 4, 4) float64."""
+    """Convert (N, 3, 4) or (N, 4, 4) poses to (N, 4, 4) float64."""
     poses = np.tile(np.eye(4), (len(extrinsics), 1, 1))
     poses[:, :3] = extrinsics[:, :3]
     return poses
 
 
 def inverse(matrices: FloatArray) -> npt.NDArray[np.float64]:
-    """Inverse of a camera matrix, or of several (..., n, n).
+    """Invert camera matrices (..., n, n).
 
     Raises:
-        InvalidInputError: there is none.
+        InvalidInputError: a matrix is singular.
     """
     try:
         return np.asarray(np.linalg.inv(np.asarray(matrices, np.float64)), np.float64)
@@ -81,9 +81,9 @@ def inverse(matrices: FloatArray) -> npt.NDArray[np.float64]:
 def unproject(
     pixels: FloatArray | npt.NDArray[np.int64], depth: FloatArray, intrinsics: FloatArray, world_to_camera: FloatArray
 ) -> npt.NDArray[np.float64]:
-    """World points of pixels: `X = w2c^-1 [K^-1 (u, v, 1) depth]`.
+    """Compute the world points of pixels: `X = w2c^-1 [K^-1 (u, v, 1) depth]`.
 
-    As in upstream, pixel (u, v) has its coordinates at the corner nearest the image's origin, not at its centre.
+    As in upstream, (u, v) are the coordinates of a pixel's corner nearest the image's origin, not of its centre.
 
     Args:
         pixels: (M, 2) column and row.
@@ -107,17 +107,17 @@ def unproject(
 def gather_points(
     prediction: Prediction, conf: FloatArray | None, threshold: float, max_points: int | None, seed: int = _SEED
 ) -> PointCloud:
-    """Points of the pixels whose depth is finite and above 0, which are not sky, and confident.
+    """Unproject the pixels whose depth is finite and above 0, that are not sky, and that are confident.
 
-    Memory beyond the prediction is that of one view and of the points; if there are too many, also of the indices of
-    all candidates, in the worst case (fewer than 50 times `max_points`) 400 bytes a point.
+    Needs memory for one view and for the points. If there are more than `max_points`, it also needs memory for the
+    indices of all candidates: at worst (fewer than 50 times `max_points`) 400 bytes per point.
 
     Args:
         prediction: with intrinsics; without extrinsics the camera is the world frame. Views whose camera is not
             finite give no points.
-        conf: (N, H, W) confidence; None takes every pixel.
+        conf: (N, H, W) confidence; None: all pixels are confident.
         threshold: minimum confidence.
-        max_points: if there are more, a random subset is kept, each as likely; None keeps all.
+        max_points: maximum number of points, a uniform random subset; None: no maximum.
         seed: of the random choice.
     """
     assert prediction.intrinsics is not None
@@ -127,12 +127,12 @@ def gather_points(
 
     def candidates(view: int) -> npt.NDArray[np.int64]:
         depth = prediction.depth[view]
-        kept: npt.NDArray[np.bool_] = np.isfinite(depth) & (depth > 0) & known[view]
+        selected: npt.NDArray[np.bool_] = np.isfinite(depth) & (depth > 0) & known[view]
         if conf is not None:
-            kept &= conf[view] >= threshold
+            selected &= conf[view] >= threshold
         if prediction.sky is not None:
-            kept &= ~prediction.sky[view]
-        return np.flatnonzero(kept)
+            selected &= ~prediction.sky[view]
+        return np.flatnonzero(selected)
 
     ends = np.cumsum([len(candidates(view)) for view in range(views)])
     chosen = None

@@ -1,7 +1,7 @@
-"""The export formats, one row each.
+"""Register the export formats.
 
-A new format is a module in `export/formats` with a function `write`, and a row here. The help of `da3` and the tables
-in docs/exports.md come from the rows. Importing this module is cheap: writers are imported when they are first used.
+To add a format, write a module in `export/formats` with a function `write`, and add a row here. The help of `da3` and
+the tables in docs/exports.md are made from the rows. Importing this module is cheap: writers are imported on first use.
 """
 
 from __future__ import annotations
@@ -42,16 +42,15 @@ class ExportFormat:
 
     Attributes:
         name: as users write it; also the folder that holds results of independent images.
-        help: what is written, as a noun phrase of few words.
+        help: the content, as a short noun phrase.
         writer: function `(prediction, export_dir, name, options)` that returns the paths it wrote; a format without
             options takes the first three.
-        suffix: of the file of an independent image.
-        file_names: function of the options that returns the names of several files; they are in a folder for each
-            image. None: one file.
-        views_files: where the files of views are, for the documentation.
-        read_by: programs that read it, for the documentation.
+        suffix: suffix of the file of an independent image.
+        file_names: function of the options that returns several file names, in one folder per image; None: one file.
+        views_files: paths of the files of views, for the documentation.
+        read_by: programs that read the format, for the documentation.
         required: fields that the prediction must have.
-        packages: optional packages by their import names, each with the extra that installs it (None: no extra).
+        packages: required optional packages by import name, each with the extra that installs it (None: no extra).
         needs_cuda: whether writing needs a CUDA device.
         options: class of the options.
     """
@@ -69,7 +68,7 @@ class ExportFormat:
     options: str | None = None
 
     def options_class(self) -> type[FormatOptions]:
-        """Class of this format's options."""
+        """Load the class of this format's options."""
         from depth_anything_3.export.format_options import FormatOptions
 
         loaded: type[FormatOptions] = FormatOptions if self.options is None else _load(self.options)
@@ -91,7 +90,7 @@ class ExportFormat:
         return writer(prediction, export_dir, name, *(() if self.options is None else (options,)))
 
     def image_files(self, export_dir: Path, name: str, options: FormatOptions) -> list[Path]:
-        """Paths of the files that `write` writes for an independent image of this name."""
+        """List the files that `write` writes for an independent image of this name."""
         folder = export_dir / self.name
         if self.file_names is None:
             return [folder / f"{name}{self.suffix}"]
@@ -221,13 +220,13 @@ Formats = str | Iterable[str | ExportFormat]
 
 
 def parse_formats(formats: Formats) -> tuple[ExportFormat, ...]:
-    """Rows of the formats that are asked for, in that order and each once.
+    """Parse format names; return the rows of the registry in that order, without duplicates.
 
     Args:
         formats: names joined with '-', such as "npz-depth_vis", or a sequence of names and rows.
 
     Raises:
-        InvalidInputError: a name is unknown, or there is none.
+        InvalidInputError: a name is unknown, or no name is given.
     """
     wanted = [one for one in (formats.split("-") if isinstance(formats, str) else formats) if one]
     if not wanted:
@@ -236,10 +235,10 @@ def parse_formats(formats: Formats) -> tuple[ExportFormat, ...]:
 
 
 def find_format(name: str) -> ExportFormat:
-    """The row of a format.
+    """Find the row of a format.
 
     Raises:
-        InvalidInputError: there is none of this name.
+        InvalidInputError: the name is unknown.
     """
     for one in FORMATS:
         if one.name == name:
@@ -248,12 +247,12 @@ def find_format(name: str) -> ExportFormat:
 
 
 def format_names(formats: Iterable[ExportFormat] | None = None) -> str:
-    """Names of some formats, or of all, for a message: "mini_npz, npz"."""
+    """List the names of some formats, or of all, for a message: "mini_npz, npz"."""
     return ", ".join(one.name for one in (FORMATS if formats is None else formats))
 
 
 def formats_for(available: AvailableFields) -> tuple[ExportFormat, ...]:
-    """Formats that a prediction with these fields can be written in."""
+    """Select the formats that a prediction with these fields can be written in."""
     return tuple(one for one in FORMATS if one.required.missing_from(available) is None)
 
 
@@ -276,7 +275,7 @@ _NEEDS = {
 
 
 def formats_table() -> str:
-    """The table of formats in docs/exports.md."""
+    """Make the table of formats in docs/exports.md."""
     rows = [
         (
             _code([one.name]),
@@ -292,7 +291,7 @@ def formats_table() -> str:
 
 
 def options_table() -> str:
-    """The table of the formats' options in docs/exports.md, with their defaults. Imports the writers."""
+    """Make the table of the formats' options in docs/exports.md, with defaults. Imports the writers."""
     rows = [
         (_code([one.name]), ", ".join(f"`{option.name}` ({_shown(option.default)})" for option in options))
         for one in FORMATS

@@ -1,4 +1,4 @@
-"""Write predictions in the formats that are asked for."""
+"""Write predictions in the requested formats."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ def export(
     name: str | None = None,
     options: ExportOptions | None = None,
 ) -> list[Path]:
-    """Write a prediction in each format. It is not changed.
+    """Write a prediction in each format.
 
     Args:
-        prediction: what to write.
-        export_dir: folder of the results; made if missing. Files already there are replaced, each in one step.
-        formats: names joined with '-', or a sequence of names or of `parse_formats`' rows.
+        prediction: not changed.
+        export_dir: output folder; created if missing. Existing files are replaced atomically.
+        formats: names joined with '-', or a sequence of names or of rows that `parse_formats` returned.
         name: file name of an independent image, without suffix (`depth_png/NAME.png`). None: the prediction is of
-            views, which are numbered, in upstream's folders (`depth_vis/0000.jpg`, `exports/npz/results.npz`).
-        options: how to write them; None uses the defaults.
+            views, which are numbered, in upstream's layout (`depth_vis/0000.jpg`, `exports/npz/results.npz`).
+        options: options of the writers; None: the defaults.
 
     Returns:
         Paths of the files.
 
     Raises:
-        InvalidInputError: a format or option is unknown, or the prediction lacks a field that a format requires.
-            Nothing is written then.
+        InvalidInputError: a format or option is unknown. Nothing is written.
+        UnsupportedError: the prediction lacks a field that a format requires, or a package is missing. Nothing is
+            written.
         ExportError: a file cannot be written.
     """
     options = ExportOptions() if options is None else options
     written: list[Path] = []
     for one in check_formats(formats, AvailableFields.of(prediction), options):
         written += one.write(prediction, export_dir, name, options.of(one))
-    return list(dict.fromkeys(written))  # glb writes depth_vis too, which may be asked for as well
+    return list(dict.fromkeys(written))  # glb also writes depth_vis, which may be requested too
 
 
 def result_files(export_dir: Path, formats: Formats, name: str, options: ExportOptions | None = None) -> list[Path]:
-    """Paths of the files that `export` writes for one independent image of this name.
+    """List the files that `export` writes for an independent image of this name.
 
     Raises:
         InvalidInputError: a format or option is unknown.

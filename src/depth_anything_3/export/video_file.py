@@ -1,8 +1,8 @@
-"""Write video files, by PyAV.
+"""Write video files with PyAV.
 
-`VideoWriter` writes a video that plays whenever writing ends, also if the process is killed. It writes a part beside
-the file (`name.part001.mp4`), one for each run that was stopped and resumed, as fragments of one frame.
-`join_parts` makes the file of the parts, without encoding again. `write_mp4` writes a whole file.
+`VideoWriter` writes a video that can be played even if the process is killed. It writes a part next to the target
+(`name.part001.mp4`), one per run if a run is stopped and resumed, as fragments of one frame. `join_parts` joins the
+parts without encoding again. `write_mp4` writes a video in one call.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class _Codec(NamedTuple):
 _H264 = _Codec("libx264", "yuv420p", "rgb24")
 _FFV1 = _Codec("ffv1", "gray16le", "gray16le")
 
-# Neither lookahead nor B-frames: each frame is in the file when `write` returns, in the order of its time.
+# No lookahead and no B-frames: each frame is in the file when `write` returns, in the order of time.
 _PARTS: dict[str, tuple[_Codec, dict[str, str], dict[str, str]]] = {
     ".mp4": (
         _H264,
         {"crf": "18", "preset": "fast", "tune": "zerolatency"},
         {
-            # The table of contents is delayed; without that the file could not begin later than at 0.
+            # A delayed index (moov) allows a first timestamp other than 0.
             "movflags": "frag_every_frame+empty_moov+default_base_moof+delay_moov",
             "movie_timescale": str(_TICKS_PER_SECOND),
             "flush_packets": "1",
@@ -72,7 +72,7 @@ class _Encoder:
         self.stream.pix_fmt = codec.pixel_format
 
     def frame(self, pixels: npt.NDArray[Any]) -> Any:  # Any: uint8 or uint16; PyAV's frame
-        """A frame of the encoder's size; 4:2:0 needs even sizes, so an odd last row or column is repeated."""
+        """Make a frame; 4:2:0 needs even sizes, so an odd last row or column is repeated."""
         if self._codec is _H264:
             pixels = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
         if self._size_hw is None:
@@ -80,27 +80,28 @@ class _Encoder:
         return self._from_array(np.ascontiguousarray(pixels), format=self._codec.array_format)
 
     def encode(self, frame: Any = None) -> None:
-        """Encode a frame, or with None those that are held back."""
+        """Encode a frame; with None, flush the encoder."""
         self._container.mux(self.stream.encode(frame))
 
 
 def _check_encoder(av: Any, codec: _Codec, suffix: str) -> None:
     if codec.encoder not in av.codecs_available:
         raise UnsupportedError(
-            f"{suffix} files need the encoder {codec.encoder}, which this build of PyAV lacks; install PyAV's wheel"
+            f"{suffix} files need the encoder {codec.encoder}, which this build of PyAV lacks; install PyAV from its "
+            "wheel"
         )
 
 
 def write_mp4(
     path: Path, frames: Iterable[npt.NDArray[np.uint8]], fps: int, *, crf: int = 18, preset: str = "medium"
 ) -> None:
-    """Write a whole H.264 video (8 bits, 4:2:0); frames are encoded one by one.
+    """Write an H.264 video (8 bits, 4:2:0); frames are encoded one by one.
 
     Args:
         path: of the file.
         frames: at least one; (H, W, 3) uint8 RGB, all of one size. An odd last row or column is repeated.
         fps: frames per second.
-        crf: x264's constant rate factor; a lower one is better and larger.
+        crf: x264's constant rate factor; lower values give better quality and larger files.
         preset: x264's, such as "slow".
 
     Raises:
@@ -120,9 +121,8 @@ class VideoWriter:
     """Writes one part of a video; a context manager.
 
     Args:
-        target: the file that the parts will be joined to. `.mp4`: H.264, 8 bits, for viewing. `.mkv`: FFV1, 16-bit
-            grey, lossless.
-        metadata: texts to store in the file.
+        target: the file that the parts will be joined to. `.mp4`: H.264, 8 bits. `.mkv`: FFV1, 16-bit grey, lossless.
+        metadata: text entries of the file.
 
     Raises:
         UnsupportedError: PyAV or the encoder is not installed.
@@ -151,7 +151,7 @@ class VideoWriter:
         Args:
             pixels: (H, W, 3) uint8 RGB for `.mp4`, where an odd last row or column is repeated; (H, W) uint16 for
                 `.mkv`. All of one size.
-            seconds: from the start of the video; more than that of the frame before.
+            seconds: from the start of the video; must increase from frame to frame.
 
         Raises:
             ExportError: the file cannot be written, as when the disk is full.
@@ -166,7 +166,7 @@ class VideoWriter:
         self.frames += 1
 
     def close(self) -> None:
-        """End the part; one without frames is removed.
+        """Finish the part; remove it if it has no frames.
 
         Raises:
             ExportError: the file cannot be written.
@@ -193,7 +193,7 @@ class VideoWriter:
 
 
 def part_files(target: Path) -> list[Path]:
-    """Paths of a video's parts that exist, in order."""
+    """List the existing parts of a video, in order."""
     found: list[Path] = []
     while (part := target.with_suffix(f".part{len(found) + 1:03d}{target.suffix}")).exists():
         found.append(part)
@@ -201,7 +201,7 @@ def part_files(target: Path) -> list[Path]:
 
 
 def frames_in(part: Path) -> int:
-    """Number of frames that can be read from a part; 0 if the process was killed before the first was written."""
+    """Count the frames that can be read from a part; 0 if the process was killed before the first was written."""
     try:
         with _open_part(import_pyav(), part) as container:
             return sum(1 for _ in _packets(container))
@@ -210,7 +210,7 @@ def frames_in(part: Path) -> int:
 
 
 def join_parts(target: Path) -> None:
-    """Make a video of its parts and remove them. Where two parts overlap, the later one is used.
+    """Join the parts of a video and remove them. Where two parts overlap, the later one is used.
 
     Raises:
         ExportError: parts differ in size, one cannot be read, or the file cannot be written.
@@ -227,7 +227,9 @@ def join_parts(target: Path) -> None:
         stream = result.add_stream_from_template(streams[0])
         for part, other in zip(parts, streams, strict=True):
             if bytes(other.codec_context.extradata or b"") != bytes(streams[0].codec_context.extradata or b""):
-                raise ExportError(f"{part}: differs from {parts[0].name}, so they cannot be joined; restart")
+                raise ExportError(
+                    f"{part}: cannot be joined to {parts[0].name}, which has another format; restart without --resume"
+                )
         ends = [_first_time(av, part) for part in parts[1:]] + [None]
         for source, end in zip(sources, ends, strict=True):
             for packet in _packets(source):
@@ -253,7 +255,7 @@ def _open_part(av: Any, part: Path) -> Any:
 
 
 def _packets(container: Any) -> Iterator[Any]:
-    """Complete packets of a part, whose end may be missing if the process was killed."""
+    """Read the complete packets of a part; its end may be missing if the process was killed."""
     for packet in container.demux(container.streams.video[0]):
         if packet.size == 0 or packet.is_corrupt:
             return

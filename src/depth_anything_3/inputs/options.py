@@ -73,11 +73,16 @@ class PreprocessOptions:
         InvalidInputError: a value is not accepted.
     """
 
-    process_res: int = field(default=504, metadata=_metadata("Length of the bounded side in pixels.", in_result=True))
+    process_res: int = field(
+        default=504,
+        metadata=_metadata(
+            "Resize the longest side to this many pixels (with lower_bound_*: the shortest side).", in_result=True
+        ),
+    )
     process_res_method: ProcessResMethod = field(
         default=ProcessResMethod.UPPER_BOUND_RESIZE,
         metadata=_metadata(
-            "Bound the longest (upper) or shortest (lower) side; reach multiples of 14 by resizing or cropping.",
+            "Bound the longest (upper) or the shortest (lower) side, then resize or crop to multiples of 14.",
             in_result=True,
         ),
     )
@@ -88,33 +93,33 @@ class PreprocessOptions:
     mixed_sizes: MixedSizes = field(
         default=MixedSizes.CROP,
         metadata=_metadata(
-            "Views of one scene that differ in size: crop to the smallest, pad to the largest, or refuse.",
+            "For views of one scene that differ in size: crop to the smallest, pad to the largest, or refuse.",
             in_result=True,
         ),
     )
     strategy: Strategy = field(
         default=Strategy.AUTO,
-        metadata=_metadata("How an image reaches the network's memory; da3 doctor shows what auto chooses and why."),
+        metadata=_metadata("Where images are decoded and resized; da3 doctor shows what auto chooses and why."),
     )
     fidelity: Fidelity = field(
         default=Fidelity.EXACT,
         metadata=_metadata(
-            "How close pixels are to the reference: exact (1 LSB), high (50 dB) or fast (44 dB).",
+            "Accuracy of the resized pixels: exact (within 1 level of 255), high (50 dB PSNR) or fast (44 dB PSNR).",
             in_result=True,
         ),
     )
     num_workers: int = field(
-        default=8, metadata=_metadata("Images decoded and resampled concurrently, at most one per core.")
+        default=8, metadata=_metadata("Number of images decoded and resized in parallel; at most one per core.")
     )
     executor: Executor = field(
-        default=Executor.THREAD, metadata=_metadata("Run the CPU workers as threads or as processes.")
+        default=Executor.THREAD, metadata=_metadata("Run the workers as threads or as processes.")
     )
     on_error: OnError = field(
         default=OnError.RAISE,
-        metadata=_metadata("What to do about an unusable image: raise its error and stop, or skip and report it."),
+        metadata=_metadata("When an image cannot be used: raise an error and stop, or skip and report it."),
     )
-    max_pixels: int = field(default=MAX_PIXELS, metadata=_metadata("Reject images whose header states more pixels."))
-    max_bytes: int = field(default=MAX_BYTES, metadata=_metadata("Reject larger files without reading them."))
+    max_pixels: int = field(default=MAX_PIXELS, metadata=_metadata("Reject images with more pixels than this."))
+    max_bytes: int = field(default=MAX_BYTES, metadata=_metadata("Reject files with more bytes than this."))
     allow_truncated: bool = field(
         default=False,
         metadata=_metadata("Decode truncated or damaged files as far as possible, with a warning.", in_result=True),

@@ -1,4 +1,4 @@
-"""Pieces of writing in, done in a thread of its own, in order: what computes need not wait for encoders and disks."""
+"""Write results in a background thread, in order, so that the network need not wait for encoders and disks."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ __all__ = ["BackgroundWriter"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_PENDING = 4  # results that wait for the writer; at 504 pixels one holds 3 MB
+_MAX_PENDING = 4  # queued results; at 504 pixels one takes 3 MB
 
 
 class BackgroundWriter:
-    """Does work one piece after another, in the order given, while the caller goes on.
+    """Runs jobs one after another, in order, in a background thread.
 
-    Leaving its `with` block waits until everything given is done, also when Ctrl-C or an error leaves it. After a piece
-    that raised none is begun.
+    Leaving the `with` block waits for all jobs, also after Ctrl-C or an error. When a job raises, the jobs after it are
+    dropped.
+
+    Args:
+        max_pending: number of unfinished jobs at which `put` blocks.
     """
 
-    def __init__(self, ahead: int = _MAX_PENDING) -> None:
+    def __init__(self, max_pending: int = _MAX_PENDING) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="da3-writer")
-        self._room = threading.Semaphore(ahead)
+        self._slots = threading.Semaphore(max_pending)
         self._error: BaseException | None = None
 
     def put(self, work: Callable[[], None]) -> None:
-        """Have a piece of work done; waits while as many as may are waiting or under way.
+        """Queue a job; block while the queue is full.
 
         Raises:
-            BaseException: what an earlier piece raised.
+            BaseException: the error of an earlier job.
         """
-        self._room.acquire()
+        self._slots.acquire()
         if self._error is not None:
-            self._room.release()
+            self._slots.release()
             raise self._error
         self._thread.submit(self._do, work)
 
@@ -42,13 +45,13 @@ class BackgroundWriter:
         try:
             if self._error is None:
                 work()
-        except BaseException as error:  # raised again where work is given
+        except BaseException as error:  # raised again by `put` or at the end of the block
             self._error = error
         finally:
-            self._room.release()
+            self._slots.release()
 
     def __enter__(self) -> BackgroundWriter:
-        # Begun before there is work: an executor that Ctrl-C meets while it starts its thread would not wait for it.
+        # Start the thread now: an executor interrupted by Ctrl-C while it starts its thread does not wait for it.
         self._thread.submit(int).result()
         return self
 

@@ -1,4 +1,4 @@
-"""Show the whole pipeline on the images that come with the package, or on a user's own."""
+"""Run the demonstration: depth maps, 3D points and an overview of the bundled images, or of a user's images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 ASSUMED_FOV_DEG = 60.0
-"""Field of view along the longer side of an image whose focal length is not known."""
+"""Field of view along the longer side that is assumed when the focal length is unknown."""
 
 _FOLDER = Path(__file__).parent / "demo_images"  # written by tools/demo_model/draw_demo_images.py
 _NAMES = ("street", "table", "hall")
@@ -52,11 +52,11 @@ Depth = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class DemoImage:
-    """An image that comes with the package: a rendered scene.
+    """A bundled image of a rendered scene.
 
     Attributes:
-        path: a 4K JPEG with its focal length in the EXIF block.
-        depth_m: (270, 480) float32 true depth in metres along the optical axis, inf in the sky.
+        path: a 4K JPEG whose EXIF block holds the focal length.
+        depth_m: (270, 480) float32 true depth along the optical axis in metres, inf in the sky.
     """
 
     path: Path
@@ -65,15 +65,15 @@ class DemoImage:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What became of an image.
+    """Timings and accuracy of one image.
 
     Attributes:
-        name: of the image's result files.
+        name: file name of its results, without suffix.
         size: (height, width) of the image in pixels.
-        preprocess_ms: decode, resize and normalise; several images are prepared at the same time.
-        network_ms: forward pass.
-        focal_origin: where the focal length of its 3D points came from.
-        abs_rel: mean relative error of depth; None where the true depth is not known.
+        preprocess_ms: time to decode, resize and normalise; several images are prepared in parallel.
+        network_ms: time of the forward pass.
+        focal_origin: source of the focal length that its 3D points use.
+        abs_rel: mean relative error of depth; None if the true depth is unknown.
     """
 
     name: str
@@ -86,11 +86,11 @@ class DemoResult:
 
 @dataclass
 class DemoReport(RunReport):
-    """How a demonstration went.
+    """Report of a demonstration.
 
     Attributes:
         process_res: as for `DepthAnything3.stream`.
-        results: one for each image that was read, in order.
+        results: of each image that was computed, in order.
         overview: path of the image that shows all results.
     """
 
@@ -100,17 +100,17 @@ class DemoReport(RunReport):
 
 
 def demo_resolution(card: ModelCard) -> int:
-    """The `process_res` that suits a model: the demonstration model was trained on images of up to 224 pixels."""
+    """Choose the `process_res` for a model: the demonstration model was trained on images of up to 224 pixels."""
     return _DEMO_RESOLUTION if card.is_demonstration else _DEFAULT_RESOLUTION
 
 
 def demo_images() -> list[DemoImage]:
-    """Find the images that come with the package, and read their true depth."""
+    """Find the bundled images, and read their true depth."""
     return [DemoImage(_FOLDER / f"{name}.jpg", _read_depth(_FOLDER / "depth_png" / f"{name}.png")) for name in _NAMES]
 
 
 def _read_depth(path: Path) -> Depth:
-    """Read what `--export-format depth_png` writes; unknown depth becomes inf."""
+    """Read a file of format `depth_png`; unknown depth becomes inf."""
     with Image.open(path) as file:
         depth = np.asarray(file).astype(np.float32) * np.float32(file.info["depth_scale"])
     return np.where(depth > 0, depth, np.inf).astype(np.float32)
@@ -125,14 +125,14 @@ def run_demo(
     *,
     on_progress: Callable[[], None] = lambda: None,
 ) -> DemoReport:
-    """Write `depth/NAME.jpg`, `ply/NAME.ply` and `glb/NAME.glb` of each image, and `overview.jpg` of all.
+    """Write `depth/NAME.jpg`, `ply/NAME.ply` and `glb/NAME.glb` for each image, and `overview.jpg` for all.
 
     Args:
         engine: the network.
-        paths: of independent images; one that cannot be read is listed in the report and skipped.
-        export_dir: folder to write to.
-        preprocess: how images are prepared; see `demo_resolution`.
-        true_depth_m: of those images where it is known, as `DemoImage.depth_m`.
+        paths: of independent images; an image that cannot be read is reported and skipped.
+        export_dir: output folder.
+        preprocess: preprocessing options; see `demo_resolution`.
+        true_depth_m: true depth by path, where it is known; as `DemoImage.depth_m`.
         on_progress: called after each image.
 
     Raises:
@@ -167,19 +167,19 @@ def run_demo(
 
 
 def abs_rel(depth: Depth, truth: Depth) -> float:
-    """Mean of |depth - truth| / truth where the truth is finite, after scaling the depth by the median ratio.
+    """Compute the mean of |depth - truth| / truth where the truth is finite, after scaling by the median ratio.
 
     Args:
         depth: (h, w) in any unit, above 0.
         truth: (H, W), inf in the sky.
 
     Returns:
-        A fraction; 0 is perfect, nan where all is sky.
+        A fraction; 0 is perfect, nan if all is sky.
     """
     ground = np.isfinite(truth)
     if not ground.any():
         return math.nan
-    # Inverse depth, unlike depth, is linear across the image of a plane.
+    # Interpolate inverse depth: unlike depth, it is linear across the image of a plane.
     inverse = cv2.resize(1.0 / depth, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
     ratio = 1.0 / (inverse * truth)[ground]
     return float(np.abs(ratio / np.median(ratio) - 1.0).mean())
@@ -199,7 +199,7 @@ def _result(prediction: Prediction, name: str, focal_origin: str, truth: Depth |
 
 
 def _with_camera(prediction: Prediction) -> tuple[Prediction, str]:
-    """The prediction with a camera, at the origin if it has none, and where its focal length came from."""
+    """Add a camera at the origin if the prediction has none; return it with the source of the focal length."""
     if prediction.intrinsics is not None and prediction.extrinsics is not None:
         return prediction, "the model"
     try:
@@ -214,7 +214,7 @@ def _with_camera(prediction: Prediction) -> tuple[Prediction, str]:
 
 
 def _row(prediction: Prediction, name: str, truth: Depth | None) -> Pixels:
-    """The image, its depth and, if known, its true depth, side by side below their labels."""
+    """Draw the image, its depth and, if known, its true depth side by side, below their labels."""
     with InputProcessor() as processor:
         resized, _, _ = processor(
             [prediction.sources[0]], process_res=_PANEL_PX, perform_normalization=False, fidelity="fast"
@@ -231,7 +231,7 @@ def _row(prediction: Prediction, name: str, truth: Depth | None) -> Pixels:
 
 
 def _coloured(inverse: Depth, size: tuple[int, ...]) -> Pixels:
-    """Colour inverse depth, 0 in the sky, at another (height, width)."""
+    """Resize inverse depth (0 in the sky) to (height, width) and colour it."""
     resized = cv2.resize(inverse, size[::-1], interpolation=cv2.INTER_LINEAR)
     return colorize_depth(np.divide(1.0, resized, out=np.zeros_like(resized), where=resized > 0))
 

@@ -1,4 +1,4 @@
-"""Where the results of a job go, in which formats, and whether the model can give them."""
+"""Describe the output folder and formats of a job, and check them against the model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["Destination", "check_device"]
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where results go, in which formats and how.
+    """Output folder, formats and their options.
 
     Attributes:
-        folder: made if missing.
-        formats: names joined with '-', or a sequence of names, see docs/exports.md; parsed once.
-        options: how each format is written.
-        metric: convert to metric depth; an image whose focal length is unknown fails.
+        folder: created if missing.
+        formats: names joined with '-', or a sequence of names, see docs/exports.md; stored parsed.
+        options: options of the writers.
+        metric: conversion to metric depth; an image whose focal length is unknown fails.
     """
 
     folder: Path
@@ -48,13 +48,13 @@ class Destination:
         views: int = 1,
         has_intrinsics: bool = False,
     ) -> None:
-        """Refuse formats and units that a model cannot give, before an image is read.
+        """Check that a model predicts what the formats and metric depth need, before any image is read.
 
         Args:
-            card: of the model.
-            preprocess, network: what will be computed.
-            views: number of views of a prediction.
-            has_intrinsics: whether the caller gives intrinsics.
+            card: the model.
+            preprocess, network: options of the run.
+            views: number of views per prediction.
+            has_intrinsics: whether the caller provides intrinsics.
 
         Raises:
             InvalidInputError: a format or an option is unknown.
@@ -74,11 +74,11 @@ class Destination:
 
 
 def check_device(device: torch.device, preprocess: PreprocessOptions) -> None:
-    """Refuse a strategy that a device cannot carry out, before weights are loaded.
+    """Check that a device supports the strategy, before weights are loaded.
 
     Raises:
-        InvalidInputError: the environment names an unknown strategy.
-        UnsupportedError: there is no GPU, or no decoder for it that reaches the fidelity.
+        InvalidInputError: the environment variable names an unknown strategy.
+        UnsupportedError: there is no GPU, or no GPU decoder of the required fidelity.
     """
     request = Request.of(preprocess.strategy, preprocess.fidelity)
     if request.strategy not in (Strategy.AUTO, Strategy.CPU):

@@ -24,7 +24,7 @@ from depth_anything_3.prediction import Prediction
 
 __all__ = ["run_images"]
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # what an atomic write writes to before it renames
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # temporary files of atomic writes
 
 
 def run_images(
@@ -37,29 +37,29 @@ def run_images(
     report_file: Path | None = None,
     on_progress: Callable[[], None] = lambda: None,
 ) -> RunReport:
-    """Compute the depth of independent images; results are written in order, while the network continues.
+    """Compute depth of independent images, and write results in order while the network computes the next.
 
-    Ctrl-C ends it when what has been computed is written.
+    On Ctrl-C, results that have been computed are written first.
 
     Args:
         engine: the network.
         paths: images, in order.
-        destination: where results go.
+        destination: output folder and formats.
         options: preprocessing, network and batching.
-        resume: continue a run that was stopped or killed, with the arguments of that run: an image whose results all
-            exist is skipped, and temporary files of a killed run are removed. With other options, existing results
-            stay. No other run may be writing to the folder.
-        report_file: where the report goes as JSON at the end, also when an error or Ctrl-C ends the run.
-        on_progress: called once for each image: written, failed or skipped; in the thread that writes.
+        resume: continue a run that was stopped or killed; give the same arguments. Images whose results all exist are
+            skipped, whatever options they were computed with. Temporary files of a killed run are removed, so no other
+            run may be writing to the folder.
+        report_file: JSON file for the report, written at the end of the run, also after an error or Ctrl-C.
+        on_progress: called once for each image that was written, failed or skipped; in the writer's thread.
 
     Raises:
-        DA3Error: with `on_error` "raise", the first image's error; what was computed before is written.
-        ExportError: a file cannot be written; nothing after it is.
+        DA3Error: with `on_error` "raise", the error of the first image that failed; earlier results are written.
+        ExportError: a file cannot be written; later results are not written.
         UnsupportedError: the model does not predict what a format or metric depth needs.
     """
     destination.check(engine.card, options.preprocess, options.network)
     report, writer = RunReport.of(engine, destination.folder), BackgroundWriter()
-    # Of the whole list, so that an image's name does not depend on which others are skipped.
+    # Named before any is skipped, so that names do not depend on which images are skipped.
     names = dict(zip(map(str, paths), export_names(paths), strict=True))
     if resume:
         paths = _unfinished(paths, names, destination)
@@ -88,8 +88,8 @@ def run_images(
         report.add_prediction(prediction, time.perf_counter() - exporting)
         on_progress()
 
-    # Failures pass through the writer, so that they are reported in order and one thread alone fills the report.
-    # Called before anything is written: misuse, which it refuses, leaves no report.
+    # Failures pass through the writer's queue: they are reported in order, and only one thread changes the report.
+    # `stream` checks its arguments before the block below starts, so misuse writes no report.
     on_failure = raise_failure if raising else lambda one: writer.put(partial(fail, one))
     predictions = engine.stream(paths, options, on_failure)
     engine.input_processor.warm_up()
@@ -100,7 +100,7 @@ def run_images(
 
 
 def _unfinished(paths: Sequence[Path], names: dict[str, str], destination: Destination) -> list[Path]:
-    """The images whose results do not all exist; removes temporary files of a killed run."""
+    """Select the images whose results do not all exist, and remove temporary files of a killed run."""
 
     def files(name: str) -> list[Path]:
         return result_files(destination.folder, destination.formats, name, destination.options)
@@ -112,7 +112,7 @@ def _unfinished(paths: Sequence[Path], names: dict[str, str], destination: Desti
 def _is_done(files: Sequence[Path]) -> bool:
     """Whether an image's results all exist. Writes are atomic, so a file that exists is complete."""
     try:
-        # A power cut can leave the name of a file whose content had not reached the disk.
+        # A power cut can leave an empty file whose content had not reached the disk.
         return all(os.stat(file).st_size > 0 for file in files)
     except OSError:
         return False
@@ -123,7 +123,7 @@ def _remove_temporary(export_dir: Path, files: Sequence[Path]) -> None:
     folders = {file.parent for file in files}
     folders |= {one for folder in folders if folder.parent != export_dir for one in folder.parent.glob("*/")}
     for folder in (export_dir, *sorted(folders)):
-        # The folder may not exist yet; what cannot be removed does no harm.
+        # The folder may not exist yet; a temporary file that cannot be removed does no harm.
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
                 if _TEMPORARY.fullmatch(entry.name):

@@ -1,4 +1,4 @@
-"""Report how a run went."""
+"""Collect and write the report of a run."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class RunReport:
-    """How a run went.
+    """Counts, times and failures of a run.
 
     Attributes:
-        images: images whose results were written.
-        skipped: images whose results existed already.
-        failures: name and error of each image that was skipped because of an error.
-        wall_seconds: from the first image requested to the last file written, without loading weights and compiling.
+        images: number of images whose results were written.
+        skipped: number of images whose results existed already.
+        failures: name and error of each image that failed.
+        wall_seconds: from the first image requested to the last file written; excludes loading and compiling the model.
         stage_seconds: time by stage; decode and resample are summed over workers, and stages overlap.
-        export_dir: where the results are.
+        export_dir: output folder.
         strategies: number of images by strategy and by reason.
         focal_lengths: number of images by the source of the focal length used for metric depth.
-        device, network: what computed.
-        stopped_by: what ended the run before its last image: "Ctrl-C", "SIGTERM", or an error's message.
+        device, network: names of the device and the model.
+        stopped_by: why the run ended early: "Ctrl-C", "SIGTERM", or an error message; None if it did not.
     """
 
     images: int = 0
@@ -55,16 +55,16 @@ class RunReport:
 
     @classmethod
     def of(cls, engine: Engine, export_dir: str | os.PathLike[str]) -> RunReport:
-        """The report of a run that has not started."""
+        """Make the report of a run that has not started."""
         return cls(export_dir=os.fspath(export_dir), device=str(engine.device), network=engine.card.name)
 
     @property
     def images_per_second(self) -> float:
-        """Images written per second of wall time."""
+        """Images written per second of wall-clock time."""
         return self.images / self.wall_seconds if self.wall_seconds else 0.0
 
     def add_prediction(self, prediction: Prediction, export_seconds: float) -> None:
-        """Record what was computed and written: an image, or the views of a scene."""
+        """Record a prediction that was written: an image, or the views of a scene."""
         self.images += len(prediction.depth)
         for stage, seconds in {**prediction.seconds, "export": export_seconds}.items():
             self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
@@ -82,26 +82,26 @@ class RunReport:
             self.focal_lengths[one] = self.focal_lengths.get(one, 0) + 1
 
     def add_failure(self, failure: ImageFailure) -> None:
-        """Record an image that could not be used."""
+        """Record an image that failed."""
         self.failures.append({"image": failure.label, "error": str(failure.error)})
 
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """Everything as plain JSON values."""
+        """Return all fields as plain JSON values."""
         return {**asdict(self), "images_per_second": self.images_per_second}
 
     def write(self, path: Path) -> None:
-        """Write everything as JSON.
+        """Write all fields as JSON.
 
         Raises:
             ExportError: the file cannot be written.
         """
-        with atomic_write(path) as aside:
-            aside.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
 def reported(report: RunReport, file: Path | None) -> Iterator[None]:
-    """Time the block, note what ends it early, and write the report at its end."""
+    """Time the block, record what ends it early, and write the report at its end."""
     began = time.perf_counter()
     try:
         yield
@@ -116,4 +116,4 @@ def reported(report: RunReport, file: Path | None) -> Iterator[None]:
         except ExportError as error:
             if report.stopped_by is None:
                 raise
-            logger.warning("no report: %s", error)  # what stopped the run is the error to report
+            logger.warning("no report was written: %s", error)  # the error that stopped the run is raised

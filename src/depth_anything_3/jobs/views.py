@@ -26,17 +26,17 @@ def run_views(
     options: ViewOptions,
     cameras: GivenCameras = _NO_CAMERAS,
 ) -> RunReport:
-    """Compute depth and cameras of images that are views of one scene, and write them in upstream's layout.
+    """Compute depth and cameras of the views of one scene, and write them in upstream's layout.
 
     Args:
         engine: the network.
         paths: the views.
-        destination: where results go.
+        destination: output folder and formats.
         options: preprocessing and network.
-        cameras: what is known of the views' cameras.
+        cameras: known cameras of the views.
 
     Raises:
-        DA3Error: with `on_error` "raise", the first view's error; with "skip" it is in the report.
+        DA3Error: with `on_error` "raise", the error of the first view that failed; with "skip" it is reported.
         ExportError: a file cannot be written.
         UnsupportedError: the model does not predict what a format or metric depth needs.
     """

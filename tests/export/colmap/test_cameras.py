@@ -65,13 +65,13 @@ def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):
 
 
 def test_other_images_are_rejected_by_name(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"a\.jpg: 100x100, but in the sparse model 120x80"):
+    with pytest.raises(InvalidInputError, match=r"a\.jpg is 100x100, but 120x80 in the sparse model"):
         given_cameras(pairing([draw_image(tmp_path / "a.jpg", 100, 100)], [(80, 120)]))
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(ImageReadError, match=r"gone\.jpg"):
         given_cameras(pairing([tmp_path / "gone.jpg"], [(80, 120)]))
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     with pytest.raises(ImageDecodeError, match=r"text\.jpg"):
         given_cameras(pairing([tmp_path / "text.jpg"], [(80, 120)]))

@@ -145,7 +145,7 @@ CAMERA, IMAGE = "1 PINHOLE 640 480 500 500 320 240\n", "1 1 0 0 0 0 0 0 1 a.jpg\
 
 
 @pytest.mark.parametrize(
-    ("cameras", "images", "told"),
+    ("cameras", "images", "message"),
     [
         pytest.param("1 PINHOLE 640\n", IMAGE, r"cameras.txt, line 1: not a camera", id="short"),
         pytest.param("1 LENS 640 480 500\n", IMAGE, r"line 1: not a camera .*LENS", id="model"),
@@ -160,10 +160,10 @@ CAMERA, IMAGE = "1 PINHOLE 640 480 500 500 320 240\n", "1 1 0 0 0 0 0 0 1 a.jpg\
         pytest.param(CAMERA, "# nothing\n", "has no images", id="no-images"),
     ],
 )
-def test_an_error_in_a_text_file_is_reported_with_its_line(tmp_path, cameras, images, told):
+def test_an_error_in_a_text_file_is_reported_with_its_line(tmp_path, cameras, images, message):
     (tmp_path / "cameras.txt").write_text(cameras)
     (tmp_path / "images.txt").write_text(images)
-    with pytest.raises(InvalidInputError, match=told):
+    with pytest.raises(InvalidInputError, match=message):
         read_sparse_model(tmp_path)
 
 
@@ -213,5 +213,7 @@ def test_images_elsewhere_are_paired_by_a_name_that_only_one_has(tmp_path):
 
 def test_images_of_which_none_has_a_pose_are_refused(tmp_path):
     write_model(tmp_path / "m")
-    with pytest.raises(InvalidInputError, match=r"no image has a pose; .*'/x/z.jpg', the model like 'left/a.jpg'"):
+    with pytest.raises(
+        InvalidInputError, match=r"no image has a pose; .*'/x/z.jpg', the sparse model like 'left/a.jpg'"
+    ):
         pair_images(read_sparse_model(tmp_path / "m"), [Path("/x/z.jpg")], "/x")

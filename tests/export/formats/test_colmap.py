@@ -29,8 +29,8 @@ def test_colmap_reads_names_cameras_and_points_that_project_right(plane_scene, o
     model = pycolmap.Reconstruction(str(tmp_path))
     assert (model.num_images(), model.num_cameras(), model.num_rigs(), model.num_frames()) == (2, 2, 2, 2)
     assert [model.images[number].name for number in (1, 2)] == [Path(source).name for source in plane_scene.sources]
-    kept = plane_scene.conf >= np.percentile(plane_scene.conf, 40)
-    assert model.num_points3D() == kept.sum()
+    selected = plane_scene.conf >= np.percentile(plane_scene.conf, 40)
+    assert model.num_points3D() == selected.sum()
     for view, number in enumerate((1, 2)):
         image, camera = model.images[number], model.images[number].camera
         assert (camera.model.name, camera.width, camera.height) == ("PINHOLE", 400, 300)
@@ -38,7 +38,7 @@ def test_colmap_reads_names_cameras_and_points_that_project_right(plane_scene, o
         matrix = plane_scene.intrinsics[view].astype(np.float64)
         np.testing.assert_allclose(camera.params, [*(matrix[[0, 1], [0, 1]] * scale), *(matrix[:2, 2] * scale)])
         np.testing.assert_allclose(image.cam_from_world().matrix(), plane_scene.extrinsics[view], atol=1e-6)
-        assert image.num_points2D() == image.num_points3D == kept[view].sum()
+        assert image.num_points2D() == image.num_points3D == selected[view].sum()
         for index, observation in enumerate(image.points2D[::7]):
             point = model.points3D[observation.point3D_id]
             assert [(one.image_id, one.point2D_idx) for one in point.track.elements] == [(number, 7 * index)]

@@ -75,13 +75,13 @@ def test_columns_hold_3dgs_values_before_activation(tmp_path):
     vertices = PlyData.read(path)["vertex"]
     inside = np.zeros((64, 96), bool)
     inside[2:-2, 3:-3] = True
-    kept = np.flatnonzero(inside & (depth[0] <= np.quantile(depth, 0.9)))
-    assert len(vertices) == len(kept)
+    selected = np.flatnonzero(inside & (depth[0] <= np.quantile(depth, 0.9)))
+    assert len(vertices) == len(selected)
 
     def columns(*names):
         return np.stack([vertices[name] for name in names], axis=1)
 
-    flat = {name: value[0].numpy()[kept] for name, value in vars(gaussians).items() if value is not None}
+    flat = {name: value[0].numpy()[selected] for name, value in vars(gaussians).items() if value is not None}
     np.testing.assert_array_equal(columns("x", "y", "z"), flat["means"])
     np.testing.assert_array_equal(columns("nx", "ny", "nz"), 0)
     np.testing.assert_array_equal(columns("f_dc_0", "f_dc_1", "f_dc_2"), flat["harmonics"][:, :, 0])
@@ -102,12 +102,12 @@ def test_certain_and_empty_gaussians_have_finite_columns(tmp_path):
     assert all(np.isfinite(vertices[one.name]).all() for one in vertices.properties)
 
 
-@pytest.mark.parametrize(("views", "interval", "kept"), [(5, 1, 5), (5, 2, 3), (30, None, 15), (5, None, 5)])
-def test_views_can_be_omitted(tmp_path, views, interval, kept):
+@pytest.mark.parametrize(("views", "interval", "selected"), [(5, 1, 5), (5, 2, 3), (30, None, 15), (5, None, 5)])
+def test_views_can_be_omitted(tmp_path, views, interval, selected):
     depth = np.ones((views, 4, 4), np.float32)
     prediction = Prediction(depth=depth, gaussians=gaussians_of(depth))
     (path,) = write_gs_ply(prediction, tmp_path, None, GsPlyOptions(gs_views_interval=interval))
-    assert len(PlyData.read(path)["vertex"]) == kept * 16
+    assert len(PlyData.read(path)["vertex"]) == selected * 16
 
 
 def test_gaussians_of_another_scene_are_refused(tmp_path):

@@ -36,7 +36,7 @@ def golden_prediction(golden) -> Prediction:
     )
 
 
-# What upstream makes of the goldens. Tolerances: it rounds points to float32 on the way.
+# Upstream's results. The tolerances allow for its rounding of points to float32.
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_points_are_thinned_out_evenly_and_the_same_each_time(plane_scene_of):
     assert len(cloud.points) == 3000 == cloud.counts.sum()
     np.testing.assert_allclose(cloud.counts, 500, atol=100)  # 4.5 standard deviations
     known = {tuple(point) for point in every.points.round(9)}
-    kept = {tuple(point) for point in cloud.points.round(9)}
-    assert len(kept) == 3000
-    assert kept <= known
+    selected = {tuple(point) for point in cloud.points.round(9)}
+    assert len(selected) == 3000
+    assert selected <= known
     np.testing.assert_array_equal(gather_points(scene, None, 0, 3000).points, cloud.points)
 
 

@@ -17,10 +17,10 @@ def prediction(scale: float = 1.0) -> Prediction:
 
 
 def test_camera_is_left_and_depth_right_in_the_colours_of_depth_vis():
-    picture = FrameView()(prediction(), 0.0)
-    assert picture.shape == (20, 60, 3)
-    np.testing.assert_array_equal(picture[:, :30], SEEN[0])
-    np.testing.assert_array_equal(picture[:, 30:], colorize_depth(prediction().depth[0]))
+    image = FrameView()(prediction(), 0.0)
+    assert image.shape == (20, 60, 3)
+    np.testing.assert_array_equal(image[:, :30], SEEN[0])
+    np.testing.assert_array_equal(image[:, 30:], colorize_depth(prediction().depth[0]))
 
 
 def test_the_range_of_colours_follows_slowly():

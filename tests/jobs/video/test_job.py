@@ -14,6 +14,7 @@ from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedE
 from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.export.video_file import part_files
 from depth_anything_3.inputs.video import FrameSelection, IterableSource
+from depth_anything_3.jobs.naming import video_name
 from depth_anything_3.jobs.video.frames import extract_frames
 from depth_anything_3.jobs.video.results import VideoResults
 from depth_anything_3.jobs.video.resume_log import RunState
@@ -61,16 +62,16 @@ def stopped_after(count):
 
 
 def test_every_format_holds_every_frame(seeded_small, clip, depths, tmp_path):
-    told = []
+    calls = []
     report = run_video(
         seeded_small,
         clip,
         tmp_path,
         VideoResults("mp4-ffv1-mini_npz", side_by_side=True),
-        on_begin=lambda info, total, done: told.append((info.label, total, done)),
+        on_begin=lambda info, total, done: calls.append((info.label, total, done)),
         **SMALL,
     )
-    assert told == [(str(clip), FRAMES, 0)]
+    assert calls == [(str(clip), FRAMES, 0)]
     assert (report.images, report.skipped, report.failures) == (FRAMES, 0, [])
     names = [f"mini_npz/a_clip_{number:06d}.npz" for number in range(FRAMES)]
     assert files_in(tmp_path) == ["a_clip_depth.mkv", "a_clip_depth.mp4", "a_clip_frames.csv", *names]
@@ -184,14 +185,14 @@ def test_other_settings_than_then_are_refused(seeded_small, clip, tmp_path):
     with pytest.raises(Stop):
         run_video(seeded_small, clip, tmp_path, on_progress=stopped_after(5), **SMALL)
     with pytest.raises(
-        InvalidInputError, match=r"a_clip_frames\.csv: that run had other settings \(every, process_res\)"
+        InvalidInputError, match=r"a_clip_frames\.csv: the first run had other settings \(every, process_res\)"
     ):
         run_video(seeded_small, clip, tmp_path, resume=True, selection={"every": 2}, process_res=56)
 
 
 def test_an_invalid_state_is_reported(seeded_small, clip, tmp_path):
     (tmp_path / "a_clip_frames.csv").write_text("number\n")
-    with pytest.raises(InvalidInputError, match="does not tell how far"):
+    with pytest.raises(InvalidInputError, match="is not a valid progress log; delete it to start over"):
         run_video(seeded_small, clip, tmp_path, resume=True, **SMALL)
 
 
@@ -230,7 +231,7 @@ def test_a_camera_ends_with_ctrl_c_and_leaves_a_whole_video(seeded_small, tmp_pa
             raise KeyboardInterrupt
 
     written = run_video(seeded_small, Camera(), tmp_path, **SMALL).images
-    assert 1 <= written <= 6  # those on their way are lost
+    assert 1 <= written <= 6  # frames that were not yet written are lost
     assert len(read_clip(tmp_path / "video_depth.mp4")[1]) == written
 
 
@@ -255,6 +256,36 @@ def test_image_sequences_are_named_after_their_pattern(seeded_small, tmp_path):
     assert images[0].shape == (SIZE_HW[0], 2 * SIZE_HW[1], 3)
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/dir/clip.mp4", "clip"),
+        ("/dir/two words (1).mp4", "two_words_1_"),
+        ("/dir/*.png", "dir"),
+        ("/dir/**/*.png", "dir"),
+        ("/dir/%05d.png", "dir"),
+        ("/dir/?.png", "dir"),
+        ("/dir/frame_%05d.png", "frame"),
+        ("/dir/frame.*.png", "frame"),
+        ("/dir/.clip.mp4", "clip"),
+        ("/dir/", "dir"),
+        ("/", "video"),
+        ("rtsp://host:554/live/?user=x", "live"),
+        ("http://host/a.m3u8", "a"),
+        ("-", "stdin"),
+        (0, "camera"),
+    ],
+)
+def test_results_are_named_after_the_video_or_its_folder(source, name):
+    assert video_name(source) == name
+
+
+def test_results_of_a_pattern_in_the_current_folder_are_named_after_it(tmp_path, monkeypatch):
+    (tmp_path / "shots").mkdir()
+    monkeypatch.chdir(tmp_path / "shots")
+    assert [video_name(source) for source in ("*.png", ".", "./%d.png")] == ["shots"] * 3
+
+
 def test_frames_become_views_of_a_scene(clip, tmp_path):
     (tmp_path / "views").mkdir()
     (tmp_path / "views" / "000999.png").write_text("of an earlier video")
@@ -270,8 +301,8 @@ def test_frames_become_views_of_a_scene(clip, tmp_path):
     ("results", "error", "message"),
     [
         ({"formats": "mp4-avi"}, InvalidInputError, "avi"),
-        ({"formats": "ffv1", "side_by_side": True}, InvalidInputError, "for format mp4"),
-        ({"formats": "mp4", "metric": MetricConversion(100.0)}, UnsupportedError, "metre"),
+        ({"formats": "ffv1", "side_by_side": True}, InvalidInputError, "need the format mp4"),
+        ({"formats": "mp4", "metric": MetricConversion(100.0)}, UnsupportedError, "for metric depth"),
     ],
 )
 def test_what_is_not_accepted_is_refused_before_a_frame_is_computed(

@@ -1,4 +1,4 @@
-"""A small ray caster that renders photo-like scenes with exact depth."""
+"""Render photo-like scenes with exact depth, with a small ray caster."""
 
 from scenes.clip import Clip, render_clip
 from scenes.render import Rendering, render, render_large

@@ -1,4 +1,4 @@
-"""Turn linear light into an 8-bit image, with the faults of lens, sensor and JPEG."""
+"""Convert linear light to 8-bit images, with the artefacts of lens, sensor and JPEG."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def expose(colour: Tensor, depth: Tensor, seeds: Sequence[int]) -> Tensor:
     Args:
         colour: `(B, 3, H, W)` float32 linear RGB.
         depth: `(B, H, W)` metres, for defocus.
-        seeds: One a picture.
+        seeds: One per image.
 
     Returns:
         `(B, 3, H, W)` uint8 RGB.
     """
-    pictures = [_develop(one, z, seed) for one, z, seed in zip(colour, depth, seeds, strict=True)]
-    return torch.stack(pictures)
+    images = [_develop(one, z, seed) for one, z, seed in zip(colour, depth, seeds, strict=True)]
+    return torch.stack(images)
 
 
 def _develop(colour: Tensor, depth: Tensor, seed: int) -> Tensor:
@@ -40,27 +40,27 @@ def _develop(colour: Tensor, depth: Tensor, seed: int) -> Tensor:
     bright = float(torch.quantile(thinned[:: max(1, len(thinned) // 4000)], 0.85).clamp_min(1e-3))
     gain = float(rng.lognormal(0.0, 0.25)) * 0.62 / bright
     balance = torch.tensor(rng.normal(1.0, 0.06, 3), dtype=torch.float32, device=colour.device).view(3, 1, 1)
-    # In place from here on: a large picture's time is that of memory.
+    # In place from here on: a large image's time is that of memory.
     exposed = colour * (gain * balance)
     exposed.mul_(_vignette(depth.shape, float(rng.uniform(0.0, 0.3)), colour.device))
     # A shoulder instead of a hard clip: straight to 0.6, then towards 1.
     shoulder = exposed.sub(0.6).clamp_min_(0.0).div_(-0.4).exp_().sub_(1.0).mul_(-0.4)
-    picture = exposed.clamp_max_(0.6).add_(shoulder).clamp_(1e-5, 1.0).pow_(1.0 / 2.2)
+    image = exposed.clamp_max_(0.6).add_(shoulder).clamp_(1e-5, 1.0).pow_(1.0 / 2.2)
     if rng.random() < 0.5:
         contrast = float(rng.uniform(0.0, 0.5))
-        picture = torch.lerp(picture, picture * picture * (3.0 - 2.0 * picture), contrast)
+        image = torch.lerp(image, image * image * (3.0 - 2.0 * image), contrast)
     if rng.random() < 0.05:
-        picture = picture.mean(0, keepdim=True).expand(3, -1, -1)
-    picture = picture + _noise(picture, rng)
-    eight_bit = picture.mul_(255.0).round_().clamp_(0, 255).to(torch.uint8)
+        image = image.mean(0, keepdim=True).expand(3, -1, -1)
+    image = image + _noise(image, rng)
+    eight_bit = image.mul_(255.0).round_().clamp_(0, 255).to(torch.uint8)
     return _through_jpeg(eight_bit, int(rng.integers(35, 96))) if rng.random() < 0.4 else eight_bit
 
 
-def _noise(picture: Tensor, rng: np.random.Generator) -> Tensor:
+def _noise(image: Tensor, rng: np.random.Generator) -> Tensor:
     strength = float(rng.exponential(0.010))
-    source = torch.Generator(device=picture.device).manual_seed(int(rng.integers(2**31)))
-    noise = torch.randn(picture.shape, generator=source, device=picture.device)
-    return noise.mul_(strength).mul_(1.2 - 0.7 * picture)
+    source = torch.Generator(device=image.device).manual_seed(int(rng.integers(2**31)))
+    noise = torch.randn(image.shape, generator=source, device=image.device)
+    return noise.mul_(strength).mul_(1.2 - 0.7 * image)
 
 
 def _vignette(size: torch.Size, strength: float, device: torch.device) -> Tensor:
@@ -87,8 +87,8 @@ def _defocus(colour: Tensor, depth: Tensor, rng: np.random.Generator) -> Tensor:
     return result
 
 
-def _through_jpeg(picture: Tensor, quality: int) -> Tensor:
+def _through_jpeg(image: Tensor, quality: int) -> Tensor:
     file = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).cpu().numpy()).save(file, "JPEG", quality=quality)
+    Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(file, "JPEG", quality=quality)
     decoded = np.asarray(Image.open(file)).copy()
-    return torch.from_numpy(decoded).permute(2, 0, 1).to(picture.device)
+    return torch.from_numpy(decoded).permute(2, 0, 1).to(image.device)

@@ -43,10 +43,10 @@ def render_clip(
     step: Sequence[float] = (0.02, 0.0, 0.03),
     turn: float = 0.003,
 ) -> Clip:
-    """Render a film of a scene that stands still.
+    """Render a video of a static scene.
 
     Args:
-        seed: Of the scene; the camera's faults are those of one picture, so its noise stands still too.
+        seed: Of the scene; all frames have the same camera noise.
         frames: How many.
         size: (height, width) in pixels, multiples of 14.
         atlas: The textures.
@@ -54,11 +54,11 @@ def render_clip(
         turn: Radians to the right from frame to frame.
     """
     first = make_scene(seed, atlas.families)
-    way = np.asarray(step, float) @ first.view_rotation()
+    offset = np.asarray(step, float) @ first.view_rotation()
     images, depth, extrinsics, intrinsics = [], [], [], []
     for number in range(frames):
-        scene = replace(first, eye=first.eye + number * way, yaw=first.yaw + number * turn)
-        drawn = draw_scenes([scene], [seed], size, atlas)  # one by one: memory must not grow with the film
+        scene = replace(first, eye=first.eye + number * offset, yaw=first.yaw + number * turn)
+        drawn = draw_scenes([scene], [seed], size, atlas)  # one by one: memory must not grow with the video
         images.append(drawn.image[0].permute(1, 2, 0).numpy())
         depth.append(drawn.depth[0].masked_fill(drawn.sky[0], 0.0).numpy())
         rotation = scene.view_rotation() @ _Y_DOWN

@@ -1,4 +1,4 @@
-"""Furniture and small objects, built of solids at a given place, at random otherwise."""
+"""Build random furniture and small objects of solids, at a given place."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FURNITURE = ("wood", "planks", "plaster", "wood")
 
 
 def table(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A table, at times round, with things on it."""
+    """Build a table, sometimes round, with things on it."""
     rng = b.rng
     height, w, d = rng.uniform(0.4, 0.8), rng.uniform(0.4, 1.0), rng.uniform(0.3, 0.5)
-    top, leg = b.look(*_FURNITURE, gloss=rng.uniform(0, 0.5)), b.look("wood", "plaster", metres=0.6)
+    top, leg = b.look(*_FURNITURE, gloss=rng.uniform(0, 0.5)), b.look("wood", "plaster", repeat_m=0.6)
     if rng.random() < 0.25:
         b.pole(moved(at, 0, height - 0.04, 0), w * 0.8, 0.04, top)
         b.pole(at, 0.05, height - 0.04, leg)
@@ -38,7 +38,7 @@ def table(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def small_thing(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A book, cup, bottle, fruit, bowl or vase."""
+    """Build a book, cup, bottle, fruit, bowl or vase."""
     rng = b.rng
     kind = rng.integers(6)
     look = b.look(
@@ -46,14 +46,14 @@ def small_thing(b: SceneBuilder, at: Array, yaw: float) -> None:
         "fabric",
         "picture",
         "stripes",
-        metres=0.2,
+        repeat_m=0.2,
         tint=b.colour(vivid=rng.uniform(0, 0.8)),
         gloss=rng.uniform(0, 0.9),
     )
     r = rng.uniform(0.03, 0.09)
     if kind == 0:
         for level in range(int(rng.integers(1, 5))):
-            book = b.look("plaster", "picture", metres=0.3, tint=b.colour(vivid=rng.uniform(0, 0.7)))
+            book = b.look("plaster", "picture", repeat_m=0.3, tint=b.colour(vivid=rng.uniform(0, 0.7)))
             turn = yaw_rotation(yaw + rng.normal(0, 0.2))
             b.box(
                 moved(at, 0, 0.02 + 0.04 * level, 0),
@@ -83,10 +83,10 @@ def small_thing(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def chair(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A chair with four legs and a back."""
+    """Build a chair with four legs and a back."""
     rng = b.rng
     w, seat, back = rng.uniform(0.2, 0.26), rng.uniform(0.42, 0.5), rng.uniform(0.35, 0.6)
-    look, turn = b.look("wood", "fabric", "plaster", metres=0.5), yaw_rotation(yaw)
+    look, turn = b.look("wood", "fabric", "plaster", repeat_m=0.5), yaw_rotation(yaw)
     b.box(moved(at, 0, seat, 0), (w, rng.uniform(0.015, 0.05), w), look, turn)
     for sx in (-1, 1):
         for sz in (-1, 1):
@@ -94,28 +94,28 @@ def chair(b: SceneBuilder, at: Array, yaw: float) -> None:
     b.box(
         part(at, yaw, (0, seat + back / 2, w - 0.02)),
         (w, back / 2, 0.02),
-        b.look("wood", "fabric", metres=0.5, tint=look.tint),
+        b.look("wood", "fabric", repeat_m=0.5, tint=look.tint),
         turn,
     )
 
 
 def sofa(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A sofa or armchair with rounded cushions."""
+    """Build a sofa or armchair with rounded cushions."""
     rng = b.rng
     w, d = rng.uniform(0.4, 1.1), rng.uniform(0.38, 0.48)
-    look, turn = b.look("fabric", "plaster", "fabric", "stripes", metres=0.6), yaw_rotation(yaw)
+    look, turn = b.look("fabric", "plaster", "fabric", "stripes", repeat_m=0.6), yaw_rotation(yaw)
     b.box(moved(at, 0, 0.2, 0), (w, 0.2, d), look, turn)
     b.box(part(at, yaw, (0, 0.45, d - 0.1)), (w, 0.4, 0.12), look, turn)
     for side in (-1, 1):
         b.box(part(at, yaw, (side * (w - 0.08), 0.3, 0)), (0.1, 0.3, d), look, turn)
-    cushion = b.look("fabric", "stripes", "checks", metres=0.5)
+    cushion = b.look("fabric", "stripes", "checks", repeat_m=0.5)
     for _ in range(int(rng.integers(0, 4))):
         spot = part(at, yaw, (rng.uniform(-0.7, 0.7) * w, 0.58, d - 0.3))
         b.ball(spot, (0.22, 0.2, 0.09), cushion, turn)
 
 
 def bed(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A bed with pillows and a blanket."""
+    """Build a bed with pillows and a blanket."""
     rng = b.rng
     w, length, turn = rng.uniform(0.45, 0.9), 1.0, yaw_rotation(yaw)
     b.box(moved(at, 0, 0.15, 0), (w, 0.15, length), b.look("wood", "plaster"), turn)
@@ -123,7 +123,7 @@ def bed(b: SceneBuilder, at: Array, yaw: float) -> None:
     b.box(
         part(at, yaw, (0, 0.40, -0.25)),
         (w, 0.1, length - 0.25),
-        b.look("fabric", "stripes", "checks", metres=0.8),
+        b.look("fabric", "stripes", "checks", repeat_m=0.8),
         turn,
     )
     b.box(part(at, yaw, (0, 0.5, length)), (w, 0.5, 0.03), b.look("wood", "fabric"), turn)
@@ -137,7 +137,7 @@ def bed(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def shelf(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A shelf with boards, books and things."""
+    """Build a shelf with boards, books and things."""
     rng = b.rng
     w, height, d = rng.uniform(0.35, 0.9), rng.uniform(0.8, 2.2), rng.uniform(0.12, 0.22)
     look, turn = b.look(*_FURNITURE), yaw_rotation(yaw)
@@ -150,7 +150,7 @@ def shelf(b: SceneBuilder, at: Array, yaw: float) -> None:
         if level < boards - 1 and rng.random() < 0.75:
             filled, tall = rng.uniform(0.3, 0.95), rng.uniform(0.5, 0.9) * step / 2
             middle = rng.uniform(-1, 1) * (1 - filled) * w
-            books = b.look("books", metres=2 * tall, tint=(1.0, 1.0, 1.0))
+            books = b.look("books", repeat_m=2 * tall, tint=(1.0, 1.0, 1.0))
             b.box(part(at, yaw, (middle, level * step + 0.03 + tall, -0.02)), (w * filled, tall, d * 0.8), books, turn)
         elif level < boards - 1:
             small_thing(b, part(at, yaw, (rng.uniform(-0.6, 0.6) * w, level * step + 0.03, 0)), yaw)
@@ -159,7 +159,7 @@ def shelf(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def cabinet(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A cupboard or chest with doors and handles."""
+    """Build a cupboard or chest with doors and handles."""
     rng = b.rng
     w, height, d = (
         rng.uniform(0.3, 0.9),
@@ -185,11 +185,11 @@ def cabinet(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def plant(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A pot plant: a stem in a pot and leaves about it."""
+    """Build a pot plant: a stem in a pot, with leaves."""
     rng = b.rng
-    size, leaves = rng.uniform(0.25, 0.6), b.look("foliage", metres=0.4, tint=leaf_tint(b))
-    b.pole(at, 0.35 * size, 0.5 * size, b.look("plaster", "brick", metres=0.5))
-    b.pole(moved(at, 0, 0.5 * size, 0), 0.03 * size, 1.2 * size, b.look("bark", metres=0.3, tint=(0.4, 0.3, 0.2)))
+    size, leaves = rng.uniform(0.25, 0.6), b.look("foliage", repeat_m=0.4, tint=leaf_tint(b))
+    b.pole(at, 0.35 * size, 0.5 * size, b.look("plaster", "brick", repeat_m=0.5))
+    b.pole(moved(at, 0, 0.5 * size, 0), 0.03 * size, 1.2 * size, b.look("bark", repeat_m=0.3, tint=(0.4, 0.3, 0.2)))
     for _ in range(int(rng.integers(6, 18))):
         direction = rng.normal(size=3)
         offset = direction / np.linalg.norm(direction) * size * rng.uniform(0.2, 0.7)
@@ -203,7 +203,7 @@ def box_pile(b: SceneBuilder, at: Array, yaw: float) -> None:
     height = 0.0
     for _ in range(int(rng.integers(1, 5))):
         half = rng.uniform(0.1, 0.45, 3)
-        look = b.look("planks", "plaster", "picture", "wood", "checks", "stripes", "fabric", metres=0.6)
+        look = b.look("planks", "plaster", "picture", "wood", "checks", "stripes", "fabric", repeat_m=0.6)
         b.box(
             moved(at, rng.normal(0, 0.06), height + half[1], rng.normal(0, 0.06)),
             half,
@@ -216,9 +216,9 @@ def box_pile(b: SceneBuilder, at: Array, yaw: float) -> None:
     spot = part(at, yaw, (rng.uniform(0.5, 1.2), 0.0, rng.uniform(-0.6, 0.6)))
     r = rng.uniform(0.1, 0.4)
     if rng.random() < 0.5:
-        b.ball(moved(spot, 0, r, 0), (r, r, r), b.look("checks", "stripes", "plaster", "picture", metres=r * 2))
+        b.ball(moved(spot, 0, r, 0), (r, r, r), b.look("checks", "stripes", "plaster", "picture", repeat_m=r * 2))
     else:
-        b.pole(spot, r, r * rng.uniform(1.5, 3), b.look("plaster", "stripes", "planks", metres=0.6))
+        b.pole(spot, r, r * rng.uniform(1.5, 3), b.look("plaster", "stripes", "planks", repeat_m=0.6))
     if rng.random() < 0.3:
         r2 = r * 0.7
         rotation = yaw_rotation(rng.uniform(0, 3.1)) @ UPRIGHT.T

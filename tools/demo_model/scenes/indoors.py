@@ -1,4 +1,4 @@
-"""Indoor layouts: rooms, corridors and table tops."""
+"""Build indoor layouts: rooms, corridors and table tops."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _FREE = (
 
 
 def room(b: SceneBuilder) -> None:
-    """A furnished room seen from near one of its walls."""
+    """Build a furnished room, seen from near one of its walls."""
     rng = b.rng
     size = np.array([rng.uniform(2.6, 7.5), rng.uniform(2.3, 3.3), rng.uniform(3.0, 9.0)])
     _shell(b, size)
@@ -53,7 +53,7 @@ def room(b: SceneBuilder) -> None:
 
 
 def corridor(b: SceneBuilder) -> None:
-    """A long narrow room or a hall: doors, pillars, ceiling lights."""
+    """Build a corridor or hall: doors, pillars, ceiling lights."""
     rng = b.rng
     wide = rng.random() < 0.4
     size = np.array([rng.uniform(6, 14) if wide else rng.uniform(1.4, 3.0), rng.uniform(2.3, 5.0), rng.uniform(9, 26)])
@@ -83,7 +83,7 @@ def corridor(b: SceneBuilder) -> None:
 
 
 def tabletop(b: SceneBuilder) -> None:
-    """Things on a table, near."""
+    """Build a close view of things on a table."""
     rng = b.rng
     size = np.array([rng.uniform(2.5, 5), rng.uniform(2.3, 3), rng.uniform(2.5, 6)])
     _shell(b, size)
@@ -110,8 +110,8 @@ def _shell(b: SceneBuilder, size: Array) -> None:
     """Floor, ceiling and walls; some walls have openings, behind which lies the sky or another room."""
     rng = b.rng
     w, h, d = size
-    wall = b.look(*_WALL_LOOKS, metres=rng.uniform(0.6, 1.6), tint=b.colour(0.35, 1.0))
-    floor = b.look(*_FLOOR_LOOKS, metres=rng.uniform(0.6, 1.8), gloss=rng.uniform(0, 0.4))
+    wall = b.look(*_WALL_LOOKS, repeat_m=rng.uniform(0.6, 1.6), tint=b.colour(0.35, 1.0))
+    floor = b.look(*_FLOOR_LOOKS, repeat_m=rng.uniform(0.6, 1.8), gloss=rng.uniform(0, 0.4))
     b.box((w / 2, -_THICK, d / 2), (w / 2 + 8, _THICK, d / 2 + 8), floor, structural=True)
     ceiling = b.look("plaster", "plaster", "planks", "tile", tint=b.colour(0.6, 1.0, vivid=0.05))
     b.box((w / 2, h + _THICK, d / 2), (w / 2 + _THICK, _THICK, d / 2 + _THICK), ceiling, structural=True)
@@ -155,7 +155,7 @@ class _Wall:
 
 
 def _build_wall(b: SceneBuilder, wall: _Wall, look: Look) -> None:
-    """A closed wall with pictures, or one with a door or a window."""
+    """Build a closed wall with pictures, or one with a door or a window."""
     rng = b.rng
 
     def piece(start: float, stop: float, low: float, high: float) -> None:
@@ -186,7 +186,7 @@ def _build_wall(b: SceneBuilder, wall: _Wall, look: Look) -> None:
 
 
 def _frame(b: SceneBuilder, wall: _Wall, at: float, half_width: float, rows: tuple[float, float]) -> None:
-    """A window's frame with a bar across."""
+    """Build a window's frame with a bar across."""
     bar = b.look("plaster", "wood", tint=b.colour(0.4, 1.0, vivid=0.05))
     (low, high), middle = rows, sum(rows) / 2
     for along, up, half_along, half_up in (
@@ -200,15 +200,15 @@ def _frame(b: SceneBuilder, wall: _Wall, at: float, half_width: float, rows: tup
 
 
 def _next_room(b: SceneBuilder, wall: _Wall) -> None:
-    """What is seen through a door: a far wall and a ceiling."""
+    """Build what is seen through a door: a far wall and a ceiling."""
     away, middle, half = b.rng.uniform(1.5, 6.0), wall.length / 2, wall.length / 2 + 4
-    wall.place(b, (middle, 1.5, away), (half, 1.8, 0.1), b.look(*_WALL_LOOKS, metres=1.5), structural=True)
+    wall.place(b, (middle, 1.5, away), (half, 1.8, 0.1), b.look(*_WALL_LOOKS, repeat_m=1.5), structural=True)
     ceiling = (middle, wall.height + 0.1, away)
     wall.place(b, ceiling, (half, 0.05, away), b.look("plaster"), structural=True)
 
 
 def _outside(b: SceneBuilder, wall: _Wall) -> None:
-    """What is seen through a window: at times plants."""
+    """Build what is seen through a window: sometimes plants."""
     rng, away = b.rng, b.rng.uniform(1.5, 6.0)
     if rng.random() >= 0.6:
         return
@@ -254,7 +254,7 @@ def _furnish(b: SceneBuilder, size: Array) -> None:
             "stripes",
             "checks",
             "picture",
-            metres=rng.uniform(0.5, 2),
+            repeat_m=rng.uniform(0.5, 2),
             tint=b.colour(vivid=rng.uniform(0, 0.6)),
         )
         b.box(middle, (rng.uniform(0.6, 1.5), 0.008, rng.uniform(0.5, 1.2)), rug, yaw_rotation(rng.normal(0, 0.2)))
@@ -280,13 +280,13 @@ def _stand(b: SceneBuilder, size: Array) -> None:
 
 def _look_at(b: SceneBuilder, target: Array) -> None:
     scene = b.scene
-    way = target - scene.eye
-    scene.yaw = float(np.arctan2(way[0], way[2]))
-    scene.pitch = float(np.arctan2(way[1], np.hypot(way[0], way[2])))
+    direction = target - scene.eye
+    scene.yaw = float(np.arctan2(direction[0], direction[2]))
+    scene.pitch = float(np.arctan2(direction[1], np.hypot(direction[0], direction[2])))
 
 
 def _light(b: SceneBuilder, size: Array) -> None:
-    """A lamp below the ceiling, or the sun through the windows."""
+    """Place a lamp below the ceiling, or the sun outside the windows."""
     rng, scene = b.rng, b.scene
     warm = np.array([1.0, rng.uniform(0.82, 1.0), rng.uniform(0.65, 1.0)])
     if rng.random() < 0.75:

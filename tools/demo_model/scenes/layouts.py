@@ -1,4 +1,4 @@
-"""Choose the kind of place that a seed stands for, and where the camera is."""
+"""Choose the layout of a seed, and place the camera."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAYOUTS = ((room, 0.34), (corridor, 0.08), (tabletop, 0.08), (street, 0.20), (y
 
 
 def make_scene(seed: int, families: Mapping[str, tuple[int, ...]]) -> Scene:
-    """A random place.
+    """Make a random scene.
 
     Args:
         seed: What it depends on.

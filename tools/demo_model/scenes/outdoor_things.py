@@ -1,4 +1,4 @@
-"""Plants, people, vehicles and buildings, built of solids at a given place, at random otherwise."""
+"""Build random plants, people, vehicles and buildings of solids, at a given place."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Array = npt.NDArray[np.float64]
 
 
 def tree(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A broad-leaved tree: trunk, boughs and a crown of leaf clusters."""
+    """Build a broad-leaved tree: trunk, branches and a crown of leaf clusters."""
     rng = b.rng
     tall = rng.uniform(3, 12)
-    trunk = b.look("bark", metres=0.8, tint=b.near((0.45, 0.36, 0.28), 0.2))
+    trunk = b.look("bark", repeat_m=0.8, tint=b.near((0.45, 0.36, 0.28), 0.2))
     girth, crown = tall * rng.uniform(0.018, 0.035), tall * rng.uniform(0.22, 0.38)
     fork = tall * rng.uniform(0.25, 0.5)
     b.pole(at, girth, fork * 1.2, trunk)
     middle = moved(at, 0, fork + crown * 0.8, 0)
-    leaves = b.look("foliage", metres=rng.uniform(1.0, 2.2), tint=leaf_tint(b))
+    leaves = b.look("foliage", repeat_m=rng.uniform(1.0, 2.2), tint=leaf_tint(b))
     count = int(rng.integers(10, 28))
     directions = rng.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -36,11 +36,11 @@ def tree(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def conifer(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A fir: tiers of narrowing half ellipsoids."""
+    """Build a fir: tiers of narrowing half ellipsoids."""
     rng = b.rng
     tall = rng.uniform(3, 14)
     b.pole(at, 0.02 * tall, 0.3 * tall, b.look("bark", tint=(0.35, 0.26, 0.2)))
-    needles = b.look("foliage", metres=rng.uniform(0.8, 1.8), tint=b.near((0.28, 0.42, 0.27), 0.2))
+    needles = b.look("foliage", repeat_m=rng.uniform(0.8, 1.8), tint=b.near((0.28, 0.42, 0.27), 0.2))
     tiers = int(rng.integers(3, 7))
     width = tall * rng.uniform(0.13, 0.24)
     for tier in range(tiers):
@@ -50,9 +50,9 @@ def conifer(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def bush(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A bush of leaf clusters."""
+    """Build a bush of leaf clusters."""
     rng = b.rng
-    size, leaves = rng.uniform(0.3, 1.0), b.look("foliage", metres=rng.uniform(0.5, 1.2), tint=leaf_tint(b))
+    size, leaves = rng.uniform(0.3, 1.0), b.look("foliage", repeat_m=rng.uniform(0.5, 1.2), tint=leaf_tint(b))
     for _ in range(int(rng.integers(4, 14))):
         offset = rng.normal(0, 0.4, 3) * size * (1.2, 0.5, 1.2)
         radii = size * rng.uniform(0.25, 0.55, 3)
@@ -60,11 +60,11 @@ def bush(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def rock(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A rock: two or three flattened balls and a tilted box."""
+    """Build a rock: two or three flattened balls and a tilted box."""
     rng = b.rng
     size, look = (
         rng.uniform(0.15, 0.9),
-        b.look("stone", "dirt", "speckle", metres=rng.uniform(0.5, 1.5), tint=b.colour(0.3, 0.8, vivid=0.1)),
+        b.look("stone", "dirt", "speckle", repeat_m=rng.uniform(0.5, 1.5), tint=b.colour(0.3, 0.8, vivid=0.1)),
     )
     for _ in range(int(rng.integers(1, 4))):
         offset = rng.normal(0, 0.35, 3) * size * (1, 0.2, 1)
@@ -74,12 +74,12 @@ def rock(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def car(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A car or van seen as body, cabin, windows and wheels."""
+    """Build a car or van: body, cabin, windows and wheels."""
     rng = b.rng
     length, w = rng.uniform(1.8, 2.4), rng.uniform(0.8, 0.95)
     van = rng.random() < 0.2
     paint, turn = (
-        b.look("plaster", metres=3.0, tint=b.colour(0.05, 0.95, vivid=rng.uniform(0, 0.9)), gloss=0.9),
+        b.look("plaster", repeat_m=3.0, tint=b.colour(0.05, 0.95, vivid=rng.uniform(0, 0.9)), gloss=0.9),
         yaw_rotation(yaw),
     )
     glass, dark = b.look("plaster", tint=(0.08, 0.1, 0.12), gloss=1.0), b.look("plaster", tint=(0.05, 0.05, 0.05))
@@ -117,12 +117,12 @@ def car(b: SceneBuilder, at: Array, yaw: float) -> None:
 def house(
     b: SceneBuilder, at: Array, yaw: float, half: tuple[float, float] | None = None, height: float | None = None
 ) -> None:
-    """A building: walls with windows, at times a gable roof, a door and balconies."""
+    """Build a house: walls with windows, sometimes a gable roof, a door and balconies."""
     rng = b.rng
     w, d = half or (rng.uniform(3, 8), rng.uniform(3, 8))
     tall = height or rng.choice((rng.uniform(2.6, 7), rng.uniform(7, 25)), p=(0.6, 0.4))
     storeys, turn = max(1, round(tall / 3.0)), yaw_rotation(yaw)
-    wall = b.look("facade", metres=1.0, tint=b.colour(0.45, 1.0))
+    wall = b.look("facade", repeat_m=1.0, tint=b.colour(0.45, 1.0))
     wall = Look(wall.page, 2 * tall / storeys, wall.tint)
     b.box(moved(at, 0, tall / 2, 0), (w, tall / 2, d), wall, turn)
     if tall < 10 and rng.random() < 0.7:
@@ -131,7 +131,7 @@ def house(
             "planks",
             "brick",
             "stripes",
-            metres=rng.uniform(1, 2),
+            repeat_m=rng.uniform(1, 2),
             tint=b.near(((0.55, 0.28, 0.2), (0.3, 0.3, 0.32), (0.5, 0.4, 0.3))[int(rng.integers(3))], 0.2),
         )
         tilt = rng.uniform(0.45, 0.8)
@@ -144,14 +144,14 @@ def house(
         b.box(
             part(at, yaw, (0, tall + 0.22 * w * np.tan(tilt), 0)),
             (w * 0.5, 0.24 * w * np.tan(tilt), d - 0.05),
-            b.look("planks", "plaster", metres=2, tint=wall.tint),
+            b.look("planks", "plaster", repeat_m=2, tint=wall.tint),
             turn,
         )
     else:
         b.box(
             moved(at, 0, tall + 0.15, 0),
             (w + 0.15, 0.2, d + 0.15),
-            b.look("plaster", "stone", metres=2, tint=b.near(wall.tint, 0.2)),
+            b.look("plaster", "stone", repeat_m=2, tint=b.near(wall.tint, 0.2)),
             turn,
         )
     for side in (-1, 1):
@@ -161,13 +161,13 @@ def house(
             b.look("wood", "planks"),
             turn,
         )
-    ledge = b.look("plaster", metres=2, tint=b.near(wall.tint, 0.2))
+    ledge = b.look("plaster", repeat_m=2, tint=b.near(wall.tint, 0.2))
     for storey in range(1, storeys) if rng.random() < 0.5 else ():
         b.box(moved(at, 0, storey * tall / storeys, 0), (w + 0.08, 0.08, d + 0.08), ledge, turn)
 
 
 def lamp_post(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A street lamp, sign or bollard."""
+    """Build a street lamp, sign or bollard."""
     rng = b.rng
     metal = b.look("plaster", tint=b.colour(0.08, 0.6, vivid=0.05), gloss=0.5)
     kind, tall = rng.integers(3), rng.uniform(3.5, 7)
@@ -177,7 +177,7 @@ def lamp_post(b: SceneBuilder, at: Array, yaw: float) -> None:
         b.box(part(at, yaw, (1.2, tall + 0.05, 0)), (0.3, 0.06, 0.12), metal, yaw_rotation(yaw))
     elif kind == 1:
         b.pole(at, 0.035, 2.4, metal)
-        sign = b.look("picture", "stripes", metres=0.6, tint=(1.0, 1.0, 1.0))
+        sign = b.look("picture", "stripes", repeat_m=0.6, tint=(1.0, 1.0, 1.0))
         b.box(moved(at, 0, 2.3, 0), (0.3, 0.3, 0.01), sign, yaw_rotation(yaw))
     else:
         b.pole(at, 0.09, 0.9, metal)
@@ -185,7 +185,7 @@ def lamp_post(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def fence(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A wall, a hedge or a fence of posts and rails."""
+    """Build a wall, a hedge, or a fence of posts and rails."""
     rng = b.rng
     length, tall, turn = rng.uniform(2, 10), rng.uniform(0.7, 1.8), yaw_rotation(yaw)
     kind = rng.integers(3)
@@ -193,13 +193,16 @@ def fence(b: SceneBuilder, at: Array, yaw: float) -> None:
         b.box(
             moved(at, 0, tall / 2, 0),
             (length, tall / 2, 0.12),
-            b.look("brick", "stone", "plaster", "planks", metres=1.2),
+            b.look("brick", "stone", "plaster", "planks", repeat_m=1.2),
             turn,
         )
         b.box(moved(at, 0, tall, 0), (length + 0.05, 0.05, 0.18), b.look("plaster", "stone"), turn)
     elif kind == 1:
         b.box(
-            moved(at, 0, tall / 2, 0), (length, tall / 2, 0.35), b.look("foliage", metres=1.0, tint=leaf_tint(b)), turn
+            moved(at, 0, tall / 2, 0),
+            (length, tall / 2, 0.35),
+            b.look("foliage", repeat_m=1.0, tint=leaf_tint(b)),
+            turn,
         )
     else:
         wood = b.look("wood", "planks", "plaster")
@@ -210,7 +213,7 @@ def fence(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def bench(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A park bench."""
+    """Build a park bench."""
     wood, turn = b.look("planks", "wood"), yaw_rotation(yaw)
     b.box(moved(at, 0, 0.45, 0), (0.8, 0.03, 0.22), wood, turn)
     b.box(part(at, yaw, (0, 0.7, 0.24)), (0.8, 0.2, 0.025), wood, turn)
@@ -219,7 +222,7 @@ def bench(b: SceneBuilder, at: Array, yaw: float) -> None:
 
 
 def stairs(b: SceneBuilder, at: Array, yaw: float) -> None:
-    """A flight of steps, at times with a rail."""
+    """Build a flight of steps, sometimes with a rail."""
     rng = b.rng
     w, rise, going, count = (
         rng.uniform(0.5, 1.6),
@@ -252,9 +255,9 @@ def person(b: SceneBuilder, at: Array, yaw: float) -> None:
         "plaster", tint=b.near(((0.85, 0.65, 0.52), (0.55, 0.38, 0.28), (0.35, 0.23, 0.17))[int(rng.integers(3))])
     )
     top = b.look(
-        "fabric", "stripes", "plaster", "checks", metres=0.5, tint=b.colour(0.05, 0.95, vivid=rng.uniform(0, 0.8))
+        "fabric", "stripes", "plaster", "checks", repeat_m=0.5, tint=b.colour(0.05, 0.95, vivid=rng.uniform(0, 0.8))
     )
-    legs = b.look("fabric", "plaster", metres=0.5, tint=b.colour(0.05, 0.5))
+    legs = b.look("fabric", "plaster", repeat_m=0.5, tint=b.colour(0.05, 0.5))
     turn = yaw_rotation(yaw)
     stride = rng.normal(0, 0.12) * tall
     hip, shoulder = 0.5 * tall, 0.82 * tall
@@ -268,5 +271,5 @@ def person(b: SceneBuilder, at: Array, yaw: float) -> None:
     b.ball(moved(at, 0, (hip + shoulder) / 2, 0), (0.125 * tall, 0.6 * (shoulder - hip), 0.08 * tall), top, turn)
     b.ball(moved(at, 0, hip, 0), (0.105 * tall, 0.08 * tall, 0.08 * tall), legs, turn)
     b.ball(moved(at, 0, 0.93 * tall, 0), (0.048 * tall, 0.068 * tall, 0.056 * tall), skin, turn)
-    hair = b.look("bark", metres=0.2, tint=b.colour(0.03, 0.4, vivid=0.3))
+    hair = b.look("bark", repeat_m=0.2, tint=b.colour(0.03, 0.4, vivid=0.3))
     b.ball(part(at, yaw, (0, 0.955 * tall, 0.015)), (0.052 * tall, 0.055 * tall, 0.056 * tall), hair, turn)

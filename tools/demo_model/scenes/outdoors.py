@@ -1,4 +1,4 @@
-"""Outdoor layouts: streets, yards and parks, clearings and woods."""
+"""Build outdoor layouts: streets, yards and parks, clearings and woods."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _GRASS: Colour = (0.5, 0.62, 0.33)
 
 
 def street(b: SceneBuilder) -> None:
-    """A road between buildings, with cars, trees, lamps and people."""
+    """Build a road between buildings, with cars, trees, lamps and people."""
     rng = b.rng
     half = rng.uniform(2.5, 6.0)
     walk = rng.uniform(1.2, 3.5)
     asphalt = b.look(
-        "speckle", "speckle", "stone", "tile", metres=rng.uniform(1, 3), tint=b.colour(0.2, 0.6, vivid=0.04)
+        "speckle", "speckle", "stone", "tile", repeat_m=rng.uniform(1, 3), tint=b.colour(0.2, 0.6, vivid=0.04)
     )
     _ground(b, asphalt)
     paving = b.look(
-        "tile", "stone", "speckle", "brick", metres=rng.uniform(0.8, 2), tint=b.colour(0.4, 0.9, vivid=0.08)
+        "tile", "stone", "speckle", "brick", repeat_m=rng.uniform(0.8, 2), tint=b.colour(0.4, 0.9, vivid=0.08)
     )
     for side in (-1, 1):
         b.box((side * (half + walk / 2 + 4), 0.03, 60), (walk / 2 + 4, 0.1, 90), paving, structural=True)
@@ -106,7 +106,7 @@ def _street_side(b: SceneBuilder, side: int, half: float, walk: float, gaps: flo
 
 
 def yard(b: SceneBuilder) -> None:
-    """A garden, square or court: a building or fence behind, things about."""
+    """Build a garden, square or court, with a building or fence behind and objects in it."""
     rng = b.rng
     ground = b.look(
         "grass",
@@ -115,7 +115,7 @@ def yard(b: SceneBuilder) -> None:
         "tile",
         "stone",
         "dirt",
-        metres=rng.uniform(1, 2.5),
+        repeat_m=rng.uniform(1, 2.5),
         tint=b.near(_GRASS, 0.2) if rng.random() < 0.5 else b.colour(0.35, 0.9, vivid=0.12),
     )
     _ground(b, ground)
@@ -144,7 +144,7 @@ def yard(b: SceneBuilder) -> None:
     )
     _scatter(b, things, int(rng.integers(5, 14)), (0.0, 0.55 * deep), (0.5 * deep, 0.42 * deep))
     if rng.random() < 0.5:
-        path = b.look("tile", "stone", "dirt", "speckle", metres=1.2)
+        path = b.look("tile", "stone", "dirt", "speckle", repeat_m=1.2)
         b.box(
             (rng.uniform(-2, 2), 0.01, deep / 2),
             (rng.uniform(0.5, 1.5), 0.012, deep),
@@ -169,12 +169,12 @@ def clearing(b: SceneBuilder) -> None:
         "foliage",
         "speckle",
         "stone",
-        metres=rng.uniform(1, 3),
+        repeat_m=rng.uniform(1, 3),
         tint=b.near(_GRASS, 0.25) if rng.random() < 0.65 else b.colour(0.4, 0.9, vivid=0.15),
     )
     _ground(b, ground)
     for _ in range(int(rng.integers(0, 6))):
-        hill = b.look("grass", "foliage", "dirt", "stone", metres=rng.uniform(2, 6), tint=b.near(ground.tint, 0.2))
+        hill = b.look("grass", "foliage", "dirt", "stone", repeat_m=rng.uniform(2, 6), tint=b.near(ground.tint, 0.2))
         spot = (rng.uniform(-60, 60), -0.5, rng.uniform(25, 100))
         b.dome(spot, (rng.uniform(10, 50), rng.uniform(1.5, 14), rng.uniform(10, 40)), hill)
     wood = rng.random() < 0.45
@@ -191,13 +191,13 @@ def clearing(b: SceneBuilder) -> None:
         fence,
     )
     _scatter(b, small, int(rng.integers(4, 14)), (0.0, 8.0), (6.0, 6.5))
-    tuft = b.look("grass", "foliage", metres=0.4, tint=b.near(ground.tint, 0.15))
+    tuft = b.look("grass", "foliage", repeat_m=0.4, tint=b.near(ground.tint, 0.15))
     for _ in range(int(rng.integers(0, 40))):
         z = rng.uniform(0.8, 12)
         size = rng.uniform(0.08, 0.3)
         b.dome((rng.normal(0, 0.6) * z, -0.02, z), (size, size * rng.uniform(0.5, 1.2), size), tuft)
     if rng.random() < 0.4:
-        path = b.look("dirt", "speckle", "stone", metres=2.0)
+        path = b.look("dirt", "speckle", "stone", repeat_m=2.0)
         b.box(
             (rng.uniform(-2, 2), 0.006, 20),
             (rng.uniform(0.6, 2.5), 0.01, 40),
@@ -213,7 +213,7 @@ def clearing(b: SceneBuilder) -> None:
 
 
 def _ground(b: SceneBuilder, look: Look) -> None:
-    """The ground, level or with a slight slope."""
+    """Build the ground, level or slightly sloped."""
     tilt = b.rng.normal(0, 0.015, 2) if b.rng.random() < 0.6 else np.zeros(2)
     c, s = np.cos(tilt), np.sin(tilt)
     about_x = np.array([[1, 0, 0], [0, c[0], -s[0]], [0, s[0], c[0]]])
@@ -236,12 +236,12 @@ def _scatter(
 
 
 def _horizon(b: SceneBuilder) -> None:
-    """What closes the view in nearly every photo: woods, houses or hills behind."""
+    """Build the background: woods, houses or hills."""
     rng = b.rng
     if rng.random() < 0.1:
         return
     tint = b.near((0.35, 0.45, 0.3), 0.25)
-    leaves = b.look("foliage", metres=rng.uniform(2, 5), tint=tint)
+    leaves = b.look("foliage", repeat_m=rng.uniform(2, 5), tint=tint)
     distance = rng.uniform(30, 90)
     kind = rng.integers(3)
     for angle in np.arange(-1.2, 1.2, rng.uniform(0.1, 0.25)):
@@ -250,7 +250,7 @@ def _horizon(b: SceneBuilder) -> None:
         if kind == 0:
             b.dome(spot, (distance * rng.uniform(0.06, 0.16), rng.uniform(3, 10), distance * 0.08), leaves)
         elif kind == 1 and rng.random() < 0.6:
-            wall = b.look("facade", metres=6.0, tint=b.colour(0.4, 0.95))
+            wall = b.look("facade", repeat_m=6.0, tint=b.colour(0.4, 0.95))
             b.box(moved(spot, 0, 3, 0), (rng.uniform(3, 10), rng.uniform(2, 12), 4), wall, yaw_rotation(angle))
         else:
             b.dome(spot, (distance * rng.uniform(0.2, 0.5), rng.uniform(2, 14), distance * 0.2), leaves)

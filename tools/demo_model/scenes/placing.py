@@ -26,17 +26,17 @@ _LEAF_TINTS: tuple[tuple[Colour, float], ...] = (
 
 
 def leaf_tint(b: SceneBuilder) -> Colour:
-    """A colour of leaves: mostly greens, some autumn."""
+    """Draw a colour of leaves: mostly greens, some autumn colours."""
     tints, shares = zip(*_LEAF_TINTS, strict=True)
     return b.near(tints[int(b.rng.choice(len(tints), p=shares))], 0.2)
 
 
 def part(at: Array, yaw: float, offset: tuple[float, float, float]) -> Array:
-    """Where a part of a thing is, given where it is in the thing's own frame."""
+    """Convert a position in an object's own frame to the world."""
     return np.asarray(at + yaw_rotation(yaw) @ np.array(offset))
 
 
 def any_turn(b: SceneBuilder) -> Array:
-    """A random orientation (3, 3)."""
+    """Draw a random orientation (3, 3)."""
     q, _ = np.linalg.qr(b.rng.normal(size=(3, 3)))
     return np.asarray(q)

@@ -1,7 +1,7 @@
-"""Cast rays against solids: first hits, shadows, and how near other solids are.
+"""Cast rays against solids: first hits, shadows, and distances to the nearest solid.
 
-Pixels are taken in square tiles. Per tile, a cone (or ball) around its rays (or points) tells which solids can matter
-at all, usually a few of a hundred, and only those are tried, all pixels of many tiles at once.
+Pixels are processed in square tiles. A cone (or ball) around the rays (or points) of a tile selects the solids that
+they can hit, usually a few of a hundred. Only those are tested, for all pixels of many tiles at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FirstHit(NamedTuple):
 
 
 def cone_of(rays: Tensor) -> Cone:
-    """The cone about directions `(B, T, P, 3)` of any length."""
+    """Compute the cone around directions `(B, T, P, 3)` of any length."""
     x, y, z = rays.unbind(-1)
     scale = (x * x + y * y + z * z).rsqrt()
     x, y, z = x * scale, y * scale, z * scale
@@ -50,7 +50,7 @@ def cone_of(rays: Tensor) -> Cone:
 
 
 def cast(boxes: Solids, quadrics: Solids, rays: Tensor) -> FirstHit:
-    """What rays from the camera meet first.
+    """Find the first hits of rays from the camera.
 
     Args:
         boxes: The boxes; their indices come first.
@@ -82,7 +82,7 @@ def cast(boxes: Solids, quadrics: Solids, rays: Tensor) -> FirstHit:
 
 
 def shadow(boxes: Solids, quadrics: Solids, light: Tensor, points: Tensor, owner: Tensor) -> Tensor:
-    """Which points a light does not reach.
+    """Find the points that a light does not reach.
 
     Args:
         boxes: The boxes.
@@ -174,7 +174,7 @@ def _local(solids: Solids, rows: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor
 
 
 def _meet_boxes(solids: Solids, rows: Tensor, chosen: Tensor, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays `(n, P, 3)` enter and leave boxes: `(n, m, P)` each; `enter` is huge where they miss."""
+    """Compute where rays `(n, P, 3)` enter and leave boxes: `(n, m, P)` each; `enter` is huge on a miss."""
     to_local, centre = _local(solids, rows, chosen)
     n, m = chosen.shape
     direction = torch.bmm(to_local.reshape(n, 3 * m, 3), rays.transpose(1, 2)).view(n, m, 3, -1)
@@ -189,7 +189,7 @@ def _meet_boxes(solids: Solids, rows: Tensor, chosen: Tensor, origin: Tensor, ra
 
 
 def _meet_quadrics(solids: Solids, rows: Tensor, chosen: Tensor, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`_meet_boxes`, for quadrics."""
+    """Do the same as :func:`_meet_boxes` for quadrics."""
     to_local, centre = _local(solids, rows, chosen)
     at = rows.unsqueeze(1)
     round_z, slab = solids.round_z[at, chosen], solids.slab[at, chosen]
@@ -260,6 +260,6 @@ def _local_points(solids: Solids, rows: Tensor, chosen: Tensor, points: Tensor) 
 
 
 def _length(x: Tensor) -> Tensor:
-    """Of vectors along the last axis; much faster than the general norm for three numbers."""
+    """Compute the length of vectors along the last axis; much faster than the general norm."""
     a, b, c = x.unbind(-1)
     return (a * a + b * b + c * c).sqrt()

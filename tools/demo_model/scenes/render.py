@@ -23,12 +23,12 @@ __all__ = ["Rendering", "draw_scenes", "render", "render_large"]
 
 _TILE = 14  # pixels
 _EDGE_TILE = 49  # edge pixels that are traced together
-_TILES_OF_A_STRIP = 280  # of a large picture; with twice as many it took a third longer, in memory new to the process
+_TILES_OF_A_STRIP = 280  # of a large image; with twice as many it took a third longer, in memory new to the process
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Pictures and their truth, on the device they were rendered on.
+    """Images and their truth, on the device they were rendered on.
 
     Attributes:
         image: `(B, 3, H, W)` uint8 RGB.
@@ -51,7 +51,7 @@ class Rendering:
 def render(
     seeds: Sequence[int], size: tuple[int, int], atlas: Atlas, *, device: str | torch.device = "cpu"
 ) -> Rendering:
-    """Render one picture of each scene.
+    """Render one image of each scene.
 
     Args:
         seeds: One a scene; the scene and all of its photographic faults follow from it.
@@ -70,7 +70,7 @@ def draw_scenes(
     *,
     device: str | torch.device = "cpu",
 ) -> Rendering:
-    """As :func:`render`, for scenes that are there already; the seeds are those of the camera's faults."""
+    """Do the same as :func:`render` for existing scenes; the seeds are those of the camera's noise."""
     batch = _Batch(scenes, size, torch.device(device))
     rows, columns = size[0] // _TILE, size[1] // _TILE
     seen = batch.trace(atlas, batch.rays(_tile_pixels(size)))
@@ -82,7 +82,7 @@ def draw_scenes(
 def render_large(
     seed: int, size: tuple[int, int], atlas: Atlas, *, device: str | torch.device = "cpu", samples: int = 4
 ) -> Rendering:
-    """Render one large picture in strips, with `samples` rays in each pixel where neighbours differ in kind.
+    """Render one large image in strips, with `samples` rays in each pixel where neighbours differ in kind.
 
     Args:
         seed: Of the scene.
@@ -162,7 +162,7 @@ def _lighting(scenes: Sequence[Scene], device: torch.device) -> Lighting:
 
 
 def _tile_pixels(size: tuple[int, int]) -> Tensor:
-    """Positions `(tiles, pixels of a tile, 2)` (x, y) of pixel centres, tiles row by row."""
+    """Compute positions `(tiles, pixels of a tile, 2)` (x, y) of pixel centres, tiles row by row."""
     height, width = size
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     grid = torch.stack([x, y], dim=-1).view(height // _TILE, _TILE, width // _TILE, _TILE, 2)
@@ -174,12 +174,12 @@ def _untile(seen: Shaded, rows: int, columns: int) -> tuple[Tensor, Tensor, Tens
     flat = torch.cat([seen.colour, seen.normal, seen.depth.unsqueeze(-1)], dim=-1)
     batch = flat.shape[0]
     grid = flat.view(batch, rows, columns, _TILE, _TILE, 7).permute(0, 5, 1, 3, 2, 4)
-    picture = grid.reshape(batch, 7, rows * _TILE, columns * _TILE)
-    return picture[:, :3], picture[:, 6], picture[:, 3:6]
+    image = grid.reshape(batch, 7, rows * _TILE, columns * _TILE)
+    return image[:, :3], image[:, 6], image[:, 3:6]
 
 
 def _edges(depth: Tensor, normal: Tensor) -> Tensor:
-    """`(n, 2)` pixels (row, column) where depth or direction jumps, those of a block of the picture together."""
+    """Find pixels `(n, 2)` (row, column) where depth or direction jumps, grouped by image block."""
     inverse = depth.reciprocal()
     edge = torch.zeros_like(inverse, dtype=torch.bool)
     for axis in (1, 2):

@@ -1,4 +1,4 @@
-"""A scene as a layout describes it: solids, camera, light and sky, in metres, world x right, y up, z ahead."""
+"""Describe a scene: solids, camera, light and sky, in metres; world axes x right, y up, z ahead."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def colour_of(values: Array) -> Colour:
 
 
 def moved(point: Vector, right: float, up: float, ahead: float) -> Array:
-    """A point some metres along the world's axes."""
+    """Move a point by some metres along the world's axes."""
     return np.add(point, (right, up, ahead))
 
 
@@ -42,7 +42,7 @@ class Scene:
         fov: Field of view along the longer side in radians.
         light: Position of the sun (far away) or the main lamp.
         light_colour: Its light on a surface that faces it.
-        ambient: Light from above where nothing is in the way.
+        ambient: Light from above where nothing blocks it.
         bounce: Light from below.
         haze: Distance in metres at which 63 % of the contrast is lost.
         horizon: Colour of the sky there, and of the haze.
@@ -86,18 +86,18 @@ class SceneBuilder:
         self.scene = Scene()
 
     def page(self, *names: str) -> int:
-        """Some page of one of the named families."""
+        """Choose a page of one of the named families."""
         return int(self.rng.choice(self.families[str(self.rng.choice(names))]))
 
     def look(
-        self, *names: str, metres: float = 1.0, tint: Colour | None = None, gloss: float = 0.0, glow: float = 0.0
+        self, *names: str, repeat_m: float = 1.0, tint: Colour | None = None, gloss: float = 0.0, glow: float = 0.0
     ) -> Look:
-        """A surface with a page of one of the named families; a random, mostly muted colour if none is given."""
-        metres *= float(self.rng.uniform(0.7, 1.4))
-        return Look(self.page(*names), metres, self.colour() if tint is None else tint, gloss, glow)
+        """Choose a surface with a page of one of the named families; by default a random muted colour."""
+        repeat_m *= float(self.rng.uniform(0.7, 1.4))
+        return Look(self.page(*names), repeat_m, self.colour() if tint is None else tint, gloss, glow)
 
     def colour(self, low: float = 0.15, high: float = 0.95, *, vivid: float | None = None) -> Colour:
-        """A random reflectance: lightness between the bounds, hue any."""
+        """Draw a random reflectance: lightness between the bounds, any hue."""
         rng = self.rng
         saturation = float(rng.beta(1.2, 3.5)) if vivid is None else vivid
         lightness = rng.uniform(low, high)
@@ -107,7 +107,7 @@ class SceneBuilder:
         return float(r), float(g), float(b)
 
     def near(self, colour: Colour, spread: float = 0.08) -> Colour:
-        """A colour like another one."""
+        """Draw a colour similar to another one."""
         r, g, b = np.clip(np.array(colour) * self.rng.normal(1, spread) * self.rng.normal(1, spread / 2, 3), 0.02, 1.0)
         return float(r), float(g), float(b)
 

@@ -1,4 +1,4 @@
-"""Shade what rays hit in linear RGB, with sky and haze."""
+"""Shade ray hits in linear RGB, with sky and haze."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _surface(table: Tensor, index: Tensor, rays: Tensor) -> _Surface:
         index: `(n,)` the solid of each pixel.
         rays: `(3, n)`.
     """
-    (*matrix, sx, sy, sz, hx, hy, hz, low, high, round_z, is_box, page, metres, red, green, blue, gloss, glow) = (
+    (*matrix, sx, sy, sz, hx, hy, hz, low, high, round_z, is_box, page, repeat_m, red, green, blue, gloss, glow) = (
         table.index_select(1, index).unbind(0)
     )
     rx, ry, rz = rays.unbind(0)
@@ -137,7 +137,7 @@ def _surface(table: Tensor, index: Tensor, rays: Tensor) -> _Surface:
     facing_x, facing_y = (fx >= fy) & (fx >= fz), (fy > fx) & (fy >= fz)
     u = torch.where(facing_x, z * hz, x * hx)
     v = torch.where(facing_y, z * hz, y * hy)
-    look = torch.stack([page, metres, red, green, blue, gloss, glow])
+    look = torch.stack([page, repeat_m, red, green, blue, gloss, glow])
     return _Surface(t, normal / _length(normal), u, v, look)
 
 
@@ -160,7 +160,7 @@ def _colour(
     shaded: Tensor,
     openness: Tensor,
 ) -> Tensor:
-    """`(3, n)` linear RGB of one scene's pixels."""
+    """Compute linear RGB `(3, n)` of one scene's pixels."""
     points = rays * surface.t.masked_fill(sky, 1.0)
     distance = _length(points)
     view = points / distance
@@ -191,7 +191,7 @@ def _colour(
 
 
 def _albedo(surface: _Surface, atlas: Atlas, depth: Tensor, view: Tensor, pixel_angle: float) -> Tensor:
-    """`(3, n)` the texture, with stains and a fine grain of its own."""
+    """Compute the texture `(3, n)`, with stains and fine grain."""
     page, repeat = surface.look[0].long(), surface.look[1]
     facing = (-_dot(surface.normal, view)).clamp_(0.02, 1.0)
     # A pixel covers more along the line of sight; the mean of both directions blurs neither far too much.
@@ -206,7 +206,7 @@ def _albedo(surface: _Surface, atlas: Atlas, depth: Tensor, view: Tensor, pixel_
 
 
 def _sky(light: Lighting, scene: int, atlas: Atlas, direction: Tensor) -> Tensor:
-    """`(3, n)` the sky along unit directions `(3, n)`."""
+    """Compute the sky along unit directions `(3, n)`."""
     horizon, zenith = light.horizon[scene].unsqueeze(1), light.zenith[scene].unsqueeze(1)
     world = light.to_world[scene] @ direction
     height = world[1].clamp(0.0, 1.0)

@@ -1,8 +1,8 @@
-"""Solids of a scene, as tensors ready for ray casting.
+"""Store the solids of scenes as tensors for ray casting.
 
-Every solid is convex and is the image of a unit shape under an affine map, so that all of them are met by one of two
-formulas: a box is an intersection of three slabs, and a quadric (ellipsoid, cylinder, half ellipsoid) that of a unit
-quadric with one slab along its axis.
+Every solid is convex and is the image of a unit shape under an affine map. Two formulas intersect all of them with
+rays: a box is an intersection of three slabs, and a quadric (ellipsoid, cylinder, half ellipsoid) is an intersection of
+a unit quadric with one slab along its axis.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Look:
 
     Attributes:
         page: Page of the texture atlas.
-        metres: Side of one repeat of the texture in metres.
+        repeat_m: Side of one repeat of the texture in metres.
         tint: RGB reflectance that the texture's values multiply, 0..1.
         gloss: Strength of the highlight, 0..1.
         glow: Light given off, in units of a white surface in full light.
     """
 
     page: int
-    metres: float
+    repeat_m: float
     tint: tuple[float, float, float]
     gloss: float = 0.0
     glow: float = 0.0
@@ -72,7 +72,7 @@ class SolidList:
             half: Half extents (3) along its own axes in metres.
             look: Its surface.
             rotation: (3, 3), the columns are its axes in the world; None for the world's.
-            slab: Part of its third axis that is kept, in half extents. Quadrics only.
+            slab: Range along its third axis, in half extents. Quadrics only.
             round_z: Whether it is an ellipsoid; else a cylinder about its third axis. Quadrics only.
             structural: Whether it stays even if the camera is close to it (ground, walls).
         """
@@ -106,7 +106,7 @@ class Solids:
         half: `(B, K, 3)` half extents in metres.
         slab: `(B, K, 2)` limits along the third local axis, in half extents.
         round_z: `(B, K)` 1 for ellipsoids, 0 for cylinders.
-        look: `(B, K, 7)` page, metres, tint (3), gloss, glow.
+        look: `(B, K, 7)` page, repeat_m, tint (3), gloss, glow.
     """
 
     to_local: Tensor
@@ -158,7 +158,7 @@ def stack_solids(lists: Sequence[SolidList], views: Sequence[tuple[Array, Array]
         half[row, :n] = extents
         slab[row, :n] = one.slab
         round_z[row, :n] = one.round_z
-        look[row, :n] = [(s.page, s.metres, *s.tint, s.gloss, s.glow) for s in one.looks]
+        look[row, :n] = [(s.page, s.repeat_m, *s.tint, s.gloss, s.glow) for s in one.looks]
     return Solids(*(torch.from_numpy(a.astype(np.float32)) for a in (to_local, centre, half, slab, round_z, look)))
 
 

@@ -1,4 +1,4 @@
-"""Procedural textures: a fixed set of square, repeating pages with their mip levels, and filtered lookups."""
+"""Generate procedural textures, square repeating pages with mip levels, and sample them with filtering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COLMAP's camera models, and the pinhole camera that each contains."""
+"""Define COLMAP's camera models, and the pinhole camera that each contains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CameraModel:
         return fx, fy, parameters[self.focals], parameters[self.focals + 1]
 
     def is_distorted(self, parameters: Sequence[float]) -> bool:
-        """Whether the pinhole camera differs."""
+        """Whether the camera differs from its pinhole camera."""
         return not self.pinhole_without_distortion or any(parameters[self.focals + 2 :])
 
 

@@ -20,15 +20,15 @@ __all__ = ["Pairing", "find_sparse_model", "pair_images"]
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Images and their poses, in the order of the images, and the rest of both.
+    """Images and their poses, in the order of the images; and images and poses that have no counterpart.
 
     Attributes:
         paths: (N,) of the images.
         extrinsics: (N, 4, 4) float64 world-to-camera.
         intrinsics: (N, 3, 3) float64 in pixels of `sizes`.
         sizes: (N,) of (height, width) in the model.
-        without_pose: images that the model does not have.
-        without_image: names of the model's images that are missing.
+        without_pose: images that are not in the model.
+        without_image: names in the model whose images are missing.
     """
 
     paths: tuple[Path, ...]
@@ -40,7 +40,7 @@ class Pairing:
 
 
 def find_sparse_model(folder: str | os.PathLike[str], subdir: str | None = None) -> Path:
-    """The folder of the sparse model in a COLMAP workspace: `sparse/0`, `sparse`, or the folder itself.
+    """Find the folder of the sparse model in a COLMAP workspace: `sparse/0`, `sparse`, or the workspace itself.
 
     Args:
         folder: the workspace.
@@ -88,7 +88,7 @@ def pair_images(model: SparseModel, paths: Sequence[Path], folder: str | os.Path
     if not found:
         example, in_model = (str(paths[0]) if paths else "none"), model.names[0]
         raise InvalidInputError(
-            f"{folder}: no image has a pose; the images have names like {example!r}, the model like {in_model!r}"
+            f"{folder}: no image has a pose; images have names like {example!r}, the sparse model like {in_model!r}"
         )
     numbers = list(found.values())
     taken = set(numbers)
@@ -103,5 +103,5 @@ def pair_images(model: SparseModel, paths: Sequence[Path], folder: str | os.Path
 
 
 def _normalized(name: str) -> str:
-    """A name in Unicode's composed form (macOS stores the decomposed one), with slashes."""
+    """Convert a name to Unicode's composed form (macOS stores the decomposed one), with slashes."""
     return unicodedata.normalize("NFC", name.replace("\\", "/"))

@@ -1,4 +1,4 @@
-"""Scale a sparse model's intrinsics to the image files, which may be larger or have an Exif orientation."""
+"""Scale a sparse model's intrinsics to the image files, which may be resized or have an EXIF orientation."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ _MAX_ASPECT_ERROR = 0.02  # relative; more than the rounding of a smaller copy
 
 
 def given_cameras(pairing: Pairing, options: PreprocessOptions | None = None) -> tuple[str, npt.NDArray[np.float64]]:
-    """Whether to apply Exif orientations, and the intrinsics in pixels of the images.
+    """Find whether to apply EXIF orientations, and compute the intrinsics in pixels of the images.
 
     Args:
         pairing: images and their poses.
         options: limits of the images.
 
     Returns:
-        "apply" or "ignore", and (N, 3, 3) in pixels of images that are read with that `exif`.
+        The value for `exif` ("apply" or "ignore"), and (N, 3, 3) intrinsics in pixels of images read with it.
 
     Raises:
-        InvalidInputError: an image has another aspect ratio than in the model, or orientations are inconsistent.
+        InvalidInputError: an image has a different aspect ratio in the model, or orientations are inconsistent.
         ImageReadError, ImageDecodeError, ImageSizeError: an image cannot be read, or exceeds the limits.
     """
     found = [_sizes(path, options or PreprocessOptions()) for path in pairing.paths]
     matches: dict[str, list[bool]] = {}
     for index, exif in enumerate(("apply", "ignore")):
         matches[exif] = [_same_aspect(both[index], size) for both, size in zip(found, pairing.sizes, strict=True)]
-    # If sizes do not decide (square images, or upside down): ignored, as COLMAP does.
+    # If sizes do not decide (square or upside-down images), ignore the orientation, as COLMAP does.
     exif = "apply" if sum(matches["apply"]) > sum(matches["ignore"]) else "ignore"
     sizes = [upright if exif == "apply" else stored for upright, stored in found]
     for path, size, in_model, matching in zip(pairing.paths, sizes, pairing.sizes, matches[exif], strict=True):
         if not matching:
             raise InvalidInputError(
-                f"{path}: {size[1]}x{size[0]}, but in the sparse model {in_model[1]}x{in_model[0]}; give the "
-                "images that the model was made of, or smaller copies of all of them"
+                f"{path} is {size[1]}x{size[0]}, but {in_model[1]}x{in_model[0]} in the sparse model; give the images "
+                "that the model was made from, or resized copies of all of them"
             )
     ratios = np.array(sizes, np.float64) / np.array(pairing.sizes, np.float64)
     intrinsics = pairing.intrinsics.copy()
@@ -56,7 +56,7 @@ def given_cameras(pairing: Pairing, options: PreprocessOptions | None = None) ->
 
 
 def _sizes(path: Path, options: PreprocessOptions) -> tuple[Size, Size]:
-    """(height, width) upright and as stored, from the header."""
+    """Read (height, width) from the header, upright and as stored."""
     header = probe(read_file(path, options.max_bytes), str(path), options.max_pixels)
     stored = header.stored_hw
     return (stored[::-1] if header.exif_orientation in _TRANSPOSED else stored), stored

@@ -1,4 +1,4 @@
-"""Cameras and points of a COLMAP sparse model."""
+"""Hold the cameras and points of a COLMAP sparse model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SparseModel:
 
 @dataclass(frozen=True, eq=False)
 class SparsePoints:
-    """Points that one image each sees, by image.
+    """Points by image; each point is observed in one image.
 
     Attributes:
         points: (M, 3) in the world.
@@ -47,7 +47,7 @@ class SparsePoints:
 
 
 def rotation_to_quaternion(rotation: FloatArray) -> npt.NDArray[np.float64]:
-    """Unit quaternion (w, x, y, z), w >= 0, of a rotation matrix (3, 3).
+    """Convert a rotation matrix (3, 3) to a unit quaternion (w, x, y, z), w >= 0.
 
     The eigenvector of the largest eigenvalue of Bar-Itzhack's matrix (J. Guidance 23(6), 2000): the quaternion of the
     nearest rotation if the matrix is not exactly one.
@@ -66,7 +66,7 @@ def rotation_to_quaternion(rotation: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def quaternion_to_rotation(quaternion: FloatArray) -> npt.NDArray[np.float64]:
-    """Rotation matrix (3, 3) of a quaternion (w, x, y, z) of any length above zero."""
+    """Convert a quaternion (w, x, y, z) of any length above zero to a rotation matrix (3, 3)."""
     w, x, y, z = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
     return np.array(
         [

@@ -53,7 +53,7 @@ def read_sparse_model(folder: str | os.PathLike[str]) -> SparseModel:
 
     Raises:
         InvalidInputError: a file is missing, truncated or damaged, or there are no images.
-        UnsupportedError: a camera has no focal length (a panorama).
+        UnsupportedError: a camera has no focal length (panoramas).
     """
     folder = Path(folder)
     for suffix, read_cameras, read_images in (
@@ -136,7 +136,7 @@ class _Cursor:
         self._file.seek(size, os.SEEK_CUR)
 
     def count(self, min_bytes: int) -> int:
-        """A number of records, each of at least so many bytes."""
+        """Read a number of records, each of at least so many bytes."""
         (count,) = self.take("Q")
         self.check(count * min_bytes)
         return int(count)
@@ -185,7 +185,7 @@ def _read_images_binary(path: Path) -> list[_Image]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line that is no comment, after its file and number."""
+    """Yield file and number, and text, of each line that is not a comment."""
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if not line.startswith("#"):

@@ -34,18 +34,18 @@ _POINT = np.dtype(
 
 
 def sparse_file_names(*, text: bool) -> list[str]:
-    """Names of the files that `write_sparse_model` writes."""
+    """List the names of the files that `write_sparse_model` writes."""
     return [f"{stem}{'.txt' if text else '.bin'}" for stem in _FILES]
 
 
 def write_sparse_model(folder: Path, model: SparseModel, points: SparsePoints, *, text: bool = False) -> list[Path]:
-    """Write a model of PINHOLE cameras, one for each image, numbered from 1; one image sees each point.
+    """Write a model with one PINHOLE camera per image, numbered from 1, and one observation per point.
 
     Args:
-        folder: made if missing.
+        folder: created if missing.
         model: the images and their cameras.
         points: by image.
-        text: write text files instead of binary ones. COLMAP prefers binary files if there are both.
+        text: write text files instead of binary files. COLMAP prefers binary files if there are both.
 
     Returns:
         Paths of the files.

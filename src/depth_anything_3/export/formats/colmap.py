@@ -1,4 +1,4 @@
-"""Write `colmap`: a sparse model of the cameras, and of points of confident pixels."""
+"""Write `colmap`: a sparse model of the cameras and the points of confident pixels."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ class ColmapOptions(PointOptions):
 
 
 def file_names(options: ColmapOptions) -> list[str]:
-    """Names of the files."""
+    """List the names of the files."""
     return sparse_file_names(text=options.text)
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None, options: ColmapOptions) -> list[Path]:
-    """Write PINHOLE cameras in pixels of the files, an image for each view, and points that one image each sees.
+    """Write PINHOLE cameras in pixels of the files, one image per view, and points with one observation each.
 
-    The files of views are in `export_dir` itself, as in upstream; those of an independent image in `colmap/NAME`.
+    The files of views are written to `export_dir` itself, like upstream's; those of an independent image to
+    `colmap/NAME`.
 
     Raises:
         InvalidInputError: the sizes of the files, or a camera, are not known.
@@ -80,7 +81,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: C
 
 
 def _scales(prediction: Prediction) -> npt.NDArray[np.float64]:
-    """Width and height of the files divided by those of the depth, (N, 2)."""
+    """Compute width and height of the files divided by those of the depth, (N, 2)."""
     views, *size_hw = prediction.depth.shape
     if len(prediction.source_hw) != views or len(prediction.sources) != views:
         raise InvalidInputError("colmap needs the name and size of each file: prediction.sources and source_hw")
@@ -93,15 +94,15 @@ def _scales(prediction: Prediction) -> npt.NDArray[np.float64]:
     for view in np.flatnonzero(~uncropped):
         height, width = prediction.source_hw[view]
         raise UnsupportedError(
-            f"colmap needs whole images, but {prediction.sources[view]} ({width}x{height}) was cropped or padded to "
-            f"{size_hw[1]}x{size_hw[0]}; give images of one size, and a process_res_method that does not crop"
+            f"colmap needs uncropped images, but {prediction.sources[view]} ({width}x{height}) was cropped or padded "
+            f"to {size_hw[1]}x{size_hw[0]}; give images of one size, and a process_res_method that does not crop"
         )
     scales: npt.NDArray[np.float64] = (sizes / size_hw)[:, ::-1]
     return scales
 
 
 def _image_names(sources: tuple[str, ...]) -> tuple[str, ...]:
-    """File names; if two are equal, the paths of all below the folder that they share."""
+    """Return the file names; if two are equal, all paths relative to their common folder."""
     paths = [PurePath(source) for source in sources]
     names = [path.name for path in paths]
     if max(Counter(names).values()) == 1:

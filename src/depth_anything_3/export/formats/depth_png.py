@@ -1,4 +1,4 @@
-"""Write `depth_png`: 16-bit grey PNGs, with the factor that converts their values to depth."""
+"""Write `depth_png`: depth as 16-bit grey PNGs, with a scale factor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_VALUE = 65535
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Write one PNG a view: `depth = value * depth_scale`, with `depth_scale` a text entry; 0 is invalid depth.
+    """Write one PNG per view: `depth = value * depth_scale`; `depth_scale` is a text entry, 0 is invalid depth.
 
     Each view uses the whole range of values. Another text entry is `depth_unit`.
 
@@ -28,7 +28,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
     for depth, view in zip(prediction.depth, view_names(prediction, name), strict=True):
         valid = np.isfinite(depth) & (depth > 0)
         scale = float(depth[valid].max()) / _MAX_VALUE if valid.any() else 1.0
-        # A valid depth never becomes 0.
+        # Clip to 1: 0 is invalid depth.
         values = np.zeros(depth.shape, np.uint16)
         values[valid] = np.clip(np.rint(depth[valid].astype(np.float64) / scale), 1, _MAX_VALUE)
         info = PngInfo()

@@ -15,7 +15,7 @@ __all__ = ["write"]
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Write one JPEG a view: image left, depth right.
+    """Write one JPEG per view: image left, depth right.
 
     Raises:
         ExportError: a file cannot be written.

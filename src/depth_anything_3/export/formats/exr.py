@@ -1,4 +1,4 @@
-"""Write `exr`: depth as OpenEXR's channel `Z`, which compositing programs read as depth."""
+"""Write `exr`: depth in the OpenEXR channel `Z`, which compositing programs read as depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["write"]
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Write one EXR a view: float32 channel `Z`, losslessly compressed, with the attribute `depth_unit`.
+    """Write one EXR per view: float32 channel `Z`, losslessly compressed, with the attribute `depth_unit`.
 
     Raises:
         UnsupportedError: OpenEXR is not installed.

@@ -34,9 +34,8 @@ class GlbOptions(PointOptions):
     """Options of `glb`.
 
     Attributes:
-        conf_thresh: minimum threshold of confidence, whatever the percentile.
-        ensure_thresh_percentile: percentile of confidence, 0 to 100, that the threshold never exceeds, so that points
-            remain.
+        conf_thresh: lower bound of the confidence threshold.
+        ensure_thresh_percentile: upper bound of the threshold, a percentile of confidence, 0 to 100.
         filter_black_bg, filter_white_bg: drop pixels that are nearly black or nearly white.
         show_cameras: draw each camera as a pyramid of lines.
         camera_size: of the pyramids, as a fraction of the scene's size.
@@ -97,7 +96,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
 
 
 def alignment(points: FloatArray, first_world_to_camera: FloatArray) -> npt.NDArray[np.float64]:
-    """`T M w2c_0`: the first camera's axes in glTF's convention, with the points' median of each axis at the origin.
+    """Compute `T M w2c_0`: the first camera's axes in glTF's convention, with the points' median at the origin.
 
     Args:
         points: (M, 3) in the world.
@@ -115,7 +114,7 @@ def alignment(points: FloatArray, first_world_to_camera: FloatArray) -> npt.NDAr
 
 
 def scene_size(points: FloatArray) -> float:
-    """Length of the diagonal between the 5th and 95th percentiles of (M, 3) points; 1 if there is none."""
+    """Compute the length of the diagonal between the 5th and 95th percentiles of (M, 3) points; 1 if it is 0."""
     if len(points) < 2:
         return 1.0
     low, high = np.percentile(points, (5, 95), axis=0)
@@ -126,7 +125,7 @@ def scene_size(points: FloatArray) -> float:
 def camera_pyramid(
     intrinsics: FloatArray, world_to_camera: FloatArray, size_hw: tuple[int, int], depth: float
 ) -> npt.NDArray[np.float64]:
-    """The eight edges (8, 2, 3) of a camera in the world: centre to corners, then along the corners, at `depth`."""
+    """Compute the edges (8, 2, 3) of a camera's pyramid in the world: centre to corners, then between corners."""
     height, width = size_hw
     corners = np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)], np.float64)
     rays = np.column_stack([corners, np.ones(4)]) @ inverse(intrinsics).T
@@ -137,7 +136,7 @@ def camera_pyramid(
 
 
 def camera_colors(count: int) -> npt.NDArray[np.uint8]:
-    """(count, 3) uint8 RGB, evenly spaced hues."""
+    """Choose colours of evenly spaced hues, (count, 3) uint8 RGB."""
     hues = [colorsys.hsv_to_rgb((view + 0.5) / count, _SATURATION, _VALUE) for view in range(count)]
     return (np.array(hues) * 255.0).astype(np.uint8)
 
@@ -161,7 +160,7 @@ def _filtered_confidence(prediction: Prediction, options: GlbOptions) -> FloatAr
 
 
 def _all_pyramids(prediction: Prediction, to_file: FloatArray, depth: float) -> dict[int, FloatArray]:
-    """The edges of every camera that is finite, in the file's frame."""
+    """Compute the edges of every finite camera, in the file's frame."""
     assert prediction.extrinsics is not None
     assert prediction.intrinsics is not None
     height, width = prediction.depth.shape[1:]
@@ -176,7 +175,7 @@ def _all_pyramids(prediction: Prediction, to_file: FloatArray, depth: float) -> 
 def _scene(
     points: FloatArray, colors: npt.NDArray[np.uint8], pyramids: dict[int, FloatArray], views: int, to_file: FloatArray
 ) -> bytes:
-    """The content of the GLB file."""
+    """Make the content of the GLB file."""
     try:
         import trimesh
         from trimesh.path import Path3D
@@ -199,7 +198,7 @@ def _scene(
 
 
 def _empty(extras: dict[str, Any]) -> bytes:  # Any: plain JSON values
-    """An empty scene, which trimesh cannot write: a header and one chunk of JSON."""
+    """Make an empty scene, which trimesh cannot write: a header and one chunk of JSON."""
     text = json.dumps({"asset": {"version": "2.0"}, "scene": 0, "scenes": [{"extras": extras}]}).encode()
     text += b" " * (-len(text) % 4)
     return struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text), len(text), b"JSON") + text

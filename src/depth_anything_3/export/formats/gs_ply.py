@@ -63,7 +63,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
 
 
 def gaussian_rows(gaussians: Any, selected: npt.NDArray[np.int64]) -> npt.NDArray[Any]:  # Any: the model's class; rows
-    """The columns of the file: position, normal (0), first colour coefficient, and 3DGS' values before activation.
+    """Make the rows of the file: position, normal (0), first colour coefficient, and 3DGS' values before activation.
 
     Args:
         gaussians: with tensors or arrays `means` (G, 3), `scales` (G, 3), `rotations` (G, 4), `harmonics` (G, 3, K),
@@ -93,14 +93,14 @@ def gaussian_rows(gaussians: Any, selected: npt.NDArray[np.int64]) -> npt.NDArra
 
 def _selected(depth: npt.NDArray[np.floating], interval: int) -> npt.NDArray[np.int64]:
     views, height, width = depth.shape
-    kept = np.zeros(depth.shape, bool)
+    selected = np.zeros(depth.shape, bool)
     # Sides under 32 pixels have no border; upstream then keeps no Gaussian.
     rows, columns = int(_BORDER * height), int(_BORDER * width)
     for view in range(0, views, interval):
         inner = (view, slice(rows, height - rows), slice(columns, width - columns))
         farthest = np.quantile(depth[view], _MAX_DEPTH_QUANTILE)
-        kept[inner] = (depth[inner] > 0) & (depth[inner] <= farthest)  # depth is 0 in padding
-    return np.flatnonzero(kept)
+        selected[inner] = (depth[inner] > 0) & (depth[inner] <= farthest)  # depth is 0 in padding
+    return np.flatnonzero(selected)
 
 
 def _select(values: Any, axes: int, selected: npt.NDArray[np.int64]) -> npt.NDArray[Any]:  # Any: a tensor or an array

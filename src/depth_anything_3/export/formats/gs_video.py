@@ -1,4 +1,4 @@
-"""Write `gs_video`: a camera path through the 3D Gaussians, rendered."""
+"""Write `gs_video`: a rendering of the 3D Gaussians along a camera path."""
 
 from __future__ import annotations
 
@@ -152,13 +152,13 @@ def write(
 
 
 def _views(prediction: Prediction, options: GsVideoOptions, size_hw: tuple[int, int]) -> Trajectory:
-    """The cameras that are given or predicted, in the frame of the Gaussians."""
+    """Choose the given or predicted cameras, in the frame of the Gaussians."""
     height, width = size_hw
     gaussians, scale = prediction.gaussians, prediction.scale_factor
     if options.extrinsics is None:
         cameras: Any = prediction  # Any: whose cameras are tensors or arrays
         if gaussians is not None and gaussians.extrinsics is not None:
-            # The cameras of the prediction may be given ones, in another frame and unit.
+            # The cameras of the prediction may be given cameras, in another frame and unit.
             cameras, scale = gaussians, None
         poses, intrinsics = _matrices(cameras.extrinsics), _matrices(cameras.intrinsics)
         intrinsics = intrinsics / np.array([prediction.depth.shape[2], prediction.depth.shape[1], 1.0])[:, None]
@@ -176,13 +176,13 @@ def _views(prediction: Prediction, options: GsVideoOptions, size_hw: tuple[int, 
 
 
 def _matrices(values: Any) -> npt.NDArray[np.float64]:  # Any: an array or a tensor
-    """One matrix for each frame, without a leading axis of 1."""
+    """Convert to one matrix per frame, without a leading axis of 1."""
     array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, np.float64)
     return array[0] if array.ndim == 4 else array
 
 
 def centred(intrinsics: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Cameras with the same angles of view and the principal point in the middle.
+    """Move the principal point to the centre, with the same angles of view.
 
     Args:
         intrinsics: (F, 3, 3) in units of the width and height.
@@ -203,7 +203,7 @@ def centred(intrinsics: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> np
 
 
 def _beside_depth(images: npt.NDArray[np.uint8], log_depth: npt.NDArray[np.float16]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Each frame with its depth to the right, near is red; one range for the whole video, against flicker."""
+    """Put the coloured depth to the right of each frame; one colour range for the whole video avoids flicker."""
     known = log_depth[np.isfinite(log_depth)].astype(np.float32)
     low, high = np.quantile(known, _DEPTH_QUANTILES) if known.size else (0.0, 0.0)
     span = max(float(high - low), 1e-6)

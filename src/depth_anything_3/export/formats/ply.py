@@ -16,7 +16,7 @@ __all__ = ["PointOptions", "write"]
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None, options: PointOptions) -> list[Path]:
-    """Write points in the world frame of the extrinsics (OpenCV axes), or without them in that of the camera.
+    """Write points in the world frame of the extrinsics (OpenCV axes); without extrinsics, in the camera's frame.
 
     Confidence and sky, if the model predicts them, decide which pixels become points. A comment in the header states
     the unit, see `depth_unit`.

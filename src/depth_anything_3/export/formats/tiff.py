@@ -18,7 +18,7 @@ _IMAGE_DESCRIPTION = 270
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Write one uncompressed TIFF a view. Its ImageDescription is JSON: `{"depth_unit": "metre"}`, see `depth_unit`.
+    """Write one uncompressed TIFF per view. Its ImageDescription is JSON: `{"depth_unit": "metre"}`, see `depth_unit`.
 
     Raises:
         ExportError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Live depth for people to watch: in a browser, a window or a recording."""
+"""Show live depth in a browser, a window or a recording."""
 
 from depth_anything_3.jobs.live.frame_view import FrameView
 from depth_anything_3.jobs.live.web import WebViewer

@@ -1,4 +1,4 @@
-"""Draw a live frame beside its depth, in colours that do not flicker."""
+"""Draw a live frame beside its coloured depth, without flicker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from depth_anything_3.prediction import Prediction
 
 __all__ = ["FrameView"]
 
-_SETTLING = 1.0  # seconds in which the range of colours goes 63 % of the way to that of the frame
+_TIME_CONSTANT = 1.0  # seconds, of the colour range
 
 
 class FrameView:
-    """Draws frame | depth; the range of depths that the colours cover follows slowly, from frame to frame."""
+    """Draws frame | depth. The colour range is low-pass filtered over time."""
 
     def __init__(self) -> None:
         self._range: npt.NDArray[np.float64] | None = None
@@ -26,7 +26,7 @@ class FrameView:
         """Draw one frame.
 
         Args:
-            prediction: of one frame, with the image that the network saw.
+            prediction: of one frame, with `processed_images`.
             time: of the frame, in seconds.
 
         Returns:
@@ -36,9 +36,9 @@ class FrameView:
         depth = prediction.depth[0]
         found = inverse_depth_range(depth)
         if found is not None:
-            share = 1.0 if self._range is None else 1.0 - math.exp(-max(0.0, time - self._time) / _SETTLING)
-            before = np.zeros(2) if self._range is None else self._range
-            self._range = before + share * (np.array(found) - before)
+            weight = 1.0 if self._range is None else 1.0 - math.exp(-max(0.0, time - self._time) / _TIME_CONSTANT)
+            previous = np.zeros(2) if self._range is None else self._range
+            self._range = previous + weight * (np.array(found) - previous)
         self._time = time
-        within = None if self._range is None else (float(self._range[0]), float(self._range[1]))
-        return np.hstack([prediction.processed_images[0], colorize_depth(depth, within)])
+        inverse_range = None if self._range is None else (float(self._range[0]), float(self._range[1]))
+        return np.hstack([prediction.processed_images[0], colorize_depth(depth, inverse_range)])

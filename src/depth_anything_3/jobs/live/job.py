@@ -1,4 +1,4 @@
-"""Watch live depth of a camera, stream or file: in a window, in browsers, and in a recording."""
+"""Show live depth of a camera, stream or file in a window or browsers, and record it."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ __all__ = ["LiveEvents", "LiveOutputs", "check_outputs", "open_live_source", "wa
 _STATUS_INTERVAL = 0.5  # seconds
 
 _Show = Callable[[npt.NDArray[np.uint8], str, float], bool]
-"""Takes an image, a line of text and the seconds since the first frame; returns whether it will take more."""
+"""Shows an image with a line of text, at a time in seconds since the first frame; returns False once closed."""
 
 
 @dataclass(frozen=True)
 class LiveOutputs:
-    """Where live depth is shown.
+    """Outputs of live depth.
 
     Attributes:
-        address: host and port of a page for browsers.
+        address: host and port of the page for browsers; None: no page.
         window: whether a window is opened.
-        recording: an .mp4 file.
+        recording: .mp4 file to write; None: no recording.
     """
 
     address: tuple[str, int] | None = None
@@ -59,10 +59,10 @@ class LiveEvents:
     """Callbacks of a live run.
 
     Attributes:
-        status: takes a line that replaces the last one.
-        page: takes the address of the page, and whether only this machine can open it.
-        recorded: takes the number of frames and the file, once it is complete.
-        failed: takes a frame that could not be used; called in the network's thread.
+        status: called with a status line that replaces the last one.
+        page: called with the URL of the page, and whether only this machine can open it.
+        recorded: called with the number of frames and the file, once it is complete.
+        failed: called with each frame that could not be used, in the network's thread.
     """
 
     status: Callable[[str], None]
@@ -72,43 +72,45 @@ class LiveEvents:
 
 
 def check_outputs(http: str, recording: Path | None) -> LiveOutputs:
-    """Choose where to show frames, before anything is loaded.
+    """Choose and check the outputs, before anything is loaded.
 
     Args:
-        http: [HOST:]PORT of a page; empty: a window, where one can be opened.
-        recording: an .mp4 file, or None.
+        http: [HOST:]PORT of a page; empty: open a window if there is a display.
+        recording: .mp4 file to write, or None.
 
     Raises:
         InvalidInputError: the address or the file is not accepted.
-        UnsupportedError: there is nothing to show frames in, or PyAV is missing.
+        UnsupportedError: there is no output, or PyAV is not installed.
     """
     address = parse_address(http) if http else None
     if recording is not None:
         _check_recording(recording)
     no_window = why_no_window() if address is None else None
     if no_window is not None and recording is None:
-        raise UnsupportedError(f"no window can be shown: {no_window}; watch in a browser with --http 8000")
+        raise UnsupportedError(f"cannot open a window: {no_window}; watch in a browser with --http 8000")
     return LiveOutputs(address, address is None and no_window is None, recording)
 
 
 def _check_recording(target: Path) -> None:
     if target.suffix != ".mp4":
-        raise InvalidInputError(f"--record {target}: recordings are .mp4 files")
+        raise InvalidInputError(f"--record {target}: give a file name that ends in .mp4")
     if not has_pyav():
         raise UnsupportedError(NEEDS_PYAV)
     for part in part_files(target):
-        raise InvalidInputError(f"{part}: left by a recording that was killed, and plays; rename or remove it first")
+        raise InvalidInputError(
+            f"{part}: left by a recording that was killed; it can be played. Rename or delete it first"
+        )
 
 
 def open_live_source(
     source: str, device: torch.device, *, reconnect: float = 0.0, strategy: Strategy = Strategy.AUTO
 ) -> FrameSource:
-    """Open a camera, address or file; damaged frames are skipped.
+    """Open a camera, URL or file; damaged frames are skipped.
 
     Args:
         source: as for `open_source`.
         device: of the network.
-        reconnect: seconds for which an address that was lost is tried again.
+        reconnect: seconds to keep trying when the connection to a URL is lost.
         strategy: as for `open_source`.
 
     Raises:
@@ -125,17 +127,20 @@ def open_live_source(
 def watch(
     engine: Engine, frames: FrameSource, outputs: LiveOutputs, events: LiveEvents, options: VideoOptions
 ) -> LiveStats:
-    """Show depth of the newest frame until the source ends, a window is closed, or Ctrl-C; SIGTERM is raised again.
+    """Show depth of the newest frame until the source ends, the window is closed, or Ctrl-C.
 
     Args:
         engine: the network.
-        frames: closed at the end.
-        outputs: where frames are shown.
-        events: called as things happen.
-        options: how frames are computed, in mode "live".
+        frames: source of the frames; closed at the end.
+        outputs: where to show them.
+        events: callbacks.
+        options: of the video, with mode "live".
 
     Returns:
         Counts and latencies.
+
+    Raises:
+        KeyboardInterrupt: the process received SIGTERM.
     """
     with ExitStack() as stack:
         stack.enter_context(frames)
@@ -168,8 +173,8 @@ def _show_all(stream: LiveStream, shows: Sequence[_Show], events: LiveEvents) ->
             reported, text = time.monotonic(), str(stream.stats)
             events.status(text)
         image = view(prediction, frame.time)
-        taken = [show(image, text, frame.time - began) for show in shows]  # all of them see the last frame
-        if not all(taken):
+        still_open = [show(image, text, frame.time - began) for show in shows]  # every output gets the last frame
+        if not all(still_open):
             return
 
 
@@ -198,10 +203,10 @@ def _page(stream: LiveStream, address: tuple[str, int], title: str, events: Live
 
 
 def _numbers(stream: LiveStream) -> Mapping[str, str]:
-    """What stands below the image in a browser."""
+    """Format the statistics for the page."""
     stats = stream.stats
     numbers = {
-        "frames a second": f"{stats.fps:.1f}",
+        "frames per second": f"{stats.fps:.1f}",
         "latency": f"{1e3 * stats.p50:.0f} ms (p95 {1e3 * stats.p95:.0f}, p99 {1e3 * stats.p99:.0f})",
         "dropped": f"{stats.dropped} of {stats.captured}",
     }

@@ -1,4 +1,4 @@
-"""Serve the newest frame to browsers as motion JPEG, with numbers below it."""
+"""Serve the newest frame to browsers as motion JPEG, with statistics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["WebViewer", "parse_address"]
 
 _QUALITY = 85  # of JPEGs
 _BOUNDARY = "frame"
-_SILENCE = 5.0  # seconds after which a viewer gets the same image again, to find out whether it is still there
+_RESEND_INTERVAL = 5.0  # seconds after which the same image is sent again, to detect viewers that are gone
 _SEND_TIMEOUT = 30.0
 _ADDRESS = re.compile(r"(?:(?P<host>[^\[\]:]*|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5})")
 
@@ -57,31 +57,32 @@ refresh(); setInterval(refresh, 1000);
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of "8000", "0.0.0.0:8000" or "[::1]:8000"; this machine alone where no host is given.
+    """Parse "8000", "0.0.0.0:8000" or "[::1]:8000" into host and port; the default host is 127.0.0.1.
 
     Raises:
-        InvalidInputError: it is none of these.
+        InvalidInputError: the text is not an address.
     """
     match = _ADDRESS.fullmatch(text.strip())
     if match is None or int(match["port"]) > 65535:
-        raise InvalidInputError(f"--http {text}: give a port, or host:port, such as 8000 or 0.0.0.0:8000")
+        raise InvalidInputError(f"--http {text}: give PORT or HOST:PORT, such as 8000 or 0.0.0.0:8000")
     return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
 
 
 class WebViewer:
-    """Serves a page with the newest image, for any number of viewers.
+    """Serves a page with the newest image to any number of viewers.
 
-    An image is encoded once, and only while somebody watches. Each viewer has a thread and takes the newest image
-    when it is done with its last one: a slow viewer sees fewer images, and slows neither others nor `show`.
+    An image is encoded once, and only if there is a viewer. Each viewer has a thread, which sends the newest image when
+    the last one has been sent: a slow viewer gets fewer images, and delays neither other viewers nor `show`.
 
     Args:
-        host: address to listen at. At a loopback address only pages of this machine are answered.
-        port: 0 takes one that is free.
-        title: what is shown, in words.
-        numbers: called for what stands below the image.
+        host: address to listen on. On a loopback address, requests must name this machine as their host.
+        port: port to listen on; 0: any free one.
+        title: title of the page.
+        numbers: returns the statistics below the image, by name.
+        width: maximum width of the image on the page, in pixels.
 
     Raises:
-        UnsupportedError: the port is taken, or the address not this machine's.
+        UnsupportedError: the port is in use, or the address is not an address of this machine.
     """
 
     def __init__(
@@ -101,14 +102,14 @@ class WebViewer:
         except (OSError, OverflowError) as error:
             raise UnsupportedError(
                 f"cannot serve at {host}:{port} ({getattr(error, 'strerror', None) or error}); "
-                "choose another port, or 0 for any that is free"
+                "choose another port, or 0 for any free port"
             ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="da3-web", daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        """Where to watch."""
+        """URL of the page."""
         host, port = self._server.server_address[:2]
         host = host.decode() if isinstance(host, bytes) else str(host)
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -120,14 +121,14 @@ class WebViewer:
         return self._local
 
     def show(self, image: npt.NDArray[np.uint8]) -> None:
-        """Show an image (H, W, 3) uint8 RGB in place of the last one. It is kept, so it must not be filled again."""
+        """Replace the image, (H, W, 3) uint8 RGB. The caller must not change it afterwards."""
         with self._changed:
             self._image = image
             self._number += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the page; viewers are told that it ended."""
+        """Stop serving; the page then says that the stream has ended."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -136,18 +137,19 @@ class WebViewer:
         self._thread.join()
 
     def newest(self, after: int) -> tuple[int, bytes] | None:
-        """Number and JPEG of the first image that is newer than number `after`, or after a while the same again.
+        """Wait for an image newer than number `after`; after a timeout, return the current one again.
 
-        None when there will be none; an empty JPEG while there is none yet.
+        Returns:
+            Number and JPEG (empty if there is no image yet); None once closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._number > after, _SILENCE)
+            self._changed.wait_for(lambda: self._closed or self._number > after, _RESEND_INTERVAL)
             if self._closed:
                 return None
             number, image = self._number, self._image
         if image is None:
             return 0, b""
-        with self._encoding:  # the first viewer to come encodes it for all
+        with self._encoding:  # the first viewer encodes it for all
             if self._encoded[0] < number:
                 flipped = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
                 _, data = cv2.imencode(".jpg", flipped, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
@@ -155,11 +157,11 @@ class WebViewer:
             return self._encoded
 
     def may_ask(self, host: str) -> bool:
-        """Whether a request's Host is this machine; else a foreign page could have its name point here and look."""
+        """Whether to answer a request with this Host header. Prevents DNS rebinding on loopback addresses."""
         return not self._local or _is_loopback(urlsplit(f"//{host}").hostname or "")
 
     def answer(self, path: str) -> tuple[str, bytes] | None:
-        """Type and content of what is no stream; None if there is no such thing."""
+        """Content type and content of a path other than the stream's; None if it does not exist."""
         if path == "/":
             return "text/html; charset=utf-8", self._page
         if path == "/stats.json":
@@ -172,7 +174,7 @@ class WebViewer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False  # a viewer that does not read must not hold the end up
+    block_on_close = False  # a viewer that does not read must not delay the end
 
     def __init__(self, address: tuple[str, int], viewer: WebViewer, *, ipv6: bool) -> None:
         import socket
@@ -181,8 +183,8 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ipv6 else socket.AF_INET
         super().__init__(address, _Handler)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # Any: as the library has them
-        """A viewer that went away is no error."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # Any: as in the base class
+        """Ignore errors of a connection that a viewer closed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -190,10 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _SEND_TIMEOUT
 
     def do_GET(self) -> None:
-        """Answer a browser."""
+        """Answer a request."""
         viewer, path = self.server.viewer, urlsplit(self.path).path
         if not viewer.may_ask(self.headers.get("Host", "")):
-            self.send_error(HTTPStatus.FORBIDDEN, "This page is for this machine alone")
+            self.send_error(HTTPStatus.FORBIDDEN, "This page is available on this machine only")
         elif path == "/stream.mjpg":
             self._stream(viewer)
         else:
@@ -229,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """No lines for each request between those of the command."""
+        """Do not log requests."""
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Show frames in a window on the desktop, by Tk: it comes with Python, and OpenCV's headless build has no windows."""
+"""Show frames in a Tk window; OpenCV's headless build has no windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["WindowViewer", "why_no_window"]
 
 
 def why_no_window() -> str | None:
-    """Why no window can be shown here; None if one can."""
+    """Return why no window can be opened; None if one can."""
     try:
         import tkinter
     except ImportError:
@@ -24,9 +24,9 @@ def why_no_window() -> str | None:
 
 
 class WindowViewer:
-    """A window with an image, and a line of text below it; Esc, q, or its own button closes it.
+    """Shows an image with a line of text below it, until Esc, q or the close button is pressed.
 
-    For the main thread only, which is all that Tk works in.
+    Use it in the main thread only, as Tk requires.
 
     Raises:
         UnsupportedError: there is no display, or no Tk.
@@ -35,7 +35,7 @@ class WindowViewer:
     def __init__(self, title: str) -> None:
         reason = why_no_window()
         if reason is not None:
-            raise UnsupportedError(f"no window can be shown: {reason}; watch in a browser with --http 8000")
+            raise UnsupportedError(f"cannot open a window: {reason}; watch in a browser with --http 8000")
         import tkinter
 
         self._root = tkinter.Tk()
@@ -51,7 +51,7 @@ class WindowViewer:
         self._shown: object = None  # Tk keeps no reference to its images
 
     def show(self, image: npt.NDArray[np.uint8], text: str) -> bool:
-        """Show an image (H, W, 3) uint8 RGB in place of the last one; False once the window was closed."""
+        """Replace the image, (H, W, 3) uint8 RGB; return False once the window is closed."""
         import tkinter
 
         if self._open:
@@ -64,7 +64,7 @@ class WindowViewer:
         return self._open
 
     def close(self) -> None:
-        """Close the window; may be called more than once."""
+        """Close the window; can be called more than once."""
         if self._open:
             self._open = False
             self._root.destroy()

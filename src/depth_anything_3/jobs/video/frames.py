@@ -1,4 +1,4 @@
-"""Make the images of a depth video, and extract frames of a video."""
+"""Draw the frames of a depth video, and extract frames of a video."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ from depth_anything_3.inputs.pillow_open import open_image
 from depth_anything_3.inputs.video import Frame, FrameSelection, VideoInput, open_source
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["coloured_picture", "depth_levels", "extract_frames"]
+__all__ = ["colorize_frame", "depth_levels", "extract_frames"]
 
-_MAX_VALUE = 65535
+_MAX_LEVEL = 65535
 
 UInt8Array = npt.NDArray[np.uint8]
 
 
-def coloured_picture(
+def colorize_frame(
     frame: Frame,
     prediction: Prediction,
-    within: tuple[float, float] | None,
+    inverse_range: tuple[float, float] | None,
     *,
     side_by_side: bool = False,
     full_size: bool = False,
 ) -> UInt8Array:
-    """Depth in colours.
+    """Colour the depth of a frame.
 
     Args:
-        frame: as decoded.
-        prediction: of it.
-        within: range of inverse depth that the colours cover; None: of this frame alone.
-        side_by_side: the frame to the left.
-        full_size: of the frame's size, not the network's.
+        frame: the decoded frame.
+        prediction: of the frame.
+        inverse_range: range of inverse depth that the colours cover; None: the range of this frame.
+        side_by_side: put the frame to the left of its depth.
+        full_size: draw at the size of the frame instead of the network's.
 
     Returns:
         (H, W, 3) uint8 RGB; near is red, far is blue.
     """
     assert prediction.processed_images is not None
-    depth, picture = prediction.depth[0], prediction.processed_images[0]
+    depth, image = prediction.depth[0], prediction.processed_images[0]
     if full_size:
         height, width = prediction.source_hw[0]
         depth = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR))
-        picture = pixels_of(frame) if side_by_side else picture
-    coloured = colorize_depth(depth, within)
-    return np.hstack([picture, coloured]) if side_by_side else coloured
+        image = pixels_of(frame) if side_by_side else image
+    coloured = colorize_depth(depth, inverse_range)
+    return np.hstack([image, coloured]) if side_by_side else coloured
 
 
 def depth_levels(prediction: Prediction, scale: float) -> npt.NDArray[np.uint16]:
-    """Depth in steps of `scale`, (H, W) uint16; 0 where there is none, and 65535 for what is beyond."""
+    """Quantise depth to steps of `scale`: (H, W) uint16, 0 for invalid depth, clipped to 65535."""
     depth = prediction.depth[0]
     known = np.isfinite(depth) & (depth > 0)
     levels = np.zeros(depth.shape, np.uint16)
-    levels[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _MAX_VALUE)
+    levels[known] = np.clip(np.rint(depth[known].astype(np.float64) / scale), 1, _MAX_LEVEL)
     return levels
 
 
 def pixels_of(frame: Frame) -> UInt8Array:
-    """(H, W, 3) uint8 RGB in the CPU's memory."""
+    """Convert a frame to (H, W, 3) uint8 RGB in CPU memory."""
     if isinstance(frame.image, Path):
         image = open_image(read_file(frame.image), str(frame.image))
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
@@ -76,15 +76,15 @@ def pixels_of(frame: Frame) -> UInt8Array:
 def extract_frames(
     source: VideoInput, folder: Path, selection: FrameSelection, *, raw: str | None = None
 ) -> list[Path]:
-    """Write frames of a video as PNGs, `000000.png` and on, to be views of one scene.
+    """Write frames of a video as `000000.png`, `000001.png` and so on, to use them as views of one scene.
 
     Args:
-        source, raw: what to read; see `open_source`.
-        selection: which frames.
-        folder: made if missing; frames of an earlier video in it are removed.
+        source, raw: as for `open_source`.
+        selection: the frames to extract.
+        folder: created if missing; frames that an earlier call wrote are removed.
 
     Raises:
-        VideoReadError: the video cannot be opened, is damaged, or has no such frames.
+        VideoReadError: the video cannot be opened, is damaged, or no frame is selected.
         ExportError: a file cannot be written.
     """
     for old in folder.glob("[0-9]*.png"):

@@ -1,11 +1,10 @@
-"""Compute a video's depth and write it: as a video to watch or to measure with, or as a file for each frame."""
+"""Compute depth of a video, and write it as videos or as one file per frame."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -25,6 +24,7 @@ from depth_anything_3.inference.video.temporal_smoothing import Temporal
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video import Frame, FrameSelection, FrameSource, SourceInfo, VideoInput, open_source
 from depth_anything_3.jobs.background_writer import BackgroundWriter
+from depth_anything_3.jobs.naming import video_name
 from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.video.results import VIDEO_SUFFIXES, ResultsWriter, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
@@ -34,9 +34,8 @@ __all__ = ["run_video"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_SAMPLES = 32  # frames that the range of colours is taken from; of short videos a tenth, but at least
-_MIN_SAMPLES = 4
-_MAX_DECODED_TWICE = 1000  # frames; of longer videos only keyframes are sampled
+_MIN_SAMPLES, _MAX_SAMPLES = 4, 32  # frames that the colour range is taken from: a tenth of the video, within these
+_MAX_DECODED_TWICE = 1000  # frames; only keyframes of longer videos are sampled
 
 
 def run_video(
@@ -50,31 +49,31 @@ def run_video(
     on_begin: Callable[[SourceInfo, int | None, int], None] = lambda info, total, done: None,
     on_progress: Callable[[], None] = lambda: None,
 ) -> RunReport:
-    """Compute the depth of a video's frames; results are written as they are ready, while the network continues.
+    """Compute depth of the frames of a video, and write results while the network computes the next frames.
 
-    Files are named after the video: `NAME_depth.mp4`, `NAME_depth.mkv`, `npz/NAME_000000.npz` and so on, and
-    `NAME_frames.csv` with the time of each frame. A video is renamed to its name when it is complete; until then there
-    are parts (`NAME_depth.part001.mp4`) that play, also after a kill. The colour range is that of some frames, evenly
-    spread, that are computed first, so that it stays the same; for what cannot be read twice (pipes, cameras, streams)
-    it is that of the first frames.
+    Files are named after the source: `NAME_depth.mp4`, `NAME_depth.mkv`, `npz/NAME_000000.npz` and so on, and
+    `NAME_frames.csv` with the time of each frame. A video gets its name when it is complete. Until then it consists of
+    parts (`NAME_depth.part001.mp4`), which can be played even if the process was killed. The whole video has one colour
+    range, that of evenly spaced frames that are computed first. If the source cannot be read twice (pipes, cameras,
+    streams), it is that of the first frames.
 
-    Ctrl-C ends it when what has been computed is written. If the video is damaged or the stream drops, the video so far
-    is finalised and the report records why.
+    On Ctrl-C, results that have been computed are written first. If the video is damaged or the stream drops, the video
+    so far is finalised and the report records why.
 
     Args:
         engine: the network.
-        source: see `open_source`; resuming and reading ahead need a file or an image sequence.
-        export_dir: folder to write to; made if missing.
-        results: what to write.
-        options: which frames, and how they are computed.
-        resume: continue a run that was stopped or killed, with the same arguments.
-        on_begin: called with the source, the number of frames to expect (None: unknown) and how many are done already.
-        on_progress: called once for each frame that is written, in the thread that writes.
+        source: as for `open_source`; `resume` needs a file or an image sequence.
+        export_dir: output folder; created if missing.
+        results: formats and layout.
+        options: selection of frames, preprocessing, network and temporal smoothing.
+        resume: continue a run that was stopped or killed; give the same arguments.
+        on_begin: called with the source, the expected number of frames (None: unknown) and the number already done.
+        on_progress: called once for each frame that is written, in the writer's thread.
 
     Raises:
-        InvalidInputError: an option is not accepted, or `resume` with other options than the first run's.
+        InvalidInputError: an option is not accepted, or with `resume` differs from the first run's.
         UnsupportedError: the model does not predict what a format or metric depth needs.
-        VideoReadError: the video cannot be opened, or gives no frame at all.
+        VideoReadError: the video cannot be opened, or no frame can be read.
         ExportError: a file cannot be written.
     """
     if results.metric is not None:
@@ -82,7 +81,7 @@ def run_video(
     if results.frame_formats:
         available = AvailableFields.expected(engine.card, views=1, intrinsics=results.metric is not None, paths=False)
         check_formats(results.frame_formats, available)
-    name, target, report = _name(source), Path(export_dir), RunReport.of(engine, export_dir)
+    name, target, report = video_name(source), Path(export_dir), RunReport.of(engine, export_dir)
     files = {one: target / f"{name}_depth{VIDEO_SUFFIXES[one]}" for one in results.videos}
     log_file = target / f"{name}_frames.csv"
     state = RunState(_settings(engine, source, results, options))
@@ -123,7 +122,7 @@ def _open(engine: Engine, source: VideoInput, options: VideoOptions, *, after: f
 
 
 def _compute(engine: Engine, opened: FrameSource, writing: ResultsWriter, options: VideoOptions) -> None:
-    """Write results up to the end, the damage, or Ctrl-C."""
+    """Compute and write results until the source ends, is damaged, or Ctrl-C is pressed."""
     writer, broken = BackgroundWriter(), None
     try:
         with closing(stream_video(engine, opened, options)) as pairs, writer:  # type: ignore[type-var]
@@ -133,7 +132,7 @@ def _compute(engine: Engine, opened: FrameSource, writing: ResultsWriter, option
             except VideoReadError as error:
                 broken = error
             except KeyboardInterrupt:
-                if not opened.info.live:  # the only end that a camera has
+                if not opened.info.live:  # Ctrl-C is how a camera's video ends
                     raise
         writing.flush()
         if broken is not None and not writing.report.images + writing.report.skipped:
@@ -141,27 +140,15 @@ def _compute(engine: Engine, opened: FrameSource, writing: ResultsWriter, option
     except BaseException:
         writing.close()
         for part in (part for file in writing.files.values() for part in part_files(file)[-1:]):
-            logger.warning("%s plays, up to where it was stopped; resume=True continues", part)
+            logger.warning("%s holds the video up to where it was stopped; pass resume=True to continue", part)
         raise
     if broken is not None:
         writing.report.failures.append({"image": opened.info.label, "error": str(broken)})
     writing.finish()
 
 
-def _name(source: VideoInput) -> str:
-    """What the results of a source are called."""
-    if not isinstance(source, (str, os.PathLike)):
-        return "camera" if isinstance(source, int) else "video"
-    text = os.fsdecode(source)
-    if text == "-":
-        return "stdin"
-    last = re.split(r"[/\\]", text.partition("?")[0].rstrip("/\\"))[-1]
-    stem = Path(re.sub(r"%0?\d*d|[*?]", "", last)).stem.rstrip("_-.")
-    return re.sub(r"[^\w.-]+", "_", stem) or Path(text).parent.name or "video"
-
-
 def _settings(engine: Engine, source: VideoInput, results: VideoResults, options: VideoOptions) -> dict[str, Any]:
-    """What the results depend on, as plain JSON values."""
+    """Collect what the results depend on, as plain JSON values."""
     name = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
     size = os.path.getsize(name) if os.path.isfile(name) else None
     temporal = options.temporal.value if isinstance(options.temporal, Temporal) else "function"
@@ -181,7 +168,7 @@ def _settings(engine: Engine, source: VideoInput, results: VideoResults, options
 
 
 def _resumed(wanted: RunState, log_file: Path, files: Mapping[str, Path]) -> RunState:
-    """Where to go on; parts without a readable frame are removed."""
+    """Find the state to resume from, and remove parts without a readable frame."""
     state = RunState.read(log_file)
     if state is None:
         return wanted
@@ -190,8 +177,8 @@ def _resumed(wanted: RunState, log_file: Path, files: Mapping[str, Path]) -> Run
     ]
     if changed:
         raise InvalidInputError(
-            f"{log_file}: that run had other settings ({', '.join(sorted(changed))}); give the same ones, "
-            "or begin anew without resume"
+            f"{log_file}: the first run had other settings ({', '.join(sorted(changed))}); give the same settings, "
+            "or start over without resume"
         )
     if state.complete and all(file.exists() for file in files.values()):
         return state
@@ -199,7 +186,7 @@ def _resumed(wanted: RunState, log_file: Path, files: Mapping[str, Path]) -> Run
     for file in files.values():
         parts = part_files(file)
         if not parts:
-            if file.exists():  # joined, and killed before that was noted
+            if file.exists():  # killed after the parts were joined
                 continue
             return wanted
         readable = frames_in(parts[-1])
@@ -212,7 +199,7 @@ def _resumed(wanted: RunState, log_file: Path, files: Mapping[str, Path]) -> Run
 def _samples(
     engine: Engine, source: VideoInput, info: SourceInfo, results: VideoResults, options: VideoOptions
 ) -> list[Prediction]:
-    """Depth of frames evenly spread over a video; none for a source that cannot be read twice."""
+    """Compute depth of evenly spaced frames of a video; of none if the source cannot be read twice."""
     selection = options.selection
     expected = _expected(info, selection)
     if not isinstance(source, (str, os.PathLike)) or info.live or not expected or "://" in os.fsdecode(source):
@@ -222,23 +209,23 @@ def _samples(
     length = min(selection.end or math.inf, info.duration or 0.0) - begin
     if info.decoder.name != "images" and length * (info.fps or 0.0) <= _MAX_DECODED_TWICE:
         passes = [FrameSelection(start=begin, end=begin + length, fps=count / length)]
-        most = count
-    else:  # the next keyframe: whatever lies between it and a wished time would have to be decoded first
-        places = [begin + length * (place + 0.5) / count for place in range(count)]
-        passes = [replace(selection, start=place, keyframes=True) for place in places]
-        most = 1
+        max_frames = count
+    else:  # the next keyframe: any other frame needs the frames since its keyframe
+        starts = [begin + length * (index + 0.5) / count for index in range(count)]
+        passes = [replace(selection, start=start, keyframes=True) for start in starts]
+        max_frames = 1
 
     def frames() -> Iterator[Frame]:
-        reached: float | None = None
+        last_time: float | None = None
         for one in passes:
             with (
                 suppress(VideoReadError),
                 open_source(source, raw=options.raw, **one.kwargs()) as opened,
             ):  # the run itself will report damage
-                for frame in islice(opened, most):
-                    if frame.time != reached:  # else there is no keyframe between the last place and this one
+                for frame in islice(opened, max_frames):
+                    if frame.time != last_time:  # two starts can have the same next keyframe
                         yield frame
-                    reached = frame.time
+                    last_time = frame.time
 
     preprocess = replace(options.stream.preprocess, on_error=OnError.SKIP)
     quiet = VideoOptions(stream=replace(options.stream, preprocess=preprocess))

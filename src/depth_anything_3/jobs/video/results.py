@@ -1,4 +1,4 @@
-"""Frames and their depth in, the files of a depth video out, as they come."""
+"""Write the results of a video, frame by frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.report import RunReport
-from depth_anything_3.jobs.video.frames import coloured_picture, depth_levels
+from depth_anything_3.jobs.video.frames import colorize_frame, depth_levels
 from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.metric import MetricConversion
@@ -28,29 +28,29 @@ from depth_anything_3.prediction.metric import MetricConversion
 __all__ = ["VIDEO_SUFFIXES", "ResultsWriter", "VideoResults", "with_range"]
 
 VIDEO_SUFFIXES = {"mp4": ".mp4", "ffv1": ".mkv"}
-"""Of the formats that are one video."""
+"""Suffixes of the formats that are one video."""
 
-_FIRST = 16  # of what cannot be looked through beforehand, the range of the first frames
-_LEVELS = 65535
-_HEADROOM = 2.0  # the 16-bit video reaches as many times as far as what was seen beforehand
-_MAX_DEPTHS = 100_000  # depths of a frame that percentiles are taken from
+_RANGE_FRAMES = 16  # frames that the colour range of a stream is taken from
+_MAX_LEVEL = 65535
+_HEADROOM = 2.0  # maximum depth of the 16-bit video, relative to the maximum of the sampled frames
+_MAX_DEPTHS = 100_000  # depths per frame that percentiles are taken from
 
 
 @dataclass(frozen=True)
 class VideoResults:
-    """What is written of a video.
+    """Formats and layout of the results of a video.
 
     Attributes:
-        formats: joined with '-': "mp4" (depth in colours, H.264), "ffv1" (16 bits, lossless, Matroska), and formats of
-            `export` that take a picture each, such as "npz" or "depth_png".
-        side_by_side: of "mp4", the frame to the left of its depth.
-        full_size: of "mp4", as large as the video and not as the network's input.
-        metric: depth in metres.
+        formats: joined with '-': "mp4" (coloured depth, H.264), "ffv1" (16-bit depth, lossless, Matroska), and formats
+            of `export` that write one file per frame, such as "npz" or "depth_png".
+        side_by_side: for "mp4", show the frame to the left of its depth.
+        full_size: for "mp4", write at the size of the input video instead of the network's.
+        metric: conversion to metric depth; None: none.
         videos: the formats that are one video.
-        frame_formats: the formats that are a file for each frame.
+        frame_formats: the formats that are one file per frame.
 
     Raises:
-        InvalidInputError: a format is unknown, or an option is for "mp4", which is not asked for.
+        InvalidInputError: a format is unknown, or an option is for "mp4", which is not among the formats.
     """
 
     formats: str = "mp4"
@@ -66,16 +66,16 @@ class VideoResults:
         others = "-".join(one for one in names if one not in VIDEO_SUFFIXES)
         object.__setattr__(self, "frame_formats", check_formats(others, FRAME_FIELDS) if others else ())
         if (self.side_by_side or self.full_size) and "mp4" not in self.videos:
-            raise InvalidInputError("side_by_side and full_size are for format mp4; add it to export_format")
+            raise InvalidInputError("side_by_side and full_size need the format mp4; add it to export_format")
 
     def settings(self) -> dict[str, object]:
-        """What was asked for, by its names."""
+        """Return the arguments by name."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
 
 
 @dataclass
 class ResultsWriter:
-    """Writes one frame after the other; in one thread at a time."""
+    """Writes the results frame by frame. Not thread-safe."""
 
     results: VideoResults
     export_dir: Path
@@ -91,19 +91,19 @@ class ResultsWriter:
     _sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, frame: Frame, prediction: Prediction) -> None:
-        """Write a frame, or hold it until it is known what range the first ones have."""
+        """Write a frame, or hold it until the colour range is known."""
         if self.results.metric is not None:
             prediction, origins = self.results.metric.apply(prediction)
             self.report.add_focal_lengths(origins)
         if self.files and self.state.inverse_depth is None:
             self._held.append((frame, prediction))
-            if len(self._held) == _FIRST:
+            if len(self._held) == _RANGE_FRAMES:
                 self.flush()
             return
         self._write(frame, prediction)
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write the frames that are held."""
         if self._held:
             self.state = with_range(self.state, [prediction for _, prediction in self._held])
             for frame, prediction in self._held:
@@ -111,14 +111,14 @@ class ResultsWriter:
             self._held.clear()
 
     def close(self) -> None:
-        """End the parts, so that they play."""
+        """Finalise the parts, so that they can be played."""
         for writer in self._writers.values():
             writer.close()
         if self._log is not None:
             self._log.close()
 
     def finish(self) -> None:
-        """Make whole videos of the parts."""
+        """Join the parts to complete videos."""
         for writer in self._writers.values():
             writer.close()
         for file in self.files.values():
@@ -142,7 +142,7 @@ class ResultsWriter:
         if self.results.frame_formats:
             export(prediction, self.export_dir, self.results.frame_formats, f"{self.name}_{number:06d}")
         for kind, writer in self._writers.items():
-            writer.write(self._picture(kind, frame, prediction), frame.time - first)
+            writer.write(self._pixels(kind, frame, prediction), frame.time - first)
         self._log.add(frame.time)
         self.report.add_prediction(prediction, time.perf_counter() - exporting)
         self.on_progress()
@@ -153,31 +153,31 @@ class ResultsWriter:
             self._writers[kind] = VideoWriter(file, scale if kind == "ffv1" else None)
         self._log = FrameLog(self.log_file, self.state)
 
-    def _picture(self, kind: str, frame: Frame, prediction: Prediction) -> npt.NDArray[Any]:
-        """Of the size of the first one, whatever becomes of the video's."""
+    def _pixels(self, kind: str, frame: Frame, prediction: Prediction) -> npt.NDArray[Any]:
+        """Draw a frame, at the size of the first one even if the size of the input changes."""
         results = self.results
         if kind == "ffv1":
             assert self.state.depth_scale is not None
-            picture: npt.NDArray[Any] = depth_levels(prediction, self.state.depth_scale)
+            pixels: npt.NDArray[Any] = depth_levels(prediction, self.state.depth_scale)
         else:
-            picture = coloured_picture(
+            pixels = colorize_frame(
                 frame,
                 prediction,
                 self.state.inverse_depth,
                 side_by_side=results.side_by_side,
                 full_size=results.full_size,
             )
-        size = self._sizes.setdefault(kind, picture.shape[:2])
-        if picture.shape[:2] != size:
-            picture = cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-        return picture
+        size = self._sizes.setdefault(kind, pixels.shape[:2])
+        if pixels.shape[:2] != size:
+            pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+        return pixels
 
 
 def with_range(state: RunState, predictions: list[Prediction]) -> RunState:
-    """The ranges of these frames, for all of the video."""
+    """Set the colour range and depth scale of the whole video from some of its frames."""
     depths = [one.depth.ravel()[:: max(1, one.depth.size // _MAX_DEPTHS)] for one in predictions]
     together = np.concatenate(depths) if depths else np.ones(1, np.float32)
     known = together[np.isfinite(together) & (together > 0)]
     farthest = float(known.max()) if known.size else 1.0
     inverse_depth = inverse_depth_range(known) or (0.0, 1.0)
-    return replace(state, inverse_depth=inverse_depth, depth_scale=_HEADROOM * farthest / _LEVELS)
+    return replace(state, inverse_depth=inverse_depth, depth_scale=_HEADROOM * farthest / _MAX_LEVEL)

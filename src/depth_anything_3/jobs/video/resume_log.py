@@ -1,4 +1,4 @@
-"""Which frames of a video are done, and when each is shown: a CSV beside the results, from which a run goes on."""
+"""Record the finished frames of a video in a CSV file, from which a run is resumed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _COMPLETE = "# complete"
 
 @dataclass(frozen=True)
 class RunState:
-    """What a run must know to be gone on with.
+    """State needed to resume a run.
 
     Attributes:
-        settings: what the results depend on; a run that goes on must have the same.
+        settings: what the results depend on; a resumed run must have the same settings.
         inverse_depth: range of inverse depth that the colours cover, or None.
         depth_scale: depth of one level of the 16-bit video, or None.
-        resumed_at: frames that were done when the last run began.
-        times: `Frame.time` of each frame that is done.
-        complete: the results are whole.
+        resumed_at: number of frames that were done when the last run started.
+        times: `Frame.time` of each finished frame, in seconds.
+        complete: whether the run is complete.
     """
 
     settings: Mapping[str, Any]
@@ -39,17 +39,17 @@ class RunState:
 
     @classmethod
     def read(cls, path: Path) -> RunState | None:
-        """The state of a run; None if there was none. A line that a kill cut off does not count.
+        """Read the state of a run; None if there is no file. An unfinished last line is ignored.
 
         Raises:
-            InvalidInputError: the file is no such state.
+            InvalidInputError: the file cannot be read, or is not a progress log.
         """
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise InvalidInputError(f"{path}: cannot be read ({error}); remove it to begin anew") from error
+            raise InvalidInputError(f"{path}: cannot be read ({error}); delete it to start over") from error
         lines = text.split("\n")[:-1]
         try:
             header = json.loads(lines[0].removeprefix("# "))
@@ -65,19 +65,19 @@ class RunState:
                 lines[-1] == _COMPLETE,
             )
         except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise InvalidInputError(f"{path}: does not tell how far a run came; remove it to begin anew") from error
+            raise InvalidInputError(f"{path}: is not a valid progress log; delete it to start over") from error
 
     def done(self, frames: int) -> RunState:
-        """The state when these many frames are done."""
+        """Return the state after this many frames."""
         return replace(self, resumed_at=frames, times=self.times[:frames], complete=False)
 
 
 class FrameLog:
-    """Adds to the state of a run as its frames get done.
+    """Writes the state of a run, one line per finished frame.
 
     Args:
-        path: replaced in one step, and then grown line by line.
-        state: where to begin.
+        path: replaced atomically; lines are then appended.
+        state: state to start from.
 
     Raises:
         ExportError: the file cannot be written.
@@ -92,18 +92,18 @@ class FrameLog:
             "depth_scale": state.depth_scale,
             "resumed_at": state.resumed_at,
         }
-        with atomic_write(path) as aside:
+        with atomic_write(path) as temporary:
             lines = [f"# {json.dumps(header)}", _TITLES, *(f"{n},{time!r}" for n, time in enumerate(state.times))]
-            aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
 
     def add(self, time: float) -> None:
-        """One more frame is done."""
+        """Append a finished frame."""
         self._write(f"{self._count},{time!r}\n")
         self._count += 1
 
     def complete(self) -> None:
-        """All is done."""
+        """Mark the run as complete."""
         self._write(f"{_COMPLETE}\n")
 
     def _write(self, line: str) -> None:
@@ -113,5 +113,5 @@ class FrameLog:
             raise ExportError(f"{self._path}: cannot be written ({error.strerror})") from error
 
     def close(self) -> None:
-        """Nothing more will be done."""
+        """Close the file."""
         self._file.close()
