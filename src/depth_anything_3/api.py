@@ -114,7 +114,7 @@ class DepthAnything3(nn.Module):
     def compile(self, *args: Any, **kwargs: Any) -> None:  # Any: arguments of torch.compile
         """Compile the network with `torch.compile`, which receives the arguments.
 
-        The first image of each of the first two sizes triggers compilation (about a minute).
+        Compilation (about a minute) happens at the first image, and again at the first image of a second size.
         """
         self.model.compile(*args, **kwargs)
 
@@ -172,8 +172,8 @@ class DepthAnything3(nn.Module):
             extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; requires `intrinsics`.
             intrinsics: (N, 3, 3) in pixels of the upright source images; requires `extrinsics`, except for models
                 without cameras, which use them for metric depth (`Prediction.metric_depth`) and points.
-            align_to_input_ext_scale: with given poses, True returns them and depth in their unit; False returns them
-                transformed into the predicted frame, and depth as predicted.
+            align_to_input_ext_scale: with given poses, True returns the given poses, with depth scaled to their unit;
+                False returns depth as predicted, with the poses transformed to the predicted frame.
             infer_gs: also predict 3D Gaussians (da3-giant and the nested model).
             use_ray_pose: compute cameras from the ray map instead of the camera decoder; slower.
             ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; used with three or more

@@ -81,8 +81,8 @@ def test_da3_images_skips_a_damaged_image_and_reports_as_json(processes, photos)
     (failure,) = report["failures"]
     assert failure["image"] == str(photos / "b.png")
     (line,) = run.err.splitlines()
-    assert line == f"failed {in_flags(failure['error'], flags_of([images]))}"
-    assert line.startswith(f"failed {photos / 'b.png'}: truncated PNG")
+    assert line == f"failed: {in_flags(failure['error'], flags_of([images]))}"
+    assert line.startswith(f"failed: {photos / 'b.png'}: truncated PNG")
     assert "Copy it again, decode the intact part with --allow-truncated, or pass --on-error skip" in line
 
 
@@ -101,7 +101,7 @@ def test_da3_demo_takes_images_with_the_model_in_the_package(processes, photos):
     notice, failed = run.err.splitlines()
     assert notice.startswith("da3-nano is a demonstration: ")
     assert notice.endswith("For real use, pass --model-dir depth-anything/DA3-BASE")
-    assert failed.startswith(f"failed {photos / 'b.png'}: truncated PNG")
+    assert failed.startswith(f"failed: {photos / 'b.png'}: truncated PNG")
     assert files_in(out) == ["depth/a.jpg", "glb/a.glb", "overview.jpg", "ply/a.ply"]
     head, _, row, lens, where, whole, summary, stages, _ = (line for line in run.out.splitlines() if line.strip())
     assert head.split() == ["image", "size", "decode", "+", "resize", "network"]
@@ -134,7 +134,7 @@ def test_scene_writes_upstreams_layout_and_lists_missing_views(da3, photos, tmp_
     assert files_in(tmp_path) == ["exports/npz/results.npz"]
     with np.load(tmp_path / "exports" / "npz" / "results.npz") as file:
         assert file["depth"].shape == (2, 42, 56)
-    assert run.err.startswith(f"failed {photos / 'b.png'}: ")
+    assert run.err.startswith(f"failed: {photos / 'b.png'}: ")
     assert run.out.startswith("2 image(s) in ")
     assert ", 1 failed; written to" in run.out
 

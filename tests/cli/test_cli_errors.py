@@ -51,7 +51,7 @@ def test_misuse_is_one_line_that_quotes_it(da3, photos, tmp_path, arguments, mes
     run = da3("images", photos, "--export-dir", tmp_path / "out", *arguments)
     assert (run.code, run.out) == (MISUSE, "")
     (line,) = run.err.splitlines()
-    assert line.startswith("error ")
+    assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "out").exists()
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_or_written_is_one_line_that_names_it(
     run = da3(command, "--process-res", 56, "--export-dir", tmp_path, *rest)
     assert (run.code, run.out) == (FAILURES, "")
     (line,) = run.err.splitlines()
-    assert line.startswith("error ")
+    assert line.startswith("error: ")
     assert message.format(photos=photos) in line
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_or_written_is_one_line_that_names_it(
 def test_a_single_image_that_cannot_be_read_is_reported_like_one_of_many(da3, photos, tmp_path, name, message):
     run = da3("image", photos / name, "--export-dir", tmp_path)
     assert run.code == FAILURES
-    assert run.err.startswith(f"failed {photos / name}: {message}")
+    assert run.err.startswith(f"failed: {photos / name}: {message}")
     assert run.out.startswith("0 image(s)")
     report = json.loads(da3("image", photos / name, "--export-dir", tmp_path, "--json").out)
     assert (report["images"], report["failures"][0]["image"]) == (0, str(photos / name))
@@ -129,9 +129,11 @@ def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
     (folder / name.replace("/", "")).write_bytes(b"no image")
     run = da3("images", folder, "--export-dir", folder / "out")
     assert run.code == FAILURES
-    assert run.err.startswith(f"failed {folder / name.replace('/', '')}: not an image")
-    assert da3("image", folder / "[/gone]").err == f"failed {folder / '[/gone]'}: no such file\n"
-    assert da3("images", folder / "[/gone]", "--on-error", "raise").err == f"error {folder / '[/gone]'}: no such file\n"
+    assert run.err.startswith(f"failed: {folder / name.replace('/', '')}: not an image")
+    assert da3("image", folder / "[/gone]").err == f"failed: {folder / '[/gone]'}: no such file\n"
+    assert (
+        da3("images", folder / "[/gone]", "--on-error", "raise").err == f"error: {folder / '[/gone]'}: no such file\n"
+    )
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.png", b"new\nline.png", b"\x1b]0;title\x07.png"], ids=ascii)
@@ -144,7 +146,7 @@ def test_names_with_control_or_invalid_characters_are_escaped(da3, photos, tmp_p
     assert run.code == FAILURES
     (line,) = run.err.splitlines()
     assert line.isprintable()
-    assert line.startswith(f"failed {tmp_path}/photos \\udcff/bad {repr(os.fsdecode(name))[1:-1]}: truncated PNG")
+    assert line.startswith(f"failed: {tmp_path}/photos \\udcff/bad {repr(os.fsdecode(name))[1:-1]}: truncated PNG")
     assert len(os.listdir(folder + b"/out/npz")) == 1
     report = json.loads(da3("images", os.fsdecode(folder), "--process-res", 56, "--json", "--export-dir", tmp_path).out)
     assert report["failures"][0]["image"] == os.fsdecode(os.path.join(folder, b"bad " + name))
@@ -160,7 +162,7 @@ def test_debug_lets_the_traceback_through_wherever_it_stands(photos, monkeypatch
 
 def test_behind_two_dashes_debug_is_a_name(da3, small_checkpoint, tmp_path):
     run = da3("image", "--export-dir", tmp_path, "--model-dir", small_checkpoint, "--", "--debug")
-    assert run.err == "failed --debug: no such file\n"
+    assert run.err == "failed: --debug: no such file\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -187,7 +189,7 @@ def test_a_signal_to_stop_ends_with_one_line(da3, photos, monkeypatch, number, c
 def test_a_limit_rejects_what_is_beyond_and_says_how_to_raise_it(da3, photos, tmp_path, option, message):
     run = da3("image", photos / "a.png", "--export-dir", tmp_path, *option)
     assert (run.code, files_in(tmp_path)) == (FAILURES, [])
-    assert re.fullmatch(f"failed {photos / 'a.png'}: .*{message}", run.err.strip())
+    assert re.fullmatch(f"failed: {photos / 'a.png'}: .*{message}", run.err.strip())
 
 
 def test_a_cut_file_is_decoded_as_far_as_it_goes_if_that_is_allowed(da3, photos, tmp_path):

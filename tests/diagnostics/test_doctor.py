@@ -125,7 +125,7 @@ def test_json_holds_everything(da3, cache):
 def test_a_device_that_is_not_there_is_misuse(da3):
     code, out, err = da3("doctor", "--device", "cuda:99")
     assert (code, out) == (MISUSE, "")
-    assert err.startswith("error device 'cuda:99' cannot be used")
+    assert err.startswith("error: device 'cuda:99' cannot be used")
 
 
 def test_calibrating_without_a_gpu_says_that_there_is_no_choice(da3, cache):

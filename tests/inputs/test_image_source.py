@@ -51,8 +51,8 @@ def test_every_kind_of_image_is_accepted_and_labelled(image, label):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (None, "image 3 is a NoneType; accepted: a path, the bytes"),
-        (42, "image 3 is a int"),
+        (None, "image 3 has type NoneType; accepted: a path, the bytes"),
+        (42, "image 3 has type int"),
         (np.zeros((4, 4, 3), np.float32), "array 4x4x3.*dtype float32.*uint8.*multiply by 255"),
         (np.zeros((4, 4, 3), np.uint16), "dtype uint16.*scale"),
         (np.zeros((4, 4, 1), np.uint8), "HxWx3, HxWx4 or HxW"),

@@ -50,7 +50,7 @@ app = typer.Typer(
 app.command("demo", short_help="Try the pipeline offline, with the bundled model and images.")(demo)
 app.command("images", short_help="Compute depth of many images: files, folders, patterns, lists.")(images)
 app.command("image", short_help="Compute depth of one image.")(images)
-app.command("auto", short_help="Do as image for one image, as images for several.")(images)
+app.command("auto", short_help="Run image for one image, images for several.")(images)
 app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
@@ -95,7 +95,7 @@ def main() -> None:
     except DA3Error as error:
         if debug:
             raise
-        stderr.print(f"[red]error[/] {escape_message(str(error), flags)}")
+        stderr.print(f"[red]error:[/] {escape_message(str(error), flags)}")
         sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
     except SystemExit as left:
         if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):

@@ -110,7 +110,7 @@ def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> No
     """Print the report of a command's run; exit with code 1 if an image failed."""
     flags = flags_of([command]) if report.failures else {}
     for failure in report.failures:
-        stderr.print(f"[red]failed[/] {escape_message(failure['error'], flags)}")
+        stderr.print(f"[red]failed:[/] {escape_message(failure['error'], flags)}")
     if as_json:
         stdout.print_json(json.dumps(report.as_dict()))
     else:

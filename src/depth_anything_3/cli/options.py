@@ -55,13 +55,14 @@ class ModelFlags:
     model_dir: Annotated[
         str,
         typer.Option(
-            help="Model: a Hub id (see da3 models), or a folder with config.json and model.safetensors.",
+            help="Model: a hub id (see da3 models), da3-nano (bundled), or a folder with config.json and "
+            "model.safetensors.",
         ),
     ] = "depth-anything/DA3-BASE"
     device: Device = "auto"
-    dtype: Annotated[str, typer.Option(help="Data type of the backbone.", metavar="auto|float32|bfloat16|float16")] = (
-        "auto"
-    )
+    dtype: Annotated[
+        str, typer.Option(help="Data type in which the backbone computes.", metavar="auto|float32|bfloat16|float16")
+    ] = "auto"
     compiled: Annotated[
         bool,
         typer.Option("--compile", help="Compile the network with torch.compile; takes a minute or more at the start."),
@@ -83,7 +84,10 @@ class BatchFlags:
     """Batch size, or limits for choosing it."""
 
     batch_size: Annotated[
-        str, typer.Option(help="Images per batch: a number, all, or auto (fit GPU memory).", metavar="N|all|auto")
+        str,
+        typer.Option(
+            help="Images per batch: a number, all, or auto (fits GPU memory; 1 on a CPU).", metavar="N|all|auto"
+        ),
     ] = "auto"
     max_batch_size: Annotated[int, typer.Option(help="Maximum batch size (with --batch-size auto).")] = 64
     target_memory_utilization: Annotated[

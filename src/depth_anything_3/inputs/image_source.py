@@ -91,7 +91,7 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
         return _from_array(image, index)
     if _is_torch_tensor(image):
         return _from_tensor(image, index)
-    raise ImageTypeError(f"image {index} is a {type(image).__name__}; accepted: {_ACCEPTED}")
+    raise ImageTypeError(f"image {index} has type {type(image).__name__}; accepted: {_ACCEPTED}")
 
 
 def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the dtype is what is being checked

@@ -47,7 +47,7 @@ def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
         return dtype  # type: ignore[return-value]
     if isinstance(dtype, str) and dtype in accepted:
         return accepted[dtype]
-    raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or None")
+    raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or 'auto'")
 
 
 def synchronize(device: torch.device) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from depth_anything_3.errors import ImageTypeError, InvalidInputError, VideoDecodeError, VideoReadError
 from depth_anything_3.inputs.video import Frame, open_source
 from support.clips import draw_image, write_clip
+from support.images import exif_block, jpeg, write
 
 
 @pytest.fixture
@@ -218,3 +219,18 @@ def test_the_reason_for_a_decoder_is_reported(tmp_path):
     path = write_clip(tmp_path / "a.mp4", 2)
     assert "no CUDA device" in open_source(path).info.decoder.reason
     assert "strategy 'hybrid'" in open_source(path, strategy="hybrid").info.decoder.reason
+
+
+def test_a_photo_with_exif_that_is_given_as_a_video_is_named_or_read(tmp_path):
+    path = write(tmp_path / "photo.jpg", jpeg(96, 72, exif=exif_block(6)))
+    try:
+        with open_source(path) as source:
+            assert len(list(source)) == 1
+    except VideoReadError as error:  # PyAV knows fewer kinds of side data than its FFmpeg
+        assert "photo.jpg: PyAV cannot read how it is rotated; for an image, use da3 image" in str(error)
+
+
+def test_a_rate_and_a_stride_are_not_given_together(tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", 3)
+    with pytest.raises(InvalidInputError, match="fps and every both select frames; give one of them"):
+        open_source(clip, fps=1, every=2)

@@ -43,7 +43,7 @@ class FrameConverter:
         self._label = label
         self._reformatter = VideoReformatter()
         self._pixel_ratio = pixel_ratio or Fraction(1)
-        matrix = _display_matrix(first)
+        matrix = _display_matrix(first, label)
         self._rotate = _rotate(matrix)
         self.plain = self._rotate is None and self._pixel_ratio == 1
         height, width = self._square(first)
@@ -83,9 +83,12 @@ class FrameConverter:
         return round(frame.height / ratio), frame.width
 
 
-def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
+def _display_matrix(frame: Any, label: str) -> tuple[int, int, int, int]:
     """Return signs a, b, c, d of the nearest quarter rotation: (x, y) is displayed at (ax + cy, bx + dy)."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError as error:  # PyAV knows fewer kinds of side data than FFmpeg: a JPEG's EXIF block, for one
+        raise VideoReadError(f"{label}: PyAV cannot read how it is rotated; for an image, use da3 image") from error
     if data is None:
         return 1, 0, 0, 1
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])

@@ -89,7 +89,7 @@ class IterableSource(FrameSource):
             return replace(one, index=index)
         data = as_source(one, index).data
         if isinstance(data, (bytes, bytearray, memoryview, Image.Image)):
-            raise ImageTypeError(f"frame {index} is a {type(one).__name__}; give uint8 arrays, tensors or paths")
+            raise ImageTypeError(f"frame {index} has type {type(one).__name__}; give uint8 arrays, tensors or paths")
         if isinstance(data, np.ndarray):
             data = np.stack([data] * 3, axis=-1) if data.ndim == 2 else data[..., :3]
         return Frame(data, index / self._rate, index, time.monotonic())
