@@ -220,7 +220,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[object, type, str]]:
         "dtype": (np.zeros((20, 20, 3)), ImageTypeError, "float64"),
         "channels": (np.zeros((20, 20, 7), np.uint8), ImageTypeError, "HxWx3"),
         "sliver": (write(folder / "sliver.png", sliver), ImageSizeError, "sliver"),
-        "no image": (object(), ImageTypeError, "image 1 is a object"),
+        "no image": (object(), ImageTypeError, "image 1 has type object"),
     }  # fmt: skip
 
 
