@@ -235,8 +235,8 @@ def test_a_config_that_cannot_be_understood_is_named(tmp_path, content, reason):
 def test_a_truncated_file_is_reported_with_its_size(tmp_path, size):
     file = write_sparse_checkpoint(tmp_path) / WEIGHTS
     truncate(file, size)
-    told = f"^{re.escape(str(file))}: truncated or damaged .*{file.stat().st_size:,} bytes.*copy it again"
-    with pytest.raises(CheckpointFormatError, match=told):
+    message = f"^{re.escape(str(file))}: truncated or damaged .*{file.stat().st_size:,} bytes.*copy it again"
+    with pytest.raises(CheckpointFormatError, match=message):
         DepthAnything3.from_pretrained(tmp_path, "cpu")
 
 
@@ -259,7 +259,7 @@ def without(*names):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "told"),
+    ("shapes", "message"),
     [
         pytest.param(without(CLASS_TOKEN), f"1 missing: {CLASS_TOKEN}$", id="missing"),
         pytest.param(without() | {"model.extra": (2,)}, "1 unexpected: model.extra$", id="unexpected"),
@@ -275,10 +275,10 @@ def without(*names):
         ),
     ],
 )
-def test_a_file_that_does_not_fit_its_preset_lists_the_names(tmp_path, shapes, told):
+def test_a_file_that_does_not_fit_its_preset_lists_the_names(tmp_path, shapes, message):
     write_sparse_checkpoint(tmp_path, shapes=shapes)
     begins = f"^{re.escape(str(tmp_path / WEIGHTS))} does not match the preset da3-small .*"
-    with pytest.raises(CheckpointFormatError, match=begins + told):
+    with pytest.raises(CheckpointFormatError, match=begins + message):
         DepthAnything3.from_pretrained(tmp_path, "cpu")
 
 
