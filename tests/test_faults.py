@@ -16,11 +16,13 @@ from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import load_prediction
-from depth_anything_3.jobs.naming import export_names
+from depth_anything_3.inputs.discover import FoundImage
+from depth_anything_3.jobs.naming import result_names
 from depth_anything_3.runtime.atomic_file import atomic_write
 from support.jobs import run_images
 from support.seeded_values import seeded_images_uint8
 
+OTHER_FILES = ("report.json", "manifest.json", "manifest.jsonl")
 SMALL = {"process_res": 56, "num_workers": 2}
 SOURCES = sorted((Path(__file__).parents[1] / "src").rglob("*.py"))
 
@@ -51,7 +53,7 @@ def disk(tmp_path) -> Iterator[Path]:
 
 def whole_results(folder: Path) -> list[str]:
     """Names of the results, each read to its end; there may be nothing else."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "report.json"]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in OTHER_FILES]
     assert not [path for path in files if path.name.startswith(".")]
     for path in files:
         load_prediction(path)
@@ -117,15 +119,15 @@ def test_an_image_removed_during_the_run_fails_alone(seeded_small, paths, tmp_pa
     "sources",
     [
         ["../../a.jpg", "/etc/a.jpg", "a.jpg", "x/../../../a.jpg"],
-        ["...jpg", "....jpg", "x/..", "y/..", ".", " .jpg", "x/. .jpg"],
+        ["...jpg", "....jpg", "x/...jpg", " .jpg", "x/. .jpg"],
         ["a/b.jpg", "a_b.jpg", "a/b.png", "A/B.jpg"],
         ["a" * 300 + ".jpg", "b/" + "a" * 300 + ".jpg", "c/" + "a" * 300 + ".jpg"],
     ],
     ids=["upwards", "dots", "equal when joined", "long"],
 )
 def test_no_name_of_a_source_leads_out_of_a_folder_or_to_anothers_result(tmp_path, sources):
-    names = export_names([Path(one) for one in sources])
-    assert len({name.casefold() for name in names}) == len(sources)
+    names = result_names([FoundImage.alone(Path(one)) for one in sources])
+    assert len({name.casefold() for name in names}) == len(set(map(os.path.abspath, sources)))
     for name in names:
         assert (tmp_path / "colmap" / name).resolve().parent == (tmp_path / "colmap").resolve(), name
         assert (tmp_path / "npz" / f"{name}.npz").resolve().parent == (tmp_path / "npz").resolve(), name

@@ -61,7 +61,7 @@ def test_da3_image_writes_depth_and_a_summary(da3, photos, tmp_path):
     out = tmp_path / "out"
     run = da3("image", photos / "a.png", "--device", "cpu", "--process-res", 98, "--export-dir", out)
     assert (run.code, run.err) == (DONE, "")
-    assert files_in(out) == ["depth_vis/0000.jpg", "exports/npz/results.npz"]
+    assert files_in(out) == ["depth_vis/a.jpg", "npz/a.npz"]
     first, second, third = run.out.splitlines()
     assert first.startswith("1 image(s) in ")
     assert first.endswith(f" on cpu; written to {out}")
@@ -131,7 +131,7 @@ def test_da3_demo_alone_compares_three_images_with_their_true_depth(da3, tmp_pat
 def test_scene_writes_upstreams_layout_and_lists_missing_views(da3, photos, tmp_path, command):
     run = da3(command, photos, "--scene", "--process-res", 56, "--export-dir", tmp_path, "--export-format", "npz")
     assert run.code == FAILURES
-    assert files_in(tmp_path) == ["exports/npz/results.npz"]
+    assert files_in(tmp_path) == ["exports/npz/results.npz", "report.json", "views.json"]
     with np.load(tmp_path / "exports" / "npz" / "results.npz") as file:
         assert file["depth"].shape == (2, 42, 56)
     assert run.err.startswith(f"failed: {photos / 'b.png'}: ")
@@ -141,7 +141,7 @@ def test_scene_writes_upstreams_layout_and_lists_missing_views(da3, photos, tmp_
 
 def test_auto_takes_one_file_as_a_scene_of_one_as_upstream(da3, photos, tmp_path):
     assert da3("auto", photos / "a.png", "--process-res", 56, "--export-dir", tmp_path).code == DONE
-    assert files_in(tmp_path) == ["depth_vis/0000.jpg", "exports/npz/results.npz"]
+    assert files_in(tmp_path) == ["depth_vis/0000.jpg", "exports/npz/results.npz", "views.json"]
 
 
 def test_resume_skips_what_is_there_and_tries_again_what_failed(da3, photos, tmp_path):
@@ -185,7 +185,7 @@ def test_images_come_from_folders_below_patterns_and_lists(da3, photos, tmp_path
     (tmp_path / "list.txt").write_text("x/a.png\ny/a.png\n")
     monkeypatch.chdir(tmp_path)
     options = ("--process-res", 56, "--export-format", "depth_png", "--export-dir")
-    written = ["depth_png/x_a.png.png", "depth_png/y_a.png.png", "report.json"]
+    written = ["depth_png/x/a.png", "depth_png/y/a.png", "report.json"]
     for source in (["@list.txt"], ["**/*.png"], [".", "--recursive"]):  # the results before are no images
         run = da3("images", *source, *options, "out")
         assert (run.code, run.err) == (DONE, "")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from depth_anything_3.cli import app
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import export
+from depth_anything_3.inputs.discover import MANIFEST, find_images
 from depth_anything_3.prediction import Prediction
 
 
@@ -36,8 +37,10 @@ def results(tmp_path_factory) -> Path:
 
 def test_results_are_written_in_other_formats(results, tmp_path):
     printed = run("export", results, "--export-dir", tmp_path, "--export-format", "ply-tiff-depth_vis").output.split()
-    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    files = sorted(path for path in tmp_path.rglob("*.*") if path.name != MANIFEST)
     assert sorted(map(Path, printed)) == files
+    with pytest.raises(InvalidInputError, match="results of earlier runs are not input"):
+        find_images([str(tmp_path)], recursive=True)
     assert {path.suffix for path in files} == {".ply", ".tiff", ".jpg"}
 
 

@@ -2,69 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from depth_anything_3.errors import ExportError, ImageDecodeError, InvalidInputError
 from depth_anything_3.inputs.discover import find_images
-from depth_anything_3.jobs.naming import export_names
+from support.command import files_in
 from support.jobs import run_images, run_views
 from support.seeded_values import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 2}
-
-
-# How results are called
-
-
-@pytest.mark.parametrize(
-    ("paths", "names"),
-    [
-        pytest.param(["a.jpg", "b.jpg"], ["a", "b"], id="stems"),
-        pytest.param(["x/a.jpg", "y/b.jpg"], ["a", "b"], id="stems-of-two-folders"),
-        pytest.param(["a.jpg", "a.png", "b.jpg"], ["a.jpg", "a.png", "b"], id="same-stem"),
-        pytest.param(["x/a.jpg", "y/a.jpg", "b.jpg"], ["x_a.jpg", "y_a.jpg", "b"], id="same-name"),
-        pytest.param(["../x/a.jpg", "x/a.jpg"], ["x_a.jpg", "x_a.jpg_2"], id="above-and-here"),
-        pytest.param(["x_y/a.jpg", "x/y_a.jpg", "y/a.jpg"], ["x_y_a.jpg", "y_a", "y_a.jpg"], id="joined-alike"),
-        pytest.param(["x/a.jpg", "x/a.png", "y/a.jpg.tif"], ["a.jpg", "a.png", "a.jpg_2"], id="two-suffixes"),
-    ],
-)
-def test_results_are_named_by_the_shortest_distinct_part_of_the_path(paths, names):
-    assert export_names([Path(path) for path in paths]) == names
-
-
-def test_images_on_other_drives_get_names_too(monkeypatch):
-    def other_drive(path):
-        raise ValueError("path is on mount 'D:', start on mount 'C:'")
-
-    monkeypatch.setattr(os.path, "relpath", other_drive)
-    assert export_names([Path("/a/x.jpg"), Path("/b/x.jpg")]) == ["a_x.jpg", "b_x.jpg"]
-
-
-@pytest.mark.parametrize("letter", ["x", "é", "深"])
-def test_a_name_made_of_a_long_path_can_be_a_files_name(letter):
-    deep = Path(*[letter * 60] * 5)
-    names = export_names([deep / "x" / "a.jpg", deep / "y" / "a.jpg", deep / letter / "y" / "a.jpg"])
-    assert len(set(names)) == 3
-    assert all(len(os.fsencode(name)) <= 210 for name in names)
-    assert all(name.split("_")[-1] in ("a.jpg", "2") for name in names)
-
-
-words = st.sampled_from(["a", "b", "a_b", "a.jpg", "..", "b_2"])
-
-
-@given(st.lists(st.builds(lambda parts, end: Path(*parts, end), st.lists(words, max_size=3), words), unique=True))
-@settings(deadline=None)
-def test_no_two_images_share_a_name(paths):
-    names = export_names(paths)
-    assert len(set(names)) == len(names) == len(paths)
-    assert not any(os.sep in name for name in names)
 
 
 # Runs
@@ -100,12 +50,7 @@ def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_sm
     assert len(steps) == 4
     assert [one["image"] for one in report.failures] == [str(folder / "1.png"), str(folder / "3.png")]
     assert all(one["error"].startswith(one["image"]) for one in report.failures)
-    assert sorted(path.relative_to(folder / "out").as_posix() for path in (folder / "out").rglob("*.*")) == [
-        "depth_png/0.png",
-        "depth_png/2.png",
-        "npz/0.npz",
-        "npz/2.npz",
-    ]
+    assert files_in(folder / "out") == ["depth_png/0.png", "depth_png/2.png", "npz/0.npz", "npz/2.npz"]
     with np.load(folder / "out" / "npz" / "2.npz") as file:
         alone = seeded_small.inference([images[2]], **SMALL)
         np.testing.assert_array_equal(file["depth"], np.round(alone.depth, 6))
@@ -128,8 +73,37 @@ def test_a_report_adds_up(seeded_small, folder):
         "device": "cpu",
         "network": "da3-small",
         "stopped_by": None,
+        "records": report.as_dict()["records"],
         "images_per_second": report.images_per_second,
     }
+
+
+def test_the_report_has_one_record_an_image(seeded_small, folder):
+    out = folder / "out"
+    paths = [folder / f"{index}.png" for index in range(4)]
+    run_images(seeded_small, paths[:1], out, "npz-depth_png", **SMALL)
+    report = run_images(
+        seeded_small,
+        paths,
+        out,
+        "npz-depth_png",
+        resume=True,
+        on_error="skip",
+        report_file=out / "report.json",
+        **SMALL,
+    )
+    records = json.loads((out / "report.json").read_text())["records"]
+    assert records == report.as_dict()["records"]
+    assert [one["source"] for one in records] == [str(path) for path in paths]
+    assert [one["status"] for one in records] == ["skipped", "failed", "written", "failed"]
+    written = records[2]
+    assert written["outputs"] == [str(out / "npz" / "2.npz"), str(out / "depth_png" / "2.png")]
+    assert (written["size"], written["strategy"]) == ([42, 56], "cpu")
+    assert written["reason"] == "the network is on the CPU"
+    assert written["seconds"].keys() == {"decode", "resample", "network", "export"}
+    assert all(isinstance(one, float) for one in written["seconds"].values())
+    assert records[1]["error_class"] == "ImageDecodeError"
+    assert records[1]["error"].startswith(f"{paths[1]}: ")
 
 
 def test_a_run_that_stops_at_an_error_keeps_what_was_written_before(seeded_small, folder):

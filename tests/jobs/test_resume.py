@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,6 @@ def test_an_image_is_complete_only_with_all_its_files(seeded_small, paths, tmp_p
     report = run_images(seeded_small, paths, out, "npz-depth_png", resume=True, **SMALL)
     assert (report.images, report.skipped) == (1, 3)
     assert np.load(out / "npz" / "a.npz")["depth"].shape == (1, 42, 56)
-    assert run_images(seeded_small, paths, out, "npz-mini_npz", resume=True, **SMALL).images == 4
 
 
 def test_an_image_that_failed_is_tried_again(seeded_small, paths, tmp_path):
@@ -251,7 +251,7 @@ def test_ctrl_c_writes_what_was_computed_and_reports(seeded_small, paths, tmp_pa
     stream = seeded_small.engine.stream
 
     def interrupted(images, *options):
-        yield from stream(images[:2], *options)
+        yield from stream(islice(images, 2), *options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(seeded_small.engine, "stream", interrupted)

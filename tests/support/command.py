@@ -18,4 +18,7 @@ class Run:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """List the files of a folder, without its manifest."""
+    manifest = ("manifest.json", "manifest.jsonl")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in manifest)
+    return sorted(path.relative_to(folder).as_posix() for path in files)

@@ -14,7 +14,7 @@ from depth_anything_3.jobs.video.results import VideoResults
 
 __all__ = ["run_images", "run_video", "run_views"]
 
-_CALLBACKS = ("resume", "report_file", "on_begin", "on_progress")
+_CALLBACKS = ("resume", "overwrite", "report_file", "on_begin", "on_progress")
 
 
 def _destination(folder, formats, export_options, metric):
@@ -36,9 +36,11 @@ def run_images(model, paths, folder, formats, *, export_options=None, metric=Non
 
 def run_views(model, paths, folder, formats, *, export_options=None, metric=None, **options):
     """`jobs.views.run_views` with the options of `DepthAnything3.stream`."""
-    parsed = StreamOptions.parse(options, caller=run_views)
+    callbacks, rest = _split(options)
+    parsed = StreamOptions.parse(rest, caller=run_views)
     chosen = ViewOptions(preprocess=parsed.preprocess, network=parsed.network)
-    return views.run_views(model.engine, paths, _destination(folder, formats, export_options, metric), chosen)
+    destination = _destination(folder, formats, export_options, metric)
+    return views.run_views(model.engine, paths, destination, chosen, **callbacks)
 
 
 def run_video(model, source, folder, results=None, *, selection=None, **options):

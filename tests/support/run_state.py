@@ -8,13 +8,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from depth_anything_3.inputs.discover import MANIFEST
+from depth_anything_3.jobs.manifest import RECORDS
+
 __all__ = ["files_in", "wait_until"]
 
 
 def files_in(folder: Path) -> dict[str, int]:
-    """Each file and when it was written. A run that goes on meanwhile may give one its name, or remove it."""
+    """Each file but the manifest, and when it was written. A run that goes on meanwhile may rename or remove one."""
     found = {}
     for path in folder.rglob("*"):
+        if path.name in (MANIFEST, RECORDS):
+            continue
         with suppress(FileNotFoundError):
             status = path.stat()
             if stat.S_ISREG(status.st_mode):

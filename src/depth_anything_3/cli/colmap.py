@@ -45,6 +45,8 @@ def colmap(
     network: Annotated[o.NetworkFlags, Omit(("ref_view_strategy",))],
     find: Annotated[o.FindFlags, Omit(("recursive",))],
     writers: o.WriterFlags,
+    resume: o.Resume = False,
+    overwrite: o.Overwrite = False,
     as_json: o.Json = False,
     auto_cleanup: o.AutoCleanup = False,
 ) -> None:
@@ -84,5 +86,8 @@ def colmap(
             destination,
             ViewOptions(preprocess=replace(preprocess, exif=Exif(exif)), network=computed),
             GivenCameras(pairing.extrinsics, intrinsics, align_to_input_ext_scale),
+            resume=resume,
+            overwrite=overwrite,
+            report_file=destination.folder / "report.json",
         )
     finish(colmap, report, as_json)

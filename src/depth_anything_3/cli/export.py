@@ -33,17 +33,21 @@ def export(
     """
     from depth_anything_3.export import export as write
     from depth_anything_3.export import load_prediction, parse_formats
-    from depth_anything_3.jobs.naming import export_names
+    from depth_anything_3.inputs.discover import FoundImage
+    from depth_anything_3.jobs.manifest import Manifest
+    from depth_anything_3.jobs.naming import result_names
 
     formats = parse_formats(export_format)
     options = writers.options()
     scene = len(sources) == 1 and sources[0].name == "results.npz"
-    names = [None] if scene else export_names(sources)
+    names = [None] if scene else result_names([FoundImage.alone(one) for one in sources])
+    manifest = Manifest(export_dir)
     for source, name in zip(sources, names, strict=True):
         try:
             files = write(load_prediction(source), export_dir, formats, name, options)
         except InvalidInputError as error:
             text = str(error)
             raise type(error)(text if str(source) in text else f"{source}: {text}") from error
+        manifest.add_results(files)
         for file in files:
             stdout.print(str(file), markup=False)

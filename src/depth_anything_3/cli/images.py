@@ -34,6 +34,7 @@ def images(
     model: o.ModelFlags,
     scene: o.Scene = False,
     resume: o.Resume = False,
+    overwrite: o.Overwrite = False,
     metric: o.MetricFlags,
     find: o.FindFlags,
     preprocess: PreprocessOptions = _PREPROCESS,
@@ -46,7 +47,7 @@ def images(
     """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.export.registry import FORMATS
     from depth_anything_3.inference.views import ViewOptions
-    from depth_anything_3.inputs.discover import find_images
+    from depth_anything_3.inputs.discover import find_with_folders
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.jobs.images import run_images
     from depth_anything_3.jobs.views import run_views
@@ -56,33 +57,38 @@ def images(
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
-    written = [destination.folder / one.name for one in FORMATS]  # may be inside the image folder
-    paths = find_images(sources, find.image_extensions, recursive=find.recursive, exclude=written)
-    single = context.info_name == "image" or (context.info_name == "auto" and len(paths) == 1)
-    if context.info_name == "image" and len(paths) != 1:
-        raise InvalidInputError(f"da3 image takes one image, but {len(paths)} were given; use da3 images")
-    if resume and (scene or single):
-        raise InvalidInputError("--resume takes independent images; use da3 images without --scene, or omit --resume")
+    exclude = [destination.folder / one.name for one in FORMATS]  # may be inside the image folder
+    found = find_with_folders(sources, find.image_extensions, recursive=find.recursive, exclude=exclude)
+    if context.info_name == "image" and len(found) != 1:
+        raise InvalidInputError(f"da3 image takes one image, but {len(found)} were given; use da3 images")
     loaded = load_model(model)
     if loaded.card.depth_kind is DepthKind.CANONICAL and not metric.metric:
         stderr.print(
             f"{loaded.model_name} predicts canonical depth (for a focal length of 300 pixels); "
             "pass --metric for metric depth"
         )
-    if scene or single:
-        with stderr.status(f"computing depth of {len(paths)} view(s)"):
-            views = ViewOptions(preprocess=options.preprocess, network=options.network)
-            report = run_views(loaded.engine, paths, destination, views)
+    single = len(found) == 1 and context.info_name in ("image", "auto")
+    report_file = None if single else destination.folder / "report.json"
+    if scene or (single and context.info_name == "auto"):
+        with stderr.status(f"computing depth of {len(found)} view(s)"):
+            report = run_views(
+                loaded.engine,
+                [one.path for one in found],
+                destination,
+                ViewOptions(preprocess=options.preprocess, network=options.network),
+                resume=resume,
+                overwrite=overwrite,
+                report_file=report_file,
+            )
     else:
-        options = replace(options, batching=batches.options(len(paths)))
-        report_file = destination.folder / "report.json"
-        with progress(len(paths)) as advance:
+        with progress(len(found)) as advance:
             report = run_images(
                 loaded.engine,
-                paths,
+                found,
                 destination,
-                options,
+                replace(options, batching=batches.options(len(found))),
                 resume=resume,
+                overwrite=overwrite,
                 report_file=report_file,
                 on_progress=advance,
             )

@@ -30,6 +30,7 @@ __all__ = [
     "MetricFlags",
     "ModelFlags",
     "NetworkFlags",
+    "Overwrite",
     "PreprocessOptions",
     "ResultFlags",
     "Resume",
@@ -43,7 +44,17 @@ ExportDir = Annotated[Path, typer.Option(help="Output folder; created if missing
 Scene = Annotated[
     bool, typer.Option("--scene", help="Treat the images as views of one scene, which attend to each other.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue a stopped run: skip images whose results exist.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue a stopped run: skip what the folder's manifest lists as computed from the same unchanged files "
+        "with the same settings.",
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="With --resume: compute anew what was computed with other settings.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
 

@@ -113,7 +113,8 @@ def video(
         ),
     ] = "none",
     frames: _SelectionFlags,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    resume: o.Resume = False,
+    overwrite: o.Overwrite = False,
     scene: Annotated[
         bool,
         typer.Option("--scene", help="Treat the frames as views of one scene, as upstream's command does."),
@@ -138,6 +139,7 @@ def video(
     if scene:
         for name, given in (
             ("--resume", resume),
+            ("--overwrite", overwrite),
             ("--side-by-side", results.side_by_side),
             ("--full-size", results.full_size),
         ):
@@ -145,7 +147,7 @@ def video(
                 raise InvalidInputError(f"{name} does not work with --scene; omit one of them")
         report = _run_scene(source, results, model, options, metric)
     else:
-        report = _run_frames(source, results, model, options, metric, resume=resume)
+        report = _run_frames(source, results, model, options, metric, resume=resume, overwrite=overwrite)
     finish(video, report, as_json)
 
 
@@ -157,6 +159,7 @@ def _run_frames(
     metric: o.MetricFlags,
     *,
     resume: bool,
+    overwrite: bool,
 ) -> RunReport:
     from depth_anything_3.jobs.video.job import run_video
 
@@ -175,6 +178,8 @@ def _run_frames(
             wanted,
             options,
             resume=resume,
+            overwrite=overwrite,
+            report_file=results.export_dir / "report.json",
             on_begin=begin,
             on_progress=advance,
         )
@@ -196,4 +201,4 @@ def _run_scene(
     loaded = load_model(model)
     with stderr.status(f"computing depth of {len(paths)} view(s)"):
         views = ViewOptions(preprocess=options.stream.preprocess, network=options.stream.network)
-        return run_views(loaded.engine, paths, destination, views)
+        return run_views(loaded.engine, paths, destination, views, report_file=results.export_dir / "report.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,14 +19,19 @@ from depth_anything_3.prediction import Prediction
 __all__ = ["load_prediction"]
 
 _DIMENSIONS = {"depth": 3, "conf": 3, "extrinsics": 3, "intrinsics": 3, "image": 4}
+_DAMAGED = (
+    *(ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError),  # NumPy parses the header of an array as Python
+)
 _HINT = "give a results.npz or NAME.npz that `npz` or `mini_npz` wrote"
 
 
 def load_prediction(path: str | os.PathLike[str]) -> Prediction:
     """Read a prediction from a file of this package or of upstream.
 
-    The files do not hold names and sizes of the sources, sky, features and Gaussians; `mini_npz` also lacks the images.
-    Upstream's files do not state whether depth is metric. Depth and confidence were rounded when they were written.
+    The files do not hold sizes of the sources, sky, features and Gaussians; `mini_npz` also lacks the images.
+    Upstream's files do not name the sources, or state whether depth is metric. Depth and confidence were rounded when
+    they were written.
 
     Args:
         path: of the file.
@@ -44,6 +50,7 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
             file = np.load(stream, allow_pickle=False)
             arrays = {name: file[name] for name in _DIMENSIONS if name in file.files}
             names = file.files
+            sources = tuple(map(str, file["names"])) if "names" in names else ()
             is_metric = "is_metric" in names and bool(np.all(file["is_metric"]))
     except InvalidInputError:
         raise
@@ -51,7 +58,7 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
         raise InvalidInputError(f"{path}: no such file") from None
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise InvalidInputError(
             f"{path}: not an .npz archive of plain arrays, or damaged ({error}); {_HINT}"
         ) from error
@@ -60,6 +67,7 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
     _check_arrays(path, arrays)
     return Prediction(
         depth=np.asarray(arrays["depth"], np.float32),
+        sources=sources if len(sources) == len(arrays["depth"]) else (),
         is_metric=int(is_metric),
         depth_kind=DepthKind.METRIC if is_metric else DepthKind.RELATIVE,
         conf=None if "conf" not in arrays else np.asarray(arrays["conf"], np.float32),

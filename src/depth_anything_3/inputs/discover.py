@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from depth_anything_3.errors import ImageReadError, InvalidInputError
 
-__all__ = ["IMAGE_EXTENSIONS", "find_images"]
+__all__ = ["IMAGE_EXTENSIONS", "MANIFEST", "FoundImage", "find_images", "find_with_folders"]
 
 IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
 """Default extensions of image files in a folder."""
 
+MANIFEST = "manifest.json"
+"""Name of the file that lists which entries of an export folder are results; see `jobs.manifest`."""
+
 _WILDCARDS = re.compile(r"[*?]")  # not brackets, which are common in photo names
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image file.
+
+    Attributes:
+        path: of the file.
+        folder: the folder that it was given in: the folder that was searched, the fixed part of a pattern, or the
+            file's own folder. An image of a list is given in the current folder, if its path is relative.
+    """
+
+    path: Path
+    folder: Path
+
+    @classmethod
+    def alone(cls, path: Path) -> FoundImage:
+        """Return a file that was given by itself."""
+        return cls(path, path.parent)
 
 
 def find_images(
@@ -25,7 +49,20 @@ def find_images(
     recursive: bool = False,
     exclude: Collection[Path] = (),
 ) -> list[Path]:
+    """Find the paths of the images in a list of sources; see `find_with_folders`."""
+    return [one.path for one in find_with_folders(sources, extensions, recursive=recursive, exclude=exclude)]
+
+
+def find_with_folders(
+    sources: Sequence[str],
+    extensions: str = IMAGE_EXTENSIONS,
+    *,
+    recursive: bool = False,
+    exclude: Collection[Path] = (),
+) -> list[FoundImage]:
     """Find the images in a list of sources, in order and without duplicates.
+
+    Results of earlier runs, which `manifest.json` of an export folder lists, are not taken from folders and patterns.
 
     Args:
         sources: any of these; an existing path takes precedence over a pattern or list of that name.
@@ -46,32 +83,88 @@ def find_images(
         ImageReadError: a folder cannot be listed.
     """
     wanted = {f".{one.strip().lstrip('.').lower()}" for one in extensions.split(",") if one.strip()}
-    excluded = {os.path.realpath(one) for one in exclude}
-    found: list[Path] = []
-    for source in chain.from_iterable(map(_read_list, sources)):
+    results = _Results(exclude)
+    found: list[FoundImage] = []
+    for source, listed in chain.from_iterable(map(_read_list, sources)):
         if os.path.isdir(source):  # unlike Path.is_dir, False for overlong names
-            inside = [one for one in _files_in(Path(source), recursive, excluded) if one.suffix.lower() in wanted]
+            folder = Path(source)
+            inside = [one for one in _files_in(folder, recursive, results) if one.suffix.lower() in wanted]
             if not inside:
                 where = "in this folder or its subfolders" if recursive else "in this folder"
-                raise InvalidInputError(f"{source}: no files ending in {', '.join(sorted(wanted))} {where}")
-            found += inside
+                raise InvalidInputError(
+                    f"{source}: no files ending in {', '.join(sorted(wanted))} {where}{results.note(folder)}"
+                )
+            found += [FoundImage(one, folder) for one in inside]
         elif _WILDCARDS.search(source) and not os.path.lexists(source):
-            matching = [one for one in _files_like(source, excluded) if one.suffix.lower() in wanted]
+            top, matching = _files_like(source, results)
+            matching = [one for one in matching if one.suffix.lower() in wanted]
             if not matching:
                 raise InvalidInputError(
                     f"{source}: no files ending in {', '.join(sorted(wanted))} match this pattern; "
-                    "the pattern must match files, not folders"
+                    f"the pattern must match files, not folders{results.note(top)}"
                 )
-            found += matching
+            found += [FoundImage(one, top) for one in matching]
         else:
-            found.append(Path(source))
-    return list(dict.fromkeys(found))
+            path = Path(source)
+            found.append(FoundImage(path, Path()) if listed and not path.is_absolute() else FoundImage.alone(path))
+    unique: dict[Path, FoundImage] = {}
+    for one in found:
+        unique.setdefault(one.path, one)
+    return list(unique.values())
 
 
-def _read_list(source: str) -> list[str]:
-    """Return the sources in a list such as `@list.txt`; any other source is returned as it is."""
+class _Results:
+    """The results of earlier runs, which are not input.
+
+    Args:
+        exclude: further folders that are entered only as explicit sources.
+    """
+
+    def __init__(self, exclude: Collection[Path]) -> None:
+        self._excluded = {os.path.realpath(one) for one in exclude}
+        self._listed: dict[Path, frozenset[str]] = {}
+        self._within: dict[Path, bool] = {}
+
+    def contain(self, path: Path) -> bool:
+        """Whether a file or folder is a result of an earlier run, or in a folder of results."""
+        return self._is_within(path.parent) or path.name in self._listed_in(path.parent)
+
+    def exclude(self, folder: Path) -> bool:
+        """Whether a search does not enter a folder."""
+        real = Path(os.path.realpath(folder))
+        return any(str(one) in self._excluded for one in (real, *real.parents)) or self._is_within(folder)
+
+    def note(self, folder: Path) -> str:
+        """Return a hint for a folder without images."""
+        has_results = self._is_within(folder) or self._listed_in(folder)
+        return "; results of earlier runs are not input" if has_results else ""
+
+    def _is_within(self, folder: Path) -> bool:
+        if folder not in self._within:
+            real = Path(os.path.realpath(folder))
+            self._within[folder] = any(one.name in self._listed_in(one.parent) for one in (real, *real.parents))
+        return self._within[folder]
+
+    def _listed_in(self, folder: Path) -> frozenset[str]:
+        """Return the entries of a folder that its manifest lists as results."""
+        if folder not in self._listed:
+            self._listed[folder] = _read_manifest(folder / MANIFEST)
+        return self._listed[folder]
+
+
+def _read_manifest(path: Path) -> frozenset[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        return frozenset(content["results"]) if "layout" in content else frozenset()
+    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset()  # no manifest, or that of another program
+
+
+def _read_list(source: str) -> list[tuple[str, bool]]:
+    """Return the sources in a list such as `@list.txt`, or a source itself; each with whether it comes from a list."""
     if not source.startswith("@") or os.path.lexists(source):
-        return [source]
+        return [(source, False)]
     path = source[1:]
     try:
         # File names on Linux may not be valid UTF-8; Windows editors add a byte order mark.
@@ -83,10 +176,10 @@ def _read_list(source: str) -> list[str]:
     listed = [line for line in lines if line and not line.startswith("#")]
     if not listed:
         raise InvalidInputError(f"{path}: the list of images is empty; write one path per line")
-    return listed
+    return [(line, True) for line in listed]
 
 
-def _files_in(top: Path, recursive: bool, excluded: Collection[str]) -> Iterator[Path]:
+def _files_in(top: Path, recursive: bool, results: _Results) -> Iterator[Path]:
     """Yield the visible files of a folder, sorted by name, then those of its subfolders."""
     entered = {os.path.realpath(top)}
     waiting = [top]
@@ -97,11 +190,12 @@ def _files_in(top: Path, recursive: bool, excluded: Collection[str]) -> Iterator
                 visible = sorted((one.name, _is_folder(one)) for one in entries if not one.name.startswith("."))
         except OSError as error:
             raise ImageReadError(f"{folder}: the folder cannot be listed ({error.strerror})") from error
-        yield from (folder / name for name, is_folder in visible if not is_folder)
+        files = [folder / name for name, is_folder in visible if not is_folder]
+        yield from (one for one in files if not results.contain(one))
         below = []
         for name in (name for name, is_folder in visible if is_folder and recursive):
             real = os.path.realpath(folder / name)
-            if real not in entered and real not in excluded:
+            if real not in entered and not results.exclude(folder / name):
                 entered.add(real)
                 below.append(folder / name)
         waiting += reversed(below)  # the first by name is visited next
@@ -114,8 +208,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _files_like(pattern: str, excluded: Collection[str]) -> Iterator[Path]:
-    """Yield the files that match a pattern, sorted. Hidden files match only a pattern that contains the dot."""
+def _files_like(pattern: str, results: _Results) -> tuple[Path, list[Path]]:
+    """Return the fixed folder of a pattern, and the files that match it, sorted.
+
+    Hidden files match only a pattern that contains the dot.
+    """
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if _WILDCARDS.search(part))
     top, wild = Path(*parts[:first]), list(parts[first:])
@@ -123,19 +220,15 @@ def _files_like(pattern: str, excluded: Collection[str]) -> Iterator[Path]:
         wild.append("*")
     dotted = any(part.startswith(".") for part in wild)
     if not os.path.isdir(top):
-        return
+        return top, []
     try:
         # Path.glob does not follow links under `**`; glob.glob would loop.
         matching = sorted(top.glob(os.path.join(*(part.replace("[", "[[]") for part in wild))))
     except ValueError as error:  # such as a**b, before Python 3.13
         raise InvalidInputError(f"{pattern}: this pattern is not accepted ({error})") from error
-    for path in matching:
-        inside = path.relative_to(top).parts
-        hidden = not dotted and any(part.startswith(".") for part in inside)
-        if not hidden and not os.path.isdir(path) and not _is_below(path, excluded):
-            yield path
-
-
-def _is_below(path: Path, folders: Collection[str]) -> bool:
-    real = Path(os.path.realpath(path.parent))
-    return any(str(one) in folders for one in (real, *real.parents))
+    visible = [
+        path for path in matching if dotted or not any(part.startswith(".") for part in path.relative_to(top).parts)
+    ]
+    files = [path for path in visible if not os.path.isdir(path) and not results.contain(path)]
+    excluded = {folder for folder in {path.parent for path in files} if results.exclude(folder)}
+    return top, [path for path in files if path.parent not in excluded]

@@ -18,10 +18,14 @@ from depth_anything_3.export import export
 from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.inference.engine import Engine
-from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inference.options import NetworkOptions, StreamOptions
+from depth_anything_3.inputs.discover import FoundImage
+from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.jobs.naming import export_names
+from depth_anything_3.jobs.manifest import Manifest, SourceFile
+from depth_anything_3.jobs.naming import result_names
 from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.jobs.settings import network_settings
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -44,6 +48,7 @@ _FOLDER = Path(__file__).parent / "demo_images"  # written by tools/demo_model/d
 _NAMES = ("street", "table", "hall")
 _DEMO_RESOLUTION, _DEFAULT_RESOLUTION = 224, 504
 _FORMATS = "ply-glb"
+_OVERVIEW = "overview.jpg"
 _PANEL_PX, _GAP_PX, _LABEL_HEIGHT_PX, _FONT_SIZE = 644, 6, 26, 16
 
 Pixels = npt.NDArray[np.uint8]
@@ -145,23 +150,30 @@ def run_demo(
         process_res=preprocess.process_res,
     )
     truths = {str(path): depth for path, depth in (true_depth_m or {}).items()}
-    names = dict(zip(map(str, paths), export_names(paths), strict=True))
+    manifest = Manifest(export_dir)
+    names = dict(zip(map(str, paths), result_names([FoundImage.alone(one) for one in paths]), strict=True))
+    settings = network_settings(engine, preprocess, NetworkOptions())
     rows = []
     engine.input_processor.warm_up()
     began = time.perf_counter()
-    predictions = engine.stream(paths, StreamOptions(preprocess=preprocess), report.add_failure)
+
+    def fail(failure: ImageFailure) -> None:
+        report.add_failure(failure.label, failure.error)
+
+    predictions = engine.stream(paths, StreamOptions(preprocess=preprocess), fail)
     for prediction in predictions:
         export_began, source = time.perf_counter(), prediction.sources[0]
         name, truth = names[source], truths.get(source)
         prediction, origin = _with_camera(prediction)
         report.results.append(_result(prediction, name, origin, truth))
-        export(prediction, export_dir, _FORMATS, name)
+        outputs = export(prediction, export_dir, _FORMATS, name)
         rows.append(_row(prediction, name, truth))
-        write_jpeg(export_dir / "depth" / f"{name}.jpg", rows[-1])
-        report.add_prediction(prediction, time.perf_counter() - export_began)
+        outputs.append(write_jpeg(export_dir / "depth" / f"{name}.jpg", rows[-1]))
+        manifest.add("image", name, settings, [SourceFile.of(source)], [*outputs, export_dir / _OVERVIEW])
+        report.add_prediction(prediction, time.perf_counter() - export_began, outputs)
         on_progress()
     if rows:
-        report.overview = str(write_jpeg(export_dir / "overview.jpg", _stacked(rows)))
+        report.overview = str(write_jpeg(export_dir / _OVERVIEW, _stacked(rows)))
     report.wall_seconds = time.perf_counter() - began
     return report
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, parse_formats
-from depth_anything_3.export.registry import Formats
+from depth_anything_3.export.registry import ExportFormat, Formats
 from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -38,6 +38,11 @@ class Destination:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", parse_formats(self.formats))
+
+    @property
+    def parsed_formats(self) -> tuple[ExportFormat, ...]:
+        """The formats as rows of the registry."""
+        return parse_formats(self.formats)
 
     def check(
         self,

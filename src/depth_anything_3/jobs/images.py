@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from depth_anything_3.export import export, result_files
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.destination import Destination
-from depth_anything_3.jobs.naming import export_names
+from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
+from depth_anything_3.jobs.naming import result_names
 from depth_anything_3.jobs.report import RunReport, reported
+from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["run_images"]
@@ -29,11 +33,12 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # temporary files of atom
 
 def run_images(
     engine: Engine,
-    paths: Sequence[Path],
+    images: Sequence[FoundImage | Path],
     destination: Destination,
     options: StreamOptions,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     report_file: Path | None = None,
     on_progress: Callable[[], None] = lambda: None,
 ) -> RunReport:
@@ -43,86 +48,125 @@ def run_images(
 
     Args:
         engine: the network.
-        paths: images, in order.
+        images: images, in order, with the folders that results mirror; see `result_names`.
         destination: output folder and formats.
         options: preprocessing, network and batching.
-        resume: continue a run that was stopped or killed; give the same arguments. Images whose results all exist are
-            skipped, whatever options they were computed with. Temporary files of a killed run are removed, so no other
-            run may be writing to the folder.
+        resume: skip images that the manifest of the folder lists as complete: computed with the same settings, from a
+            file that has not changed since, and with all results there. Temporary files of a killed run are removed,
+            so no other run may be writing to the folder.
+        overwrite: with `resume`, compute images anew that were computed with other settings.
         report_file: JSON file for the report, written at the end of the run, also after an error or Ctrl-C.
         on_progress: called once for each image that was written, failed or skipped; in the writer's thread.
 
     Raises:
+        InvalidInputError: with `resume` and without `overwrite`, images were computed with other settings; the message
+            names these. Or the manifest is damaged.
         DA3Error: with `on_error` "raise", the error of the first image that failed; earlier results are written.
         ExportError: a file cannot be written; later results are not written.
         UnsupportedError: the model does not predict what a format or metric depth needs.
     """
     destination.check(engine.card, options.preprocess, options.network)
-    report, writer = RunReport.of(engine, destination.folder), BackgroundWriter()
+    settings: Settings = {
+        **network_settings(engine, options.preprocess, options.network),
+        **destination_settings(destination),
+    }
+    found = [FoundImage.alone(one) if isinstance(one, Path) else one for one in images]
+    manifest, report = Manifest(destination.folder), RunReport.of(engine, destination.folder)
     # Named before any is skipped, so that names do not depend on which images are skipped.
-    names = dict(zip(map(str, paths), export_names(paths), strict=True))
+    names = dict(zip((str(one.path) for one in found), result_names(found, manifest.name_of), strict=True))
+    paths = [one.path for one in found]
+    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress)
     if resume:
-        paths = _unfinished(paths, names, destination)
-    for _ in range(len(names) - len(paths)):
-        report.skipped += 1
-        on_progress()
+        paths = writing.skip_complete(paths, overwrite=overwrite)
     raising = options.preprocess.on_error is OnError.RAISE
+    writer = BackgroundWriter()
+    # Failures pass through the writer's queue: they are reported in order, and only one thread changes the report.
+    # `stream` checks its arguments before the block below starts, so misuse writes no report.
+    on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
+    predictions = engine.stream(writing.noted(paths), options, on_failure)
+    engine.input_processor.warm_up()
+    with reported(report, report_file), writer:
+        for prediction in predictions:
+            writer.put(partial(writing.write, prediction))
+    return report
 
-    def fail(failure: ImageFailure) -> None:
-        report.add_failure(failure)
-        on_progress()
 
-    def write(prediction: Prediction) -> None:
+@dataclass
+class _Writing:
+    """Writes results, and records them in the manifest and the report."""
+
+    engine: Engine
+    destination: Destination
+    options: StreamOptions
+    manifest: Manifest
+    settings: Settings
+    names: Mapping[str, str]
+    report: RunReport
+    on_progress: Callable[[], None]
+    _files: dict[str, SourceFile] = field(default_factory=dict)
+
+    def noted(self, paths: Sequence[Path]) -> Iterator[Path]:
+        """Yield paths, and note the size and time of each file before it is read."""
+        for path in paths:
+            self._files[str(path)] = SourceFile.of(path)
+            yield path
+
+    def write(self, prediction: Prediction) -> None:
+        """Write the results of an image."""
         exporting = time.perf_counter()
-        source = prediction.sources[0]
+        source, destination = prediction.sources[0], self.destination
         if destination.metric is not None:
             try:
                 prediction, origins = destination.metric.apply(prediction)
             except InvalidInputError as error:
-                if raising:
+                if self.options.preprocess.on_error is OnError.RAISE:
                     raise
-                fail(ImageFailure(report.images, source, error))
+                self.fail(ImageFailure(self.report.images, source, error))
                 return
-            report.add_focal_lengths(origins)
-        export(prediction, destination.folder, destination.formats, names[source], destination.options)
-        report.add_prediction(prediction, time.perf_counter() - exporting)
-        on_progress()
+            self.report.add_focal_lengths(origins)
+        name = self.names[source]
+        outputs = export(prediction, destination.folder, destination.formats, name, destination.options)
+        self.manifest.add("image", name, self.settings, [self._files[source]], outputs)
+        self.report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
+        self.on_progress()
 
-    # Failures pass through the writer's queue: they are reported in order, and only one thread changes the report.
-    # `stream` checks its arguments before the block below starts, so misuse writes no report.
-    on_failure = raise_failure if raising else lambda one: writer.put(partial(fail, one))
-    predictions = engine.stream(paths, options, on_failure)
-    engine.input_processor.warm_up()
-    with reported(report, report_file), writer:
-        for prediction in predictions:
-            writer.put(partial(write, prediction))
-    return report
+    def fail(self, failure: ImageFailure) -> None:
+        """Record an image that failed."""
+        self.report.add_failure(failure.label, failure.error)
+        self.on_progress()
+
+    def skip_complete(self, paths: Sequence[Path], *, overwrite: bool) -> list[Path]:
+        """Select the images whose results are not complete, and remove temporary files of a killed run.
+
+        Raises:
+            InvalidInputError: images were computed with other settings, and `overwrite` is False.
+        """
+        folders = set()
+        left, other_settings = [], {}
+        for path in paths:
+            name = self.names[str(path)]
+            files = result_files(self.destination.folder, self.destination.formats, name, self.destination.options)
+            folders |= {file.parent for file in files}
+            record = self.manifest.record("image", name)
+            if record is None or not SourceFile.of(path).is_same(record.sources[0]):
+                left.append(path)
+            elif (earlier := self.manifest.settings(record)) != self.settings:
+                other_settings[str(path)] = earlier
+                left.append(path)
+            elif not self.manifest.is_complete(record):
+                left.append(path)
+            else:
+                self.report.add_skipped(str(path), files)
+                self.on_progress()
+        if other_settings and not overwrite:
+            raise differences(self.destination.folder, other_settings, self.settings)
+        _remove_temporary(self.destination.folder, folders)
+        return left
 
 
-def _unfinished(paths: Sequence[Path], names: dict[str, str], destination: Destination) -> list[Path]:
-    """Select the images whose results do not all exist, and remove temporary files of a killed run."""
-
-    def files(name: str) -> list[Path]:
-        return result_files(destination.folder, destination.formats, name, destination.options)
-
-    _remove_temporary(destination.folder, files("any"))
-    return [path for path in paths if not _is_done(files(names[str(path)]))]
-
-
-def _is_done(files: Sequence[Path]) -> bool:
-    """Whether an image's results all exist. Writes are atomic, so a file that exists is complete."""
-    try:
-        # A power cut can leave an empty file whose content had not reached the disk.
-        return all(os.stat(file).st_size > 0 for file in files)
-    except OSError:
-        return False
-
-
-def _remove_temporary(export_dir: Path, files: Sequence[Path]) -> None:
-    """Remove temporary files of a killed run from the folders that hold results such as `files`."""
-    folders = {file.parent for file in files}
-    folders |= {one for folder in folders if folder.parent != export_dir for one in folder.parent.glob("*/")}
-    for folder in (export_dir, *sorted(folders)):
+def _remove_temporary(export_dir: Path, folders: set[Path]) -> None:
+    """Remove temporary files of a killed run from the folders of results."""
+    for folder in sorted({export_dir, *folders}):
         # The folder may not exist yet; a temporary file that cannot be removed does no harm.
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:

@@ -6,22 +6,50 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from depth_anything_3.errors import ExportError
 from depth_anything_3.inference.engine import Engine
-from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
+from depth_anything_3.inputs.video import SourceInfo
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["RunReport", "reported"]
+__all__ = ["ImageRecord", "RunReport", "reported"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """What became of one image, view or video.
+
+    Attributes:
+        source: its path, or its index and type.
+        status: "written", "skipped" (its results existed already) or "failed".
+        outputs: paths of its results.
+        size: (height, width) of the upright source in pixels; None if unknown.
+        seconds: time by stage; of views that were computed together, an equal share.
+        strategy, reason: the strategy, and why it was chosen.
+        warnings: what is doubtful about the result.
+        error_class, error: class and message of the error.
+    """
+
+    source: str
+    status: str
+    outputs: list[str] = field(default_factory=list)
+    size: list[int] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    strategy: str = ""
+    reason: str = ""
+    warnings: list[str] = field(default_factory=list)
+    error_class: str = ""
+    error: str = ""
 
 
 @dataclass
@@ -39,6 +67,7 @@ class RunReport:
         focal_lengths: number of images by the source of the focal length used for metric depth.
         device, network: names of the device and the model.
         stopped_by: why the run ended early: "Ctrl-C", "SIGTERM", or an error message; None if it did not.
+        records: one for each image, in order; of a video, one for all its frames.
     """
 
     images: int = 0
@@ -52,6 +81,7 @@ class RunReport:
     device: str = ""
     network: str = ""
     stopped_by: str | None = None
+    records: list[ImageRecord] = field(default_factory=list)
 
     @classmethod
     def of(cls, engine: Engine, export_dir: str | os.PathLike[str]) -> RunReport:
@@ -63,12 +93,64 @@ class RunReport:
         """Images written per second of wall-clock time."""
         return self.images / self.wall_seconds if self.wall_seconds else 0.0
 
-    def add_prediction(self, prediction: Prediction, export_seconds: float) -> None:
-        """Record a prediction that was written: an image, or the views of a scene."""
-        self.images += len(prediction.depth)
-        for stage, seconds in {**prediction.seconds, "export": export_seconds}.items():
-            self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
+    def add_prediction(
+        self, prediction: Prediction, export_seconds: float, outputs: Sequence[Path], *, keep_records: bool = True
+    ) -> None:
+        """Record a prediction that was written: an image, or the views of a scene.
+
+        Args:
+            prediction: the prediction.
+            export_seconds: time that writing took.
+            outputs: the files.
+            keep_records: whether each view gets a record.
+        """
+        count = len(prediction.depth)
+        self.images += count
+        seconds = {**prediction.seconds, "export": export_seconds}
+        for stage, value in seconds.items():
+            self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + value
         self.add_choices(prediction.choices)
+        if not keep_records:
+            return
+        files = list(map(str, outputs))
+        share = {stage: value / count for stage, value in seconds.items()}
+        for source, size, choice in zip_longest(prediction.sources, prediction.source_hw, prediction.choices):
+            told = getattr(prediction, "warnings", ())
+            warnings = [one for one in told if count == 1 or one.startswith(f"{source}: ")]
+            self.records.append(
+                ImageRecord(
+                    source=source or "",
+                    status="written",
+                    outputs=files,
+                    size=list(size) if size else None,
+                    seconds=share,
+                    strategy=choice.strategy.value if choice else "",
+                    reason=choice.reason if choice else "",
+                    warnings=warnings,
+                )
+            )
+
+    def add_video(self, info: SourceInfo, outputs: Sequence[Path], warnings: Sequence[str]) -> None:
+        """Record a video whose frames were written, which are in the sums already."""
+        reasons = [(count, name, reason) for name, one in self.strategies.items() for reason, count in one.items()]
+        _, strategy, reason = max(reasons, default=(0, "", ""))
+        self.records.append(
+            ImageRecord(
+                source=info.label,
+                status="written",
+                outputs=list(map(str, outputs)),
+                size=list(info.size_hw) if info.size_hw else None,
+                seconds=dict(self.stage_seconds),
+                strategy=strategy,
+                reason=reason,
+                warnings=list(warnings),
+            )
+        )
+
+    def add_skipped(self, source: str, outputs: Sequence[Path]) -> None:
+        """Record an image whose results existed already."""
+        self.skipped += 1
+        self.records.append(ImageRecord(source=source, status="skipped", outputs=list(map(str, outputs))))
 
     def add_choices(self, choices: Sequence[RoutingDecision]) -> None:
         """Record the strategies of images."""
@@ -81,9 +163,12 @@ class RunReport:
         for one in origins:
             self.focal_lengths[one] = self.focal_lengths.get(one, 0) + 1
 
-    def add_failure(self, failure: ImageFailure) -> None:
+    def add_failure(self, label: str, error: Exception) -> None:
         """Record an image that failed."""
-        self.failures.append({"image": failure.label, "error": str(failure.error)})
+        self.failures.append({"image": label, "error": str(error)})
+        self.records.append(
+            ImageRecord(source=label, status="failed", error_class=type(error).__name__, error=str(error))
+        )
 
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """Return all fields as plain JSON values."""

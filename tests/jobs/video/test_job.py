@@ -43,7 +43,8 @@ def read_grey(path):
 
 
 def files_in(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    manifest = ("manifest.json", "manifest.jsonl")
+    return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.*") if one.name not in manifest)
 
 
 class Stop(Exception):
@@ -73,29 +74,29 @@ def test_every_format_holds_every_frame(seeded_small, clip, depths, tmp_path):
     )
     assert calls == [(str(clip), FRAMES, 0)]
     assert (report.images, report.skipped, report.failures) == (FRAMES, 0, [])
-    names = [f"mini_npz/a_clip_{number:06d}.npz" for number in range(FRAMES)]
-    assert files_in(tmp_path) == ["a_clip_depth.mkv", "a_clip_depth.mp4", "a_clip_frames.csv", *names]
-    times, images = read_clip(tmp_path / "a_clip_depth.mp4")
+    names = [f"mini_npz/a clip_{number:06d}.npz" for number in range(FRAMES)]
+    assert files_in(tmp_path) == ["a clip_depth.mkv", "a clip_depth.mp4", "a clip_frames.csv", *names]
+    times, images = read_clip(tmp_path / "a clip_depth.mp4")
     assert times == pytest.approx(read_clip(clip)[0], abs=1e-5)
     height, width = depths[0].shape
     assert {image.shape for image in images} == {(height + height % 2, 2 * width, 3)}
-    levels, metadata = read_grey(tmp_path / "a_clip_depth.mkv")
+    levels, metadata = read_grey(tmp_path / "a clip_depth.mkv")
     scale = float(metadata["depth_scale"])
     for level, depth, name in zip(levels, depths, names, strict=True):
         np.testing.assert_allclose(level * scale, depth, atol=0.51 * scale + 1e-4 * depth.max())
         np.testing.assert_allclose(np.load(tmp_path / name)["depth"][0], depth, rtol=2e-4)
     assert metadata["depth_unit"] == "relative"
-    state = RunState.read(tmp_path / "a_clip_frames.csv")
+    state = RunState.read(tmp_path / "a clip_frames.csv")
     assert state.complete
     assert list(state.times) == read_clip(clip)[0]
 
 
 def test_colours_cover_one_range_all_through_the_video(seeded_small, clip, depths, tmp_path):
     run_video(seeded_small, clip, tmp_path, **SMALL)
-    within = RunState.read(tmp_path / "a_clip_frames.csv").inverse_depth
+    within = RunState.read(tmp_path / "a clip_frames.csv").inverse_depth
     low, high = inverse_depth_range(np.stack(depths))
     assert within == pytest.approx((low, high), rel=0.1)  # a few frames stand for all
-    for depth, image in zip(depths, read_clip(tmp_path / "a_clip_depth.mp4")[1], strict=True):
+    for depth, image in zip(depths, read_clip(tmp_path / "a clip_depth.mp4")[1], strict=True):
         expected = colorize_depth(depth, within)[: image.shape[0], : image.shape[1]].astype(int)
         assert (
             np.abs(image[: expected.shape[0], : expected.shape[1]] - expected).mean() < 20
@@ -115,7 +116,7 @@ def test_the_range_of_a_long_video_is_that_of_its_keyframes(seeded_small, tmp_pa
 
 def test_full_size_is_that_of_the_video(seeded_small, clip, tmp_path):
     run_video(seeded_small, clip, tmp_path, VideoResults("mp4", True, True), **SMALL)
-    images = read_clip(tmp_path / "a_clip_depth.mp4")[1]
+    images = read_clip(tmp_path / "a clip_depth.mp4")[1]
     assert images[0].shape == (72, 192, 3)
     assert np.abs(images[5][:, :96].astype(int) - read_clip(clip)[1][5]).mean() < 5
 
@@ -144,7 +145,7 @@ def test_a_stopped_run_is_resumed(seeded_small, clip, tmp_path, formats, selecti
     report = run_video(seeded_small, clip, parted, results, resume=True, selection=selection, **SMALL)
     assert report.skipped == 2
     assert files_in(parted) == files_in(whole)
-    first, second = (RunState.read(folder / "a_clip_frames.csv") for folder in (whole, parted))
+    first, second = (RunState.read(folder / "a clip_frames.csv") for folder in (whole, parted))
     assert (first.times, second.complete) == (second.times, True)
     for name in files_in(whole):
         if name.endswith(".mkv"):
@@ -160,38 +161,39 @@ def test_a_part_that_lost_frames_at_its_end_is_filled_up(seeded_small, clip, tmp
     results = VideoResults("ffv1")
     with pytest.raises(Stop):
         run_video(seeded_small, clip, tmp_path, results, on_progress=stopped_after(6), **SMALL)
-    (part,) = part_files(tmp_path / "a_clip_depth.mkv")
+    (part,) = part_files(tmp_path / "a clip_depth.mkv")
     os.truncate(part, part.stat().st_size * 2 // 3)
     run_video(seeded_small, clip, tmp_path, results, resume=True, **SMALL)
-    assert len(read_grey(tmp_path / "a_clip_depth.mkv")[0]) == FRAMES
+    assert len(read_grey(tmp_path / "a clip_depth.mkv")[0]) == FRAMES
 
 
 def test_an_unreadable_part_is_recorded_again(seeded_small, clip, tmp_path):
     with pytest.raises(Stop):
         run_video(seeded_small, clip, tmp_path, on_progress=stopped_after(5), **SMALL)
-    part_files(tmp_path / "a_clip_depth.mp4")[0].write_bytes(b"")
+    part_files(tmp_path / "a clip_depth.mp4")[0].write_bytes(b"")
     report = run_video(seeded_small, clip, tmp_path, resume=True, **SMALL)
-    assert report.images == len(read_clip(tmp_path / "a_clip_depth.mp4")[1]) == FRAMES
+    assert report.images == len(read_clip(tmp_path / "a clip_depth.mp4")[1]) == FRAMES
 
 
 def test_without_resume_a_run_starts_from_scratch(seeded_small, clip, tmp_path):
     with pytest.raises(Stop):
         run_video(seeded_small, clip, tmp_path, on_progress=stopped_after(5), **SMALL)
     assert run_video(seeded_small, clip, tmp_path, **SMALL).images == FRAMES
-    assert files_in(tmp_path) == ["a_clip_depth.mp4", "a_clip_frames.csv"]
+    assert files_in(tmp_path) == ["a clip_depth.mp4", "a clip_frames.csv"]
 
 
 def test_other_settings_than_then_are_refused(seeded_small, clip, tmp_path):
     with pytest.raises(Stop):
         run_video(seeded_small, clip, tmp_path, on_progress=stopped_after(5), **SMALL)
     with pytest.raises(
-        InvalidInputError, match=r"a_clip_frames\.csv: the first run had other settings \(every, process_res\)"
+        InvalidInputError,
+        match=r"a clip\.mp4 were computed with other settings \(process_res=42, now 56; every=None, now 2\)",
     ):
         run_video(seeded_small, clip, tmp_path, resume=True, selection={"every": 2}, process_res=56)
 
 
 def test_an_invalid_state_is_reported(seeded_small, clip, tmp_path):
-    (tmp_path / "a_clip_frames.csv").write_text("number\n")
+    (tmp_path / "a clip_frames.csv").write_text("number\n")
     with pytest.raises(InvalidInputError, match="is not a valid progress log; delete it to start over"):
         run_video(seeded_small, clip, tmp_path, resume=True, **SMALL)
 
@@ -242,7 +244,7 @@ def test_a_full_disk_is_reported_and_the_video_so_far_plays(seeded_small, clip, 
     monkeypatch.setattr("depth_anything_3.jobs.video.results.FrameLog.add", full)
     with pytest.raises(ExportError, match="No space left"):
         run_video(seeded_small, clip, tmp_path, **SMALL)
-    (part,) = part_files(tmp_path / "a_clip_depth.mp4")
+    (part,) = part_files(tmp_path / "a clip_depth.mp4")
     assert len(read_clip(part)[1]) == 1
 
 
@@ -260,7 +262,7 @@ def test_image_sequences_are_named_after_their_pattern(seeded_small, tmp_path):
     ("source", "name"),
     [
         ("/dir/clip.mp4", "clip"),
-        ("/dir/two words (1).mp4", "two_words_1_"),
+        ("/dir/two words (1).mp4", "two words (1)"),
         ("/dir/*.png", "dir"),
         ("/dir/**/*.png", "dir"),
         ("/dir/%05d.png", "dir"),

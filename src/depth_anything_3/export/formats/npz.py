@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from depth_anything_3.export.labels import source_names
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
@@ -14,7 +15,7 @@ __all__ = ["write", "write_mini"]
 
 
 def write_mini(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Write depth to 8 decimals, confidence to 2, extrinsics and intrinsics.
+    """Write depth to 8 decimals, confidence to 2, extrinsics, intrinsics, and names of the views.
 
     Raises:
         ExportError: the file cannot be written.
@@ -23,7 +24,7 @@ def write_mini(prediction: Prediction, export_dir: Path, name: str | None) -> li
 
 
 def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Path]:
-    """Write depth to 6 decimals, confidence to 2, extrinsics, intrinsics, and the image as the network saw it.
+    """Write what `mini_npz` has, with depth to 6 decimals, and the image as the network saw it.
 
     Raises:
         ExportError: the file cannot be written.
@@ -38,13 +39,14 @@ def _path(export_dir: Path, format_name: str, name: str | None) -> Path:
 
 
 def _save(prediction: Prediction, path: Path, *, depth_decimals: int, with_image: bool) -> Path:
-    arrays = {
+    arrays = {  # the first five are upstream's; its readers ignore the others
         "image": prediction.processed_images if with_image else None,
         "depth": np.round(prediction.depth, depth_decimals),
         "conf": None if prediction.conf is None else np.round(prediction.conf, 2),
         "extrinsics": prediction.extrinsics,
         "intrinsics": prediction.intrinsics,
-        "is_metric": np.int64(1) if prediction.is_metric else None,  # readers of upstream's files ignore it
+        "names": np.array(source_names(prediction.sources)) if prediction.sources else None,
+        "is_metric": np.int64(1) if prediction.is_metric else None,
     }
     with atomic_write(path) as temporary:
         present: dict[str, Any] = {key: value for key, value in arrays.items() if value is not None}

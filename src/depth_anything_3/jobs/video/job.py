@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from depth_anything_3.errors import InvalidInputError, VideoReadError
+from depth_anything_3.errors import VideoReadError
 from depth_anything_3.export import AvailableFields, check_formats
 from depth_anything_3.export.video_file import frames_in, part_files
 from depth_anything_3.inference.engine import Engine
@@ -24,9 +22,11 @@ from depth_anything_3.inference.video.temporal_smoothing import Temporal
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video import Frame, FrameSelection, FrameSource, SourceInfo, VideoInput, open_source
 from depth_anything_3.jobs.background_writer import BackgroundWriter
+from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.naming import video_name
-from depth_anything_3.jobs.report import RunReport
-from depth_anything_3.jobs.video.results import VIDEO_SUFFIXES, ResultsWriter, VideoResults, with_range
+from depth_anything_3.jobs.report import RunReport, reported
+from depth_anything_3.jobs.settings import metric_settings, network_settings, selection_settings
+from depth_anything_3.jobs.video.results import ResultsWriter, VideoFiles, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction import Prediction
 
@@ -46,6 +46,8 @@ def run_video(
     options: VideoOptions,
     *,
     resume: bool = False,
+    overwrite: bool = False,
+    report_file: Path | None = None,
     on_begin: Callable[[SourceInfo, int | None, int], None] = lambda info, total, done: None,
     on_progress: Callable[[], None] = lambda: None,
 ) -> RunReport:
@@ -66,12 +68,15 @@ def run_video(
         export_dir: output folder; created if missing.
         results: formats and layout.
         options: selection of frames, preprocessing, network and temporal smoothing.
-        resume: continue a run that was stopped or killed; give the same arguments.
+        resume: continue a run that was stopped or killed. A video that has changed since is computed anew.
+        overwrite: with `resume`, compute the video anew if the first run had other settings.
+        report_file: JSON file for the report, written at the end of the run, also after an error or Ctrl-C.
         on_begin: called with the source, the expected number of frames (None: unknown) and the number already done.
         on_progress: called once for each frame that is written, in the writer's thread.
 
     Raises:
-        InvalidInputError: an option is not accepted, or with `resume` differs from the first run's.
+        InvalidInputError: an option is not accepted. With `resume` and without `overwrite`, the first run had other
+            settings; the message names these. Or the manifest is damaged.
         UnsupportedError: the model does not predict what a format or metric depth needs.
         VideoReadError: the video cannot be opened, or no frame can be read.
         ExportError: a file cannot be written.
@@ -81,31 +86,27 @@ def run_video(
     if results.frame_formats:
         available = AvailableFields.expected(engine.card, views=1, intrinsics=results.metric is not None, paths=False)
         check_formats(results.frame_formats, available)
-    name, target, report = video_name(source), Path(export_dir), RunReport.of(engine, export_dir)
-    files = {one: target / f"{name}_depth{VIDEO_SUFFIXES[one]}" for one in results.videos}
-    log_file = target / f"{name}_frames.csv"
-    state = RunState(_settings(engine, source, results, options))
-    if resume:
-        state = _resumed(state, log_file, files)
-        if state.complete:
-            report.skipped = len(state.times)
-            return report
-    else:
-        for part in [log_file, *(part for file in files.values() for part in part_files(file))]:
+    target, report = Path(export_dir), RunReport.of(engine, export_dir)
+    settings = _settings(engine, results, options)
+    files = VideoFiles(results, target, video_name(source), Manifest(target), settings, _source_file(source))
+    state = _resumed(files, overwrite=overwrite) if resume else None
+    if state is not None and state.complete:
+        report.add_skipped(files.source.path, files.all(len(state.times)))
+        report.skipped = len(state.times)
+        return report
+    if state is None:
+        state = RunState()
+        for part in [files.log, *(part for file in files.videos.values() for part in part_files(file))]:
             part.unlink(missing_ok=True)
     report.skipped = len(state.times)
     opened = _open(engine, source, options, after=state.times[-1] if state.times else None)
     on_begin(opened.info, _expected(opened.info, options.selection), report.skipped)
     engine.input_processor.warm_up()
-    if files and not state.times:
+    if files.videos and not state.times:
         samples = _samples(engine, source, opened.info, results, options)
         state = with_range(state, samples) if samples else state
-    began = time.perf_counter()
-    try:
-        writing = ResultsWriter(results, target, name, files, log_file, state, report, on_progress)
-        _compute(engine, opened, writing, options)
-    finally:
-        report.wall_seconds = time.perf_counter() - began
+    with reported(report, report_file):
+        _compute(engine, opened, ResultsWriter(files, state, report, on_progress), options)
     return report
 
 
@@ -139,56 +140,67 @@ def _compute(engine: Engine, opened: FrameSource, writing: ResultsWriter, option
             raise broken
     except BaseException:
         writing.close()
-        for part in (part for file in writing.files.values() for part in part_files(file)[-1:]):
+        for part in (part for file in writing.files.videos.values() for part in part_files(file)[-1:]):
             logger.warning("%s holds the video up to where it was stopped; pass resume=True to continue", part)
         raise
     if broken is not None:
-        writing.report.failures.append({"image": opened.info.label, "error": str(broken)})
+        writing.report.add_failure(opened.info.label, broken)
     writing.finish()
+    writing.report.add_video(
+        opened.info, writing.files.all(writing.report.images + writing.report.skipped), tuple(writing.warnings)
+    )
 
 
-def _settings(engine: Engine, source: VideoInput, results: VideoResults, options: VideoOptions) -> dict[str, Any]:
-    """Collect what the results depend on, as plain JSON values."""
-    name = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
-    size = os.path.getsize(name) if os.path.isfile(name) else None
-    temporal = options.temporal.value if isinstance(options.temporal, Temporal) else "function"
+def _settings(engine: Engine, results: VideoResults, options: VideoOptions) -> Settings:
+    """Collect what the results depend on besides the source."""
     return {
-        "source": name,
-        "bytes": size,
-        "model": engine.card.name,
-        **{key: str(value) for key, value in results.settings().items()},
-        **options.stream.preprocess.result_settings(),
-        "use_ray_pose": options.stream.network.use_ray_pose,
-        "ref_view_strategy": options.stream.network.ref_view_strategy.value,
-        "temporal": temporal,
+        **network_settings(engine, options.stream.preprocess, options.stream.network),
+        "export_format": results.formats,
+        "side_by_side": results.side_by_side,
+        "full_size": results.full_size,
+        **metric_settings(results.metric),
+        "temporal": options.temporal.value if isinstance(options.temporal, Temporal) else "function",
         "window": options.window,
         "raw": options.raw,
-        **{key: value for key, value in options.selection.kwargs().items() if key != "after"},
+        **selection_settings(options.selection),
     }
 
 
-def _resumed(wanted: RunState, log_file: Path, files: Mapping[str, Path]) -> RunState:
-    """Find the state to resume from, and remove parts without a readable frame."""
-    state = RunState.read(log_file)
-    if state is None:
-        return wanted
-    changed = [
-        key for key in {**state.settings, **wanted.settings} if state.settings.get(key) != wanted.settings.get(key)
-    ]
-    if changed:
-        raise InvalidInputError(
-            f"{log_file}: the first run had other settings ({', '.join(sorted(changed))}); give the same settings, "
-            "or start over without resume"
-        )
-    if state.complete and all(file.exists() for file in files.values()):
+def _source_file(source: VideoInput) -> SourceFile:
+    """Read the identity of a video; that of an image sequence is made of all files in its folder."""
+    if not isinstance(source, (str, os.PathLike)) or "://" in os.fsdecode(source):
+        return SourceFile(os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__)
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent
+    if path.is_file() or not folder.is_dir():
+        return SourceFile.of(path)
+    files = [SourceFile.of(one) for one in folder.iterdir() if one.is_file()]
+    total, latest = sum(one.bytes or 0 for one in files), max((one.modified for one in files), default="")
+    return SourceFile(os.path.abspath(path), total, f"{len(files)} files, {latest}")
+
+
+def _resumed(files: VideoFiles, *, overwrite: bool) -> RunState | None:
+    """Find the state to resume from, and remove parts without a readable frame; None to start anew.
+
+    Raises:
+        InvalidInputError: the first run had other settings, and `overwrite` is False.
+    """
+    state, record = RunState.read(files.log), files.manifest.record("video", files.name)
+    if state is None or record is None or not files.source.is_same(record.sources[0]):
+        return None
+    if (earlier := files.manifest.settings(record)) != files.settings:
+        if overwrite:
+            return None
+        raise differences(files.folder, {files.source.path: earlier}, files.settings)
+    if state.complete and files.manifest.is_complete(record):
         return state
     count = len(state.times)
-    for file in files.values():
+    for file in files.videos.values():
         parts = part_files(file)
         if not parts:
             if file.exists():  # killed after the parts were joined
                 continue
-            return wanted
+            return None
         readable = frames_in(parts[-1])
         if not readable:
             parts[-1].unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export import ExportFormat, check_formats, export
+from depth_anything_3.export import ExportFormat, check_formats, export, result_files
 from depth_anything_3.export.colormap import inverse_depth_range
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
 from depth_anything_3.inputs.video import Frame
+from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile
 from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.video.frames import colorize_frame, depth_levels
 from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.metric import MetricConversion
 
-__all__ = ["VIDEO_SUFFIXES", "ResultsWriter", "VideoResults", "with_range"]
+__all__ = ["VIDEO_SUFFIXES", "ResultsWriter", "VideoFiles", "VideoResults", "with_range"]
 
 VIDEO_SUFFIXES = {"mp4": ".mp4", "ffv1": ".mkv"}
 """Suffixes of the formats that are one video."""
@@ -73,29 +74,91 @@ class VideoResults:
         return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
 
 
+@dataclass(frozen=True)
+class VideoFiles:
+    """The files of one video's results, and their entry in the manifest of the folder.
+
+    Attributes:
+        results: formats and layout.
+        folder: export folder.
+        name: of the video's results.
+        manifest: of the folder.
+        settings: what the results depend on.
+        source: identity of the video.
+    """
+
+    results: VideoResults
+    folder: Path
+    name: str
+    manifest: Manifest
+    settings: Settings
+    source: SourceFile
+
+    @property
+    def log(self) -> Path:
+        """The file that lists the finished frames."""
+        return self.folder / f"{self.name}_frames.csv"
+
+    @property
+    def videos(self) -> dict[str, Path]:
+        """The videos, by format."""
+        return {one: self.folder / f"{self.name}_depth{VIDEO_SUFFIXES[one]}" for one in self.results.videos}
+
+    def all(self, frames: int) -> list[Path]:
+        """List all files of a video with this many frames."""
+        names = (self.frame_name(number) for number in range(frames)) if self.results.frame_formats else ()
+        each = (file for one in names for file in result_files(self.folder, self.results.frame_formats, one))
+        return [self.log, *self.videos.values(), *each]
+
+    def frame_name(self, number: int) -> str:
+        """Name the results of a frame, without suffix."""
+        return f"{self.name}_{number:06d}"
+
+    def begin(self) -> None:
+        """Record that the video has begun; files of an earlier version of the video are removed.
+
+        Raises:
+            ExportError: the manifest cannot be written.
+        """
+        earlier = self.manifest.record("video", self.name)
+        same = earlier is not None and self.source.is_same(earlier.sources[0])
+        kept = [self.folder / one for one in earlier.outputs] if earlier is not None and same else []
+        self.manifest.add("video", self.name, self.settings, [self.source], dict.fromkeys([self.log, *kept]))
+
+    def complete(self, frames: int) -> None:
+        """Record that the results of all frames are complete.
+
+        Raises:
+            ExportError: the manifest cannot be written.
+        """
+        self.manifest.add("video", self.name, self.settings, [self.source], self.all(frames))
+
+
 @dataclass
 class ResultsWriter:
     """Writes the results frame by frame. Not thread-safe."""
 
-    results: VideoResults
-    export_dir: Path
-    name: str
-    files: Mapping[str, Path]
-    log_file: Path
+    files: VideoFiles
     state: RunState
     report: RunReport
     on_progress: Callable[[], None]
+    warnings: dict[str, None] = field(default_factory=dict)
     _held: list[tuple[Frame, Prediction]] = field(default_factory=list)
     _writers: dict[str, VideoWriter] = field(default_factory=dict)
     _log: FrameLog | None = None
     _sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def results(self) -> VideoResults:
+        """Formats and layout."""
+        return self.files.results
 
     def add(self, frame: Frame, prediction: Prediction) -> None:
         """Write a frame, or hold it until the colour range is known."""
         if self.results.metric is not None:
             prediction, origins = self.results.metric.apply(prediction)
             self.report.add_focal_lengths(origins)
-        if self.files and self.state.inverse_depth is None:
+        if self.files.videos and self.state.inverse_depth is None:
             self._held.append((frame, prediction))
             if len(self._held) == _RANGE_FRAMES:
                 self.flush()
@@ -121,14 +184,15 @@ class ResultsWriter:
         """Join the parts to complete videos."""
         for writer in self._writers.values():
             writer.close()
-        for file in self.files.values():
+        for file in self.files.videos.values():
             if part_files(file):
                 join_parts(file)
         if self._log is None and self.state.times:
-            self._log = FrameLog(self.log_file, self.state)
+            self._log = FrameLog(self.files.log, self.state)
         if self._log is not None:
             self._log.complete()
             self._log.close()
+            self.files.complete(self.report.skipped + self.report.images)
 
     def _write(self, frame: Frame, prediction: Prediction) -> None:
         exporting = time.perf_counter()
@@ -140,18 +204,20 @@ class ResultsWriter:
             self.state = replace(self.state, times=(frame.time,))
         number = self.report.skipped + self.report.images
         if self.results.frame_formats:
-            export(prediction, self.export_dir, self.results.frame_formats, f"{self.name}_{number:06d}")
+            export(prediction, self.files.folder, self.results.frame_formats, self.files.frame_name(number))
         for kind, writer in self._writers.items():
             writer.write(self._pixels(kind, frame, prediction), frame.time - first)
         self._log.add(frame.time)
-        self.report.add_prediction(prediction, time.perf_counter() - exporting)
+        self.warnings.update(dict.fromkeys(getattr(prediction, "warnings", ())))
+        self.report.add_prediction(prediction, time.perf_counter() - exporting, (), keep_records=False)
         self.on_progress()
 
     def _begin(self, prediction: Prediction) -> None:
         scale = {"depth_scale": repr(self.state.depth_scale), "depth_unit": depth_unit(prediction)}
-        for kind, file in self.files.items():
+        for kind, file in self.files.videos.items():
             self._writers[kind] = VideoWriter(file, scale if kind == "ffv1" else None)
-        self._log = FrameLog(self.log_file, self.state)
+        self.files.begin()
+        self._log = FrameLog(self.files.log, self.state)
 
     def _pixels(self, kind: str, frame: Frame, prediction: Prediction) -> npt.NDArray[Any]:
         """Draw a frame, at the size of the first one even if the size of the input changes."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.runtime.atomic_file import atomic_write
@@ -22,7 +21,6 @@ class RunState:
     """State needed to resume a run.
 
     Attributes:
-        settings: what the results depend on; a resumed run must have the same settings.
         inverse_depth: range of inverse depth that the colours cover, or None.
         depth_scale: depth of one level of the 16-bit video, or None.
         resumed_at: number of frames that were done when the last run started.
@@ -30,7 +28,6 @@ class RunState:
         complete: whether the run is complete.
     """
 
-    settings: Mapping[str, Any]
     inverse_depth: tuple[float, float] | None = None
     depth_scale: float | None = None
     resumed_at: int = 0
@@ -57,7 +54,6 @@ class RunState:
             times = tuple(float(line.split(",")[1]) for line in numbers)
             inverse_depth = header["inverse_depth"]
             return cls(
-                header["settings"],
                 None if inverse_depth is None else (inverse_depth[0], inverse_depth[1]),
                 header["depth_scale"],
                 header["resumed_at"],
@@ -87,7 +83,6 @@ class FrameLog:
         self._path = path
         self._count = len(state.times)
         header = {
-            "settings": state.settings,
             "inverse_depth": state.inverse_depth,
             "depth_scale": state.depth_scale,
             "resumed_at": state.resumed_at,

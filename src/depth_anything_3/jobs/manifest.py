@@ -1,0 +1,267 @@
+"""Record which results an export folder holds, what they were computed from, and with which settings.
+
+A run writes two files. `manifest.json` lists the settings of each run and the entries of the folder that hold results;
+it is replaced atomically. `manifest.jsonl` has one line per image, scene or video, appended when its results are
+complete; later lines replace earlier ones of the same name, and a line cut off by a power failure is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from depth_anything_3.errors import ExportError, InvalidInputError
+from depth_anything_3.inputs.discover import MANIFEST
+from depth_anything_3.runtime.atomic_file import atomic_write
+from depth_anything_3.runtime.version import __version__
+
+__all__ = ["RECORDS", "Manifest", "Record", "Settings", "SourceFile", "differences"]
+
+logger = logging.getLogger(__name__)
+
+RECORDS = "manifest.jsonl"
+"""Name of the file with one line per result."""
+
+Settings = Mapping[str, str | int | float | bool | None]
+"""What results depend on besides their source, as plain values."""
+
+_LAYOUT = 1  # version of the two files
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """The identity of a source file.
+
+    Attributes:
+        path: absolute.
+        bytes: its size; None if it is not a file.
+        modified: time of the last change in UTC, to the nanosecond; empty if it is not a file.
+    """
+
+    path: str
+    bytes: int | None = None
+    modified: str = ""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> SourceFile:
+        """Read the identity of a file now. Missing files have no size."""
+        text = os.fsdecode(path)
+        try:
+            status = os.stat(text)
+        except (OSError, ValueError):  # ValueError: a null byte in the name
+            return cls(os.path.abspath(text))
+        seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
+        date = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+        return cls(os.path.abspath(text), status.st_size, f"{date}.{nanoseconds:09d}Z")
+
+    def is_same(self, other: SourceFile) -> bool:
+        """Whether both are one unchanged file, which may have been moved."""
+        return self == other or (
+            self.bytes is not None and (self.bytes, self.modified) == (other.bytes, other.modified)
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one result was computed from.
+
+    Attributes:
+        kind: "image", "scene" or "video".
+        name: of the result; "" for the scene of the folder.
+        run: index of the settings in `manifest.json`.
+        sources: the files that were read, in order.
+        outputs: the files that were written, relative to the export folder.
+    """
+
+    kind: str
+    name: str
+    run: int
+    sources: tuple[SourceFile, ...]
+    outputs: tuple[str, ...]
+
+
+class Manifest:
+    """The manifest of an export folder. Not thread-safe.
+
+    Args:
+        folder: export folder; it may be missing or have no manifest.
+
+    Raises:
+        InvalidInputError: the manifest cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._runs: list[dict[str, Any]] = []  # Any: plain JSON values
+        self._results: list[str] = []
+        self._records: dict[tuple[str, str], Record] = {}
+        self._names: dict[str, str] = {}
+        self._is_cut = False  # whether the last line of the records is incomplete
+        self._read()
+
+    def record(self, kind: str, name: str = "") -> Record | None:
+        """Return the record of a result, if there is one; see `Record`."""
+        return self._records.get((kind, name))
+
+    def name_of(self, path: Path) -> str | None:
+        """Return the name of the results of an image, if there are any."""
+        return self._names.get(os.path.abspath(path))
+
+    def settings(self, record: Record) -> Settings:
+        """Return the settings that a result was computed with."""
+        settings: Settings = self._runs[record.run]["settings"]
+        return settings
+
+    def is_complete(self, record: Record) -> bool:
+        """Whether the files of a result exist."""
+        try:
+            # A power failure can leave an empty file whose content had not reached the disk.
+            return all(os.stat(self.folder / one).st_size > 0 for one in record.outputs)
+        except OSError:
+            return False
+
+    def add(
+        self, kind: str, name: str, settings: Settings, sources: Sequence[SourceFile], outputs: Iterable[Path]
+    ) -> None:
+        """Record a complete result, and remove files of an earlier result of that name that are out of date.
+
+        Args:
+            kind, name: see `Record`.
+            settings: settings of the run.
+            sources: identity of the source files, from before they were read.
+            outputs: all files of the result, inside the export folder.
+
+        Raises:
+            ExportError: the manifest cannot be written.
+        """
+        files = self._relative(outputs)
+        record = Record(kind, name, self._begin(settings, files), tuple(sources), files)
+        self._remove_outdated(record)
+        path = self.folder / RECORDS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n" * self._is_cut + json.dumps(asdict(record)) + "\n")
+        except OSError as error:
+            raise ExportError(f"{path}: cannot be written ({error.strerror})") from error
+        self._is_cut = False
+        self._keep(record)
+
+    def add_results(self, outputs: Iterable[Path]) -> None:
+        """List files that were not computed from a source, such as converted ones, as results.
+
+        Raises:
+            ExportError: the manifest cannot be written.
+        """
+        self._write_if_new(self._relative(outputs))
+
+    def _begin(self, settings: Settings, files: Iterable[str]) -> int:
+        """Return the index of the settings in the manifest."""
+        known = [one["settings"] for one in self._runs]
+        is_new = dict(settings) not in known
+        if is_new:
+            self._runs.append({"settings": dict(settings), "version": __version__})
+        self._write_if_new(files, has_new_run=is_new)
+        return len(known) if is_new else known.index(dict(settings))
+
+    def _write_if_new(self, files: Iterable[str], *, has_new_run: bool = False) -> None:
+        """Write `manifest.json` if it is missing, or its settings or results are new."""
+        path, entries = self.folder / MANIFEST, sorted({*self._results, *(one.partition("/")[0] for one in files)})
+        if entries == self._results and not has_new_run and path.exists():
+            return
+        content = {"layout": _LAYOUT, "results": entries, "runs": self._runs, "records": RECORDS}
+        with atomic_write(path) as temporary:
+            if not self._results:  # a new manifest: records of a deleted one refer to other settings
+                (self.folder / RECORDS).unlink(missing_ok=True)
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self._results = entries
+
+    def _relative(self, outputs: Iterable[Path]) -> tuple[str, ...]:
+        return tuple(one.relative_to(self.folder).as_posix() for one in outputs)
+
+    def _remove_outdated(self, record: Record) -> None:
+        """Remove files of the earlier result of a name that the new one did not replace.
+
+        These are all of a scene, and of a source that changed. Of an unchanged source, results in other formats stay.
+        """
+        earlier = self._records.get((record.kind, record.name))
+        if earlier is None:
+            return
+        is_scene = record.kind == "scene"
+        unchanged = not is_scene and all(map(SourceFile.is_same, record.sources, earlier.sources))
+        folders = {os.path.dirname(one) for one in record.outputs} - {""}
+        others = {file for one in self._records.values() if one.kind != record.kind for file in one.outputs}
+        for file in set(earlier.outputs) - set(record.outputs) - others:
+            if not unchanged or os.path.dirname(file) in folders:
+                with suppress(OSError):
+                    (self.folder / file).unlink()
+        if not is_scene and earlier.sources[0].path != record.sources[0].path:
+            logger.warning(
+                "%s: replaced the results of %s, which has the same name; use one export folder for each source folder",
+                record.sources[0].path,
+                earlier.sources[0].path,
+            )
+
+    def _keep(self, record: Record) -> None:
+        self._records[record.kind, record.name] = record
+        if record.kind == "image":
+            self._names[record.sources[0].path] = record.name
+
+    def _read(self) -> None:
+        path = self.folder / MANIFEST
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            lines = (self.folder / RECORDS).read_text(encoding="utf-8").split("\n")
+        except (FileNotFoundError, NotADirectoryError):
+            return  # writing reports what is wrong
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(
+                f"{path}: cannot be read ({error}); delete it to compute everything anew"
+            ) from error
+        try:
+            self._results, self._runs = list(content["results"]), list(content["runs"])
+            if content["layout"] != _LAYOUT:
+                raise ValueError(f"layout {content['layout']}")
+            self._is_cut = bool(lines.pop())
+            for line in lines:
+                with suppress(json.JSONDecodeError):  # a line that was cut off
+                    self._keep(self._parsed(json.loads(line)))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{path}: is damaged, or of another version ({error}); delete it to compute everything anew"
+            ) from error
+
+    def _parsed(self, values: Mapping[str, Any]) -> Record:
+        record = Record(
+            str(values["kind"]),
+            str(values["name"]),
+            int(values["run"]),
+            tuple(SourceFile(**one) for one in values["sources"]),
+            tuple(map(str, values["outputs"])),
+        )
+        self._runs[record.run]["settings"].keys()
+        return record
+
+
+def differences(folder: Path, recorded: Mapping[str, Settings], settings: Settings) -> InvalidInputError:
+    """Make the error of a run that resumes with other settings.
+
+    Args:
+        folder: export folder.
+        recorded: settings of earlier results that differ, by source.
+        settings: settings of the run.
+    """
+    name, earlier = next(iter(recorded.items()))
+    keys = [one for one in {**earlier, **settings} if earlier.get(one) != settings.get(one)]
+    listed = "; ".join(f"{one}={earlier.get(one)}, now {settings.get(one)}" for one in keys)
+    more = f" and {len(recorded) - 1} more" if len(recorded) > 1 else ""
+    return InvalidInputError(
+        f"{folder}: the results of {name}{more} were computed with other settings ({listed}); resume with the same "
+        "settings, choose another folder, or pass overwrite=True to compute them anew"
+    )
