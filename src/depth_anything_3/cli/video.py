@@ -189,6 +189,7 @@ def _run_scene(
     source: str, results: _VideoResultFlags, model: o.ModelFlags, options: VideoOptions, metric: o.MetricFlags
 ) -> RunReport:
     from depth_anything_3.inference.views import ViewOptions
+    from depth_anything_3.jobs.manifest import Manifest
     from depth_anything_3.jobs.video.frames import extract_frames
     from depth_anything_3.jobs.views import run_views
 
@@ -198,6 +199,7 @@ def _run_scene(
     if selection.fps is None and selection.every is None:
         selection = replace(selection, fps=_SCENE_FPS)
     paths = extract_frames(source, results.export_dir / "input_images", selection, raw=options.raw)
+    Manifest(results.export_dir).add_results(paths)  # they are not input of later runs
     loaded = load_model(model)
     with stderr.status(f"computing depth of {len(paths)} view(s)"):
         views = ViewOptions(preprocess=options.stream.preprocess, network=options.stream.network)

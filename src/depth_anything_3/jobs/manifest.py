@@ -35,7 +35,7 @@ Settings = Mapping[str, str | int | float | bool | None]
 _LAYOUT = 1  # version of the two files
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """The identity of a source file.
 
@@ -68,7 +68,7 @@ class SourceFile:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """What one result was computed from.
 

@@ -25,7 +25,7 @@ __all__ = ["ImageRecord", "RunReport", "reported"]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRecord:
     """What became of one image, view or video.
 
