@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
 
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
 from depth_anything_3.export.registry import Formats
-from depth_anything_3.inference.engine import Engine
-from depth_anything_3.inference.options import ImageKwargs, NetworkOptions, StreamKwargs, StreamOptions
+from depth_anything_3.inference.model_kwargs import (
+    LoadKwargs,
+    ModelKwargs,
+    SaveKwargs,
+    parse_load_kwargs,
+    warn_of_unused,
+)
+from depth_anything_3.inference.network_module import NetworkModule
+from depth_anything_3.inference.options import BatchInferenceKwargs, NetworkOptions, StreamKwargs, StreamOptions
 from depth_anything_3.inference.video.options import VideoKwargs, VideoOptions
 from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
@@ -23,13 +31,10 @@ from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_fai
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs, check_names
 from depth_anything_3.inputs.video import Frame, VideoInput
-from depth_anything_3.model import RefViewStrategy, build_network
-from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard
+from depth_anything_3.model import RefViewStrategy
 from depth_anything_3.model.checkpoint import find_checkpoint, load_weights, save_checkpoint
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.devices import choose_device, parse_dtype
-from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
-from depth_anything_3.utils.io.input_processor import InputProcessor
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,13 +42,15 @@ if TYPE_CHECKING:
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
 
 OnFailure = Callable[[ImageFailure], None]
+Model = TypeVar("Model", bound="DepthAnything3")
 
 
-class DepthAnything3(nn.Module):
+class DepthAnything3(NetworkModule):
     """A Depth Anything 3 model, which computes a `Prediction` from images.
 
     Args:
         model_name: preset of the network. The weights are random; use `from_pretrained` to load trained ones.
+        options: `device` of the weights; `config` and `use_cache`, which upstream's clients pass, have no effect.
 
     Example:
         >>> model = DepthAnything3.from_pretrained("depth-anything/DA3-BASE")
@@ -51,93 +58,74 @@ class DepthAnything3(nn.Module):
         >>> predictions = model.depth(["kitchen.jpg", "garden.jpg"])    # two unrelated images
     """
 
-    def __init__(self, model_name: str = "da3-large") -> None:
-        super().__init__()
-        self.model_name = model_name
-        self.model = build_network(model_name)
-        self._engine = Engine(self.model, self.card)
-        self.requires_grad_(False)
-        self.eval()
+    def __init__(self, model_name: str = "da3-large", **options: Unpack[ModelKwargs]) -> None:
+        check_names(options, caller=DepthAnything3, keywords=ModelKwargs)
+        super().__init__(model_name)
+        device = options.pop("device", None)
+        warn_of_unused("DepthAnything3()", options)
+        if device is not None:
+            self.to(choose_device(device))
 
     @classmethod
     def from_pretrained(
-        cls,
-        hub_id_or_folder: str | os.PathLike[str],
+        cls: type[Model],
+        pretrained_model_name_or_path: str | os.PathLike[str],
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        *,
-        local_files_only: bool = False,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        token: str | bool | None = None,
-    ) -> DepthAnything3:
+        **options: Unpack[LoadKwargs],
+    ) -> Model:
         """Load a checkpoint from a folder or the Hugging Face hub.
 
         Args:
-            hub_id_or_folder: a hub id such as "depth-anything/DA3-BASE", a folder with `config.json` and
+            pretrained_model_name_or_path: a hub id such as "depth-anything/DA3-BASE", a folder with `config.json` and
                 `model.safetensors`, or "da3-nano", the demonstration model bundled with the package.
             device: device of the weights. None or "auto" selects CUDA, then Apple's GPU, then the CPU.
             dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None selects bfloat16 on
                 CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay
                 float32.
-            local_files_only: use only the local cache of the hub.
-            revision, cache_dir, token: see `huggingface_hub`.
+            options: any of these.
+
+                - local_files_only: use only the local cache of the hub.
+                - force_download: download again.
+                - revision, cache_dir, token: see `huggingface_hub`.
+                - map_location: another name of `device`.
+                - strict, proxies, resume_download, config, use_cache: accepted without effect.
+                - a subclass with its own `__init__` gets all other keyword arguments.
 
         Raises:
             CheckpointNotFoundError: there is no such folder or repository, or the hub is unreachable.
             CheckpointFormatError: the files are damaged, or do not match their preset.
             InvalidInputError: the device or dtype is not accepted.
         """
-        target = choose_device(device)
+        plain = cls.__init__ is DepthAnything3.__init__
+        if plain:
+            check_names(options, caller=cls.from_pretrained, keywords=LoadKwargs)
+        hub, own = parse_load_kwargs(options)
+        target = choose_device(options.get("map_location") if device is None else device)
         compute_dtype = parse_dtype(dtype)
-        checkpoint = find_checkpoint(
-            hub_id_or_folder,
-            local_files_only=local_files_only,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-        )
-        with torch.device("meta"):
-            model = cls(checkpoint.preset)
+        checkpoint = find_checkpoint(pretrained_model_name_or_path, **hub)
+        with torch.device("meta") if plain else nullcontext():  # a subclass may have weights of its own
+            model = cls(model_name=checkpoint.preset, **own)
         load_weights(model, checkpoint, target)
-        model.engine.compute_dtype = compute_dtype
-        return model.requires_grad_(False).eval()
+        model._engine.compute_dtype = compute_dtype
+        return (model if plain else model.to(target)).eval()
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Unpack[SaveKwargs]) -> None:
         """Write `config.json` and `model.safetensors` in the official format, each in an atomic write.
+
+        Args:
+            save_directory: folder to write to.
+            options: config, repo_id, push_to_hub and model_card_kwargs of `huggingface_hub`, without effect.
 
         Raises:
             ExportError: the folder cannot be written.
+            UnsupportedError: `push_to_hub` is true.
         """
-        save_checkpoint(self, self.model_name, folder)
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:  # Any: arguments of torch.compile
-        """Compile the network with `torch.compile`, which receives the arguments.
-
-        Compilation (about a minute) happens at the first image, and again at the first image of a second size.
-        """
-        self.model.compile(*args, **kwargs)
-
-    @property
-    def card(self) -> ModelCard:
-        """The catalog entry of the model: what it predicts, and its licence."""
-        return MODEL_CARDS[self.model_name]
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.engine.device
-
-    @property
-    def engine(self) -> Engine:
-        """The network with its input processor and threads."""
-        self._engine.network, self._engine.card = self.model, self.card  # the caller may have replaced them
-        return self._engine
-
-    @property
-    def input_processor(self) -> InputProcessor | GPUInputProcessor:
-        """The processor that prepares images on the network's device."""
-        return self.engine.input_processor
+        check_names(options, caller=self.save_pretrained, keywords=SaveKwargs)
+        if options.get("push_to_hub"):
+            raise UnsupportedError("push_to_hub=True is not supported; save to a folder, and run `hf upload`")
+        warn_of_unused("save_pretrained()", options)
+        save_checkpoint(self, self.model_name, save_directory)
 
     def inference(
         self,
@@ -170,8 +158,9 @@ class DepthAnything3(nn.Module):
         Args:
             image: list of paths, file bytes, PIL images, uint8 HxWx3 RGB arrays or 3xHxW tensors.
             extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; requires `intrinsics`.
-            intrinsics: (N, 3, 3) in pixels of the upright source images; requires `extrinsics`, except for models
-                without cameras, which use them for metric depth (`Prediction.metric_depth`) and points.
+            intrinsics: (N, 3, 3) in pixels of the upright source images. Without `extrinsics`, models that predict
+                cameras ignore them, with a warning; the others use them for metric depth (`Prediction.metric_depth`)
+                and points.
             align_to_input_ext_scale: with given poses, True returns the given poses, with depth scaled to their unit;
                 False returns depth as predicted, with the poses transformed to the predicted frame.
             infer_gs: also predict 3D Gaussians (da3-giant and the nested model).
@@ -306,26 +295,29 @@ class DepthAnything3(nn.Module):
     def batch_inference(
         self,
         images: Iterable[ImageInput],
+        process_res: int = 504,
         batch_size: int | str = "auto",
         max_batch_size: int = 64,
         target_memory_utilization: float = 0.85,
         progress_callback: Callable[[int, int | None], None] | None = None,
         *,
         on_failure: OnFailure | None = None,
-        **options: Unpack[ImageKwargs],
+        **options: Unpack[BatchInferenceKwargs],
     ) -> list[Prediction]:
         """Compute the depth of independent images and return a list; named like the method of a fork of upstream.
 
         Args:
-            images, batch_size, max_batch_size, target_memory_utilization, on_failure, options: see `stream`.
+            images, process_res, batch_size, max_batch_size, target_memory_utilization, on_failure, options: see
+                `stream`.
             progress_callback: called with the number of images done and the total (None if unknown).
         """
-        check_names(options, caller=self.batch_inference, keywords=ImageKwargs)
+        check_names(options, caller=self.batch_inference, keywords=BatchInferenceKwargs)
         total = len(images) if isinstance(images, Sized) else None
         predictions = []
         for prediction in self.stream(
             images,
             on_failure=on_failure,
+            process_res=process_res,
             batch_size=batch_size,
             max_batch_size=max_batch_size,
             target_memory_utilization=target_memory_utilization,

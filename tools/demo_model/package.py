@@ -45,7 +45,8 @@ def package(source: Path, target: Path) -> int:
     image = torch.randn(1, 1, 3, 126, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         before = model.model(image)["depth"]
-    model.half().save_pretrained(target)
+    model.model.half()  # `model.half()` would leave the weights float32
+    model.save_pretrained(target)
     with torch.inference_mode():
         after = DepthAnything3.from_pretrained(target, cpu).model(image)["depth"]
     change = float((after / before - 1.0).abs().max())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.inference.options import NetworkOptions, StreamOptions
 from depth_anything_3.inference.runner import NetworkRunner
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
@@ -40,6 +41,8 @@ class Engine:
 
     Attributes:
         compute_dtype: dtype of the backbone's computation; None selects the device's default.
+        weights_dtype: low-precision dtype to which the caller converted the model, which takes the place of
+            `compute_dtype`, because weights stay float32; else None.
         output_processor: builds predictions from the network's output.
     """
 
@@ -47,8 +50,10 @@ class Engine:
         self.network = network
         self.card = card
         self.compute_dtype: torch.dtype | None = None
+        self.weights_dtype: torch.dtype | None = None
         self.output_processor = OutputProcessor()
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
+        self._given_processor: InputProcessor | GPUInputProcessor | GivenProcessor | None = None
         self._threads = ThreadPool()
 
     @property
@@ -59,11 +64,17 @@ class Engine:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the backbone's computation."""
-        return default_dtype(self.device) if self.compute_dtype is None else self.compute_dtype
+        return self.dtype_on(self.device)
+
+    def dtype_on(self, device: torch.device) -> torch.dtype:
+        """Return the dtype of the backbone's computation on a device."""
+        return self.weights_dtype or self.compute_dtype or default_dtype(device)
 
     @property
-    def input_processor(self) -> InputProcessor | GPUInputProcessor:
-        """The processor that prepares images on the network's device."""
+    def input_processor(self) -> InputProcessor | GPUInputProcessor | GivenProcessor:
+        """The processor that prepares images, by default on the network's device; None restores the default."""
+        if self._given_processor is not None:
+            return self._given_processor
         device, dtype = self.device, self.dtype
         current = self._input_processor
         if device.type == "cpu":
@@ -72,6 +83,13 @@ class Engine:
         elif not isinstance(current, GPUInputProcessor) or (current.device, current.dtype) != (device, dtype):
             self._input_processor = current = GPUInputProcessor(device, dtype=dtype)
         return current
+
+    @input_processor.setter
+    def input_processor(self, given: Callable[..., Any] | None) -> None:  # Any: see `GivenProcessor`
+        if given is None or isinstance(given, (InputProcessor, GPUInputProcessor)):
+            self._given_processor = given
+        else:
+            self._given_processor = GivenProcessor(given)
 
     def views(
         self,

@@ -7,11 +7,20 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions, check_names
+from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.options import InputKwargs, PreprocessKwargs, PreprocessOptions, check_names
 from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.runtime.option_values import positive_int
 
-__all__ = ["BatchOptions", "ImageKwargs", "NetworkOptions", "StreamKwargs", "StreamOptions", "ViewForward"]
+__all__ = [
+    "BatchInferenceKwargs",
+    "BatchOptions",
+    "ImageKwargs",
+    "NetworkOptions",
+    "StreamKwargs",
+    "StreamOptions",
+    "ViewForward",
+]
 
 
 class _NetworkKwargs(TypedDict, total=False):
@@ -28,6 +37,12 @@ class _BatchKwargs(TypedDict, total=False):
 
 class ImageKwargs(PreprocessKwargs, _NetworkKwargs, total=False):
     """Keyword arguments of calls that compute independent images, without those of batching."""
+
+
+class BatchInferenceKwargs(InputKwargs, _NetworkKwargs, total=False):
+    """Keyword arguments of `DepthAnything3.batch_inference` that are not in its signature."""
+
+    process_res_method: ProcessResMethod | str
 
 
 class StreamKwargs(ImageKwargs, _BatchKwargs, total=False):

@@ -25,6 +25,7 @@ from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
+from depth_anything_3.runtime.devices import low_precision
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.output_processor import OutputProcessor, SceneInput
@@ -198,7 +199,7 @@ class NetworkRunner:
             name: value.to(self._device) if isinstance(value, torch.Tensor) else value
             for name, value in options.items()
         }
-        x = batch.tensor.unsqueeze(axis)
+        x = batch.tensor.to(self._device).unsqueeze(axis)  # already there, unless the caller replaced the processor
         if self._device.type != "cuda":
             began = time.perf_counter()
             outputs = _on_host(self._call(x, moved))
@@ -214,7 +215,7 @@ class NetworkRunner:
 
     def _call(self, x: torch.Tensor, options: Forward) -> Outputs:
         try:
-            with self._autocast():
+            with low_precision(self._device, self._dtype):
                 outputs: Outputs = self._network(x, **options)
         except Exception as error:
             if type(error).__module__.split(".")[:2] not in (["torch", "_dynamo"], ["torch", "_inductor"]):
@@ -261,7 +262,7 @@ class NetworkRunner:
             )
             for images in computed.images
         ]
-        return self._output_processor(outputs, scenes)
+        return self._output_processor.scenes(outputs, scenes)
 
     def _callers_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
         """Return a context that selects the caller's CUDA stream on the network's GPU, for use in any thread.
@@ -271,12 +272,6 @@ class NetworkRunner:
         if self._device.type != "cuda":
             return nullcontext()
         return torch.cuda.stream(torch.cuda.current_stream(self._device))
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        """Return a context that enables low precision; the network disables it outside the backbone."""
-        if self._dtype is torch.float32:
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=self._dtype)
 
 
 def _memory_error(image: PlannedImage, size: tuple[int, int], device: torch.device, reason: str) -> DeviceMemoryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,8 @@ from depth_anything_3.prediction.pose_alignment import align_poses, normalize_ex
 
 __all__ = ["GivenCameras", "ViewOptions", "check_cameras", "infer_views"]
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class GivenCameras:
@@ -28,7 +31,8 @@ class GivenCameras:
 
     Attributes:
         extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; require `intrinsics`.
-        intrinsics: (N, 3, 3) in pixels of the upright source images.
+        intrinsics: (N, 3, 3) in pixels of the upright source images. Without poses, a model that predicts cameras
+            ignores them.
         align_depth: True returns the given poses, and depth in their unit; False returns them transformed into the
             predicted frame, and depth as predicted.
     """
@@ -47,17 +51,23 @@ class ViewOptions:
 
 
 def check_cameras(engine: Engine, cameras: GivenCameras) -> None:
-    """Check that the given cameras are complete for the model.
+    """Check that the given cameras are complete for the model; warn of intrinsics that it ignores.
 
     Raises:
-        InvalidInputError: poses without intrinsics, or intrinsics without poses for a model that predicts cameras.
+        InvalidInputError: poses without intrinsics.
     """
     if cameras.extrinsics is not None and cameras.intrinsics is None:
         raise InvalidInputError("extrinsics need intrinsics; pass both")
-    if cameras.intrinsics is not None and cameras.extrinsics is None and engine.card.has_poses:
-        raise InvalidInputError(
-            f"intrinsics need extrinsics with {engine.card.name}, which predicts cameras; pass both, or neither"
+    if cameras.intrinsics is not None and _used_intrinsics(engine, cameras) is None:
+        logger.warning(
+            "intrinsics without extrinsics are ignored: %s predicts cameras; pass both to condition it on them",
+            engine.card.name,
         )
+
+
+def _used_intrinsics(engine: Engine, cameras: GivenCameras) -> Any:  # Any: array-like
+    """Return the given intrinsics; None for a model that predicts cameras, unless poses are given too."""
+    return None if cameras.extrinsics is None and engine.card.has_poses else cameras.intrinsics
 
 
 def infer_views(
@@ -74,7 +84,8 @@ def infer_views(
     Raises:
         InvalidInputError, ImageReadError, ImageDecodeError: see `DepthAnything3.inference`.
     """
-    batch = engine.input_processor.views(images, options.preprocess, cameras.extrinsics, cameras.intrinsics)
+    intrinsics = _used_intrinsics(engine, cameras)
+    batch = engine.input_processor.views(images, options.preprocess, cameras.extrinsics, intrinsics)
     if cameras.extrinsics is None:
         return engine.views(batch, options.network)
     given = _in_float64(cameras.extrinsics)[[one.index for one in batch.images]]

@@ -26,6 +26,7 @@ __all__ = [
     "InputKwargs",
     "PreprocessKwargs",
     "PreprocessOptions",
+    "ProcessorKwargs",
     "ViewKwargs",
     "check_names",
 ]
@@ -56,6 +57,17 @@ class ViewKwargs(InputKwargs, total=False):
     """Keyword arguments of calls that prepare the views of one scene; see `PreprocessOptions`."""
 
     mixed_sizes: MixedSizes | str
+
+
+class ProcessorKwargs(ViewKwargs, total=False):
+    """Keyword arguments of a call of an input processor; the last three are upstream's.
+
+    `sequential=True` prepares one image at a time. `print_progress` and `desc` have no effect.
+    """
+
+    sequential: bool | None
+    print_progress: bool
+    desc: str | None
 
 
 def _metadata(help: str, *, in_result: bool = False) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -28,13 +29,17 @@ from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundErr
 from depth_anything_3.model.catalog import MODEL_CARDS
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["Checkpoint", "find_checkpoint", "load_weights", "save_checkpoint"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["Checkpoint", "HubKwargs", "find_checkpoint", "load_weights", "save_checkpoint"]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _DEFAULT_PRESET = "da3-large"
 _BUNDLED_WEIGHTS = Path(__file__).parent / "weights"  # with a folder for each bundled model
 _MAX_NAMES = 10  # in a message
+_NETWORK = "model."  # begins the name of every tensor of the network
 
 # Four levels share one layer norm, stored under level 0. If a file stores several, the highest level wins.
 _TIED = re.compile(r"(?P<head>.*\.scratch\.output_conv2_aux)\.(?P<level>[123])\.2\.(?P<leaf>weight|bias)")
@@ -55,21 +60,23 @@ class Checkpoint:
     weights: Path
 
 
-def find_checkpoint(
-    name: str | os.PathLike[str],
-    *,
-    local_files_only: bool = False,
-    revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    token: str | bool | None = None,
-) -> Checkpoint:
+class HubKwargs(TypedDict, total=False):
+    """Keyword arguments for the hub: use its local cache only, download again, and those of `huggingface_hub`."""
+
+    local_files_only: bool
+    force_download: bool
+    revision: str | None
+    cache_dir: str | os.PathLike[str] | None
+    token: str | bool | None
+
+
+def find_checkpoint(name: str | os.PathLike[str], **hub: Unpack[HubKwargs]) -> Checkpoint:
     """Find a checkpoint in a folder, in the package, in the hub's cache, or on the hub (with a progress bar).
 
     Args:
         name: a folder, the name of a bundled model ("da3-nano"), or a hub id such as "depth-anything/DA3-BASE", looked
             up in this order.
-        local_files_only: use only the local cache of the hub.
-        revision, cache_dir, token: see `huggingface_hub`.
+        hub: see `HubKwargs`.
 
     Raises:
         CheckpointNotFoundError: there is no such folder or repository, it lacks a file, or the hub is unreachable.
@@ -94,12 +101,14 @@ def find_checkpoint(
     if name in MODEL_CARDS:
         hub_ids = " or ".join(MODEL_CARDS[name].hub_ids)
         raise CheckpointNotFoundError(f"{name}: no such folder; for this model pass the hub id {hub_ids}")
+    local_files_only, cache_dir = hub.get("local_files_only", False), hub.get("cache_dir")
     fetch = partial(
         hf_hub_download,
         local_files_only=local_files_only,
-        revision=revision,
+        force_download=hub.get("force_download", False),
+        revision=hub.get("revision"),
         cache_dir=None if cache_dir is None else Path(cache_dir),
-        token=token,
+        token=hub.get("token"),
     )
     hub_state = "was not contacted (local_files_only)" if local_files_only else "cannot be reached"
     # The configuration first, so that an unsupported network costs no large download.
@@ -157,7 +166,8 @@ def _read_preset(config: Path, name: str) -> str:
 def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device) -> None:
     """Load the weights of a module built on the meta device directly to `device`.
 
-    On the CPU they are memory-mapped, without a second copy. Other dtypes are converted to float32.
+    On the CPU they are memory-mapped, without a second copy. Other dtypes are converted to float32. Tensors that a
+    subclass adds beside `model.` may be missing in the file; they stay as they are.
 
     Raises:
         CheckpointFormatError: the file is truncated or damaged, or tensors are missing, unexpected or of wrong shape.
@@ -167,15 +177,16 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint, device: torch.device
         with safe_open(checkpoint.weights, framework="pt", device=str(device)) as file:
             stored = _resolve_ties(file.keys())
             shapes = {name: tuple(file.get_slice(key).get_shape()) for name, key in stored.items()}
-            _check_names(expected, shapes, checkpoint)
-            state = {name: file.get_tensor(stored[name]).to(torch.float32) for name in expected}
+            own = {name for name in expected if name not in shapes and not name.startswith(_NETWORK)}
+            _check_names({name: shape for name, shape in expected.items() if name not in own}, shapes, checkpoint)
+            state = {name: file.get_tensor(stored[name]).to(torch.float32) for name in expected if name not in own}
     except (SafetensorError, OSError) as error:
         size, cached = checkpoint.weights.stat().st_size, checkpoint.weights.is_symlink()  # the hub's cache has links
         hint = f"Delete {checkpoint.weights.resolve()} and run again" if cached else "Download or copy it again"
         raise CheckpointFormatError(
             f"{checkpoint.weights}: truncated or damaged ({error}; {size:,} bytes). {hint}"
         ) from error
-    module.load_state_dict(state, assign=True)
+    module.load_state_dict(state, strict=not own, assign=True)  # the names have been checked
 
 
 def _resolve_ties(keys: Iterable[str]) -> dict[str, str]:

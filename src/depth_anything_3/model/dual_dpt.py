@@ -6,9 +6,10 @@ auxiliary path predicts the ray through each cell.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ __all__ = ["DenseMaps", "DualDptHead"]
 
 _AUX_LEVELS = 4
 _RAY_CHANNELS = 6
+
+# The norm that all levels share, as upstream's `state_dict` repeats it for the levels after the first.
+_NORM_COPY = re.compile(r"output_conv2_aux\.[1-9]\.2\.(weight|bias)")
 
 
 class DenseMaps(NamedTuple):
@@ -72,6 +76,13 @@ class DualScratch(Scratch):
         self.refinenet4_aux = FusionBlock(features, lateral=False)
         self.output_conv1_aux = nn.ModuleList(_five_convs(features) for _ in range(_AUX_LEVELS))
         self.output_conv2_aux = nn.ModuleList(RayConvs(features, owns_norm=level == 0) for level in range(_AUX_LEVELS))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:  # Any: torch's own
+        """Accept upstream's copies of the shared norm; the highest level counts, as there."""
+        for key in sorted(key for key in state_dict if _NORM_COPY.fullmatch(key.removeprefix(prefix))):
+            leaf = key.rpartition(".")[2]
+            state_dict[f"{prefix}output_conv2_aux.0.2.{leaf}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def fuse_aux(self, levels: Sequence[Tensor]) -> Tensor:
         """Fuse four levels like `fuse`, with the auxiliary path's blocks."""

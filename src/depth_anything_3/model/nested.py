@@ -12,6 +12,7 @@ from depth_anything_3.model.catalog import NestedPreset, Preset, find_card
 from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metric
 from depth_anything_3.model.network import DepthAnything3Net
+from depth_anything_3.runtime.attribute_dict import AttributeDict
 
 __all__ = ["NestedDepthAnything3Net", "build_network"]
 
@@ -34,12 +35,12 @@ class NestedDepthAnything3Net(nn.Module):
         x: Tensor,
         extrinsics: Tensor | None = None,
         intrinsics: Tensor | None = None,
-        export_feat_layers: Iterable[int] = (),
+        export_feat_layers: Iterable[int] | None = (),
         infer_gs: bool = False,
         use_ray_pose: bool = False,
         ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
         generator: torch.Generator | None = None,
-    ) -> dict[str, Any]:
+    ) -> AttributeDict[Any]:
         """Predict metric depth and cameras of B scenes of S views each.
 
         Arguments and results are those of the any-view :class:`DepthAnything3Net`. Depth and translations are in
@@ -57,7 +58,7 @@ class NestedDepthAnything3Net(nn.Module):
         Raises:
             InvalidInputError: See the any-view network.
         """
-        out: dict[str, Any] = self.da3(
+        out: AttributeDict[Any] = self.da3(
             x,
             extrinsics,
             intrinsics,
@@ -72,7 +73,8 @@ class NestedDepthAnything3Net(nn.Module):
             # With the predicted intrinsics, even if others are given: depth and scale must be consistent.
             metric_depth = canonical_to_metric(metric["depth"], out["intrinsics"])
             scenes = align_to_metric(out["depth"], out["depth_conf"], out["extrinsics"], metric_depth, metric["sky"])
-        return out | scenes._asdict()
+        out.update(scenes._asdict())
+        return out
 
     def check_options(
         self,

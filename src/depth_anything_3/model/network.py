@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.model.backbone import Backbone, BackboneOutput
@@ -20,8 +22,19 @@ from depth_anything_3.model.geometry import rigid_inverse
 from depth_anything_3.model.metric_scale import fill_sky
 from depth_anything_3.model.ray_pose import cameras_from_rays
 from depth_anything_3.model.sky_dpt import SkyDptHead, SkyMaps
+from depth_anything_3.runtime.attribute_dict import AttributeDict
 
 __all__ = ["DepthAnything3Net"]
+
+logger = logging.getLogger(__name__)
+
+# torch.export refuses outputs of unknown types.
+_pytree.register_pytree_node(
+    AttributeDict,
+    lambda outputs: (list(outputs.values()), list(outputs)),
+    lambda values, names: AttributeDict(zip(names, values, strict=True)),
+    serialized_type_name="depth_anything_3.AttributeDict",
+)
 
 
 class DepthAnything3Net(nn.Module):
@@ -64,12 +77,12 @@ class DepthAnything3Net(nn.Module):
         x: Tensor,
         extrinsics: Tensor | None = None,
         intrinsics: Tensor | None = None,
-        export_feat_layers: Iterable[int] = (),
+        export_feat_layers: Iterable[int] | None = (),
         infer_gs: bool = False,
         use_ray_pose: bool = False,
         ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
         generator: torch.Generator | None = None,
-    ) -> dict[str, Any]:
+    ) -> AttributeDict[Any]:
         """Predict depth and more for B scenes of S views each; any-view networks attend across the views of a scene.
 
         Under autocast only the backbone runs in low precision; everything else is float32.
@@ -78,7 +91,8 @@ class DepthAnything3Net(nn.Module):
             x: `(B, S, 3, H, W)` ImageNet-normalised RGB; H and W are multiples of 14.
             extrinsics: `(B, S, 4, 4)` given poses, world to camera, OpenCV axes. They condition the prediction;
                 the output still has predicted poses.
-            intrinsics: `(B, S, 3, 3)` of the given poses, in pixels of `x`.
+            intrinsics: `(B, S, 3, 3)` of the given poses, in pixels of `x`. Without poses they are ignored, with a
+                warning.
             export_feat_layers: Backbone blocks whose output is also returned, in any order.
             infer_gs: Also predict 3D Gaussians.
             use_ray_pose: Compute poses from predicted rays instead of the camera decoder; slower. Networks without
@@ -88,7 +102,7 @@ class DepthAnything3Net(nn.Module):
                 0, so equal input gives equal output; upstream uses PyTorch's global generator.
 
         Returns:
-            A dictionary of float32 tensors:
+            A dictionary of float32 tensors, whose keys are also attributes:
 
             - `depth` `(B, S, H, W)`;
             - any-view presets: `depth_conf` `(B, S, H, W)`, predicted `extrinsics` `(B, S, 3, 4)`, world to camera,
@@ -103,9 +117,15 @@ class DepthAnything3Net(nn.Module):
             InvalidInputError: A shape, layer, strategy or generator is not accepted.
             UnsupportedError: The preset does not support given poses or Gaussians, or weights are not float32.
         """
-        layers = list(export_feat_layers)
+        layers = list(export_feat_layers or ())
+        if extrinsics is None and intrinsics is not None:
+            logger.warning(
+                "%s ignores intrinsics without extrinsics; pass both to condition the prediction on cameras",
+                self.preset.name,
+            )
+            intrinsics = None
         self.check_options(
-            has_poses=extrinsics is not None or intrinsics is not None,
+            has_poses=extrinsics is not None,
             export_feat_layers=layers,
             infer_gs=infer_gs,
             ref_view_strategy=ref_view_strategy,
@@ -127,7 +147,7 @@ class DepthAnything3Net(nn.Module):
         with _full_precision(x):
             if self.preset.alt_start is None:
                 maps: SkyMaps = self.head(features.features, image_size)
-                out: dict[str, Any] = {"depth": fill_sky(maps.depth, maps.sky), "sky": maps.sky}
+                out: AttributeDict[Any] = AttributeDict(depth=fill_sky(maps.depth, maps.sky), sky=maps.sky)
             else:
                 out = self._depth_and_cameras(features, image_size, use_ray_pose, generator)
             if infer_gs:
@@ -135,9 +155,9 @@ class DepthAnything3Net(nn.Module):
                 given = None if extrinsics is None else extrinsics.float()
                 raw = self.gs_head(features.features, x)
                 out["gaussians"] = place_gaussians(raw, out["depth"], *cameras, given_extrinsics=given)
-        out["aux"] = {
-            f"feat_layer_{layer}": feature.float() for layer, feature in zip(layers, features.exported, strict=True)
-        }
+        out["aux"] = AttributeDict(
+            (f"feat_layer_{layer}", feature.float()) for layer, feature in zip(layers, features.exported, strict=True)
+        )
         return out
 
     def check_options(
@@ -184,7 +204,7 @@ class DepthAnything3Net(nn.Module):
         image_size: tuple[int, int],
         use_ray_pose: bool,
         generator: torch.Generator | None,
-    ) -> dict[str, Any]:
+    ) -> AttributeDict[Any]:
         maps: DenseMaps = self.head(features.features, image_size, with_rays=use_ray_pose)
         if use_ray_pose:
             assert maps.ray is not None
@@ -193,12 +213,12 @@ class DepthAnything3Net(nn.Module):
         else:
             cameras = decode_pose(self.cam_dec(features.camera_tokens[-1].float()), image_size)
         camera_to_world, intrinsics = cameras
-        return {
-            "depth": maps.depth,
-            "depth_conf": maps.depth_conf,
-            "extrinsics": rigid_inverse(camera_to_world),
-            "intrinsics": intrinsics,
-        }
+        return AttributeDict(
+            depth=maps.depth,
+            depth_conf=maps.depth_conf,
+            extrinsics=rigid_inverse(camera_to_world),
+            intrinsics=intrinsics,
+        )
 
 
 def _check_images(x: Tensor) -> None:
@@ -213,11 +233,10 @@ def _check_images(x: Tensor) -> None:
 
 
 def _check_cameras(batch: int, views: int, extrinsics: Tensor | None, intrinsics: Tensor | None) -> None:
-    if extrinsics is None and intrinsics is None:
+    if extrinsics is None:
         return
-    if extrinsics is None or intrinsics is None:
-        missing = "extrinsics" if extrinsics is None else "intrinsics"
-        raise InvalidInputError(f"{missing} missing; pass both extrinsics and intrinsics, or neither")
+    if intrinsics is None:
+        raise InvalidInputError("intrinsics missing; pass both extrinsics and intrinsics, or neither")
     for name, given, side in (("extrinsics", extrinsics, 4), ("intrinsics", intrinsics, 3)):
         if given.shape != (batch, views, side, side):
             raise InvalidInputError(

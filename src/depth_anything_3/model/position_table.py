@@ -35,7 +35,8 @@ def interpolate_position_table(table: Tensor, rows: int, cols: int) -> Tensor:
     if rows == cols == TABLE_SIDE:
         return table
     grid = torch.unflatten(table[:, 1:], 1, (TABLE_SIDE, TABLE_SIDE)).permute(0, 3, 1, 2)
-    scale = ((rows + 0.1) / TABLE_SIDE, (cols + 0.1) / TABLE_SIDE)
+    # Under torch.jit.trace rows and cols are tensors, which F.interpolate does not accept as scale factors.
+    scale = ((float(rows) + 0.1) / TABLE_SIDE, (float(cols) + 0.1) / TABLE_SIDE)
     resized = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
     return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 

@@ -17,8 +17,9 @@ class TableCache(Generic[T]):
     """Least recently used cache of tables.
 
     Tables are created outside inference mode and without gradients, so that they can be used in any mode. Under
-    `torch.compile` and during the capture of a CUDA graph the cache is bypassed: compiled code creates its own tables,
-    and a graph must not refer to memory that may be freed. A copy of a cache is empty.
+    `torch.compile`, under `torch.jit.trace` and during the capture of a CUDA graph the cache is bypassed: compiled and
+    traced code creates its own tables, and a graph must not refer to memory that may be freed. A copy of a cache is
+    empty.
 
     Args:
         limit: Maximum number of tables.
@@ -30,7 +31,9 @@ class TableCache(Generic[T]):
 
     def get(self, key: Hashable, device: torch.device, make: Callable[[], T]) -> T:
         """Return the table for `key` on `device`; call `make()` if it is not cached."""
-        if torch.compiler.is_compiling() or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
+        capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if capturing or tracing or torch.compiler.is_compiling():
             return make()
         # One table per stream, because another stream would not wait for its computation.
         stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0

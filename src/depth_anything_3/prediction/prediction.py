@@ -15,6 +15,7 @@ from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX, MODEL_CARDS, DepthKind, models_that
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction.focal_length import FocalLength, check_focal_or_fov, exif_focal_length
+from depth_anything_3.runtime.attribute_dict import AttributeDict
 
 __all__ = ["Prediction"]
 
@@ -39,7 +40,7 @@ class Prediction:
         intrinsics: (N, 3, 3) float32 in pixels of (H, W).
         processed_images: (N, H, W, 3) uint8 RGB, the network's input before normalisation.
         gaussians: 3D Gaussians, for models that predict them; tensors on the network's device, first axis 1.
-        aux: `feat_layer_i` -> (N, H / 14, W / 14, C) float32, for the requested layers.
+        aux: `feat_layer_i` -> (N, H / 14, W / 14, C) float32, for the requested layers; the keys are also attributes.
         scale_factor: factor by which a nested model scaled its depth to metric depth.
         sources: name of each view: its path, or its index and type.
         source_hw: (height, width) of each view's upright source image.
@@ -61,7 +62,7 @@ class Prediction:
     intrinsics: FloatArray | None = None
     processed_images: npt.NDArray[np.uint8] | None = None
     gaussians: Gaussians | None = None
-    aux: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    aux: dict[str, npt.NDArray[np.float32]] = field(default_factory=AttributeDict)
     scale_factor: float | None = None
     sources: tuple[str, ...] = ()
     source_hw: tuple[tuple[int, int], ...] = ()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
 from depth_anything_3.errors import InvalidInputError
 
-__all__ = ["choose_device", "default_dtype", "parse_dtype", "synchronize"]
+__all__ = ["choose_device", "default_dtype", "low_precision", "parse_dtype", "synchronize"]
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -48,6 +51,14 @@ def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if isinstance(dtype, str) and dtype in accepted:
         return accepted[dtype]
     raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or 'auto'")
+
+
+def low_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:  # Any: torch's context
+    """Return a context that enables autocast to `dtype`; for float32, one that leaves the caller's autocast as it is.
+
+    The network disables autocast outside its backbone.
+    """
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def synchronize(device: torch.device) -> None:

@@ -14,6 +14,7 @@ from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inference.video.robust_fit import MAX_POINTS, MIN_POINTS, ROUNDS, known_pixels, tukey_weights
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.pose_alignment import Similarity, fit_points, rigid_inverse
+from depth_anything_3.runtime.attribute_dict import AttributeDict
 
 __all__ = ["aligned_windows"]
 
@@ -182,5 +183,5 @@ def _view(scene: Prediction, place: int) -> Prediction:
     parts: dict[str, Any] = {  # Any: arrays and tuples
         name: None if values is None else values[one] for name, values in whole.items()
     }
-    aux = {name: values[one] for name, values in scene.aux.items()}
+    aux = AttributeDict((name, values[one]) for name, values in scene.aux.items())
     return replace(scene, aux=aux, failures=(), **parts)

@@ -16,7 +16,7 @@ __all__ = ["ProcessedBatch"]
 
 @dataclass(frozen=True, eq=False)
 class ProcessedBatch:
-    """Images ready for the network. Unpacks as `tensor, extrinsics, intrinsics`.
+    """Images ready for the network. Used as a tuple, it is `(tensor, extrinsics, intrinsics)`.
 
     Attributes:
         tensor: (N, 3, H, W), contiguous: normalised float32 (on a GPU also bfloat16 or float16), or `pixels` itself
@@ -55,3 +55,9 @@ class ProcessedBatch:
 
     def __iter__(self) -> Iterator[torch.Tensor | None]:
         yield from (self.tensor, self.extrinsics, self.intrinsics)
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, place: int) -> torch.Tensor | None:
+        return (self.tensor, self.extrinsics, self.intrinsics)[place]

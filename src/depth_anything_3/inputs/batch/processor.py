@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -25,7 +26,7 @@ from depth_anything_3.inputs.choices import OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
-from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
+from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["BatchProcessor"]
+
+logger = logging.getLogger(__name__)
 
 _MAX_PREPARERS = 8
 _MAX_FAILURES_LISTED = 10
@@ -53,6 +56,7 @@ class BatchProcessor(ABC, Generic[Image]):
     """
 
     def __init__(self) -> None:
+        self._warned_of_progress = False
         self._pools = WorkerPools()
         self._threads = ThreadPool()
         self._preparer = lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, scratch=ScratchBuffer()))
@@ -85,7 +89,7 @@ class BatchProcessor(ABC, Generic[Image]):
         process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
         *,
         perform_normalization: bool = True,
-        **options: Unpack[ViewKwargs],
+        **options: Unpack[ProcessorKwargs],
     ) -> ProcessedBatch:
         """Prepare the views of one scene as one batch.
 
@@ -97,11 +101,12 @@ class BatchProcessor(ABC, Generic[Image]):
             process_res_method: which side is bounded, and how sides become multiples of 14.
             perform_normalization: False returns the 8-bit images, to be normalised on the network's device.
             options: num_workers, executor, on_error, exif, mixed_sizes, strategy, fidelity, max_pixels, max_bytes,
-                allow_truncated; see `depth_anything_3.inputs.options.PreprocessOptions`.
+                allow_truncated; see `depth_anything_3.inputs.options.PreprocessOptions`. `sequential=True` prepares
+                one image at a time; `print_progress` and `desc` are accepted without effect.
 
         Returns:
-            A `ProcessedBatch`; unpack it as `tensor, extrinsics, intrinsics`. With fidelity "exact", pixels are
-            within one 8-bit level (1 LSB) of the reference's OpenCV resizes.
+            A `ProcessedBatch`; used as a tuple, it is `(tensor, extrinsics, intrinsics)`. With fidelity "exact",
+            pixels are within one 8-bit level (1 LSB) of the reference's OpenCV resizes.
 
         Raises:
             InvalidInputError: an argument is not accepted. Its subclasses are ImageTypeError (not an image),
@@ -109,6 +114,12 @@ class BatchProcessor(ABC, Generic[Image]):
                 (a strategy that this machine does not support).
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
         """
+        if options.pop("sequential", None):
+            options["num_workers"] = 1
+        desc, print_progress = options.pop("desc", None), options.pop("print_progress", False)
+        if print_progress and not self._warned_of_progress:
+            self._warned_of_progress = True
+            logger.warning("print_progress=True (desc=%r): no effect; progress is not printed", desc)
         parsed = replace(
             PreprocessOptions.parse(options, caller=self.__call__, keywords=ViewKwargs),
             process_res=process_res,

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.attribute_dict import AttributeDict
 
 __all__ = ["OutputProcessor", "SceneInput"]
 
@@ -53,7 +55,23 @@ _UNKNOWN = SceneInput()
 class OutputProcessor:
     """Convert the network's tensors to float32 arrays on the CPU, one `Prediction` per scene."""
 
-    def __call__(
+    def __call__(self, model_output: Mapping[str, Any]) -> Prediction:  # Any: see `scenes`
+        """Build the `Prediction` of a batch of one scene, from the network's output alone.
+
+        Args:
+            model_output: output of the network for (1, S, 3, H, W); see `scenes`.
+
+        Raises:
+            InvalidInputError: it is the output for several scenes.
+        """
+        count = len(model_output["depth"])
+        if count != 1:
+            raise InvalidInputError(
+                f"the output of {count} scenes; one Prediction holds one scene: use scenes(), which returns a list"
+            )
+        return self.scenes(model_output)[0]
+
+    def scenes(
         self,
         outputs: Mapping[str, Any],  # Any: tensors and the mappings below
         scenes: Sequence[SceneInput] | None = None,
@@ -74,7 +92,7 @@ class OutputProcessor:
         return [
             _prediction(
                 {name: array[index] for name, array in arrays.items()},
-                {name: value[index] for name, value in aux.items()},
+                AttributeDict((name, value[index]) for name, value in aux.items()),
                 None if gaussians is None else gaussians.scene(index),
                 scene,
             )
@@ -84,7 +102,7 @@ class OutputProcessor:
 
 def _prediction(
     arrays: Mapping[str, npt.NDArray[np.float32]],
-    aux: dict[str, npt.NDArray[np.float32]],
+    aux: AttributeDict[npt.NDArray[np.float32]],
     gaussians: Gaussians | None,
     scene: SceneInput,
 ) -> Prediction:

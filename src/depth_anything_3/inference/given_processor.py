@@ -1,0 +1,110 @@
+"""Use a caller's own function in place of the input processor, as clients of upstream do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+
+from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.records import PlannedImage
+from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.image_source import ImageInput, as_source, check_image_list
+from depth_anything_3.inputs.limits import PATCH_SIZE
+from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.plan.resize_plan import Orientation, ResizePlan
+from depth_anything_3.inputs.resample.normalize import MEAN, STD
+
+__all__ = ["GivenProcessor"]
+
+_POSITIONAL = ("process_res", "process_res_method")
+_DEFAULTS = PreprocessOptions()
+
+
+class GivenProcessor:
+    """Prepares images with a function of the caller.
+
+    Args:
+        process: called as upstream calls its input processor: with images, extrinsics, intrinsics, process_res and
+            process_res_method; and with other options by keyword if they differ from their defaults. It returns what an
+            `InputProcessor` returns, or a tuple of three: normalised images (N, 3, H, W), and (N, 4, 4) extrinsics and
+            (N, 3, 3) intrinsics in pixels of those images, or None.
+    """
+
+    def __init__(self, process: Callable[..., Any]) -> None:  # Any: the result is checked
+        if not callable(process):
+            raise InvalidInputError(
+                f"input_processor={process!r} cannot be called; pass an InputProcessor, a function or None"
+            )
+        self.process = process
+
+    def views(
+        self,
+        images: Iterable[ImageInput],
+        options: PreprocessOptions = _DEFAULTS,
+        extrinsics: Any = None,  # Any: array-like
+        intrinsics: Any = None,
+    ) -> ProcessedBatch:
+        """Prepare the views of one scene as one batch.
+
+        Raises:
+            InvalidInputError: the function returns something else than it should.
+        """
+        check_image_list(images)
+        inputs = list(images)
+        names = (one.name for one in fields(options) if one.name not in _POSITIONAL)
+        changed = {name: value for name in names if (value := getattr(options, name)) != getattr(_DEFAULTS, name)}
+        method = options.process_res_method.value
+        result = self.process(inputs, extrinsics, intrinsics, options.process_res, method, **changed)
+        return result if isinstance(result, ProcessedBatch) else _as_batch(result, inputs)
+
+    def batches(
+        self,
+        images: Iterable[ImageInput],
+        options: PreprocessOptions = _DEFAULTS,
+        *,
+        batch_size: int = 1,
+        limit: Callable[[tuple[int, int]], int] | None = None,
+    ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
+        """Yield independent images in order, each in a batch of its own; `batch_size` and `limit` are ignored."""
+        check_image_list(images)
+        for index, image in enumerate(images):
+            try:
+                batch = self.views([image], options)
+            except DA3Error as error:
+                yield ImageFailure(index, f"image {index}", error)
+                continue
+            yield replace(batch, images=tuple(replace(one, index=index) for one in batch.images))
+
+    def warm_up(self) -> None:
+        """Do nothing: the function warms up by itself."""
+
+
+def _as_batch(result: object, inputs: list[ImageInput]) -> ProcessedBatch:
+    if not isinstance(result, (tuple, list)) or len(result) != 3 or not isinstance(result[0], torch.Tensor):
+        raise InvalidInputError(
+            f"the input_processor returned {type(result).__name__}; return (images, extrinsics, intrinsics), with "
+            "images as a tensor (N, 3, H, W)"
+        )
+    tensor, extrinsics, intrinsics = result
+    shape = tuple(tensor.shape)
+    fits = tensor.ndim == 4 and shape[:2] == (len(inputs), 3) and not (shape[2] % PATCH_SIZE or shape[3] % PATCH_SIZE)
+    if not fits or not tensor.is_floating_point():
+        raise InvalidInputError(
+            f"the input_processor returned images of shape {shape} and dtype {tensor.dtype}; return normalised "
+            f"floating-point images ({len(inputs)}, 3, H, W), H and W multiples of {PATCH_SIZE}"
+        )
+    mean, std = (torch.tensor(values, device=tensor.device).view(3, 1, 1) for values in (MEAN, STD))
+    pixels = ((tensor.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    plan = ResizePlan((shape[2], shape[3]), Orientation.from_exif(1), (), None)  # the source's size is unknown
+    images = tuple(
+        PlannedImage(index=index, label=as_source(image, index).label, plan=plan) for index, image in enumerate(inputs)
+    )
+    return ProcessedBatch(tensor, _matrices(extrinsics), _matrices(intrinsics), images, (), pixels)
+
+
+def _matrices(given: Any) -> torch.Tensor | None:  # Any: array-like
+    return None if given is None else torch.as_tensor(given, dtype=torch.float32, device="cpu")

@@ -1,0 +1,140 @@
+"""A module that holds a network and the engine which runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.given_processor import GivenProcessor
+from depth_anything_3.model import RefViewStrategy, build_network
+from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard
+from depth_anything_3.model.precision import keep_float32
+from depth_anything_3.runtime.attribute_dict import AttributeDict
+from depth_anything_3.runtime.devices import choose_device, low_precision
+from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
+from depth_anything_3.utils.io.input_processor import InputProcessor
+from depth_anything_3.utils.io.output_processor import OutputProcessor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["NetworkModule"]
+
+
+class NetworkModule(nn.Module):
+    """A network, as `model`, and its engine: the base of `DepthAnything3`.
+
+    Args:
+        model_name: preset of the network; the weights are random.
+    """
+
+    def __init__(self, model_name: str) -> None:
+        super().__init__()
+        self.model_name = model_name
+        self.model = build_network(model_name)
+        self._engine = Engine(self.model, self.card)
+        self.eval()
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:  # Any: arguments of torch.compile
+        """Compile the network with `torch.compile`, which receives the arguments.
+
+        Compilation (about a minute) happens at the first image, and again at the first image of a second size.
+        """
+        self.model.compile(*args, **kwargs)
+
+    def forward(
+        self,
+        image: torch.Tensor,
+        extrinsics: torch.Tensor | None = None,
+        intrinsics: torch.Tensor | None = None,
+        export_feat_layers: Sequence[int] | None = None,
+        infer_gs: bool = False,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str = RefViewStrategy.SADDLE_BALANCED.value,
+    ) -> AttributeDict[Any]:  # Any: tensors, and a dictionary of tensors
+        """Run the network on prepared images, without gradients, in the model's dtype of computation.
+
+        Args:
+            image: (B, N, 3, H, W) ImageNet-normalised RGB on the model's device; H and W are multiples of 14.
+            extrinsics, intrinsics: (B, N, 4, 4) and (B, N, 3, 3) given cameras; see `DepthAnything3Net.forward`.
+            export_feat_layers, infer_gs, use_ray_pose, ref_view_strategy: see `inference`.
+
+        Returns:
+            The network's output, a dictionary of float32 tensors whose keys are also attributes: depth (B, N, H, W)
+            and what else the model predicts. `output_processor` converts that of one scene to a `Prediction`.
+
+        Raises:
+            InvalidInputError: a shape, layer or strategy is not accepted.
+            UnsupportedError: the model does not support given poses or Gaussians.
+        """
+        with torch.no_grad(), low_precision(image.device, self._engine.dtype_on(image.device)):
+            outputs: AttributeDict[Any] = self.model(
+                image,
+                extrinsics,
+                intrinsics,
+                export_feat_layers=export_feat_layers,
+                infer_gs=infer_gs,
+                use_ray_pose=use_ray_pose,
+                ref_view_strategy=ref_view_strategy,
+            )
+        return outputs
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Convert as `to`, `half` and others ask, except that weights stay float32 in low precision."""
+        convert, requested = keep_float32(fn)
+        if requested is not None:
+            self._engine.weights_dtype = None if requested is torch.float32 else requested
+        super()._apply(convert, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The content of `config.json`."""
+        return {"model_name": self.model_name}
+
+    @property
+    def card(self) -> ModelCard:
+        """The catalog entry of the model: what it predicts, and its licence."""
+        return MODEL_CARDS[self.model_name]
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights; setting it moves them."""
+        return self.engine.device
+
+    @device.setter
+    def device(self, device: str | torch.device) -> None:
+        self.to(choose_device(device))
+
+    def _get_model_device(self) -> torch.device:
+        """Kept for clients of upstream: return `device`."""
+        return self.device
+
+    @property
+    def engine(self) -> Engine:
+        """The network with its input processor and threads."""
+        self._engine.network, self._engine.card = self.model, self.card  # the caller may have replaced them
+        return self._engine
+
+    @property
+    def input_processor(self) -> InputProcessor | GPUInputProcessor:
+        """The processor that prepares images on the network's device.
+
+        It can be replaced by another one, or by a function that is called like it and returns the same, or a tuple of
+        images (N, 3, H, W), extrinsics and intrinsics. None restores the default.
+        """
+        current = self.engine.input_processor
+        return cast(InputProcessor, current.process) if isinstance(current, GivenProcessor) else current
+
+    @input_processor.setter
+    def input_processor(self, processor: Callable[..., Any] | None) -> None:  # Any: see above
+        self.engine.input_processor = processor
+
+    @property
+    def output_processor(self) -> OutputProcessor:
+        """The processor that converts the network's output to a `Prediction`."""
+        return self.engine.output_processor
