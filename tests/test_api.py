@@ -211,7 +211,6 @@ def test_when_no_view_can_be_read_the_first_reason_is_raised(seeded_small):
     ("options", "told"),
     [
         pytest.param({"extrinsics": np.eye(4)[None]}, "extrinsics need intrinsics", id="extrinsics-alone"),
-        pytest.param({"intrinsics": np.eye(3)[None]}, "need extrinsics with da3-small", id="intrinsics-alone"),
         pytest.param(
             {"extrinsics": np.zeros((1, 4, 4)), "intrinsics": np.eye(3)[None]},
             "extrinsics of image 0: is singular",

@@ -75,10 +75,15 @@ KEYWORDS = (
     "depth_anything_3.inputs.options:InputKwargs",
     "depth_anything_3.inputs.options:PreprocessKwargs",
     "depth_anything_3.inputs.options:ViewKwargs",
+    "depth_anything_3.inputs.options:ProcessorKwargs",
     "depth_anything_3.inference.options:ImageKwargs",
     "depth_anything_3.inference.options:StreamKwargs",
     "depth_anything_3.inputs.video:SelectionKwargs",
     "depth_anything_3.inference.video.options:VideoKwargs",
+    "depth_anything_3.inference.options:BatchInferenceKwargs",
+    "depth_anything_3.inference.model_kwargs:ModelKwargs",
+    "depth_anything_3.inference.model_kwargs:LoadKwargs",
+    "depth_anything_3.inference.model_kwargs:SaveKwargs",
 )
 
 _WIDTH = 100

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -37,12 +37,11 @@ from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.devices import choose_device, parse_dtype
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
 
 OnFailure = Callable[[ImageFailure], None]
-Model = TypeVar("Model", bound="DepthAnything3")
 
 
 class DepthAnything3(NetworkModule):
@@ -68,12 +67,12 @@ class DepthAnything3(NetworkModule):
 
     @classmethod
     def from_pretrained(
-        cls: type[Model],
+        cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         **options: Unpack[LoadKwargs],
-    ) -> Model:
+    ) -> Self:
         """Load a checkpoint from a folder or the Hugging Face hub.
 
         Args:

@@ -88,10 +88,10 @@ def test_every_preset_is_saved_as_it_was_loaded(tmp_path, preset):
     (tmp_path / "b" / WEIGHTS).unlink()  # gigabytes
 
 
-def test_a_loaded_model_is_in_eval_mode_without_gradients(zeros):
+def test_a_loaded_model_is_in_eval_mode_and_can_be_trained(zeros):
     model = DepthAnything3.from_pretrained(zeros, "cpu")
     assert not model.training
-    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_saved_file_holds_the_official_names(small_checkpoint):

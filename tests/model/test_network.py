@@ -77,6 +77,13 @@ def test_given_poses_disable_view_reordering(small):
     assert not torch.allclose(results[0]["depth"], run(small, x)["depth"], rtol=1e-2)
 
 
+def test_intrinsics_without_poses_are_ignored_with_a_warning(tiny, caplog):
+    x = images(1, 2)
+    alone = run(tiny, x, intrinsics=cameras(1, 2)[1])
+    assert "tiny ignores intrinsics without extrinsics" in caplog.text
+    assert_same(alone, run(tiny, x))
+
+
 def test_two_views_are_never_reordered(small):
     x = images(1, 2)
     results = [run(small, x, ref_view_strategy=name)["depth"] for name in ("first", "middle")]
@@ -183,12 +190,16 @@ def test_inputs_are_left_as_they_were(tiny):
     assert all(torch.equal(a, b) for a, b in zip(before, (x, extrinsics, intrinsics), strict=True))
 
 
-def test_gradients_reach_the_images(tiny):
-    x = images(1, 3).requires_grad_()
-    out = tiny(x)
+def test_gradients_reach_the_images_and_the_weights(tiny):
+    net, x = copy.deepcopy(tiny), images(1, 3).requires_grad_()
+    out = net(x)
     (out["depth"].sum() + out["extrinsics"].sum()).backward()
     assert x.grad.isfinite().all()
     assert x.grad.abs().max() > 0
+    used = {name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None}
+    assert all(gradient.isfinite().all() for gradient in used.values())
+    unused = {name for name, _ in net.named_parameters()} - used.keys()
+    assert {name.split(".")[0] for name in unused if "_aux" not in name} == {"cam_enc", "gs_head"}
 
 
 BAD_INPUTS = {
@@ -202,7 +213,6 @@ BAD_INPUTS = {
     "height no multiple": (lambda: {"x": torch.zeros(1, 1, 3, 43, 56)}, r"height 43.*multiples of 14"),
     "width no multiple": (lambda: {"x": torch.zeros(1, 1, 3, 42, 50)}, r"width 50.*multiples of 14"),
     "extrinsics alone": (lambda: {"extrinsics": cameras(1, 2)[0]}, r"intrinsics missing"),
-    "intrinsics alone": (lambda: {"intrinsics": cameras(1, 2)[1]}, r"extrinsics missing"),
     "three rows": (
         lambda: {"extrinsics": cameras(1, 2)[0][:, :, :3], "intrinsics": cameras(1, 2)[1]},
         r"extrinsics of shape \(1, 2, 3, 4\); pass \(1, 2, 4, 4\)",

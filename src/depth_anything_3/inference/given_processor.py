@@ -11,6 +11,7 @@ import torch
 from depth_anything_3.errors import DA3Error, InvalidInputError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.records import PlannedImage
+from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput, as_source, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
@@ -71,6 +72,7 @@ class GivenProcessor:
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         """Yield independent images in order, each in a batch of its own; `batch_size` and `limit` are ignored."""
         check_image_list(images)
+        options = replace(options, on_error=OnError.RAISE)  # the caller of this method decides
         for index, image in enumerate(images):
             try:
                 batch = self.views([image], options)

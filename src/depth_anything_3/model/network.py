@@ -37,6 +37,39 @@ _pytree.register_pytree_node(
 )
 
 
+class BackboneLevel(nn.ModuleDict):
+    """The backbone, under the extra level that the names of the published weights have."""
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__({"pretrained": Backbone(preset)})
+
+    def forward(
+        self,
+        x: Tensor,
+        cam_token: Tensor | None = None,
+        export_feat_layers: Iterable[int] = (),
+        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+    ) -> tuple[tuple[tuple[Tensor, Tensor], ...], list[Tensor]]:
+        """Kept for clients of upstream: run the backbone alone.
+
+        Args:
+            x, export_feat_layers, ref_view_strategy: See :meth:`DepthAnything3Net.forward`.
+            cam_token: `(B, S, width)` encoded given poses.
+
+        Returns:
+            Four pairs of patch features `(B, S, N, D)` and camera tokens `(B, S, D)`, and the output
+            `(B, S, N, width)` of each exported block, ascending, views in the order of `x`.
+        """
+        out: BackboneOutput = self["pretrained"](
+            x,
+            camera_tokens=cam_token,
+            export_layers=sorted(export_feat_layers),
+            strategy=RefViewStrategy(ref_view_strategy),
+        )
+        pairs = tuple(zip(out.features, out.camera_tokens, strict=True))
+        return pairs, [feature.flatten(2, 3) for feature in out.exported]
+
+
 class DepthAnything3Net(nn.Module):
     """A single network of Depth Anything 3 (Lin et al., 2025): any-view, mono or metric.
 
@@ -61,8 +94,7 @@ class DepthAnything3Net(nn.Module):
     def __init__(self, preset: Preset | str) -> None:
         super().__init__()
         self.preset = find_preset(preset) if isinstance(preset, str) else preset
-        # The names of the published weights have this extra level.
-        self.backbone = nn.ModuleDict({"pretrained": Backbone(self.preset)})
+        self.backbone = BackboneLevel(self.preset)
         if self.preset.alt_start is None:
             self.head: DualDptHead | SkyDptHead = SkyDptHead(self.preset)
             return
