@@ -287,6 +287,7 @@ def a_copy_a_pickle_and_a_parallel_model(bench):
 def the_device_is_set_and_asked(bench):
     model = bench.own()
     model.device = torch.device("cpu")
+    model.device = None
     assert model._get_model_device() == model.device == torch.device("cpu")
     with pytest.raises(InvalidInputError, match="'gpu'"):
         model.device = "gpu"
@@ -349,7 +350,7 @@ def batch_inference_takes_process_res_second(bench):
     assert by_keyword[0].depth.shape == (1, 28, 42)
 
 
-@pattern("upstream README, docs/API.md")
+@pattern("upstream README and page of its API")
 def the_documented_call(bench):
     prediction = bench.model.inference(
         image=bench.views,

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from depth_anything_3.errors import ImageReadError, InvalidInputError
 from depth_anything_3.utils.io.input_processor import InputProcessor
@@ -38,6 +39,18 @@ def test_a_tuple_gives_the_same_prediction_except_for_what_it_lacks(model, views
     assert found.sources == expected.sources
     model.input_processor = None
     assert isinstance(model.input_processor, InputProcessor)
+
+
+def test_a_module_is_used_like_any_function(model, views):
+    class Processor(nn.Module):
+        def forward(self, *args):
+            return as_tuple(*args)
+
+    names = model.state_dict().keys()
+    model.input_processor = processor = Processor()
+    assert model.input_processor is processor
+    assert model.state_dict().keys() == names
+    assert [name for name, _ in model.named_children()] == ["model"]
 
 
 def test_independent_images_are_passed_one_at_a_time(model, views, tmp_path):

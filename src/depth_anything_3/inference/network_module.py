@@ -83,6 +83,12 @@ class NetworkModule(nn.Module):
             )
         return outputs
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(getattr(type(self), name, None), property):  # torch would store a module beside the property
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Convert as `to`, `half` and others ask, except that weights stay float32 in low precision."""
         convert, requested = keep_float32(fn)
@@ -107,8 +113,9 @@ class NetworkModule(nn.Module):
         return self.engine.device
 
     @device.setter
-    def device(self, device: str | torch.device) -> None:
-        self.to(choose_device(device))
+    def device(self, device: str | torch.device | None) -> None:
+        if device is not None:  # upstream's clients forget its cached device so
+            self.to(choose_device(device))
 
     def _get_model_device(self) -> torch.device:
         """Kept for clients of upstream: return `device`."""
