@@ -39,8 +39,8 @@ TIFF_EP = {0x920E: 0xA20E, 0x9210: 0xA210}
 
 _PREFIX = b"Exif\0\0"
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}
-_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
-_RATIONALS = {5: "II", 10: "ii"}
+_TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+_TEXT, _RATIONALS = 2, (5, 10)
 _NAMESPACE = rb"""xmlns:([A-Za-z_][\w.-]{0,30})\s*=\s*["']http://ns\.adobe\.com/%b/1\.0/["']"""
 # The name comes first, because expressions that begin with a literal are searched fast.
 _VALUE = rb"""%b(?<=[\s<]%b)(?:\s*=\s*["']|(?:\s[^<>]*)?>)\s*([0-9]{1,12}(?:[./][0-9]{1,12})?)"""
@@ -78,19 +78,25 @@ class Metadata:
 
 
 def as_orientation(value: object) -> int | None:
-    """Convert the value of an orientation entry to 1 to 8: 1 if it is invalid, None if it is None."""
+    """Convert the value of an orientation entry to 1 to 8: 1 if it is invalid, None if it is None.
+
+    Any type is accepted, and the first of several values, as in ExifTool, Exiv2 and ImageMagick.
+    """
     if value is None:
         return None
-    if isinstance(value, bytes) and len(value) == 1:
-        value = value[0]
+    if isinstance(value, tuple):
+        value = value[0] if value else 0
+    if isinstance(value, bytes):
+        value = value[0] if value else 0
+    if isinstance(value, str) and value[:1].isdecimal():
+        value = int(value[:1])
     return next((number for number in range(1, 9) if value == number), 1)
 
 
 def read_orientation(block: bytes) -> int | None:
     """Return the orientation in an Exif block: 1 if it is invalid, None if there is none.
 
-    Only the first directory counts; the second describes the thumbnail. Any type of number is accepted, because writers
-    differ.
+    Only the first directory counts; the second describes the thumbnail.
     """
     tiff = _without_prefix(block)
     for tag, value in _entries(tiff, None):
@@ -136,7 +142,7 @@ def _without_prefix(block: bytes) -> bytes:
 
 
 def _entries(tiff: bytes, offset: int | None) -> Iterator[tuple[int, float | None]]:
-    """Yield the tags and numbers of a directory, the first one if `offset` is None; None for what is not one number."""
+    """Yield the tags of a directory, the first one if `offset` is None, and the first number of each, or None."""
     order = _BYTE_ORDERS.get(tiff[:4])
     if order is None or len(tiff) < 8:
         return
@@ -147,21 +153,26 @@ def _entries(tiff: bytes, offset: int | None) -> Iterator[tuple[int, float | Non
     (count,) = struct.unpack_from(order + "H", tiff, offset)
     start, count = offset + 2, min(count, (len(tiff) - offset - 2) // 12)
     for tag, kind, values, field in struct.iter_unpack(order + "HHI4s", tiff[start : start + 12 * count]):
-        yield tag, _number(tiff, order, kind, field) if values == 1 else None
+        yield tag, _first_number(tiff, order, kind, values, field)
 
 
-def _number(tiff: bytes, order: str, kind: int, field: bytes) -> float | None:
-    if kind in _RATIONALS or kind == 12:  # too large for the field, which is an offset
+def _first_number(tiff: bytes, order: str, kind: int, count: int, field: bytes) -> float | None:
+    form = _TYPES.get(kind)
+    if form is None or count == 0:
+        return None
+    size = struct.calcsize("=" + form)
+    if size * count > 4:  # the field is an offset
         (at,) = struct.unpack(order + "I", field)
-        field = tiff[at : at + 8]
-    if len(field) < struct.calcsize("=" + _NUMBERS.get(kind, "") + _RATIONALS.get(kind, "")):
-        return None
+        if at + size * count > len(tiff):
+            return None
+        field = tiff[at : at + max(size, min(count, 8))]
+    if kind == _TEXT:
+        digits = field[:count].split(b"\0")[0].strip()
+        return int(digits) if digits.isdigit() else None
     if kind in _RATIONALS:
-        above, below = struct.unpack(order + _RATIONALS[kind], field)
+        above, below = struct.unpack_from(order + form, field)
         return above / below if below else None
-    if kind not in _NUMBERS:
-        return None
-    value: float = struct.unpack_from(order + _NUMBERS[kind], field)[0]
+    value: float = struct.unpack_from(order + form, field)[0]
     return value
 
 
