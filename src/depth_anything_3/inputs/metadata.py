@@ -34,7 +34,7 @@ _EXIF_SIGN = b"Exif\0\0"
 _XMP_SIGN = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION_SIGN = b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_GUID = re.compile(rb"""HasExtendedXMP\s*(?:=\s*["']|>)\s*([0-9A-Fa-f]{32})""")
-_MAX_EXTENSION = 1 << 24  # bytes
+_MAX_EXTENSION = 1 << 22  # bytes
 
 _XMP_KEYS = ("XML:com.adobe.xmp", "xmp")
 _PROFILE_KEYS = ("Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp")
