@@ -69,15 +69,12 @@ class Metadata:
 
     def with_lens(self) -> bytes:
         """Return the Exif block. If only XMP has a focal length: a block with the lens entries of both."""
-        if not self.xmp:
+        known = {tag: value for tag, value in read_lens(self.exif).items() if value > 0} if self.xmp else {}
+        if not self.xmp or _XMP_LENS[_FOCAL_LENGTHS[0]] in known:
             return self.exif
-        known = {tag: value for tag, value in read_lens(self.exif).items() if value > 0}
-        missing = [
-            name for name in _FOCAL_LENGTHS if _XMP_LENS[name] not in known and name.encode() in _ascii(self.xmp)
-        ]
-        if _XMP_LENS[_FOCAL_LENGTHS[0]] in known or not missing:
-            return self.exif
-        found = _xmp_numbers(self.xmp, b"exif", _XMP_LENS)
+        text = _ascii(self.xmp)
+        missing = [name for name in _FOCAL_LENGTHS if _XMP_LENS[name] not in known and name.encode() in text]
+        found = _xmp_numbers(self.xmp, b"exif", _XMP_LENS) if missing else {}
         if not any(_XMP_LENS[name] in found for name in missing):
             return self.exif
         return write_block(self.orientation, {**found, **known})
