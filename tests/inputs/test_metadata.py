@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 
 import numpy as np
 import pillow_heif
@@ -10,9 +11,11 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
+from depth_anything_3.errors import ImageDecodeError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.exif import read_lens
 from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.pil_image import decoded_here
 from support.images import write
 from support.metadata_files import TURNS, MetadataFile, block_of, metadata_files, short, xmp_of
 
@@ -160,3 +163,21 @@ def test_a_tiff_is_read_in_either_byte_order_and_as_bigtiff():
             opened = APPLY.open(0, image)
             assert opened.plan.orientation == APPLY._plan(rgb.shape[:2], 6, "").orientation
             assert read_lens(opened.exif) == {0x920A: 4.2}
+
+
+@pytest.mark.parametrize("name", [*SOME, "JPEG 2000, Exif"])
+@pytest.mark.parametrize("preparer", [APPLY, IGNORE], ids=["apply", "ignore"])
+def test_a_worker_process_gets_the_same_of_a_pil_image(name, preparer):
+    def sent(image):
+        return pickle.loads(pickle.dumps(decoded_here(image, 0, allow_truncated=False)))
+
+    file = NAMED[name]
+    there, here = (read(preparer, image) for image in (sent(Image.open(io.BytesIO(file.data))), file.data))
+    assert (there[0], there[2]) == (here[0], here[2])
+    np.testing.assert_array_equal(there[1], here[1])
+    changed = Image.open(io.BytesIO(file.data))
+    changed.getexif()[0x0112] = 3
+    assert read(APPLY, sent(changed))[0] == APPLY._plan(file.stored.shape[:2], 3, "").orientation
+    if not name.startswith("WebP"):  # Pillow opens no truncated ones
+        with pytest.raises(ImageDecodeError, match=r"image 0 \(PIL RGB"):
+            read(APPLY, sent(Image.open(io.BytesIO(file.data[: len(file.data) * 3 // 4]))))
