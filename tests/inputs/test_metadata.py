@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import random
+import struct
 from contextlib import suppress
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
-from depth_anything_3.inputs.exif import read_lens
+from depth_anything_3.inputs.exif import read_lens, read_orientation
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import decoded_here
 from depth_anything_3.prediction.focal_length import exif_focal_length
@@ -210,3 +211,10 @@ def test_damaged_metadata_raises_only_package_errors_and_reads_alike():
                 opened.plan.orientation,
                 read_lens(opened.exif),
             )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e30])
+def test_a_directory_at_no_number_is_none(value):
+    entry = (0x8769, 11, 1, struct.pack("<f", value))
+    assert read_lens(block_of(entry, short(0x112, 6), lens=None)) == {}
+    assert read_orientation(block_of((0x112, 11, 1, struct.pack("<f", value)))) == 1

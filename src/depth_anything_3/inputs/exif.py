@@ -118,8 +118,8 @@ def read_lens(block: bytes) -> dict[int, float]:
             folder = value
         elif value is not None and TIFF_EP.get(tag, tag) in LENS_TAGS:
             found[TIFF_EP.get(tag, tag)] = value
-    if folder is not None:
-        found |= {tag: value for tag, value in _entries(tiff, int(folder)) if value is not None and tag in LENS_TAGS}
+    if isinstance(folder, int):
+        found |= {tag: value for tag, value in _entries(tiff, folder) if value is not None and tag in LENS_TAGS}
     return found
 
 

@@ -38,7 +38,7 @@ _MAX_EXTENSION = 1 << 22  # bytes
 
 _XMP_KEYS = ("XML:com.adobe.xmp", "xmp")  # the second of WebP, TIFF and AVIF
 _PROFILE_KEYS = ("Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp")
-_PROFILE = re.compile(rb"\s*\w+\s+(\d{1,9})\s+([0-9A-Fa-f\s]*)")
+_PROFILE = re.compile(rb"\s*\w+\s+\d+\s+([0-9A-Fa-f\s]*)")  # its kind, its length, its bytes
 _MAX_CHUNKS = 200_000  # as for OpenCV, see decode/cpu/opencv.py
 _MAX_TEXT = 1 << 20  # bytes; Pillow has the same limit
 
@@ -112,7 +112,7 @@ def info_metadata(info: Mapping[Any, object]) -> Metadata:
     xmp = next((one for one in packets if one), b"")
     for key in _PROFILE_KEYS:
         profile = _PROFILE.match(_as_bytes(info.get(key)))
-        content = b"" if profile is None else _from_hex(profile[2])[: int(profile[1])]
+        content = b"" if profile is None else _from_hex(profile[1])
         if content.startswith(_XMP_SIGN) or key.endswith("xmp"):
             xmp = xmp or content.removeprefix(_XMP_SIGN)
         else:
