@@ -112,7 +112,7 @@ def read_lens(block: bytes) -> dict[int, float]:
     """Return the numbers among `LENS_TAGS` in an Exif block, which may be empty or damaged."""
     tiff = _without_prefix(block)
     found: dict[int, float] = {}
-    folder = None
+    folder: float | None = None
     for tag, value in _entries(tiff, None):
         if tag == _EXIF_FOLDER:
             folder = value
