@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -118,8 +119,8 @@ def read_lens(block: bytes) -> dict[int, float]:
             folder = value
         elif value is not None and TIFF_EP.get(tag, tag) in LENS_TAGS:
             found[TIFF_EP.get(tag, tag)] = value
-    if isinstance(folder, int):
-        found |= {tag: value for tag, value in _entries(tiff, folder) if value is not None and tag in LENS_TAGS}
+    if folder is not None and math.isfinite(folder):
+        found |= {tag: value for tag, value in _entries(tiff, int(folder)) if value is not None and tag in LENS_TAGS}
     return found
 
 
