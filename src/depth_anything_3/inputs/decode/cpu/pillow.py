@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
 from depth_anything_3.inputs.pillow_open import Buffer, open_image
 
-__all__ = ["HINT", "decode", "pixels_of", "truncated_allowed"]
+__all__ = ["HINT", "decode", "pixels_of", "stored_pixels", "truncated_allowed"]
 
 HINT = "Copy it again, decode the intact part with allow_truncated=True, or pass on_error='skip' to skip it."
 
@@ -22,19 +22,19 @@ logger = logging.getLogger(__name__)
 
 
 def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> npt.NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 RGB of an encoded image; with `allow_truncated`, decode as far as possible.
+    """Return (H, W, 3) uint8 RGB of an encoded image as stored; with `allow_truncated`, decode as far as possible.
 
     Raises:
         ImageDecodeError: the file is truncated or damaged, its format is unknown, or its samples are floating-point.
     """
     try:
         with open_image(data, label) as image:
-            return pixels_of(image, label)
+            return stored_pixels(image, label)
     except ImageDecodeError as error:
         if not allow_truncated:
             raise
         with truncated_allowed(), open_image(data, label) as image:
-            pixels = pixels_of(image, label)
+            pixels = stored_pixels(image, label)
         logger.warning("%s: truncated or damaged (%s); decoded as far as possible", label, error.__cause__ or error)
         return pixels
 
@@ -68,6 +68,14 @@ def truncated_allowed() -> Iterator[None]:
         flag.state.enabled = False
 
 
+def stored_pixels(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
+    """Decode an image that was just opened, and that nobody else uses, without its orientation. See `pixels_of`."""
+    if image.format == "TIFF":  # Pillow would apply it
+        with suppress(Exception):  # Pillow raises almost anything on damaged directories; decoding reports it
+            image.getexif()[0x0112] = 1
+    return pixels_of(image, label)
+
+
 def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
     """Return (H, W, 3) uint8 RGB of a PIL image, decoding it if necessary.
 
@@ -82,7 +90,7 @@ def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
     try:
         image.load()
         if image.mode.startswith("I;16"):
-            grey = np.asarray(image, np.float32)
+            grey = np.asarray(image.copy(), np.float32)  # a copy has the size of the pixels, also in a turned TIFF
             return np.repeat(np.rint(grey / 257.0).astype(np.uint8)[..., None], 3, axis=2)
         if image.mode in ("I", "F"):
             raise ImageDecodeError(
