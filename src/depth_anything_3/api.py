@@ -77,8 +77,8 @@ class DepthAnything3(nn.Module):
             hub_id_or_folder: a hub id such as "depth-anything/DA3-BASE", a folder with `config.json` and
                 `model.safetensors`, or "da3-nano", the demonstration model bundled with the package.
             device: device of the weights. None or "auto" selects CUDA, then Apple's GPU, then the CPU.
-            dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None selects bfloat16 on
-                CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay
+            dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None or "auto" selects
+                bfloat16 on CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay
                 float32.
             local_files_only: use only the local cache of the hub.
             revision, cache_dir, token: see `huggingface_hub`.

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
@@ -86,9 +86,9 @@ def main() -> None:
         os.environ.setdefault(cache, "256")
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold bytes that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")
-    flags = flags_of(one.callback for one in app.registered_commands if one.callback is not None)
-    logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING, flags))
     arguments, debug = _split_debug(sys.argv[1:])
+    flags = flags_of(_command_in(arguments))
+    logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING, flags))
     try:
         with _sigterm_as_ctrl_c():
             app(arguments)
@@ -108,6 +108,12 @@ def _split_debug(arguments: list[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     left = [one for one in arguments[:end] if one != "--debug"]
     return left + arguments[end:], len(left) < end
+
+
+def _command_in(arguments: list[str]) -> list[Callable[..., None]]:
+    """Return the function of the command that the arguments name; empty if they name none."""
+    name = next((one for one in arguments if not one.startswith("-")), None)
+    return [one.callback for one in app.registered_commands if one.name == name and one.callback is not None]
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def export(
     from depth_anything_3.export import load_prediction, parse_formats
     from depth_anything_3.jobs.naming import export_names
 
-    formats = parse_formats(export_format)
+    formats = parse_formats(export_format, [one.name for one in formats_for(ARCHIVE_FIELDS)])
     options = writers.options()
     scene = len(sources) == 1 and sources[0].name == "results.npz"
     names = [None] if scene else export_names(sources)

@@ -54,7 +54,8 @@ class _SelectionFlags:
         """
         from depth_anything_3.inputs.video import FrameSelection, parse_time
 
-        start, end = (parse_time(text) if text else None for text in (self.start, self.end))
+        given = (("start", self.start), ("end", self.end))
+        start, end = (parse_time(text, name=name) if text else None for name, text in given)
         return FrameSelection(self.fps, self.every, start, end)
 
 

@@ -165,7 +165,7 @@ def check_bytes(size: int, label: str, max_bytes: int) -> None:
 
 def _check_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise ImageReadError(f"{path}: is a folder; pass a list of files, or use `da3 images` for folders")
+        raise ImageReadError(f"{path}: is a folder; pass a list of its files")
     if not stat.S_ISREG(status.st_mode):
         raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
     if status.st_size == 0:

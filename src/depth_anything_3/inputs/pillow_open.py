@@ -9,6 +9,7 @@ from contextlib import suppress
 from PIL import Image, UnidentifiedImageError
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
+from depth_anything_3.runtime.packages import install_hint
 
 __all__ = ["FORMATS", "JPEG_START", "Buffer", "open_image"]
 
@@ -127,6 +128,6 @@ def _open_heif(data: Buffer, label: str) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise ImageDecodeError(f"{label}: HEIC needs an extra; run pip install 'depth-anything-3-fast[heif]'") from None
+        raise ImageDecodeError(f"{label}: a HEIC image, which needs pillow-heif; {install_hint('heif')}") from None
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image

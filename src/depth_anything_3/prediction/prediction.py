@@ -132,8 +132,8 @@ class Prediction:
         if len(found) < count:
             name = self.sources[known.index(None)] if None in known and self.sources else "the prediction"
             raise InvalidInputError(
-                f"{name}: no focal length in its Exif block; pass focal (pixels of the source image) or fov "
-                "(horizontal, degrees): --focal or --fov"
+                f"{name}: no focal length in its Exif block; pass focal= (pixels of the source image) or fov= "
+                "(horizontal, degrees)"
             )
         lengths = np.array([pixels for pixels, _ in found], np.float64)
         return FocalLength(self._scale_from_source(lengths, "").pixels, tuple(origin for _, origin in found))

@@ -82,11 +82,11 @@ def open_source(
     if _has_no_clock(source, raw):
         chosen = replace(chosen, fps=None)
     elif chosen.fps is not None and chosen.every is not None:
-        raise InvalidInputError("fps and every both select frames; give one of them")
+        raise InvalidInputError(f"fps={chosen.fps:g} and every={chosen.every} both select frames; give one of them")
     if raw is not None:
         file = sys.stdin.buffer if source == "-" else source
         if not hasattr(file, "read"):
-            raise InvalidInputError(f"raw={raw!r} requires standard input (-) or a binary file object")
+            raise InvalidInputError(f"raw={raw!r} requires standard input (-) or a binary file")
         return RawSource(file, raw, chosen, rate=fps, on_error=failing)  # type: ignore[arg-type]
     if isinstance(source, bytes):
         return PyAVSource(io.BytesIO(source), f"video ({len(source):,} bytes)", chosen, on_error=failing)
