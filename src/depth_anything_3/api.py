@@ -75,11 +75,12 @@ class DepthAnything3(nn.Module):
 
         Args:
             hub_id_or_folder: a hub id such as "depth-anything/DA3-BASE", a folder with `config.json` and
-                `model.safetensors`, or "da3-nano", the demonstration model bundled with the package.
+                `model.safetensors`, the name of a preset such as "da3-base", which stands for its hub id (see `da3
+                models`), or "da3-nano", the demonstration model bundled with the package.
             device: device of the weights. None or "auto" selects CUDA, then Apple's GPU, then the CPU.
             dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None or "auto" selects
-                bfloat16 on CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay
-                float32.
+                bfloat16 on CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights
+                stay float32.
             local_files_only: use only the local cache of the hub.
             revision, cache_dir, token: see `huggingface_hub`.
 

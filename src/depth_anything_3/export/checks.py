@@ -19,8 +19,8 @@ _MISSING = {
     "them, a mini_npz does not",
     "poses": "camera poses, which {owner} does not have; use {with_poses}, or write depth alone: npz, depth_png, "
     "tiff, exr, or the ply of one image whose intrinsics are given",
-    "intrinsics": "the camera's focal length, which {owner} does not have; pass intrinsics=; or use {with_poses}, which "
-    "predict it",
+    "intrinsics": "the camera's focal length, which {owner} does not have; pass intrinsics=; or use {with_poses}, "
+    "which predict it",
     "gaussians": "3D Gaussians, which are predicted only on request; pass infer_gs=True with "
     "{with_gaussians}; or write points: ply, glb",
     "features": "features of the backbone; pass export_feat_layers=[11], for example",

@@ -71,7 +71,7 @@ class VideoOptions:
         if isinstance(self.temporal, str) or not callable(self.temporal):
             object.__setattr__(self, "temporal", Temporal(self.temporal))
         if self.temporal is Temporal.WINDOW and self.mode is VideoMode.LIVE:
-            raise UnsupportedError("temporal='window' waits for later frames, which live video cannot; use temporal='ema'")
+            raise UnsupportedError("temporal='window' waits for later frames, unlike live video; use temporal='ema'")
 
     @classmethod
     def parse(

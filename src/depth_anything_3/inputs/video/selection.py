@@ -133,6 +133,8 @@ def parse_time(text: str, *, name: str = "time") -> float:
     """
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
-        raise InvalidInputError(f"{name}={text!r} is not a time; give seconds (90.5), minutes (1:30.5) or hours (0:01:30.5)")
+        raise InvalidInputError(
+            f"{name}={text!r} is not a time; give seconds (90.5), minutes (1:30.5) or hours (0:01:30.5)"
+        )
     hours, minutes, seconds = match.groups()
     return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + float(seconds)
