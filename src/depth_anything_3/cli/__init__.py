@@ -33,7 +33,7 @@ from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import DA3Error, InputFileError, InvalidInputError
 
 __all__ = ["app", "main"]
 
@@ -96,7 +96,8 @@ def main() -> None:
         if debug:
             raise
         stderr.print(f"[red]error:[/] {escape_message(str(error), flags)}")
-        sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
+        misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
+        sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
     except SystemExit as left:
         if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             stderr.print("stopped; the files written so far are complete")

@@ -25,6 +25,7 @@ _ALIASES = {"export_feat_layers": "export_feat", "hub_id_or_folder": "model_dir"
 _COMMANDS = {
     "`depth()`": "da3 images (without --scene)",
     "`inference()`": "da3 images --scene",
+    "`load_prediction()`": "da3 export",
     "`model.compile()`": "--compile",
     "`stream_video()`": "da3 video",
 }

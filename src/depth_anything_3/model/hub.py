@@ -89,15 +89,15 @@ class HubRepository:
             return replace(self, why_offline="was not contacted (local_files_only=True)")
         if constants.HF_HUB_OFFLINE:
             return replace(self, why_offline="was not contacted (HF_HUB_OFFLINE is set)")
-        cached = all(self._is_cached(file) for file in files)
+        cached = all(self._in_cache(file) for file in files)
         if cached and self.revision is not None and _COMMIT.fullmatch(self.revision):
             return self  # nothing can be newer, so the hub is not asked
         problem = _why_no_answer(_MAX_WAIT_IF_CACHED if cached else _MAX_WAIT)
         return replace(self, why_offline=f"cannot be reached ({problem})") if problem else self
 
-    def _is_cached(self, file: str) -> bool:
+    def _in_cache(self, file: str) -> Path | None:
         found = try_to_load_from_cache(self.hub_id, file, cache_dir=self.cache_dir, revision=self.revision)
-        return isinstance(found, str)
+        return Path(found) if isinstance(found, str) else None
 
     def find(self, file: str) -> Path:
         """Return the path of a file in the cache, which is downloaded if the hub has a newer one.
@@ -105,16 +105,16 @@ class HubRepository:
         Raises:
             CheckpointNotFoundError: there is no such repository or file, or it cannot be downloaded.
         """
+        if (
+            self.why_offline is not None
+        ):  # `hf_hub_download` with local_files_only may wait for the network all the same
+            found = self._in_cache(file)
+            if found is None:
+                raise self._not_cached(file, self.why_offline)
+            return found
         try:
             return Path(
-                hf_hub_download(
-                    self.hub_id,
-                    file,
-                    local_files_only=self.why_offline is not None,
-                    revision=self.revision,
-                    cache_dir=self.cache_dir,
-                    token=self.token,
-                )
+                hf_hub_download(self.hub_id, file, revision=self.revision, cache_dir=self.cache_dir, token=self.token)
             )
         except GatedRepoError:
             raise CheckpointNotFoundError(
@@ -127,10 +127,7 @@ class HubRepository:
                 "or pass token="
             ) from None
         except LocalEntryNotFoundError as error:
-            raise CheckpointNotFoundError(
-                f"{self.hub_id}: no such folder, {file} is not in the hub's cache, and the hub "
-                f"{self.why_offline or 'cannot be reached'}{_suggestion(self.hub_id)}; {_OFFLINE_HINT}"
-            ) from error
+            raise self._not_cached(file, "cannot be reached") from error
         except EntryNotFoundError:
             raise CheckpointNotFoundError(
                 f"{self.hub_id}: the repository has no {file}; pass one with config.json and model.safetensors"
@@ -139,6 +136,12 @@ class HubRepository:
             raise CheckpointNotFoundError(
                 f"{self.hub_id}: the download of {file} failed ({error}); run again"
             ) from error
+
+    def _not_cached(self, file: str, why: str) -> CheckpointNotFoundError:
+        return CheckpointNotFoundError(
+            f"{self.hub_id}: no such folder, {file} is not in the hub's cache, and the hub {why}"
+            f"{_suggestion(self.hub_id)}; {_OFFLINE_HINT}"
+        )
 
 
 def _why_no_answer(seconds: float) -> str | None:
