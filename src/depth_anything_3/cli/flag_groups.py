@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import wraps
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import click
 import typer
 
+from depth_anything_3.cli.unused import unused_flags
+
 __all__ = ["Omit", "flag_of", "flags_table", "grouped"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**values: Any) -> None:  # Any: values from the command line
+        context = click.get_current_context(silent=True)
+        for flag, why in (unused_flags(context) if context else {}).items():
+            logger.warning("%s has no effect: %s", flag, why)
         for name, (default, names) in groups.items():
             values[name] = replace(default, **{one: values.pop(one) for one in names})
         command(**values)

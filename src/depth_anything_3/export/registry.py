@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from depth_anything_3.prediction import Prediction
 
 __all__ = [
+    "DEFAULT_FORMAT",
     "FORMATS",
     "ExportFormat",
     "Formats",
@@ -217,6 +218,14 @@ FORMATS: tuple[ExportFormat, ...] = (
         options="gs_video:GsVideoOptions",
     ),
 )
+
+
+class _Default(str):
+    """A default value that can be distinguished from an equal value that a caller gives."""
+
+
+DEFAULT_FORMAT = _Default("mini_npz")
+"""Upstream's default."""
 
 Formats = str | Iterable[str | ExportFormat]
 """What `parse_formats` takes: names joined with '-', or names and rows of the registry."""
