@@ -14,6 +14,7 @@ from torch import nn
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
+from depth_anything_3.export.checks import check_export_dir
 from depth_anything_3.export.registry import DEFAULT_FORMAT, ExportFormat, Formats, format_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import ImageKwargs, NetworkOptions, StreamKwargs, StreamOptions
@@ -243,6 +244,7 @@ class DepthAnything3(nn.Module):
                 cropped=preprocess.process_res_method.crops,
             )
             formats = check_formats(export_format, available, writing)
+            check_export_dir(export_dir)
             _warn_of_unused(writing, formats, f"for {format_names(formats)}")
         prediction = infer_views(self.engine, inputs, ViewOptions(preprocess=preprocess, network=network), cameras)
         if export_dir is not None:

@@ -33,10 +33,12 @@ def export(
     """
     from depth_anything_3.export import export as write
     from depth_anything_3.export import load_prediction, parse_formats
+    from depth_anything_3.export.checks import check_export_dir
     from depth_anything_3.jobs.naming import export_names
 
     formats = parse_formats(export_format, [one.name for one in formats_for(ARCHIVE_FIELDS)])
     options = writers.options()
+    check_export_dir(export_dir)
     scene = len(sources) == 1 and sources[0].name == "results.npz"
     names = [None] if scene else export_names(sources)
     for source, name in zip(sources, names, strict=True):

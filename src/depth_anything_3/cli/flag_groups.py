@@ -10,7 +10,6 @@ from enum import Enum
 from functools import wraps
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-import click
 import typer
 
 from depth_anything_3.cli.unused import unused_flags
@@ -18,6 +17,8 @@ from depth_anything_3.cli.unused import unused_flags
 __all__ = ["Omit", "flag_of", "flags_table", "grouped"]
 
 logger = logging.getLogger(__name__)
+
+_CONTEXT = "typer_context"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     Such a parameter becomes one flag per field, in the order of the signature; its default value holds the flags'
     defaults. A field is described by `Annotated[..., typer.Option(...)]`, or by `help` in its metadata. The function
-    is called with the data class.
+    is called with the data class. Flags that have no effect are logged.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
@@ -52,10 +53,14 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         groups[one.name] = default, [flag.name for flag in flags]
         parameters += flags
 
+    own_context = next((one.name for one in parameters if one.annotation is typer.Context), None)
+    if own_context is None:
+        parameters.append(_keyword(_CONTEXT, typer.Context, inspect.Parameter.empty))
+
     @wraps(command)
     def run(**values: Any) -> None:  # Any: values from the command line
-        context = click.get_current_context(silent=True)
-        for flag, why in (unused_flags(context) if context else {}).items():
+        context = values.pop(_CONTEXT) if own_context is None else values[own_context]
+        for flag, why in unused_flags(context).items():
             logger.warning("%s has no effect: %s", flag, why)
         for name, (default, names) in groups.items():
             values[name] = replace(default, **{one: values.pop(one) for one in names})

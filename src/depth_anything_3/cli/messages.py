@@ -16,17 +16,32 @@ from depth_anything_3.inputs.options import PreprocessOptions
 
 __all__ = ["flags_of", "in_flags"]
 
-_PYTHON_ONLY = ("extrinsics", "hub_id_or_folder", "intrinsics", "mode", "resume", "token")
+_OTHERS = (
+    *("batch_size", "end", "every", "export_dir", "export_feat_layers", "extrinsics", "focal", "fov", "fps"),
+    *(
+        "hub_id_or_folder",
+        "infer_gs",
+        "intrinsics",
+        "raw",
+        "recursive",
+        "resume",
+        "start",
+        "temporal",
+        "token",
+        "window",
+    ),
+)
 """Further arguments that messages name, and for which a command may have no flag."""
 
 _ALIASES = {"export_feat_layers": "export_feat", "hub_id_or_folder": "model_dir"}
 """Arguments of the API whose flags have other names."""
 
 _COMMANDS = {
-    "`depth()`": "da3 images (without --scene)",
+    "`depth()`": "da3 images",
     "`inference()`": "da3 images --scene",
     "`load_prediction()`": "da3 export",
     "`model.compile()`": "--compile",
+    "`stream()`": "da3 images without --scene",
     "`stream_video()`": "da3 video",
 }
 """The counterparts of methods."""
@@ -39,7 +54,7 @@ _CLAUSES = re.compile(r"(?<=[;.]) ")
 
 def flags_of(commands: Iterable[Callable[..., None]]) -> dict[str, str | None]:
     """Map the arguments that messages of the Python API name to the flags of commands; None: they have none."""
-    flags: dict[str, str | None] = dict.fromkeys((*(one.name for one in fields(PreprocessOptions)), *_PYTHON_ONLY))
+    flags: dict[str, str | None] = dict.fromkeys((*(one.name for one in fields(PreprocessOptions)), *_OTHERS))
     for command in commands:
         for name, hint in get_type_hints(command, include_extras=True).items():
             for note in getattr(hint, "__metadata__", ()):

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import click
-from click.core import ParameterSource
+import typer
 
 __all__ = ["unused_flags"]
 
@@ -57,13 +56,18 @@ _RULES = (
 )
 
 
-def unused_flags(context: click.Context) -> dict[str, str]:
+def unused_flags(context: typer.Context) -> dict[str, str]:
     """Return the flags given on the command line that have no effect, each with the reason."""
     flags = {one.name: one.opts[0] for one in context.command.params}
-    given = {name for name in flags if context.get_parameter_source(str(name)) is ParameterSource.COMMANDLINE}
+    given = {name for name in flags if _is_given(context, name)}
     return {
         flags[name]: rule.why
         for rule in _RULES
         for name in rule.names
         if name in given and rule.applies(context.info_name or "", context.params)
     }
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)  # an enum of click, or of typer's copy of it
+    return source is not None and source.name == "COMMANDLINE"

@@ -84,8 +84,10 @@ class _VideoResultFlags:
         Raises:
             InvalidInputError: a format or an option is not accepted.
         """
+        from depth_anything_3.export.checks import check_export_dir
         from depth_anything_3.jobs.video.results import VideoResults
 
+        check_export_dir(self.export_dir)
         return VideoResults(self.export_format, self.side_by_side, self.full_size, metric.conversion())
 
 

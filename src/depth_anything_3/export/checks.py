@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from pathlib import Path
 
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.errors import ExportError, UnsupportedError
 from depth_anything_3.export.fields import AvailableFields
 from depth_anything_3.export.gsplat_rasterizer import check_cuda
 from depth_anything_3.export.options import ExportOptions
@@ -12,7 +14,7 @@ from depth_anything_3.export.registry import ExportFormat, Formats, parse_format
 from depth_anything_3.model.catalog import models_that
 from depth_anything_3.runtime.packages import install_hint
 
-__all__ = ["check_formats"]
+__all__ = ["check_export_dir", "check_formats"]
 
 _MISSING = {
     "images": "the images as the network saw them (processed_images), which {owner} does not have; a results.npz holds "
@@ -27,11 +29,25 @@ _MISSING = {
     "paths": "the names of the image files; compute depth from paths (results.npz does not hold the names), or write "
     "glb or ply",
     "poses_of_views": "camera poses for several views, which {owner} does not have; compute the images independently "
-    "with `depth()`, so that each gets its own file",
+    "with `stream()`, so that each gets its own file",
     "uncropped": "uncropped images, because its cameras are in pixels of the files; use process_res_method "
     "upper_bound_resize or lower_bound_resize instead of *_crop",
 }
 """Description of each missing field, with a hint, by the names of `RequiredFields`."""
+
+
+def check_export_dir(export_dir: str | os.PathLike[str]) -> None:
+    """Check that a path can be an output folder: that neither it nor a folder above it is a file.
+
+    Raises:
+        ExportError: one is.
+    """
+    path = Path(export_dir)
+    for one in (path, *path.parents):
+        if os.path.isdir(one):
+            return
+        if os.path.lexists(one) and not one.is_symlink():
+            raise ExportError(f"{one}: a file, so results cannot be written there; give a folder")
 
 
 def check_formats(
