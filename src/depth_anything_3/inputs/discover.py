@@ -82,11 +82,22 @@ def find_images(
 def _check_source(source: str) -> None:
     """Raise an error for an address, and for a list without @."""
     if os.path.lexists(source):
-        if Path(source).suffix.lower() in _LIST_SUFFIXES and os.path.isfile(source):
+        if Path(source).suffix.lower() in _LIST_SUFFIXES and _is_text(source):
             raise InvalidInputError(f"{source}: a text file, not an image; if it lists images, give @{source}")
     elif (address := ADDRESS.match(source)) is not None:
         hint = "give the path alone, without file://" if address[0].startswith("file:") else "download it first"
         raise InvalidInputError(f"{source}: images are read from disk, not from addresses; {hint}")
+
+
+def _is_text(source: str) -> bool:
+    if not os.path.isfile(source):
+        return False
+    try:
+        with open(source, "rb") as file:
+            kind = file_kind(file.read(1024))
+    except OSError:  # reading it reports the error
+        return False
+    return kind is not None and kind.is_text
 
 
 def _nothing_in(folder: Path, wanted: Collection[str], recursive: bool, excluded: Collection[str]) -> str:
@@ -100,7 +111,7 @@ def _nothing_in(folder: Path, wanted: Collection[str], recursive: bool, excluded
     if others:
         listed = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(_MAX_SUFFIXES))
         text += f", which has other files: {listed}"
-    elif not any(os.scandir(folder)):
+    elif not os.listdir(folder):
         text += ", which is empty"
     if not recursive and any(one.suffix.lower() in wanted for one in islice(_below(folder, excluded), _MAX_SEARCHED)):
         text += "; its subfolders have some: pass recursive=True"

@@ -151,6 +151,6 @@ def _text(head: bytes) -> FileKind | None:
     try:
         plain.decode()
     except UnicodeDecodeError as error:
-        if error.end < len(plain) - 3:  # the last character may be cut
+        if error.reason != "unexpected end of data":  # the last character may be cut
             return None
     return next((kind for pattern, kind in _MARKUP if pattern.search(plain)), _TEXT)
