@@ -11,7 +11,6 @@ import pytest
 import typer
 
 from depth_anything_3 import cli
-from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.model import hub
 from support.command import FAILURES, MISUSE
 
@@ -135,7 +134,7 @@ MISUSES = [
 
 
 @pytest.mark.parametrize(("line", "code", "message"), MISUSES, ids=[line for line, _, _ in MISUSES])
-def test_misuse_is_told_in_flags_of_its_command(da3, files, tmp_path, monkeypatch, line, code, message):
+def test_misuse_is_reported_in_flags_of_its_command(da3, files, tmp_path, monkeypatch, line, code, message):
     monkeypatch.chdir(files)
     monkeypatch.setattr(hub, "_why_no_answer", lambda _seconds: "no network in this test")
     command, *words = (word.strip("'") for word in line.split(" "))
@@ -168,8 +167,3 @@ def test_flags_without_effect_are_named(da3, files, tmp_path, monkeypatch, line,
     run = da3(*line.split(), *NANO, "--export-dir", tmp_path)
     assert run.code == 0
     assert re.findall(r"^warning (--[a-z-]+) has no effect: ", run.err, re.MULTILINE) == flags
-
-
-def test_the_hint_to_skip_is_for_those_who_can(da3):
-    assert OnError.SKIP.value in "skip"
-    assert "--on-error" not in FLAGS["colmap"] | FLAGS["demo"] | FLAGS["webcam"]

@@ -33,7 +33,7 @@ from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
-from depth_anything_3.errors import DA3Error, InputFileError, InvalidInputError
+from depth_anything_3.errors import DA3Error, DeviceError, InputFileError, InvalidInputError
 
 __all__ = ["app", "main"]
 
@@ -88,20 +88,24 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments, debug = _split_debug(sys.argv[1:])
     flags = flags_of(_command_in(arguments))
-    logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING, flags))
+    handler = LogHandler(logging.WARNING, flags)
+    logging.getLogger("depth_anything_3").addHandler(handler)
     try:
         with _sigterm_as_ctrl_c():
             app(arguments)
     except DA3Error as error:
         if debug:
             raise
-        stderr.print(f"[red]error:[/] {escape_message(str(error), flags)}")
+        more = ". To continue, pass resume=True" if isinstance(error, DeviceError) else ""  # where there is such a flag
+        stderr.print(f"[red]error:[/] {escape_message(str(error) + more, flags)}")
         misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
         sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
     except SystemExit as left:
         if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             stderr.print("stopped; the files written so far are complete")
         raise
+    finally:
+        logging.getLogger("depth_anything_3").removeHandler(handler)
 
 
 def _split_debug(arguments: list[str]) -> tuple[list[str], bool]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, parse_formats
-from depth_anything_3.export.checks import check_export_dir
 from depth_anything_3.export.registry import Formats
 from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inputs.choices import Strategy
@@ -30,10 +29,6 @@ class Destination:
         formats: names joined with '-', or a sequence of names, see docs/exports.md; stored parsed.
         options: options of the writers.
         metric: conversion to metric depth; an image whose focal length is unknown fails.
-
-    Raises:
-        InvalidInputError: a format is unknown.
-        ExportError: the folder is a file.
     """
 
     folder: Path
@@ -43,7 +38,6 @@ class Destination:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", parse_formats(self.formats))
-        check_export_dir(self.folder)
 
     def check(
         self,
