@@ -12,6 +12,8 @@ from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import DA3Error, ExportError, ImageDecodeError, ImageReadError, InvalidInputError
+from depth_anything_3.model.catalog import MODEL_CARDS
+from depth_anything_3.prediction.metric import MetricConversion
 from support.seeded_values import seeded_images_uint8
 
 SMALL = {"process_res": 56, "num_workers": 1}
@@ -69,6 +71,22 @@ def test_options_without_effect_are_named(seeded_small, tmp_path, caplog, given,
         seeded_small.inference([IMAGE], **given, **SMALL)
     (record,) = caplog.records
     assert re.search(message, record.getMessage())
+
+
+def test_rays_of_a_model_without_cameras_are_named(caplog):
+    nano = DepthAnything3.from_pretrained("da3-nano", "cpu")
+    nano.inference([IMAGE], use_ray_pose=True, **SMALL)
+    assert [one.getMessage() for one in caplog.records] == [
+        "use_ray_pose=True has no effect with da3-nano, which predicts no cameras"
+    ]
+
+
+def test_a_focal_length_for_depth_that_is_metric_already_is_named(caplog):
+    MetricConversion(fov=60.0).check(MODEL_CARDS["da3nested-giant-large"])
+    MetricConversion(fov=60.0).check(MODEL_CARDS["da3metric-large"])
+    assert [one.getMessage() for one in caplog.records] == [
+        "fov= has no effect: depth of da3nested-giant-large is metric already"
+    ]
 
 
 def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_read(seeded_small, tmp_path):

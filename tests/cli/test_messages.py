@@ -39,7 +39,11 @@ def test_the_table_has_exactly_the_flags_of_the_commands():
     commands = typer.main.get_command(cli.app).commands.values()
     options = [one for command in commands for one in command.params if one.param_type_name == "option"]
     names = {one.name: one.opts[0] for one in options if one.opts[0] != "--help"}
-    aliases = {"export_feat_layers": "--export-feat", "hub_id_or_folder": "--model-dir"}
+    aliases = {
+        "export_feat_layers": "--export-feat",
+        "extensions": "--image-extensions",
+        "hub_id_or_folder": "--model-dir",
+    }
     python_only = {"extrinsics": None, "token": None, "window": None, "intrinsics": "--metric with da3metric-large"}
     assert {**names, **aliases, **python_only} == FLAGS
 

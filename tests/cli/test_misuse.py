@@ -22,7 +22,17 @@ FLAGS = {
 PYTHON = re.compile(
     r"(?<![\w/\\?&.-])[a-z_]+=|(?<![\w/.'-])(?:[a-z]+_[a-z_]*[a-z])(?=[ ,;:)])|\b(?:True|False|None)\b|`\w+\("
 )
-PHRASES = {"depth_png", "depth_vis", "feat_vis", "mini_npz", "gs_ply", "gs_video", "gpu_decode", "full_gpu"}
+PHRASES = {
+    "depth_png",
+    "depth_vis",
+    "feat_vis",
+    "mini_npz",
+    "gs_ply",
+    "gs_video",
+    "gpu_decode",
+    "full_gpu",
+    "upper_bound_resize",
+}
 NANO = ("--model-dir", "da3-nano", "--device", "cpu")
 
 
@@ -49,6 +59,13 @@ MISUSES = [
     ("images a.png --process-rez 98", MISUSE, "--process-res"),
     ("images a.png --batch-size x", MISUSE, "--batch-size x: give a whole number, 1 or more, 'auto' or 'all'"),
     ("images a.png --export-feat x", MISUSE, "--export-feat x: give layer numbers"),
+    (
+        "images a.png --export-feat 99 --export-format feat_vis",
+        MISUSE,
+        "--export-feat 99 with da3-nano; pass different",
+    ),
+    ("images deep --image-extensions ''", MISUSE, "--image-extensions '': give extensions of files"),
+    ("demo a.png --process-res 5000000", FAILURES, "; pass a smaller --process-res;?$"),
     ("images a.png --conf-thresh-percentile 101", MISUSE, "--conf-thresh-percentile 101.0 is not a percentile"),
     ("images a.png --num-max-points 0", MISUSE, "--num-max-points 0: give"),
     ("colmap . --mixed-sizes x", MISUSE, "--mixed-sizes x is unknown; choose 'crop', 'pad'"),

@@ -33,7 +33,11 @@ _OTHERS = (
 )
 """Further arguments that messages name, and for which a command may have no flag."""
 
-_ALIASES = {"export_feat_layers": "export_feat", "hub_id_or_folder": "model_dir"}
+_ALIASES = {
+    "export_feat_layers": "export_feat",
+    "extensions": "image_extensions",
+    "hub_id_or_folder": "model_dir",
+}
 """Arguments of the API whose flags have other names."""
 
 _COMMANDS = {

@@ -54,6 +54,8 @@ def find_images(
         ImageReadError: a folder cannot be listed.
     """
     wanted = {f".{one.strip().lstrip('.').lower()}" for one in extensions.split(",") if one.strip()}
+    if not wanted:
+        raise InvalidInputError(f"extensions={extensions!r}: give extensions of files, such as png,jpg")
     excluded = {os.path.realpath(one) for one in exclude}
     found: list[Path] = []
     for source in sources:

@@ -213,7 +213,7 @@ def _check_result(source: Size, result: Size, process_res: int, method: ProcessR
     if result[0] * result[1] > MAX_RESULT_PIXELS:
         raise ImageSizeError(
             f"{what} becomes {result[1]}x{result[0]}, more than {MAX_RESULT_PIXELS // 2**20} million pixels; "
-            "pass a smaller process_res, or process_res_method='upper_bound_resize'"
+            "pass a smaller process_res; or pass process_res_method='upper_bound_resize'"
         )
 
 
