@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
 from pathlib import Path
 
@@ -87,3 +88,9 @@ def test_no_readable_image_is_taken_for_something_else():
 def test_an_address_is_quoted_with_both_slashes(name):
     with pytest.raises(ImageReadError, match=r"^https://example\.com/a\.jpg: images are read from disk"):
         read_file(Path(name))
+
+
+def test_heic_without_its_library_is_named_with_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # importing it fails
+    with pytest.raises(ImageDecodeError, match=r"^x: a HEIC image, .*; run pip install '\.\[heif\]' in the folder of"):
+        probe(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "x")
