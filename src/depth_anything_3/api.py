@@ -331,10 +331,16 @@ class DepthAnything3(nn.Module):
         Args:
             images, batch_size, max_batch_size, target_memory_utilization, on_failure, options: see `stream`.
             progress_callback: called with the number of images done and the total (None if unknown).
+
+        Raises:
+            InvalidInputError: see `stream`; also if a number given as `batch_size` exceeds `max_batch_size`.
         """
         check_names(options, caller=self.batch_inference, keywords=ImageKwargs)
         if isinstance(batch_size, int) and batch_size > max_batch_size:  # perhaps process_res, by position
-            raise InvalidInputError(f"batch_size={batch_size} is more than max_batch_size={max_batch_size}")
+            raise InvalidInputError(
+                f"batch_size={batch_size} is more than max_batch_size={max_batch_size}; pass process_res by name, or a "
+                "larger max_batch_size too"
+            )
         total = len(images) if isinstance(images, Sized) else None
         predictions = []
         for prediction in self.stream(
