@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
-from depth_anything_3.export.registry import Formats
+from depth_anything_3.export.checks import check_export_dir
+from depth_anything_3.export.registry import DEFAULT_FORMAT, ExportFormat, Formats, format_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import ImageKwargs, NetworkOptions, StreamKwargs, StreamOptions
 from depth_anything_3.inference.video.options import VideoKwargs, VideoOptions
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
+
+logger = logging.getLogger(__name__)
 
 OnFailure = Callable[[ImageFailure], None]
 
@@ -75,11 +80,12 @@ class DepthAnything3(nn.Module):
 
         Args:
             hub_id_or_folder: a hub id such as "depth-anything/DA3-BASE", a folder with `config.json` and
-                `model.safetensors`, or "da3-nano", the demonstration model bundled with the package.
+                `model.safetensors`, the name of a preset such as "da3-base", which stands for its hub id (see `da3
+                models`), or "da3-nano", the demonstration model bundled with the package.
             device: device of the weights. None or "auto" selects CUDA, then Apple's GPU, then the CPU.
-            dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None selects bfloat16 on
-                CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay
-                float32.
+            dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None or "auto" selects
+                bfloat16 on CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights
+                stay float32.
             local_files_only: use only the local cache of the hub.
             revision, cache_dir, token: see `huggingface_hub`.
 
@@ -154,7 +160,7 @@ class DepthAnything3(nn.Module):
         process_res: int = 504,
         process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
         export_dir: str | os.PathLike[str] | None = None,
-        export_format: Formats = "mini_npz",
+        export_format: Formats = DEFAULT_FORMAT,
         export_feat_layers: Sequence[int] | None = None,
         conf_thresh_percentile: float = 40.0,
         num_max_points: int | None = 1_000_000,
@@ -181,7 +187,7 @@ class DepthAnything3(nn.Module):
             render_exts, render_ixts, render_hw: cameras of the Gaussian video; see `export.ExportOptions`.
             process_res: length of the bounded side in pixels.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
-            export_dir: folder to write results to; None writes nothing.
+            export_dir: folder to write results to; None writes nothing, and accepts no `export_format`.
             export_format: names joined with '-', or a sequence of names; see docs/exports.md.
             export_feat_layers: backbone layers to return in `Prediction.aux`.
             conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: see
@@ -223,7 +229,11 @@ class DepthAnything3(nn.Module):
         )
         check_image_list(image)
         inputs = list(image)
-        if export_dir is not None:
+        if not align_to_input_ext_scale and extrinsics is None:
+            logger.warning("align_to_input_ext_scale=False has no effect without extrinsics")
+        if export_dir is None:
+            _check_nothing_to_write(export_format, writing)
+        else:
             available = AvailableFields.expected(
                 self.card,
                 views=len(inputs),
@@ -234,6 +244,8 @@ class DepthAnything3(nn.Module):
                 cropped=preprocess.process_res_method.crops,
             )
             formats = check_formats(export_format, available, writing)
+            check_export_dir(export_dir)
+            _warn_of_unused(writing, formats, f"for {format_names(formats)}")
         prediction = infer_views(self.engine, inputs, ViewOptions(preprocess=preprocess, network=network), cameras)
         if export_dir is not None:
             export(prediction, Path(export_dir), formats, options=writing)
@@ -319,8 +331,16 @@ class DepthAnything3(nn.Module):
         Args:
             images, batch_size, max_batch_size, target_memory_utilization, on_failure, options: see `stream`.
             progress_callback: called with the number of images done and the total (None if unknown).
+
+        Raises:
+            InvalidInputError: see `stream`; also if a number given as `batch_size` exceeds `max_batch_size`.
         """
         check_names(options, caller=self.batch_inference, keywords=ImageKwargs)
+        if isinstance(batch_size, int) and batch_size > max_batch_size:  # perhaps process_res, by position
+            raise InvalidInputError(
+                f"batch_size={batch_size} is more than max_batch_size={max_batch_size}; pass process_res by name, or a "
+                "larger max_batch_size too"
+            )
         total = len(images) if isinstance(images, Sized) else None
         predictions = []
         for prediction in self.stream(
@@ -335,3 +355,22 @@ class DepthAnything3(nn.Module):
             if progress_callback is not None:
                 progress_callback(len(predictions), total)
         return predictions
+
+
+def _check_nothing_to_write(export_format: Formats, writing: ExportOptions) -> None:
+    """Refuse a format without a folder; warn of options of writers."""
+    for name, given in (
+        ("export_format", export_format is not DEFAULT_FORMAT),
+        ("export_kwargs", writing.export_kwargs),
+    ):
+        if given:
+            raise InvalidInputError(
+                f"{name} without export_dir: nothing would be written; pass export_dir, or omit {name}"
+            )
+    _warn_of_unused(writing, (), "without export_dir")
+
+
+def _warn_of_unused(writing: ExportOptions, formats: Sequence[ExportFormat], where: str) -> None:
+    unused = writing.unused_by(formats)
+    if unused:
+        logger.warning("%s: no effect %s", ", ".join(unused), where)

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.inputs.discover import MANIFEST, find_images
+from depth_anything_3.inputs.discover import find_images
+from depth_anything_3.inputs.earlier_results import MANIFEST
 from depth_anything_3.jobs.manifest import RECORDS, Manifest, SourceFile
 from depth_anything_3.jobs.video.results import VideoResults
 from support.clips import write_clip

@@ -54,7 +54,8 @@ class _SelectionFlags:
         """
         from depth_anything_3.inputs.video import FrameSelection, parse_time
 
-        start, end = (parse_time(text) if text else None for text in (self.start, self.end))
+        given = (("start", self.start), ("end", self.end))
+        start, end = (parse_time(text, name=name) if text else None for name, text in given)
         return FrameSelection(self.fps, self.every, start, end)
 
 
@@ -83,8 +84,10 @@ class _VideoResultFlags:
         Raises:
             InvalidInputError: a format or an option is not accepted.
         """
+        from depth_anything_3.export.checks import check_export_dir
         from depth_anything_3.jobs.video.results import VideoResults
 
+        check_export_dir(self.export_dir)
         return VideoResults(self.export_format, self.side_by_side, self.full_size, metric.conversion())
 
 

@@ -35,6 +35,7 @@ from depth_anything_3.inputs.routing.strategy import (
     check_strategy,
     choose_strategy,
 )
+from depth_anything_3.runtime.packages import install_hint
 from depth_anything_3.runtime.version import __version__
 
 __all__ = [
@@ -295,5 +296,5 @@ def _hints(device: torch.device, capabilities: Capabilities, driver: str | None)
         )
     if capabilities.device_type == "cuda" and capabilities.jpeg_engines is None:
         unknown = "the number of JPEG engines is unknown, because nvJPEG for CUDA 11.9 or newer was not found"
-        return (*capabilities.missing, f"{unknown}: pip install 'depth-anything-3-fast[cuda]'")
+        return (*capabilities.missing, f"{unknown}; {install_hint('cuda')}")
     return capabilities.missing

@@ -221,7 +221,7 @@ class NetworkRunner:
                 raise
             reason = str(error).strip().partition("\n")[0]
             raise UnsupportedError(
-                f"torch.compile failed on this machine ({reason}); run without compilation"
+                f"torch.compile failed on this machine ({reason}); run without `model.compile()`"
             ) from error
         return outputs
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import NoReturn
 
-from depth_anything_3.errors import DA3Error
+from depth_anything_3.errors import DA3Error, ImageDecodeError
 
 __all__ = ["ImageFailure", "log_failure", "raise_failure"]
 
@@ -32,6 +33,14 @@ def log_failure(failure: ImageFailure) -> None:
     logger.warning("skipped: %s", failure.error)
 
 
-def raise_failure(failure: ImageFailure) -> None:
-    """Raise the error of an unusable image."""
-    raise failure.error
+def raise_failure(failure: ImageFailure) -> NoReturn:
+    """Raise the error of an unusable image.
+
+    Here, and not where the error is made, a damaged image gets the hint that it could be skipped: there, it is not
+    known yet whether it will be.
+    """
+    error = failure.error
+    if not isinstance(error, ImageDecodeError):
+        raise error
+    hinted = type(error)(f"{str(error).removesuffix('.')}. To skip it, pass on_error='skip'")
+    raise hinted.with_traceback(error.__traceback__) from error.__cause__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+from depth_anything_3.inputs.file_kind import ADDRESS
 from depth_anything_3.inputs.limits import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -153,13 +155,23 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
             check_bytes(status.st_size, str(path), max_bytes)
             return file.read(status.st_size)
     except FileNotFoundError:
-        raise ImageReadError(f"{path}: no such file") from None
+        raise ImageReadError(_missing(str(path))) from None
     except (ImageReadError, ImageSizeError):
         raise
     except ValueError:  # a null byte in the name
         raise ImageReadError(f"{str(path)!r}: not a valid file name") from None
     except OSError as error:
         raise ImageReadError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _missing(path: str) -> str:
+    address = ADDRESS.match(path)
+    if address is None:
+        return f"{path}: no such file"
+    shown = re.sub(r":/+", "://", path, count=1)  # `Path` merges slashes
+    if shown.lower().startswith("file:"):
+        return f"{shown}: no such file; give the path alone, without file://"
+    return f"{shown}: images are read from disk, not from addresses; download it first"
 
 
 def check_bytes(size: int, label: str, max_bytes: int) -> None:
@@ -176,7 +188,7 @@ def check_bytes(size: int, label: str, max_bytes: int) -> None:
 
 def _check_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise ImageReadError(f"{path}: is a folder; pass a list of files, or use `da3 images` for folders")
+        raise ImageReadError(f"{path}: is a folder; pass a list of its files")
     if not stat.S_ISREG(status.st_mode):
         raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
     if status.st_size == 0:

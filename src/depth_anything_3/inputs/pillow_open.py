@@ -9,6 +9,8 @@ from contextlib import suppress
 from PIL import Image, UnidentifiedImageError
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
+from depth_anything_3.inputs.file_kind import file_kind
+from depth_anything_3.runtime.packages import install_hint
 
 __all__ = ["FORMATS", "JPEG_START", "Buffer", "open_image"]
 
@@ -89,13 +91,20 @@ def open_image(data: Buffer, label: str) -> Image.Image:
             "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from None
     except UnidentifiedImageError:
-        start = bytes(data[:12])
-        what = "damaged JPEG header" if start.startswith(JPEG_START) else "not an image of a known format"
-        raise ImageDecodeError(f"{label}: {what} (it starts with {start!r})") from None
+        raise ImageDecodeError(f"{label}: {_unidentified(data)}") from None
     except (DA3Error, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins may raise anything on a damaged header
         raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
+
+
+def _unidentified(data: Buffer) -> str:
+    """Say what a file is that is no supported image."""
+    start, kind = bytes(data[:12]), file_kind(data)
+    if kind is not None:
+        return f"not an image of a supported format but {kind.name}{f'; {kind.hint}' if kind.hint else ''}"
+    what = "damaged JPEG header" if start.startswith(JPEG_START) else "not an image of a known format"
+    return f"{what} (it starts with {start!r})"
 
 
 def _open(data: Buffer, label: str) -> Image.Image:
@@ -103,6 +112,8 @@ def _open(data: Buffer, label: str) -> Image.Image:
     Image.init()
     prefix = bytes(data[:16])
     for name in FORMATS:
+        if name == "TGA" and file_kind(data) is not None:  # a TGA has no signature: other files may look like one
+            break
         factory, accepts = Image.OPEN[name]
         accepted = accepts is None or accepts(prefix)
         if accepted and not isinstance(accepted, str):  # a string names a library that Pillow was built without
@@ -127,6 +138,6 @@ def _open_heif(data: Buffer, label: str) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise ImageDecodeError(f"{label}: HEIC needs an extra; run pip install 'depth-anything-3-fast[heif]'") from None
+        raise ImageDecodeError(f"{label}: a HEIC image, which needs pillow-heif; {install_hint('heif')}") from None
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image

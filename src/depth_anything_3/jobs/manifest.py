@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_3.errors import ExportError, InvalidInputError
-from depth_anything_3.inputs.discover import MANIFEST
+from depth_anything_3.inputs.earlier_results import MANIFEST
 from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.runtime.version import __version__
 

@@ -131,8 +131,8 @@ class Prediction:
         if len(found) < count:
             name = self.sources[known.index(None)] if None in known and self.sources else "the prediction"
             raise InvalidInputError(
-                f"{name}: no focal length in its Exif block; pass focal (pixels of the source image) or fov "
-                "(horizontal, degrees): --focal or --fov"
+                f"{name}: no focal length in its Exif block; pass focal= (pixels of the source image) or fov= "
+                "(horizontal, degrees)"
             )
         for name, one in zip(self.sources or ("the prediction",) * count, found, strict=False):
             if one.doubt:

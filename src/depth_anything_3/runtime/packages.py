@@ -9,7 +9,12 @@ from pathlib import Path
 
 from depth_anything_3.errors import UnsupportedError
 
-__all__ = ["check_cuda_build", "package_version", "require_min_version"]
+__all__ = ["check_cuda_build", "install_hint", "package_version", "require_min_version"]
+
+
+def install_hint(extra: str) -> str:
+    """Say how to install an extra of this package, which no index of packages has: from its source."""
+    return f"run pip install '.[{extra}]' in the folder of this package's source"
 
 
 def package_version(package: str, *, extra: str, distributions: tuple[str, ...] = ()) -> str:
@@ -29,7 +34,7 @@ def package_version(package: str, *, extra: str, distributions: tuple[str, ...] 
         except importlib.metadata.PackageNotFoundError:
             continue
         return version if distributions else _tagged_version(package) or version
-    raise UnsupportedError(f"{package} is not installed: pip install 'depth-anything-3-fast[{extra}]'")
+    raise UnsupportedError(f"{package} is not installed; {install_hint(extra)}")
 
 
 def _tagged_version(package: str) -> str | None:
@@ -53,8 +58,8 @@ def require_min_version(package: str, version: str, minimum: tuple[int, int], *,
     found = re.match(r"(\d+)\.(\d+)", version)
     if found and (int(found[1]), int(found[2])) < minimum:
         raise UnsupportedError(
-            f"{package} {version} is too old ({why}); {minimum[0]}.{minimum[1]} or newer is required: "
-            f"pip install -U 'depth-anything-3-fast[{extra}]'"
+            f"{package} {version} is too old ({why}); {minimum[0]}.{minimum[1]} or newer is required; "
+            f"{install_hint(extra)}"
         )
 
 

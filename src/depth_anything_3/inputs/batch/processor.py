@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
-from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
@@ -247,9 +247,12 @@ class BatchProcessor(ABC, Generic[Image]):
         self.close()
 
 
-def _raise(failures: Sequence[ImageFailure], first_only: bool) -> None:
+def _raise(failures: Sequence[ImageFailure], raising: bool) -> NoReturn:
+    """Raise the first error if `raising`, else one for all the images, which were all skipped."""
+    if raising:
+        raise_failure(failures[0])
     first = failures[0].error
-    if first_only or len(failures) == 1:
+    if len(failures) == 1:
         raise first
     listed = "; ".join(str(one.error) for one in failures[:_MAX_FAILURES_LISTED])
     raise type(first)(f"none of the {len(failures)} images can be used: {listed}") from first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from depth_anything_3.export import ExportFormat, check_formats, export, result_
 from depth_anything_3.export.colormap import inverse_depth_range
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.labels import depth_unit
+from depth_anything_3.export.registry import formats_for, parse_formats, unknown_format
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame
@@ -63,16 +64,23 @@ class VideoResults:
     frame_formats: tuple[ExportFormat, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = self.formats.split("-")
+        names = [one for one in self.formats.split("-") if one]
+        accepted = [*VIDEO_SUFFIXES, *(one.name for one in formats_for(FRAME_FIELDS))]
+        if not names:
+            raise InvalidInputError(unknown_format(self.formats, accepted))
         object.__setattr__(self, "videos", tuple(one for one in VIDEO_SUFFIXES if one in names))
         others = "-".join(one for one in names if one not in VIDEO_SUFFIXES)
-        object.__setattr__(self, "frame_formats", check_formats(others, FRAME_FIELDS) if others else ())
+        object.__setattr__(self, "frame_formats", _checked(others, accepted) if others else ())
         if (self.side_by_side or self.full_size) and "mp4" not in self.videos:
             raise InvalidInputError("side_by_side and full_size need the format mp4; add it to export_format")
 
     def settings(self) -> dict[str, object]:
         """Return the arguments by name."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+
+
+def _checked(formats: str, accepted: Sequence[str]) -> tuple[ExportFormat, ...]:
+    return check_formats(parse_formats(formats, accepted), FRAME_FIELDS)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import PreparedImage
 from depth_anything_3.inputs.choices import Executor, MixedSizes, OnError
-from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
@@ -78,5 +78,5 @@ class InputProcessor(BatchProcessor[PreparedImage]):
 def _raising(prepared: Iterator[PreparedImage | ImageFailure]) -> Iterator[PreparedImage | ImageFailure]:
     for one in prepared:
         if isinstance(one, ImageFailure):
-            raise one.error
+            raise_failure(one)
         yield one

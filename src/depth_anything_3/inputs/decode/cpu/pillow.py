@@ -16,7 +16,7 @@ from depth_anything_3.inputs.pillow_open import Buffer, open_image
 
 __all__ = ["HINT", "decode", "pixels_of", "stored_pixels", "truncated_allowed"]
 
-HINT = "Copy it again, decode the intact part with allow_truncated=True, or pass on_error='skip' to skip it."
+HINT = "Copy it again. To decode its intact part, pass allow_truncated=True"
 
 logger = logging.getLogger(__name__)
 
