@@ -10,6 +10,8 @@ from enum import Enum
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
 from depth_anything_3.inputs.limits import MAX_PIXELS
 from depth_anything_3.inputs.pillow_open import JPEG_START, Buffer, open_image
+from depth_anything_3.inputs.png_header import PNG_START, read_png_header
+from depth_anything_3.inputs.tiff_pages import is_tiff, tiff_image_page
 
 __all__ = ["Buffer", "ImageHeader", "JpegCoding", "JpegProcess", "probe"]
 
@@ -99,9 +101,12 @@ def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader
 
 
 def _probe_with_pillow(data: Buffer, label: str) -> ImageHeader:
+    if is_tiff(data):
+        return ImageHeader("TIFF", tiff_image_page(data, label).upright_hw, 1)
+    if bytes(data[:8]) == PNG_START:
+        return ImageHeader("PNG", read_png_header(data, label).hw, 1)
     with open_image(data, label) as image:
-        # Pillow applies the orientation of TIFFs while decoding, and reports their upright size.
-        exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")
+        exif = image.info.get("exif", b"")
         exif = exif if isinstance(exif, bytes) else b""
         stored_hw = (image.height, image.width)
         return ImageHeader(image.format or "unknown", stored_hw, read_orientation(exif), exif=exif)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from PIL import Image, UnidentifiedImageError
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
+from depth_anything_3.inputs.known_formats import unknown_format
 
 __all__ = ["FORMATS", "JPEG_START", "Buffer", "open_image"]
 
@@ -16,6 +17,7 @@ Buffer = bytes | bytearray | memoryview
 
 JPEG_START = b"\xff\xd8\xff"
 
+_MIN_BYTES = 64  # fewer than any image of these formats has
 _MIN_READS = 200_000
 _BYTES_PER_READ = 1024
 _PURE_PYTHON_FORMATS = ("QOI", "BMP", "DIB", "ICO")  # decoded, at least partly, by Pillow's Python code
@@ -89,13 +91,23 @@ def open_image(data: Buffer, label: str) -> Image.Image:
             "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from None
     except UnidentifiedImageError:
-        start = bytes(data[:12])
-        what = "damaged JPEG header" if start.startswith(JPEG_START) else "not an image of a known format"
-        raise ImageDecodeError(f"{label}: {what} (it starts with {start!r})") from None
+        raise ImageDecodeError(f"{label}: {unknown_format(data)}") from None
     except (DA3Error, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins may raise anything on a damaged header
-        raise ImageDecodeError(f"{label}: damaged image header ({error})") from error
+        raise ImageDecodeError(f"{label}: {_header_fault(data, error)}") from error
+
+
+def _header_fault(data: Buffer, error: Exception) -> str:
+    """Say why an image could not be opened, in place of what Pillow's parts say."""
+    text = str(error).lower()
+    if "too large" in text:
+        return "damaged image header: its text or colour profile is too large"
+    if "unsupported" in text or "not supported" in text:
+        return "image of a known format, in a variant that is not supported; convert it to PNG or JPEG"
+    if len(data) < _MIN_BYTES or "truncated" in text:
+        return f"truncated or damaged image: it ends within its header, after {len(data):,} bytes"
+    return "truncated or damaged image header"
 
 
 def _open(data: Buffer, label: str) -> Image.Image:
