@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
 
 __all__ = ["jit"]
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
 class _RepairingCache(FunctionCache):
@@ -26,7 +24,7 @@ class _RepairingCache(FunctionCache):
             return None
 
 
-def jit(function: Kernel) -> Kernel:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:  # Any: what a kernel returns
     """Compile on first use, releasing the interpreter lock; cache the machine code on disk if possible."""
     # Contraction and reassociation let the compiler fuse and vectorise; both stay far below the 8-bit rounding.
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}

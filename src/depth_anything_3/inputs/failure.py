@@ -1,13 +1,14 @@
-"""Record an unusable image, and log or raise its error."""
+"""Record an unusable image, log or raise its error, and log warnings about usable ones."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from depth_anything_3.errors import DA3Error
 
-__all__ = ["ImageFailure", "log_failure", "raise_failure"]
+__all__ = ["ImageFailure", "log_failure", "log_warnings", "raise_failure"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,3 +36,9 @@ def log_failure(failure: ImageFailure) -> None:
 def raise_failure(failure: ImageFailure) -> None:
     """Raise the error of an unusable image."""
     raise failure.error
+
+
+def log_warnings(warnings: Iterable[str]) -> None:
+    """Log what is wrong with images that were decoded nevertheless."""
+    for one in warnings:
+        logger.warning("%s", one)

@@ -6,10 +6,7 @@ import re
 
 __all__ = ["CAMERA_RAW", "raw_format", "unknown_format"]
 
-CAMERA_RAW = (
-    "camera raw ({}) is not decoded; develop it and export it as TIFF, PNG or JPEG, or extract the JPEG preview that most "
-    "such files hold"
-)
+CAMERA_RAW = "camera raw ({}) is not decoded; export it as TIFF or JPEG, or use its embedded JPEG preview"
 
 _RAW = (
     ("Canon CR2", re.compile(rb"II\*\x00.{4}CR\x02", re.DOTALL)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,20 @@ _STARTS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
 _MAX_PAGES = 256
 _MAX_SUBPAGES = 16
 _MAX_ENTRIES = 512
-_TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
+_TYPES = {
+    1: "u1",
+    2: "u1",
+    3: "u2",
+    4: "u4",
+    6: "i1",
+    7: "u1",
+    8: "i2",
+    9: "i4",
+    13: "u4",
+    16: "u8",
+    17: "i8",
+    18: "u8",
+}
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2
 _RAW_PHOTOMETRICS = frozenset({32_803, 34_892})  # colour filter array, linear raw
@@ -97,17 +109,11 @@ class TiffPage:
         """(height, width) as stored, before the orientation is applied."""
         return self.value(Tag.HEIGHT, 0), self.value(Tag.WIDTH, 0)
 
-    @cached_property
-    def orientation(self) -> int:
-        """1 to 8; 1 if it is missing or invalid."""
-        value = self.value(Tag.ORIENTATION, 1)
-        return value if 1 <= value <= 8 else 1
-
     @property
-    def upright_hw(self) -> tuple[int, int]:
-        """(height, width) after the orientation is applied."""
-        height, width = self.size_hw
-        return (width, height) if self.orientation > 4 else (height, width)
+    def orientation(self) -> int | None:
+        """1 to 8; None if it is missing or invalid."""
+        value = self.value(Tag.ORIENTATION, 0)
+        return value if 1 <= value <= 8 else None
 
     @property
     def is_copy(self) -> bool:
@@ -144,7 +150,8 @@ def tiff_image_page(data: Buffer, label: str) -> TiffPage:
 def find_pages(data: Buffer) -> list[TiffPage]:
     """Return the pages of a TIFF in order, each followed by its subpages; at most a few hundred of them."""
     order, big = _STARTS[bytes(data[:4])], b"+" in bytes(data[2:4])
-    view, pages, seen = memoryview(data), [], {0}
+    view, seen = memoryview(data), {0}
+    pages: list[TiffPage] = []
     offset = _integer(view, order, 8 if big else 4, big)
     while offset not in seen and len(pages) < _MAX_PAGES:
         seen.add(offset)

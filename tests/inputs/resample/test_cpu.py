@@ -16,9 +16,9 @@ from PIL import Image, ImageOps
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import ImageSizeError
 from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.compiled import jit
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, ResamplePass, resample_passes
 from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan, plan_resize
-from depth_anything_3.inputs.compiled import jit
 from depth_anything_3.inputs.resample.cpu import compile_passes, resample, resample_stepwise
 from support.images import largest_difference, psnr
 from support.preprocess_golden import case_id, expected, golden_image, pixel_cases, sampled, usable_cases

@@ -185,7 +185,7 @@ def _pngs() -> Iterator[Case]:
     profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\0" * 10_000_000))
     yield Case("PNG", "an unknown chunk", hand_made_png(rgb, RGB, 8, before=chunk(b"abCd", b"x" * 70_000)), rgb)
     for name, extra in {"an ICC profile": profile, "a comment": text}.items():
-        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), message="too large")
+        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), rgb)
     for kind in (b"IHDR", b"IDAT", b"IEND"):
         at = whole.index(kind) + 4 + int.from_bytes(whole[whole.index(kind) - 4 : whole.index(kind)], "big")
         wrong = whole[:at] + b"\0\0\0\0" + whole[at + 4 :]

@@ -21,11 +21,12 @@ from depth_anything_3.errors import DA3Error, ImageSizeError
 from depth_anything_3.inputs.batch.records import ON_CPU, OpenedImage, PreparedImage, UInt8Array
 from depth_anything_3.inputs.choices import Exif
 from depth_anything_3.inputs.decode.cpu.decode import decode
-from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, truncated_allowed
+from depth_anything_3.inputs.decode.cpu.pillow import truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.header import probe, read_orientation
+from depth_anything_3.inputs.header import probe
 from depth_anything_3.inputs.image_source import ImageInput, as_source, check_bytes, read_file
 from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
@@ -105,14 +106,10 @@ class ImagePreparer:
         source = as_source(image, index)
         data, header, orientation, exif = source.data, None, 1, b""
         if isinstance(data, Image.Image):
-            block = data.info.get("exif")
-            exif = block if isinstance(block, bytes) else b""
             allowed = truncated_allowed() if self.options.allow_truncated else nullcontext()
             with self._locks[(id(data) >> 4) % len(self._locks)], allowed:
-                pixels = pixels_of(data, source.label)
-            if data.format != "TIFF":  # Pillow applies the orientation of TIFFs itself
-                orientation = read_orientation(exif)
-            data, stored_hw = pixels, (pixels.shape[0], pixels.shape[1])
+                data, orientation, exif = read_pil_image(data, source.label)
+            stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, np.ndarray):
             stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, (Path, bytes, bytearray, memoryview)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from depth_anything_3.inputs.decode.cpu.decoded import Decoded
 from depth_anything_3.inputs.decode.cpu.samples import as_rgb, to_8_bits
 from depth_anything_3.inputs.pillow_open import Buffer, open_image
 
-__all__ = ["HINT", "decode", "pixels_of", "truncated_allowed"]
+__all__ = ["HINT", "decode", "pixels_of", "stored_pixels", "truncated_allowed"]
 
 HINT = "Copy it again, decode the intact part with allow_truncated=True, or pass on_error='skip' to skip it."
 
@@ -25,19 +25,19 @@ _IN_PLANES = 2
 
 
 def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> Decoded:
-    """Decode an encoded image; with `allow_truncated`, as far as possible.
+    """Decode an encoded image as stored; with `allow_truncated`, as far as possible.
 
     Raises:
         ImageDecodeError: the file is truncated or damaged, its format is unknown, or its samples are floating-point.
     """
     try:
         with open_image(data, label) as image:
-            return Decoded(pixels_of(image, label))
+            return Decoded(stored_pixels(image, label))
     except ImageDecodeError as error:
         if not allow_truncated:
             raise
         with truncated_allowed(), open_image(data, label) as image:
-            pixels = pixels_of(image, label)
+            pixels = stored_pixels(image, label)
         what = str(error).removeprefix(f"{label}: ").removesuffix(f". {HINT}")
         return Decoded(pixels, (f"{what}; decoded as far as possible",))
 
@@ -69,6 +69,14 @@ def truncated_allowed() -> Iterator[None]:
         yield
     finally:
         flag.state.enabled = False
+
+
+def stored_pixels(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
+    """Decode an image that was just opened, and that nobody else uses, without its orientation. See `pixels_of`."""
+    if image.format == "TIFF":  # Pillow would apply it
+        with suppress(Exception):  # Pillow raises almost anything on damaged directories; decoding reports it
+            image.getexif()[0x0112] = 1
+    return pixels_of(image, label)
 
 
 def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
@@ -108,8 +116,10 @@ def pixels_of(image: Image.Image, label: str) -> npt.NDArray[np.uint8]:
 def _grey(image: Image.Image, tags: dict[int, Any]) -> npt.NDArray[np.uint8]:
     """Return RGB of grey of more than 8 bits: 16, or what a TIFF says; its white may be 0."""
     bits = max(tags.get(_BITS) or (16,))
-    samples = np.asarray(image)
-    grey = to_8_bits(samples if samples.dtype.itemsize == 2 else np.maximum(samples, 0).astype(np.uint16), (1 << bits) - 1)
+    samples = np.asarray(image.copy())  # a copy has the size of the pixels, also in a turned TIFF
+    grey = to_8_bits(
+        samples if samples.dtype.itemsize == 2 else np.maximum(samples, 0).astype(np.uint16), (1 << bits) - 1
+    )
     return as_rgb(255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey)
 
 

@@ -21,6 +21,7 @@ from depth_anything_3.inputs.png_header import PngHeader, read_png_header
 __all__ = ["decode"]
 
 Bytes = npt.NDArray[np.uint8]
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _PALETTE = 3
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -88,7 +89,9 @@ def _read_chunks(data: memoryview, header: PngHeader) -> tuple[bytes | memoryvie
     raise _Unusable
 
 
-def _read_samples(packed: Buffer, header: PngHeader, warnings: list[str]) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def _read_samples(
+    packed: Buffer, header: PngHeader, warnings: list[str]
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
     """Return (H, W, channels) samples as stored."""
     (height, width), channels = header.hw, header.channels
     passes = list(_passes(header))
@@ -132,7 +135,7 @@ def _row_bytes(columns: int, header: PngHeader) -> int:
     return -(-columns * header.channels * header.bits // 8)
 
 
-def _unpacked(lines: Bytes, count: int, bits: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+def _unpacked(lines: Bytes, count: int, bits: int) -> Samples:
     """Return (rows, count) samples of packed rows."""
     if bits == 8:
         return lines
@@ -140,7 +143,7 @@ def _unpacked(lines: Bytes, count: int, bits: int) -> npt.NDArray[np.uint8] | np
         return lines.view(">u2").astype(np.uint16)
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
     spread = (lines[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-    return spread.reshape(len(lines), -1)[:, :count]
+    return np.asarray(spread.reshape(len(lines), -1)[:, :count], np.uint8)
 
 
 @jit

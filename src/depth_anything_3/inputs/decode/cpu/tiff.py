@@ -19,7 +19,7 @@ from depth_anything_3.inputs.decode.cpu.tiff_layout import JPEG, Photometric, Ti
 from depth_anything_3.inputs.header import Buffer
 from depth_anything_3.inputs.tiff_pages import Tag, TiffPage, starting_at, tiff_image_page
 
-__all__ = ["decode"]
+__all__ = ["decode", "decode_page"]
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -28,13 +28,18 @@ _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 
 
 def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> Decoded:
-    """Decode the page that `tiff_image_page` selects, and turn it upright, as Pillow does with TIFFs.
+    """Decode the page of a file that `tiff_image_page` selects; see `decode_page`."""
+    return decode_page(tiff_image_page(data, label), label, allow_truncated=allow_truncated)
+
+
+def decode_page(page: TiffPage, label: str, *, allow_truncated: bool = False) -> Decoded:
+    """Decode a page as stored, without its orientation.
 
     Unsigned samples are scaled by their range, whatever their number of bits. Premultiplied colours are divided by
-    their alpha. Pillow decodes CCITT, Zstandard and LZMA compression, CIELab and YCbCr without JPEG.
+    their alpha. Pillow decodes CCITT, Zstandard and LZMA compression, CIELab, and YCbCr without JPEG.
 
     Args:
-        data: complete encoded file.
+        page: the page.
         label: name of the image in errors.
         allow_truncated: leave truncated and damaged strips black, with a warning.
 
@@ -42,7 +47,6 @@ def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> Decode
         ImageDecodeError: the file is truncated or damaged, or has no samples of a known range, or its compression or
             colours are not supported.
     """
-    page = tiff_image_page(data, label)
     reason = unsupported_reason(page)
     if reason is not None:
         raise ImageDecodeError(f"{label}: {reason}")
@@ -55,8 +59,7 @@ def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> Decode
         raise ImageDecodeError(f"{label}: {reader.failed} TIFF. {pillow.HINT}")
     if reader.failed:
         reader.warnings.append(f"{reader.failed} TIFF; decoded as far as possible")
-    turned = _upright(_colours(stored, page, layout), page.orientation)
-    return Decoded(as_rgb(turned), tuple(reader.warnings))
+    return Decoded(as_rgb(_colours(stored, page, layout)), tuple(reader.warnings))
 
 
 class _BlockReader:
@@ -157,13 +160,3 @@ def _colours(stored: npt.NDArray[Any], page: TiffPage, layout: TiffLayout) -> UI
     if layout.photometric is Photometric.WHITE_IS_ZERO:
         stored = 255 - stored
     return np.asarray(stored, np.uint8)
-
-
-def _upright(pixels: UInt8Array, orientation: int) -> UInt8Array:
-    if orientation > 4:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels

@@ -64,7 +64,7 @@ def expand(data: Bytes, compression: int, size: int, *, reversed_bits: bool) -> 
 def _inflated(data: Bytes, size: int) -> Bytes:
     inflater = zlib.decompressobj()
     try:
-        found = inflater.decompress(data, size)
+        found = inflater.decompress(data.tobytes(), size)
         if not inflater.eof:
             inflater.decompress(inflater.unconsumed_tail, 1)  # reads the checksum
     except zlib.error:
