@@ -22,7 +22,6 @@ _MAX_SUBPAGES = 16
 _MAX_ENTRIES = 512
 _TYPES = {
     1: "u1",
-    2: "u1",
     3: "u2",
     4: "u4",
     6: "i1",

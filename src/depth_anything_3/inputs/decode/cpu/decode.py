@@ -11,6 +11,7 @@ import numpy.typing as npt
 from depth_anything_3.errors import ImageDecodeError
 from depth_anything_3.inputs.decode.cpu import opencv, pillow, png, pnm, simplejpeg, tiff
 from depth_anything_3.inputs.decode.cpu.decoded import Decoded
+from depth_anything_3.inputs.decode.cpu.jpeg2000 import signed_bits
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 
 __all__ = ["Decoded", "decode"]
@@ -80,4 +81,9 @@ def _decode(
         return tiff.decode(data, label, allow_truncated=allow_truncated)
     if header.format == "PPM":
         return pnm.decode(data, label, allow_truncated=allow_truncated)
+    bits = signed_bits(data) if header.format == "JPEG2000" else None
+    if bits is not None:  # Pillow would add half their range
+        raise ImageDecodeError(
+            f"{label}: signed {bits}-bit samples have no fixed range; scale the image to 8 or 16 bits first"
+        )
     return None

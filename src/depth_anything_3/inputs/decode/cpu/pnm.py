@@ -37,7 +37,8 @@ def decode(data: Buffer, label: str, *, allow_truncated: bool = False) -> Decode
     found = np.frombuffer(data, np.uint8, offset=header.end())
     if not 0 < maximum < 65_536:
         raise ImageDecodeError(f"{label}: damaged PPM: its maximum value is {maximum}, but 1 to 65,535 are accepted")
-    samples = found[: min(wanted * dtype.itemsize, found.size // dtype.itemsize * dtype.itemsize)].view(dtype)
+    row_size = width * channels * dtype.itemsize
+    samples = found[: min(height, found.size // max(row_size, 1)) * row_size].view(dtype)
     warnings: tuple[str, ...] = ()
     if samples.size < wanted:
         if not allow_truncated:

@@ -112,7 +112,8 @@ class _BlockReader:
         """Return (rows, columns, samples) of a strip or tile."""
         layout = self._layout
         channels, columns = 1 if layout.planar else layout.samples, layout.block_hw[1]
-        size = rows * -(-columns * channels * layout.bits // 8)
+        row_size = -(-columns * channels * layout.bits // 8)
+        size = rows * row_size
         start = int(self._offsets[index])
         # Sizes of blocks without compression are often wrong, and not needed.
         known = index < self._counts.size and layout.compression != 1
@@ -120,6 +121,12 @@ class _BlockReader:
         if layout.compression == JPEG:
             return self._jpeg(data, (rows, columns, channels))
         found = expand(data, layout.compression, size, reversed_bits=self._reversed)
+        if found.size < size:
+            self.failed = self.failed or "truncated"
+            padded = np.zeros(size, np.uint8)
+            whole = found.size // row_size * row_size
+            padded[:whole] = found[:whole]
+            found = padded
         return unpack_samples(
             found, (rows, columns, channels), layout.bits, self._page.order, predicted=self._predicted
         )

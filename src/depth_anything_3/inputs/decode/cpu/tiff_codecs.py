@@ -32,7 +32,7 @@ class DamagedStripError(Exception):
 
 
 def expand(data: Bytes, compression: int, size: int, *, reversed_bits: bool) -> Bytes:
-    """Return the `size` bytes of a strip or tile.
+    """Return the `size` bytes of a strip or tile, or fewer if it is truncated.
 
     Args:
         data: its bytes in the file.
@@ -41,7 +41,7 @@ def expand(data: Bytes, compression: int, size: int, *, reversed_bits: bool) -> 
         reversed_bits: whether the bits of each byte are stored in reverse order.
 
     Raises:
-        DamagedStripError: it holds fewer bytes, or is damaged.
+        DamagedStripError: it is damaged.
     """
     if reversed_bits:
         data = _REVERSED[data]
@@ -56,8 +56,6 @@ def expand(data: Bytes, compression: int, size: int, *, reversed_bits: bool) -> 
         if count < 0:
             raise DamagedStripError("damaged")
         found = found[:count]
-    if found.size < size:
-        raise DamagedStripError("truncated")
     return found
 
 
