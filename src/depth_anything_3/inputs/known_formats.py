@@ -60,5 +60,5 @@ def unknown_format(data: bytes | bytearray | memoryview) -> str:
     if name is not None:
         return f"{name}, which is not an image of a supported format; {_HINTS.get(name, 'convert it to PNG or JPEG')}"
     if start.startswith(b"\xff\xd8"):
-        return f"truncated or damaged JPEG: {len(data):,} bytes without a complete header"
-    return f"not an image of a known format (it starts with {start[:12]!r}), or its header is damaged"
+        return f"truncated or damaged JPEG: its header is not complete in {len(data):,} bytes"
+    return f"not an image of a known format (it starts with {start[:12]!r})"

@@ -90,8 +90,9 @@ def open_image(data: Buffer, label: str) -> Image.Image:
             f"{label}: the header states too many pixels ({error}); "
             "if you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from None
-    except UnidentifiedImageError:
-        raise ImageDecodeError(f"{label}: {unknown_format(data)}") from None
+    except UnidentifiedImageError as error:
+        fault = f"truncated or damaged {error}: its header cannot be read" if str(error) else unknown_format(data)
+        raise ImageDecodeError(f"{label}: {fault}") from None
     except (DA3Error, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins may raise anything on a damaged header
@@ -101,29 +102,37 @@ def open_image(data: Buffer, label: str) -> Image.Image:
 def _header_fault(data: Buffer, error: Exception) -> str:
     """Say why an image could not be opened, in place of what Pillow's parts say."""
     text = str(error).lower()
+    if bytes(data[:2]) == JPEG_START[:2]:
+        return unknown_format(data)
     if "too large" in text:
         return "damaged image header: its text or colour profile is too large"
     if "unsupported" in text or "not supported" in text:
         return "image of a known format, in a variant that is not supported; convert it to PNG or JPEG"
-    if len(data) < _MIN_BYTES or "truncated" in text:
-        return f"truncated or damaged image: it ends within its header, after {len(data):,} bytes"
-    return "truncated or damaged image header"
+    if len(data) < _MIN_BYTES:
+        return f"truncated or damaged image: its header is not complete in {len(data)} byte{'s' * (len(data) > 1)}"
+    return "truncated or damaged image: its header cannot be read"
 
 
 def _open(data: Buffer, label: str) -> Image.Image:
-    """Open like `Image.open`, but without its process-wide pixel limit."""
+    """Open like `Image.open`, but without its process-wide pixel limit.
+
+    Raises:
+        UnidentifiedImageError: no format accepts the file; its text is the format that the first bytes are of, if any.
+    """
     Image.init()
+    recognised = ""
     prefix = bytes(data[:16])
     for name in FORMATS:
         factory, accepts = Image.OPEN[name]
         accepted = accepts is None or accepts(prefix)
         if accepted and not isinstance(accepted, str):  # a string names a library that Pillow was built without
+            recognised = recognised or (name if accepts is not None else "")
             with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
                 file = _BudgetedFile(data, label)
                 image = factory(file, "")
                 file.unbounded = image.format in _PURE_PYTHON_FORMATS
                 return image
-    raise UnidentifiedImageError
+    raise UnidentifiedImageError(recognised)
 
 
 def _is_heif(data: Buffer) -> bool:
