@@ -120,7 +120,8 @@ class _BlockReader:
         data = self._file[start : start + (int(self._counts[index]) if known else size)]
         if layout.compression == JPEG:
             return self._jpeg(data, (rows, columns, channels))
-        found = expand(data, layout.compression, size, reversed_bits=self._reversed)
+        limit = layout.block_hw[0] * row_size
+        found = expand(data, layout.compression, size, limit, reversed_bits=self._reversed)
         if found.size < size:
             self.failed = self.failed or "truncated"
             padded = np.zeros(size, np.uint8)

@@ -31,13 +31,14 @@ class DamagedStripError(Exception):
     """A strip or tile is truncated or damaged; the message says which of the two."""
 
 
-def expand(data: Bytes, compression: int, size: int, *, reversed_bits: bool) -> Bytes:
+def expand(data: Bytes, compression: int, size: int, limit: int, *, reversed_bits: bool) -> Bytes:
     """Return the `size` bytes of a strip or tile, or fewer if it is truncated.
 
     Args:
         data: its bytes in the file.
         compression: one of `CODECS`.
         size: number of bytes that it must hold.
+        limit: number of bytes that it may hold: a writer may have padded the last strip.
         reversed_bits: whether the bits of each byte are stored in reverse order.
 
     Raises:
@@ -48,7 +49,7 @@ def expand(data: Bytes, compression: int, size: int, *, reversed_bits: bool) -> 
     if compression == _RAW:
         found = data[:size]
     elif compression in (_DEFLATE, _OLD_DEFLATE):
-        found = _inflated(data, size)
+        found = _inflated(data, size, limit)
     else:
         found = np.empty(size, np.uint8)
         kernel = _expand_lzw if compression == _LZW else _expand_packbits
@@ -59,14 +60,16 @@ def expand(data: Bytes, compression: int, size: int, *, reversed_bits: bool) -> 
     return found
 
 
-def _inflated(data: Bytes, size: int) -> Bytes:
+def _inflated(data: Bytes, size: int, limit: int) -> Bytes:
     inflater = zlib.decompressobj()
     try:
         found = inflater.decompress(data.tobytes(), size)
-        if not inflater.eof:
-            inflater.decompress(inflater.unconsumed_tail, 1)  # reads the checksum
+        if not inflater.eof:  # to its checksum; damaged data often expand without end
+            inflater.decompress(inflater.unconsumed_tail, limit - size + 1)
     except zlib.error:
         raise DamagedStripError("damaged") from None
+    if inflater.unconsumed_tail and not inflater.eof:
+        raise DamagedStripError("damaged")
     return np.frombuffer(found, np.uint8)
 
 
