@@ -210,9 +210,7 @@ def _pngs() -> Iterator[MetadataFile]:
         yield MetadataFile(f"PNG, {name} before IDAT", whole[:33] + extra + whole[33:], 6, rgb)
         yield MetadataFile(f"PNG, {name} behind IDAT", whole[:-12] + extra + whole[-12:], 6, rgb)
     bomb = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text + b" " * 20_000_000, 9))
-    yield MetadataFile(
-        "PNG, 20 MB of Exif behind IDAT", whole[:-12] + bomb + whole[-12:], 1, rgb, lens=False, as_pil=False
-    )
+    yield MetadataFile("PNG, 20 MB of Exif behind IDAT", whole[:-12] + bomb + whole[-12:], 6, rgb, as_pil=False)
     both = whole[:33] + chunk(b"eXIf", block_of(short(0x112, 3))[6:]) + whole[33:-12] + kinds["eXIf"] + whole[-12:]
     yield MetadataFile("PNG, two eXIf", both, 6, rgb)
 

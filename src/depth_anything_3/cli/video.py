@@ -192,8 +192,10 @@ def _run_scene(
     selection = options.selection
     if selection.fps is None and selection.every is None:
         selection = replace(selection, fps=_SCENE_FPS)
-    paths = extract_frames(source, results.export_dir / "input_images", selection, raw=options.raw)
+    preprocess = options.stream.preprocess
+    folder = results.export_dir / "input_images"
+    paths = extract_frames(source, folder, selection, raw=options.raw, preprocess=preprocess)
     loaded = load_model(model)
     with stderr.status(f"computing depth of {len(paths)} view(s)"):
-        views = ViewOptions(preprocess=options.stream.preprocess, network=options.stream.network)
+        views = ViewOptions(preprocess=preprocess, network=options.stream.network)
         return run_views(loaded.engine, paths, destination, views)

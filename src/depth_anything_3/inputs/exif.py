@@ -22,7 +22,7 @@ __all__ = [
 
 ORIENTATION = 0x0112
 _EXIF_FOLDER = 0x8769
-_FOCAL_LENGTHS = (0xA405, 0x920A)  # 35 mm equivalent, and in millimetres
+_FOCAL_LENGTHS = ("FocalLengthIn35mmFilm", "FocalLength")  # the first suffices
 _XMP_LENS = {
     "FocalLengthIn35mmFilm": 0xA405,
     "FocalLength": 0x920A,
@@ -41,9 +41,10 @@ _PREFIX = b"Exif\0\0"
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
 _TEXT, _RATIONALS = 2, (5, 10)
+_MAX_PACKET = 1 << 22  # bytes
 _NAMESPACE = rb"""xmlns:([A-Za-z_][\w.-]{0,30})\s*=\s*["']http://ns\.adobe\.com/%b/1\.0/["']"""
 # The name comes first, because expressions that begin with a literal are searched fast.
-_VALUE = rb"""%b(?<=[\s<]%b)(?:\s*=\s*["']|(?:\s[^<>]*)?>)\s*([0-9]{1,12}(?:[./][0-9]{1,12})?)"""
+_VALUE = rb"""%b(?<=[\s<]%b)(?:\s*=\s*["']|(?:\s[^<>]{0,100})?>)\s*([0-9]{1,12}(?:[./][0-9]{1,12})?)"""
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ class Metadata:
 
     def with_lens(self) -> bytes:
         """Return the Exif block. If only XMP has a focal length: a block with the lens entries of both."""
-        if b"FocalLength" not in _ascii(self.xmp):
+        known = {tag: value for tag, value in read_lens(self.exif).items() if value > 0} if self.xmp else {}
+        if not self.xmp or _XMP_LENS[_FOCAL_LENGTHS[0]] in known:
             return self.exif
-        known = {tag: value for tag, value in read_lens(self.exif).items() if value > 0}
-        found = _xmp_numbers(self.xmp, b"exif", _XMP_LENS)
-        if not any(tag in found and tag not in known for tag in _FOCAL_LENGTHS):
+        text = _ascii(self.xmp)
+        missing = [name for name in _FOCAL_LENGTHS if _XMP_LENS[name] not in known and name.encode() in text]
+        found = _xmp_numbers(self.xmp, b"exif", _XMP_LENS) if missing else {}
+        if not any(_XMP_LENS[name] in found for name in missing):
             return self.exif
         return write_block(self.orientation, {**found, **known})
 
@@ -193,5 +196,5 @@ def _xmp_numbers(packet: bytes, schema: bytes, names: Mapping[str, int]) -> dict
 
 
 def _ascii(packet: bytes) -> bytes:
-    """Convert UTF-16 and UTF-32 to ASCII, as far as it matters here."""
-    return packet.replace(b"\0", b"")
+    """Return the start of a packet; UTF-16 and UTF-32 become ASCII, as far as it matters here."""
+    return packet[:_MAX_PACKET].replace(b"\0", b"")

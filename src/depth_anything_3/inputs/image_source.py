@@ -7,19 +7,19 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
 from depth_anything_3.inputs.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageInput", "ImageSource", "as_source", "check_bytes", "check_image_list", "read_file"]
+__all__ = ["ImageInput", "ImageSource", "PilImage", "as_source", "check_bytes", "check_image_list", "read_file"]
 
 ImageInput = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
@@ -36,6 +36,14 @@ _ACCEPTED = (
 )
 
 
+class PilImage(NamedTuple):
+    """What is read of a PIL image: (H, W, 3) uint8 RGB, the orientation of the pixels (1 to 8), and an Exif block."""
+
+    pixels: UInt8Array
+    orientation: int
+    exif: bytes
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSource:
     """One input image, not decoded yet.
@@ -43,11 +51,12 @@ class ImageSource:
     Attributes:
         label: name in messages and reports: its path, or its index and type.
         data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), or a
-            tensor (3, H, W) on any device.
+            tensor (3, H, W) on any device. For worker processes, a PIL image is replaced by what was read of it, or by
+            the error.
     """
 
     label: str
-    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor
+    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor | PilImage | DA3Error
 
 
 def check_image_list(images: Iterable[ImageInput]) -> None:
@@ -63,8 +72,8 @@ def check_image_list(images: Iterable[ImageInput]) -> None:
         raise InvalidInputError("give a list of images or another iterable; for one image, give a list of one")
 
 
-def as_source(image: ImageInput, index: int = 0) -> ImageSource:
-    """Check the type, dtype and shape of an image without reading it.
+def as_source(image: ImageInput | ImageSource, index: int = 0) -> ImageSource:
+    """Check the type, dtype and shape of an image without reading it. An `ImageSource` is returned unchanged.
 
     Args:
         image: see `ImageInput`. Arrays and tensors are RGB, 0 to 255; pass an OpenCV frame (BGR) as
@@ -75,6 +84,8 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
         ImageTypeError: the type, dtype or number of channels is not accepted.
         ImageSizeError: the array has no pixels.
     """
+    if isinstance(image, ImageSource):
+        return image
     if isinstance(image, (str, os.PathLike)):
         path = os.fsdecode(image)
         return ImageSource(path, Path(path))

@@ -34,13 +34,13 @@ _EXIF_SIGN = b"Exif\0\0"
 _XMP_SIGN = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION_SIGN = b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_GUID = re.compile(rb"""HasExtendedXMP\s*(?:=\s*["']|>)\s*([0-9A-Fa-f]{32})""")
-_MAX_EXTENSION = 1 << 24  # bytes
+_MAX_EXTENSION = 1 << 22  # bytes
 
 _XMP_KEYS = ("XML:com.adobe.xmp", "xmp")
 _PROFILE_KEYS = ("Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp")
 _PROFILE = re.compile(rb"\s*\w+\s+(\d{1,9})\s+([0-9A-Fa-f\s]*)")
 _MAX_CHUNKS = 200_000  # as for OpenCV, see decode/cpu/opencv.py
-_MAX_TEXT = 1 << 20  # bytes; Pillow's limit of a compressed text
+_MAX_TEXT = 1 << 20  # bytes; Pillow has the same limit
 
 _JPEG2000_EXIF = b"JpgTiffExif->JP2"
 _JPEG2000_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -88,7 +88,7 @@ def png_metadata(data: Buffer) -> Metadata:
 
 
 def _text(kind: bytes, content: memoryview) -> bytes:
-    """Return the text of a chunk, without its keyword; empty if it is damaged or too long."""
+    """Return the text of a chunk, without its keyword, up to the limit; empty if it is damaged."""
     packed = kind == b"zTXt"
     if packed:
         content = content[1:]  # compression method
@@ -98,12 +98,10 @@ def _text(kind: bytes, content: memoryview) -> bytes:
         content = memoryview(parts[2] if len(parts) == 3 else b"")
     if not packed:
         return bytes(content)
-    unpacker = zlib.decompressobj()
     try:
-        text = unpacker.decompress(content, _MAX_TEXT)
+        return zlib.decompressobj().decompress(content, _MAX_TEXT)
     except zlib.error:
         return b""
-    return b"" if unpacker.unconsumed_tail else text
 
 
 def info_metadata(info: Mapping[Any, object]) -> Metadata:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+from contextlib import nullcontext
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFile
 
-from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, stored_pixels
+from depth_anything_3.errors import DA3Error
+from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, stored_pixels, truncated_allowed
 from depth_anything_3.inputs.decode.cpu.tiff import decode_page
 from depth_anything_3.inputs.exif import ORIENTATION, Metadata, as_orientation, read_orientation
+from depth_anything_3.inputs.image_source import ImageInput, ImageSource, PilImage, as_source
 from depth_anything_3.inputs.metadata import (
     info_metadata,
     jpeg2000_metadata,
@@ -21,15 +21,7 @@ from depth_anything_3.inputs.metadata import (
 )
 from depth_anything_3.inputs.tiff_pages import find_pages, is_tiff
 
-__all__ = ["PilImage", "read_pil_image"]
-
-
-class PilImage(NamedTuple):
-    """A PIL image: (H, W, 3) uint8 RGB, the orientation that makes them upright (1 to 8), and an Exif block."""
-
-    pixels: npt.NDArray[np.uint8]
-    orientation: int
-    exif: bytes
+__all__ = ["decoded_here", "read_pil_image"]
 
 
 def read_pil_image(image: Image.Image, label: str) -> PilImage:
@@ -51,6 +43,21 @@ def read_pil_image(image: Image.Image, label: str) -> PilImage:
     pixels = pixels_of(image, label)  # first, because metadata may follow the pixels of a PNG
     metadata = _of_jpeg(image) or info_metadata(image.info)
     return PilImage(pixels, _orientation(image, metadata), metadata.with_lens())
+
+
+def decoded_here(image: ImageInput | ImageSource, index: int, *, allow_truncated: bool) -> ImageInput | ImageSource:
+    """Replace a PIL image by what `read_pil_image` returns or raises, for a worker process.
+
+    Pickled, a PIL image would lose its orientation and lens, or raise any error of Pillow's.
+    """
+    if not isinstance(image, Image.Image):
+        return image
+    label = as_source(image, index).label
+    try:
+        with truncated_allowed() if allow_truncated else nullcontext():
+            return ImageSource(label, read_pil_image(image, label))
+    except DA3Error as error:
+        return ImageSource(label, error)
 
 
 def _read_tiff(image: Image.Image, label: str) -> PilImage:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.model.catalog import DepthKind, ModelCard, models_that
 from depth_anything_3.prediction.focal_length import check_focal_or_fov
-from depth_anything_3.prediction.prediction import Prediction
+from depth_anything_3.prediction.prediction import Prediction, to_metric
 
 __all__ = ["MetricConversion"]
 
@@ -52,10 +52,10 @@ class MetricConversion:
             InvalidInputError: a focal length is unknown.
             UnsupportedError: the depth has no unit.
         """
-        depth = prediction.metric_depth(self.focal, fov=self.fov)
-        if prediction.is_metric:
+        depth, focal = to_metric(prediction, self.focal, self.fov)
+        if focal is None:
             return prediction, ()
-        focal, known = prediction.focal_length(self.focal, fov=self.fov), prediction.intrinsics
+        known = prediction.intrinsics
         camera = prediction.centred_intrinsics(focal) if known is None else known
         metric = replace(prediction, depth=depth, is_metric=1, depth_kind=DepthKind.METRIC, intrinsics=camera)
         return metric, focal.origins

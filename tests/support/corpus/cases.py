@@ -24,6 +24,7 @@ from support.corpus.case import HEIGHT, LOSSY, WIDTH, Case, as_pillow, draw_imag
 from support.corpus.damaged import bombs, cut, flipped, non_images, surplus
 from support.images import encoded, exif_block
 from support.jpeg_builder import hand_made
+from support.metadata_files import TURNS, metadata_files
 from support.png_builder import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, hand_made_png
 
 __all__ = ["Case", "corpus"]
@@ -122,12 +123,10 @@ def _marker(number: int, content: bytes) -> bytes:
 
 
 def _orientations() -> Iterator[Case]:
-    turns = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
-             6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90}  # fmt: skip
     made = hand_made(WIDTH, HEIGHT, _SAMPLINGS["4:2:0"], seed=9)
     rgb = draw_image(2)
     lossless = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
-    for orientation, turn in turns.items():
+    for orientation, turn in TURNS.items():
         block = exif_block(orientation, order="<>"[orientation % 2], kind=3 + orientation % 3 // 2)
         data = made.data[:2] + _marker(0xE1, block) + made.data[2:]
         yield Case("orientation", f"JPEG {orientation}", data, turn(made.rgb), LOSSY)
@@ -142,6 +141,9 @@ def _orientations() -> Iterator[Case]:
     for value in (0, 9, 65_535):
         data = made.data[:2] + _marker(0xE1, exif_block(value)) + made.data[2:]
         yield Case("orientation", f"JPEG {value}, which is none", data, made.rgb, LOSSY)
+    for file in metadata_files():
+        shown = TURNS[file.orientation](file.stored)
+        yield Case("orientation", file.name, file.data, shown, file.levels, suffix=file.suffix)
 
 
 def _heic(rgb: np.ndarray, **options: object) -> bytes:

@@ -24,7 +24,7 @@ from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.decode.cpu.pillow import truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe
-from depth_anything_3.inputs.image_source import ImageInput, as_source, check_bytes, read_file
+from depth_anything_3.inputs.image_source import ImageInput, ImageSource, PilImage, as_source, check_bytes, read_file
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
@@ -91,7 +91,7 @@ class ImagePreparer:
         """Open one image and finish it on the CPU. Errors as in `open` and `finish`."""
         return self.finish(self.open(index, image))
 
-    def open(self, index: int, image: ImageInput) -> OpenedImage:
+    def open(self, index: int, image: ImageInput | ImageSource) -> OpenedImage:
         """Read an image's header and plan its resize; `index` is its index in the caller's list.
 
         Files are read but not decoded, so an unusable image costs almost nothing.
@@ -105,10 +105,14 @@ class ImagePreparer:
         start = time.perf_counter()
         source = as_source(image, index)
         data, header, orientation, exif = source.data, None, 1, b""
+        if isinstance(data, DA3Error):
+            raise data
         if isinstance(data, Image.Image):
             allowed = truncated_allowed() if self.options.allow_truncated else nullcontext()
             with self._locks[(id(data) >> 4) % len(self._locks)], allowed:
-                data, orientation, exif = read_pil_image(data, source.label)
+                data = read_pil_image(data, source.label)
+        if isinstance(data, PilImage):
+            data, orientation, exif = data
             stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, np.ndarray):
             stored_hw = data.shape[0], data.shape[1]

@@ -21,11 +21,12 @@ from depth_anything_3.inputs.batch.mixed_sizes import crop_or_pad, transform_int
 from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
-from depth_anything_3.inputs.choices import OnError, ProcessResMethod
+from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure, log_warnings
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
+from depth_anything_3.inputs.pil_image import decoded_here
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
@@ -221,6 +222,9 @@ class BatchProcessor(ABC, Generic[Image]):
         """Run the CPU stage of each image in the workers; yield the results in order."""
         check_image_list(images)
         worker = self._worker(options, request)
+        if options.executor is Executor.PROCESS:
+            here = partial(decoded_here, allow_truncated=options.allow_truncated)
+            images = (here(image, index) for index, image in enumerate(images))  # type: ignore[misc]  # workers take both
         return self._pools.map(worker, images, kind=options.executor, count=options.num_workers)
 
     def warm_up(self) -> None:

@@ -102,7 +102,8 @@ def run_video(
         state = with_range(state, samples) if samples else state
     began = time.perf_counter()
     try:
-        writing = ResultsWriter(results, target, name, files, log_file, state, report, on_progress)
+        preprocess = options.stream.preprocess
+        writing = ResultsWriter(results, target, name, files, log_file, state, report, on_progress, preprocess)
         _compute(engine, opened, writing, options)
     finally:
         report.wall_seconds = time.perf_counter() - began

@@ -18,6 +18,7 @@ from depth_anything_3.export.colormap import inverse_depth_range
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.video.frames import colorize_frame, depth_levels
@@ -85,6 +86,7 @@ class ResultsWriter:
     state: RunState
     report: RunReport
     on_progress: Callable[[], None]
+    preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     _held: list[tuple[Frame, Prediction]] = field(default_factory=list)
     _writers: dict[str, VideoWriter] = field(default_factory=dict)
     _log: FrameLog | None = None
@@ -166,6 +168,7 @@ class ResultsWriter:
                 self.state.inverse_depth,
                 side_by_side=results.side_by_side,
                 full_size=results.full_size,
+                preprocess=self.preprocess,
             )
         size = self._sizes.setdefault(kind, pixels.shape[:2])
         if pixels.shape[:2] != size:
