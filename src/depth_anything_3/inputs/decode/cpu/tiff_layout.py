@@ -19,6 +19,7 @@ _COMPRESSIONS = {
 _BY_PILLOW = frozenset({2, 3, 4, 6, JPEG, 34_925, 50_000})
 _HINT = "export it as a TIFF of 8 or 16 bits without compression, as PNG or as JPEG"
 _MIN_TILE_PIXELS = 1 << 20
+_MAX_SAMPLES = 16  # per pixel, which bounds the memory for a strip
 
 
 _NEEDED = (Tag.WIDTH, Tag.HEIGHT, Tag.BITS, Tag.COMPRESSION, Tag.PHOTOMETRIC, Tag.FILL_ORDER, Tag.STRIP_OFFSETS,
@@ -135,6 +136,8 @@ def unsupported_reason(page: TiffPage) -> str | None:
     layout = TiffLayout.of(page)
     if layout.samples < layout.colours:
         return f"damaged TIFF: {layout.samples} samples per pixel, but its colours have {layout.colours}"
+    if layout.samples > _MAX_SAMPLES:
+        return f"TIFF with {layout.samples} samples per pixel is not supported, at most {_MAX_SAMPLES} are; {_HINT}"
     if layout.photometric is Photometric.SEPARATED and page.value(Tag.INK_SET, 1) != 1:
         return f"TIFF with inks other than CMYK is not supported; {_HINT}"
     if layout.by_pillow and layout.bits not in (1, 8):
