@@ -13,6 +13,7 @@ STARTS = {
     "one byte": (b"\xff", ""),
     "jpg3": (b"\xff\xd8\xff", "truncated or damaged JPEG"),
     "png": (b"\x89PNG\r\n\x1a\n", "truncated or damaged PNG"),
+    "apple": (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI", "Apple's own variant"),
     "gif": (b"GIF89a", "truncated or damaged GIF"),
     "tif": (b"II*\0", "truncated or damaged TIFF"),
     "tif8": (b"MM\0*\0\0\0\x08", "truncated or damaged TIFF"),

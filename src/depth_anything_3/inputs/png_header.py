@@ -46,6 +46,8 @@ def read_png_header(data: Buffer, label: str) -> PngHeader:
         ImageDecodeError: the chunk is truncated or damaged.
     """
     chunk = bytes(data[8:33])
+    if chunk[4:8] == b"CgBI":
+        raise ImageDecodeError(f"{label}: PNG in Apple's own variant (CgBI) is not supported; convert it to PNG")
     if len(chunk) < 25 or chunk[:8] != b"\0\0\0\rIHDR":
         raise ImageDecodeError(f"{label}: truncated or damaged PNG: no header in its {len(data):,} bytes")
     width, height, bits, colour_type, compression, filters, interlaced = struct.unpack(">IIBBBBB", chunk[8:21])

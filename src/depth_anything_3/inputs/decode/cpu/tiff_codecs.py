@@ -53,7 +53,9 @@ def expand(data: Bytes, compression: int, size: int, limit: int, *, reversed_bit
     else:
         found = np.empty(size, np.uint8)
         kernel = _expand_lzw if compression == _LZW else _expand_packbits
-        count = kernel(data, found)
+        # Before TIFF 5, LZW codes began at the lowest bit; as libtiff recognises them.
+        reversed_codes = compression == _LZW and data.size > 1 and data[0] == 0 and data[1] & 1
+        count = -1 if reversed_codes else kernel(data, found)
         if count < 0:
             raise DamagedStripError("damaged")
         found = found[:count]
