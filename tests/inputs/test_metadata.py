@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import random
+import struct
+from contextlib import suppress
 
 import numpy as np
 import pillow_heif
@@ -11,11 +14,12 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from depth_anything_3.errors import ImageDecodeError
+from depth_anything_3.errors import DA3Error, ImageDecodeError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
-from depth_anything_3.inputs.exif import read_lens
+from depth_anything_3.inputs.exif import read_lens, read_orientation
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import decoded_here
+from depth_anything_3.prediction.focal_length import exif_focal_length
 from support.images import write
 from support.metadata_files import TURNS, MetadataFile, block_of, metadata_files, short, xmp_of
 
@@ -181,3 +185,36 @@ def test_a_worker_process_gets_the_same_of_a_pil_image(name, preparer):
     if not name.startswith("WebP"):  # Pillow opens no truncated ones
         with pytest.raises(ImageDecodeError, match=r"image 0 \(PIL RGB"):
             read(APPLY, sent(Image.open(io.BytesIO(file.data[: len(file.data) * 3 // 4]))))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_metadata_raises_only_package_errors_and_reads_alike():
+    rng = random.Random(5)
+    files = [file for file in FILES if "20 MB" not in file.name]
+    for _ in range(600):
+        file = rng.choice(files)
+        data = bytearray(file.data)
+        signs = [
+            data.find(sign) for sign in (b"Exif", b"II*\0", b"MM\0*", b"tiff:Or", b"Raw profile", b"uuid", b"eXIf")
+        ]
+        for _ in range(rng.randint(1, 3)):
+            place = rng.choice([sign for sign in signs if sign >= 0] or [0]) + rng.randrange(60)
+            data[min(place, len(data) - 1)] = rng.choice((0, 1, 2, 3, 6, 8, 9, 255))
+        try:
+            opened = APPLY.open(0, bytes(data))
+        except DA3Error:
+            continue
+        exif_focal_length(opened.exif, opened.plan.source_hw)
+        with suppress(DA3Error, OSError, RuntimeError):  # of Pillow's `open`, or of damaged pixels
+            as_pil = APPLY.open(0, Image.open(io.BytesIO(data)))
+            assert (as_pil.plan.orientation, read_lens(as_pil.exif)) == (
+                opened.plan.orientation,
+                read_lens(opened.exif),
+            )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e30])
+def test_a_directory_at_no_number_is_none(value):
+    entry = (0x8769, 11, 1, struct.pack("<f", value))
+    assert read_lens(block_of(entry, short(0x112, 6), lens=None)) == {}
+    assert read_orientation(block_of((0x112, 11, 1, struct.pack("<f", value)))) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -211,6 +212,11 @@ def _pngs() -> Iterator[MetadataFile]:
         yield MetadataFile(f"PNG, {name} behind IDAT", whole[:-12] + extra + whole[-12:], 6, rgb)
     bomb = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text + b" " * 20_000_000, 9))
     yield MetadataFile("PNG, 20 MB of Exif behind IDAT", whole[:-12] + bomb + whole[-12:], 6, rgb, as_pil=False)
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "PNG", save_all=True, append_images=[Image.fromarray(rgb[::-1].copy())])
+    animated = file.getvalue()
+    yield MetadataFile("PNG, eXIf behind an animation", animated[:-12] + kinds["eXIf"] + animated[-12:], 6, rgb)
+    yield MetadataFile("PNG, Exif as text", whole[:33] + chunk(b"tEXt", b"exif\0" + exif) + whole[33:], 6, rgb)
     both = whole[:33] + chunk(b"eXIf", block_of(short(0x112, 3))[6:]) + whole[33:-12] + kinds["eXIf"] + whole[-12:]
     yield MetadataFile("PNG, two eXIf", both, 6, rgb)
 
@@ -229,6 +235,10 @@ def _others() -> Iterator[MetadataFile]:
             "XMP that contradicts Exif": {"exif": exif, "xmp": xmp_of(_ELEMENTS.format(3))}}  # fmt: skip
     for name, options in webp.items():
         yield MetadataFile(f"WebP, {name}", encoded(rgb, "WEBP", lossless=True, **options), 6, rgb, suffix=".webp")
+    mpo = encoded(
+        rgb, "MPO", save_all=True, append_images=[Image.fromarray(rgb)], exif=exif, quality=100, subsampling=0
+    )
+    yield MetadataFile("MPO", mpo, 6, rgb, 8, suffix=".mpo")
     jp2 = encoded(rgb, "JPEG2000")
     boxes = {"Exif": b"JpgTiffExif->JP2" + exif[6:], "Exif with prefix": b"JpgTiffExif->JP2" + exif,
              "XMP": bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + packet}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -112,13 +113,13 @@ def read_lens(block: bytes) -> dict[int, float]:
     """Return the numbers among `LENS_TAGS` in an Exif block, which may be empty or damaged."""
     tiff = _without_prefix(block)
     found: dict[int, float] = {}
-    folder = None
+    folder: float | None = None
     for tag, value in _entries(tiff, None):
         if tag == _EXIF_FOLDER:
             folder = value
         elif value is not None and TIFF_EP.get(tag, tag) in LENS_TAGS:
             found[TIFF_EP.get(tag, tag)] = value
-    if folder is not None:
+    if folder is not None and math.isfinite(folder):
         found |= {tag: value for tag, value in _entries(tiff, int(folder)) if value is not None and tag in LENS_TAGS}
     return found
 

@@ -36,9 +36,9 @@ _EXTENSION_SIGN = b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_GUID = re.compile(rb"""HasExtendedXMP\s*(?:=\s*["']|>)\s*([0-9A-Fa-f]{32})""")
 _MAX_EXTENSION = 1 << 22  # bytes
 
-_XMP_KEYS = ("XML:com.adobe.xmp", "xmp")
+_XMP_KEYS = ("XML:com.adobe.xmp", "xmp")  # the second of WebP, TIFF and AVIF
 _PROFILE_KEYS = ("Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp")
-_PROFILE = re.compile(rb"\s*\w+\s+(\d{1,9})\s+([0-9A-Fa-f\s]*)")
+_PROFILE = re.compile(rb"\s*\w+\s+\d+\s+([0-9A-Fa-f\s]*)")  # its kind, its length, its bytes
 _MAX_CHUNKS = 200_000  # as for OpenCV, see decode/cpu/opencv.py
 _MAX_TEXT = 1 << 20  # bytes; Pillow has the same limit
 
@@ -81,7 +81,7 @@ def png_metadata(data: Buffer) -> Metadata:
             found["exif"] = kind, view[at + 8 : end]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             keyword = bytes(view[at + 8 : min(end, at + 88)]).partition(b"\0")[0].decode("latin-1")
-            if keyword in _PROFILE_KEYS or keyword in _XMP_KEYS:
+            if keyword in (*_PROFILE_KEYS, *_XMP_KEYS) or (keyword, kind) == ("exif", b"tEXt"):
                 found[keyword] = kind, view[at + 9 + len(keyword) : end]
         at = end + 4
     return info_metadata({key: _text(*one) for key, one in found.items()})
@@ -89,15 +89,17 @@ def png_metadata(data: Buffer) -> Metadata:
 
 def _text(kind: bytes, content: memoryview) -> bytes:
     """Return the text of a chunk, without its keyword, up to the limit; empty if it is damaged."""
-    packed = kind == b"zTXt"
+    packed, method = kind == b"zTXt", content[:1]
     if packed:
-        content = content[1:]  # compression method
+        content = content[1:]
     elif kind == b"iTXt":
-        packed = bytes(content[:1]) != b"\0"
+        packed, method = bytes(content[:1]) != b"\0", content[1:2]
         parts = bytes(content[2:]).split(b"\0", 2)  # language, translated keyword, text
         content = memoryview(parts[2] if len(parts) == 3 else b"")
     if not packed:
         return bytes(content)
+    if bytes(method) != b"\0":
+        return b""
     try:
         return zlib.decompressobj().decompress(content, _MAX_TEXT)
     except zlib.error:
@@ -110,7 +112,7 @@ def info_metadata(info: Mapping[Any, object]) -> Metadata:
     xmp = next((one for one in packets if one), b"")
     for key in _PROFILE_KEYS:
         profile = _PROFILE.match(_as_bytes(info.get(key)))
-        content = b"" if profile is None else _from_hex(profile[2])[: int(profile[1])]
+        content = b"" if profile is None else _from_hex(profile[1])
         if content.startswith(_XMP_SIGN) or key.endswith("xmp"):
             xmp = xmp or content.removeprefix(_XMP_SIGN)
         else:

@@ -17,6 +17,7 @@ from depth_anything_3.inputs.metadata import (
     jpeg2000_metadata,
     jpeg_metadata,
     orientation_in_format,
+    png_metadata,
     tiff_metadata,
 )
 from depth_anything_3.inputs.tiff_pages import find_pages, is_tiff
@@ -42,6 +43,8 @@ def read_pil_image(image: Image.Image, label: str) -> PilImage:
         image.info.update({key: block for key, block in (("exif", boxes.exif), ("xmp", boxes.xmp)) if block})
     pixels = pixels_of(image, label)  # first, because metadata may follow the pixels of a PNG
     metadata = _of_jpeg(image) or info_metadata(image.info)
+    if image.format == "PNG" and getattr(image, "is_animated", False) and metadata == Metadata():
+        metadata = png_metadata(_read_file(image))  # Pillow has not read what follows the first frame
     return PilImage(pixels, _orientation(image, metadata), metadata.with_lens())
 
 
@@ -79,12 +82,17 @@ def _read_tiff(image: Image.Image, label: str) -> PilImage:
 
 def _file_of(image: Image.Image) -> bytes:
     """Return the bytes of the file of an image that is not loaded yet; empty if it is loaded or not of a file."""
-    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None or image.fp.closed:
+    return _read_file(image) if isinstance(image, ImageFile.ImageFile) and image.tile else b""
+
+
+def _read_file(image: Image.Image) -> bytes:
+    file = getattr(image, "fp", None) or getattr(image, "_fp", None)  # the second of an animation between frames
+    if file is None or not hasattr(file, "closed") or file.closed:
         return b""
-    position = image.fp.tell()
-    image.fp.seek(0)
-    data = image.fp.read()
-    image.fp.seek(position)
+    position = file.tell()
+    file.seek(0)
+    data: bytes = file.read()
+    file.seek(position)
     return data
 
 
@@ -99,16 +107,24 @@ def _of_jpeg(image: Image.Image) -> Metadata | None:
 def _orientation(image: Image.Image, metadata: Metadata) -> int:
     plain = Image.new("1", (1, 1))
     plain.info = dict(image.info)
+    intact = _is_intact(plain)
     shown = _shown_by_pillow(image)
     if shown != _shown_by_pillow(plain):  # the caller has changed it
         return as_orientation(shown) or 1
-    removed = shown is None and metadata.exif and read_orientation(metadata.exif) is None and _of_jpeg(image) is None
+    removed = intact and shown is None and metadata.exif and read_orientation(metadata.exif) is None
     # Pillow does not see every orientation in XMP, nor does it remove those when it makes an image upright.
-    return 1 if removed else orientation_in_format(image.format, metadata)
+    return 1 if removed and _of_jpeg(image) is None else orientation_in_format(image.format, metadata)
+
+
+def _is_intact(image: Image.Image) -> bool:
+    try:
+        image.getexif()
+    except Exception:  # Pillow raises almost anything on damaged blocks
+        return False
+    return True
 
 
 def _shown_by_pillow(image: Image.Image) -> object:
-    try:
-        return image.getexif().get(ORIENTATION)
-    except Exception:  # Pillow raises almost anything on damaged blocks
-        return None
+    """Return the orientation in what Pillow could read of the Exif block; it raises only the first time."""
+    _is_intact(image)
+    return image.getexif().get(ORIENTATION) if _is_intact(image) else None

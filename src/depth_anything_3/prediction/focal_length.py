@@ -33,7 +33,7 @@ class FocalLength:
 
     Attributes:
         pixels: (N,) float64, in pixels of the network's input.
-        origins: (N) source of each, such as "Exif, 35 mm equivalent".
+        origins: (N) source of each, such as "Exif, 35 mm equivalent"; it ends with "doubtful" if it may be wrong.
     """
 
     pixels: npt.NDArray[np.float64]

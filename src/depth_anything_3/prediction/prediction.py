@@ -47,7 +47,7 @@ class Prediction:
         sources: name of each view: its path, or its index and type.
         source_hw: (height, width) of each view's upright source image.
         source_scale: (rows, columns) scale from pixels of each view's source image to pixels of (H, W).
-        exif: Exif block of each view's file; empty if it has none.
+        exif: Exif block of each view's file, or one made of the lens entries of a TIFF or of XMP; empty if it has none.
         depth_kind: unit of depth.
         model_name: name of the model.
         choices: strategy chosen for each view, and the reason.
@@ -105,7 +105,8 @@ class Prediction:
     ) -> FocalLength:
         """Return the focal length of each view in pixels of (H, W), and its origin.
 
-        It comes from `focal` or `fov` if one is given, else from `intrinsics`, else from the file's Exif block.
+        It comes from `focal` or `fov` if one is given, else from `intrinsics`, else from the file's Exif block. If that
+        is doubtful, because the image was cropped or zoomed, a warning names the file and the origin says so.
 
         Args:
             focal, fov: see `metric_depth`.
