@@ -33,6 +33,8 @@ _TYPES = {
     17: "i8",
     18: "u8",
 }
+_UNSIGNED = frozenset({3, 4, 13, 16, 18})  # types of 2, 4 and 8 bytes
+_SIZES = frozenset((kind, 1) for kind in _UNSIGNED)  # type and number of values
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2
 _RAW_PHOTOMETRICS = frozenset({32_803, 34_892})  # colour filter array, linear raw
@@ -105,8 +107,15 @@ class TiffPage:
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """(height, width) as stored, before the orientation is applied."""
-        return self.value(Tag.HEIGHT, 0), self.value(Tag.WIDTH, 0)
+        """(height, width) as stored, before the orientation is applied; 0 where the value is damaged."""
+        return self._size(Tag.HEIGHT), self._size(Tag.WIDTH)
+
+    def _size(self, tag: int) -> int:
+        return self.value(tag, 0) if self.entries.get(tag, (0, 0, 0))[:2] in _SIZES else 0
+
+    def is_damaged(self, tag: int) -> bool:
+        """Whether a tag is present without an unsigned integer that the standard allows for what it describes."""
+        return tag in self.entries and (self.entries[tag][0] not in _UNSIGNED or not self.values(tag).size)
 
     @property
     def orientation(self) -> int | None:

@@ -114,7 +114,7 @@ class TiffLayout:
 
 def unsupported_reason(page: TiffPage) -> str | None:
     """Return why a page cannot be decoded, with a hint, or None."""
-    if any(tag in page.entries and not page.values(tag).size for tag in _NEEDED):
+    if any(page.is_damaged(tag) for tag in _NEEDED):
         return "damaged TIFF: its directory holds values of wrong types"
     if not all(page.size_hw):
         return "damaged TIFF: it states no size"
