@@ -12,6 +12,7 @@ from PIL import Image
 
 from depth_anything_3.api import DepthAnything3, choose_device
 from depth_anything_3.errors import ImageReadError, InvalidInputError, ShapeMismatchError, UnsupportedError
+from support.images import jpeg, write
 from support.seeded_values import seeded_cameras, seeded_images_uint8
 
 SIZE = (56, 84)
@@ -54,6 +55,15 @@ def test_every_field_has_the_documented_shape_and_type(seeded_small, views):
     assert prediction.seconds.keys() == {"decode", "resample", "network"}
     assert prediction.failures == ()
     np.testing.assert_array_equal(prediction.processed_images, views[:2])
+
+
+def test_warnings_name_their_view(seeded_small, tmp_path):
+    good, data = write(tmp_path / "good.jpg", jpeg()), jpeg(seed=1)
+    bad = write(tmp_path / "bad.jpg", data[: len(data) // 2] + b"\xff\xd9")
+    warning = f"{bad}: damaged JPEG, part of which may be wrong (premature end of data segment)"
+    assert seeded_small.inference([good, bad, good], **SMALL).warnings == (warning,)
+    assert [one.warnings for one in seeded_small.stream([good, bad], **SMALL)] == [(), (warning,)]
+    assert [one.warnings for _, one in seeded_small.stream_video([good, bad], **SMALL)] == [(), (warning,)]
 
 
 def test_views_of_one_scene_see_each_other(seeded_small, views):

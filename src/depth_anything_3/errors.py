@@ -77,7 +77,7 @@ class ImageReadError(DA3Error, OSError):
 
 
 class ImageDecodeError(ImageReadError, ValueError):
-    """The contents of an image are truncated, damaged, or of an unknown format."""
+    """The contents of an image are truncated, damaged, or of a format or range of samples that is not decoded."""
 
 
 class VideoReadError(DA3Error, OSError):

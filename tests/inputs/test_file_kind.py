@@ -61,8 +61,6 @@ KINDS = [
     (b"8BPS\0\1", "a Photoshop document"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
     (b"\xff\x0a\xfa\x7f\x01\x90", "a JPEG XL image"),
-    (b"\0\0\0\x18ftypcrx \0\0\0\1", "a raw photo of a camera"),
-    (b"FUJIFILMCCD-RAW 0201", "a raw photo of a camera"),
     (bytes(128) + b"DICM", "a DICOM image"),
     (b"\0\x05\x16\x07\0\2", "macOS metadata of another file"),
     (bytes(100), "filled with zeros"),
@@ -72,6 +70,14 @@ KINDS = [
 @pytest.mark.parametrize(("data", "name"), KINDS, ids=[name[:24] for _, name in KINDS])
 def test_what_is_no_image_is_named(data, name):
     with pytest.raises(ImageDecodeError, match=f"^x: not an image of a supported format but {name}"):
+        probe(data, "x")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"), [(b"\0\0\0\x18ftypcrx \0\0\0\1", "Canon CR3"), (b"FUJIFILMCCD-RAW 0201", "Fujifilm RAF")]
+)
+def test_camera_raw_is_named(data, name):
+    with pytest.raises(ImageDecodeError, match=rf"^x: camera raw \({name}\) is not decoded; export it"):
         probe(data, "x")
 
 

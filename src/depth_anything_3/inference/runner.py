@@ -251,6 +251,7 @@ class NetworkRunner:
                 model_depth_kind=self._card.depth_kind,
                 choices=tuple(one.choice for one in images),
                 failures=failures,
+                warnings=tuple(text for one in images for text in one.warnings),
                 seconds={
                     "decode": sum(one.decode_seconds for one in images),
                     "resample": sum(one.resample_seconds for one in images),

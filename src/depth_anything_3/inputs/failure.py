@@ -1,14 +1,15 @@
-"""Record an unusable image, and log or raise its error."""
+"""Record an unusable image, log or raise its error, and log warnings about usable ones."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError
 
-__all__ = ["ImageFailure", "log_failure", "raise_failure"]
+__all__ = ["ImageFailure", "log_failure", "log_warnings", "raise_failure"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,3 +45,9 @@ def raise_failure(failure: ImageFailure) -> NoReturn:
         raise error
     hinted = type(error)(f"{str(error).removesuffix('.')}. To skip it, pass on_error='skip'")
     raise hinted.with_traceback(error.__traceback__) from error.__cause__
+
+
+def log_warnings(warnings: Iterable[str]) -> None:
+    """Log what is wrong with images that were decoded nevertheless."""
+    for one in warnings:
+        logger.warning("%s", one)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from depth_anything_3.inputs.camera_raw import raw_format
+
 __all__ = ["ADDRESS", "FileKind", "file_kind"]
 
 ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://|(?P<cut>https?|ftps?|s3|gs|rtsp|file):/")
@@ -38,7 +40,6 @@ def _image(name: str) -> FileKind:
     return FileKind(name, hint="convert it to PNG or JPEG")
 
 
-_RAW = _image("a raw photo of a camera")
 _ARCHIVE_HINT = "extract the images first"
 
 _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
@@ -76,13 +77,9 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"PF\n", _image("a floating-point PFM image")),
     (0, b"Pf\n", _image("a floating-point PFM image")),
     (0, b"II\xbc\x01", _image("a JPEG XR image")),
-    (0, b"FUJIFILMCCD-RAW", _RAW),
-    (0, b"IIRO", _RAW),
-    (0, b"IIRS", _RAW),
-    (0, b"MMOR", _RAW),
-    (0, b"IIU\0", _RAW),
-    (0, b"FOVb", _RAW),
-    (4, b"ftypcrx ", _RAW),
+    (0, b"P7\n", _image("a PAM image")),
+    (0, b"icns", _image("an Apple icon (ICNS)")),
+    (0, b"\x0a\x05\x01\x08", _image("a PCX image")),
     (0, b"\x1a\x45\xdf\xa3", _video("Matroska or WebM")),
     (0, b"\0\0\x01\xba", _video("MPEG")),
     (0, b"\0\0\x01\xb3", _video("MPEG")),
@@ -117,6 +114,9 @@ def file_kind(data: bytes | bytearray | memoryview) -> FileKind | None:
         data: the file, or its first kilobyte.
     """
     head = bytes(data[:_HEAD])
+    raw = raw_format(head)
+    if raw is not None:
+        return _image(f"camera raw ({raw})")
     for start, signature, kind in _SIGNATURES:
         if head.startswith(signature, start):
             return kind
@@ -145,7 +145,7 @@ def _zipped(head: bytes) -> FileKind:
 def _text(head: bytes) -> FileKind | None:
     if head.startswith(_UTF16_MARKS) and len(head) > 3 and (head[2] == 0) != (head[3] == 0):
         return _TEXT
-    plain = head.removeprefix(b"\xef\xbb\xbf")
+    plain = head.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
     if not plain or any(byte < 9 or (13 < byte < 32 and byte != 27) for byte in plain):
         return None
     try:

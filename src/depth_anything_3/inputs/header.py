@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
+from depth_anything_3.inputs.exif import Metadata
 from depth_anything_3.inputs.limits import MAX_PIXELS
 from depth_anything_3.inputs.metadata import (
     info_metadata,
@@ -18,6 +20,8 @@ from depth_anything_3.inputs.metadata import (
     tiff_metadata,
 )
 from depth_anything_3.inputs.pillow_open import JPEG_START, Buffer, open_image
+from depth_anything_3.inputs.png_header import PNG_START, read_png_header
+from depth_anything_3.inputs.tiff_pages import is_tiff, tiff_image_page
 
 __all__ = ["Buffer", "ImageHeader", "JpegCoding", "JpegProcess", "probe"]
 
@@ -95,7 +99,8 @@ def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader
         ImageSizeError: the header states no pixels, or more than `max_pixels`.
     """
     is_jpeg = bytes(data[:3]) == JPEG_START
-    header = _probe_jpeg(memoryview(data), label) if is_jpeg else _probe_with_pillow(data, label)
+    header = _probe_jpeg(memoryview(data), label) if is_jpeg else _probe_without_pillow(data, label)
+    header = header or _probe_with_pillow(data, label)
     height, width = header.stored_hw
     if height * width > max_pixels:
         raise ImageSizeError(
@@ -107,19 +112,26 @@ def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader
     return header
 
 
+def _probe_without_pillow(data: Buffer, label: str) -> ImageHeader | None:
+    """Probe the formats of which Pillow does not open every file that is decoded; None for others."""
+    if bytes(data[:8]) == PNG_START:
+        stored_hw, metadata = read_png_header(data, label).hw, png_metadata(data)
+        return ImageHeader("PNG", stored_hw, orientation_in_format("PNG", metadata), exif=metadata.with_lens())
+    if is_tiff(data):
+        page = tiff_image_page(data, label)
+        metadata = Metadata()
+        with suppress(ImageDecodeError), open_image(data, label) as image:
+            metadata = tiff_metadata(image)
+        orientation = page.orientation or orientation_in_format("TIFF", metadata)
+        return ImageHeader("TIFF", page.size_hw, orientation, exif=metadata.with_lens())
+    return None
+
+
 def _probe_with_pillow(data: Buffer, label: str) -> ImageHeader:
     with open_image(data, label) as image:
-        stored_hw = (image.height, image.width)
-        if image.format == "TIFF":  # Pillow reports the upright size
-            stored_hw = (image.tag_v2[257], image.tag_v2[256])
-            metadata = tiff_metadata(image)
-        elif image.format == "PNG":
-            metadata = png_metadata(data)
-        elif image.format == "JPEG2000":
-            metadata = jpeg2000_metadata(data)
-        else:
-            metadata = info_metadata(image.info)
+        metadata = jpeg2000_metadata(data) if image.format == "JPEG2000" else info_metadata(image.info)
         orientation = orientation_in_format(image.format, metadata)
+        stored_hw = (image.height, image.width)
         return ImageHeader(image.format or "unknown", stored_hw, orientation, exif=metadata.with_lens())
 
 

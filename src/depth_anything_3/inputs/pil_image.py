@@ -9,6 +9,7 @@ from PIL import Image, ImageFile
 
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, stored_pixels, truncated_allowed
+from depth_anything_3.inputs.decode.cpu.tiff import decode_page
 from depth_anything_3.inputs.exif import ORIENTATION, Metadata, as_orientation, read_orientation
 from depth_anything_3.inputs.image_source import ImageInput, ImageSource, PilImage, as_source
 from depth_anything_3.inputs.metadata import (
@@ -19,6 +20,7 @@ from depth_anything_3.inputs.metadata import (
     png_metadata,
     tiff_metadata,
 )
+from depth_anything_3.inputs.tiff_pages import find_pages, is_tiff
 
 __all__ = ["decoded_here", "read_pil_image"]
 
@@ -66,11 +68,16 @@ def _read_tiff(image: Image.Image, label: str) -> PilImage:
     data = _file_of(image)
     if not data:  # loaded
         return PilImage(pixels_of(image, label), as_orientation(shown) or 1, metadata.with_lens())
+    pages = find_pages(data) if is_tiff(data) else []
     # Another image is loaded, so that the caller's remains as it is and every call has the same result.
     with Image.open(io.BytesIO(data), formats=["TIFF"]) as stored:
         stored.seek(image.tell())
         orientation = metadata.orientation if shown == _shown_by_pillow(stored) else as_orientation(shown) or 1
-        return PilImage(stored_pixels(stored, label), orientation, metadata.with_lens())
+        if image.tell() == 0 and pages:  # Pillow mixes up planes of 16 bits, and does not scale 12 bits
+            pixels = decode_page(pages[0], label, allow_truncated=bool(ImageFile.LOAD_TRUNCATED_IMAGES)).pixels
+        else:
+            pixels = stored_pixels(stored, label)
+        return PilImage(pixels, orientation, metadata.with_lens())
 
 
 def _file_of(image: Image.Image) -> bytes:

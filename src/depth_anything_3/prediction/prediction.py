@@ -52,6 +52,8 @@ class Prediction:
         model_name: name of the model.
         choices: strategy chosen for each view, and the reason.
         failures: inputs that were skipped.
+        warnings: what is wrong with files that were decoded nevertheless; each text begins with the view's name. They
+            are also logged, once.
         seconds: time by stage: decode, resample (on the CPU, summed over workers; decoding on a GPU until the call
             returned) and network.
     """
@@ -74,6 +76,7 @@ class Prediction:
     model_name: str = ""
     choices: tuple[RoutingDecision, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def metric_depth(

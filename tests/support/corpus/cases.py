@@ -20,6 +20,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from depth_anything_3.errors import ImageSizeError
+from support import tiff_builder
 from support.corpus.case import HEIGHT, LOSSY, WIDTH, Case, as_pillow, draw_image
 from support.corpus.damaged import bombs, cut, flipped, non_images, surplus
 from support.images import encoded, exif_block
@@ -187,7 +188,7 @@ def _pngs() -> Iterator[Case]:
     profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\0" * 10_000_000))
     yield Case("PNG", "an unknown chunk", hand_made_png(rgb, RGB, 8, before=chunk(b"abCd", b"x" * 70_000)), rgb)
     for name, extra in {"an ICC profile": profile, "a comment": text}.items():
-        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), message="too large")
+        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), rgb)
     for kind in (b"IHDR", b"IDAT", b"IEND"):
         at = whole.index(kind) + 4 + int.from_bytes(whole[whole.index(kind) - 4 : whole.index(kind)], "big")
         wrong = whole[:at] + b"\0\0\0\0" + whole[at + 4 :]
@@ -208,6 +209,12 @@ def _other_formats() -> Iterator[Case]:
     yield Case("other formats", "AVIF", encoded(rgb, "AVIF", quality=100, subsampling="4:4:4"), rgb, LOSSY)
     yield Case("other formats", "HEIC", _heic(rgb), rgb, LOSSY)
     yield Case("other formats", "ICO", encoded(draw_image(3, 64, 64), "ICO", sizes=[(64, 64)]), draw_image(3, 64, 64))
+    for maximum in (100, 1000, 4095, 65_535):
+        samples = np.rint(rgb * (maximum / 255)).astype(np.int64)
+        body = samples.astype(">u2" if maximum > 255 else "u1").tobytes()
+        shown = np.rint(samples * (255 / maximum)).astype(np.uint8)
+        data = f"P6 {WIDTH} {HEIGHT} {maximum}\n".encode() + body
+        yield Case("other formats", f"PPM of at most {maximum}", data, shown, 1)
     few = Image.fromarray(rgb).quantize(200)
     shown = np.asarray(few.convert("RGB"))
     other = Image.fromarray(rgb[::-1].copy()).quantize(200)
@@ -254,9 +261,45 @@ def _tiffs() -> Iterator[Case]:
     floats = encoded(np.linspace(0, 1, WIDTH * HEIGHT, dtype=np.float32).reshape(HEIGHT, WIDTH), "TIFF")
     yield Case("TIFF", "floating-point samples", floats, message="floating-point samples have no fixed range")
     yield Case("TIFF", "32-bit samples", encoded(Image.new("I", (20, 20)), "TIFF"), message="32-bit samples")
+    yield from _tiff_samples(rgb)
+    yield from _tiff_pages(rgb)
     looping = bytearray(encoded(rgb, "TIFF"))
     looping[-4:] = looping[4:8]
     yield as_pillow("TIFF", "a folder of entries that leads to itself", bytes(looping))
+
+
+def _tiff_samples(rgb: np.ndarray) -> Iterator[Case]:
+    wide = rgb.astype(int) * 257
+    storages: dict[str, dict[str, object]] = {
+        "planes": {"planar": True},
+        "planes in tiles, LZW with predictor": {"planar": True, "tile": 16, "packing": "lzw", "predictor": True},
+        "tiles, deflate with predictor": {"tile": 32, "packing": "deflate", "predictor": True},
+        "packbits": {"packing": "packbits"},
+    }
+    for order in "<>":
+        for name, how in storages.items():
+            data = tiff_builder.tiff(tiff_builder.page(wide, bits=16, order=order, **how), order=order)
+            yield Case("TIFF", f"16 bits, {name}, {order}", data, rgb)
+    for bits in (2, 4, 10, 12, 14, 32):
+        samples = np.rint(rgb * (((1 << bits) - 1) / 255)).astype(np.int64)
+        shown = np.rint(samples * (255 / ((1 << bits) - 1))).astype(np.uint8)
+        yield Case("TIFF", f"{bits} bits", tiff_builder.tiff(tiff_builder.page(samples, bits=bits)), shown)
+        white = tiff_builder.page(samples[..., :1], tiff_builder.WHITE_IS_ZERO, bits)
+        yield Case("TIFF", f"{bits} bits, 0 is white", tiff_builder.tiff(white), 255 - shown[..., :1].repeat(3, axis=2))
+    signed = tiff_builder.tiff(tiff_builder.page(wide // 2, bits=16, tags={339: ("H", [2, 2, 2])}))
+    yield Case("TIFF", "signed samples", signed, message="signed 16-bit samples")
+
+
+def _tiff_pages(rgb: np.ndarray) -> Iterator[Case]:
+    thumb, full = np.full((9, 12, 3), 99), tiff_builder.page(rgb)
+    for name, tags in {"copy": {254: ("I", [1])}, "copy by the old tag": {255: ("H", [2])}}.items():
+        for subpages in (0, 1):
+            data = tiff_builder.tiff(tiff_builder.page(thumb, tags=tags), full, subpages=subpages)
+            yield Case("TIFF", f"a reduced {name} first, then {'a subpage' if subpages else 'a page'}", data, rgb)
+    raw = tiff_builder.page(rgb[..., :1], tiff_builder.CFA)
+    for name, more in {"NEF": {}, "DNG": {50_706: ("B", [1, 4, 0, 0])}}.items():
+        data = tiff_builder.tiff(tiff_builder.page(thumb, tags={254: ("I", [1]), **more}), raw, subpages=1)
+        yield Case("TIFF", f"camera raw, like {name}", data, message=f"camera raw ({name}")
 
 
 def _sizes() -> Iterator[Case]:

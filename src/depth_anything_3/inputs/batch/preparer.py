@@ -155,7 +155,7 @@ class ImagePreparer:
         factor = choose_reduction(opened.header, opened.plan, self.options.fidelity)
         rows, columns = (-(-side // factor) for side in opened.header.stored_hw)
         try:
-            pixels = decode(
+            decoded = decode(
                 opened.data,
                 opened.header,
                 opened.label,
@@ -169,12 +169,13 @@ class ImagePreparer:
                 f"{opened.label}: not enough memory to decode {width}x{height} pixels; reduce num_workers, or lower "
                 "max_pixels to reject such images"
             ) from None
-        if pixels.shape[:2] == opened.plan.stored_hw:
+        if decoded.pixels.shape[:2] == opened.plan.stored_hw:
             factor = 1
         return replace(
             opened,
-            data=pixels,
+            data=decoded.pixels,
             header=None,
+            warnings=tuple(f"{opened.label}: {one}" for one in decoded.warnings),
             plan=replace(opened.plan, reduced_by=factor),
             decode_seconds=_since(start, opened.decode_seconds),
         )
@@ -197,6 +198,7 @@ class ImagePreparer:
             decode_seconds=decoded.decode_seconds,
             resample_seconds=_since(start),
             exif=decoded.exif,
+            warnings=decoded.warnings,
             pixels=result,
         )
 

@@ -22,7 +22,7 @@ from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
-from depth_anything_3.inputs.failure import ImageFailure, raise_failure
+from depth_anything_3.inputs.failure import ImageFailure, log_warnings, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
@@ -147,7 +147,7 @@ class BatchProcessor(ABC, Generic[Image]):
         batches = [self._assemble(group, normalized) for group in groups.values()]
         failures += [one for batch in batches for one in batch.failures]
         failures.sort(key=lambda one: one.index)
-        batches = [self._deliver(batch) for batch in batches if batch.images]
+        batches = [_logged(self._deliver(batch)) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
         batch = crop_or_pad(batches, options.mixed_sizes)
@@ -214,7 +214,7 @@ class BatchProcessor(ABC, Generic[Image]):
             made = assembled(in_background(bucketed(), ahead=1, threads=self._threads))
         with closing(made):
             for item in made:
-                yield item if isinstance(item, ImageFailure) else self._deliver(item)
+                yield item if isinstance(item, ImageFailure) else _logged(self._deliver(item))
 
     def _prepare(
         self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request
@@ -245,6 +245,12 @@ class BatchProcessor(ABC, Generic[Image]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _logged(batch: ProcessedBatch) -> ProcessedBatch:
+    """Log the warnings of a batch here, in the parent of the worker processes, and once."""
+    log_warnings(text for one in batch.images for text in one.warnings)
+    return batch
 
 
 def _raise(failures: Sequence[ImageFailure], raising: bool) -> NoReturn:

@@ -218,7 +218,7 @@ class ResultsWriter:
         for kind, writer in self._writers.items():
             writer.write(self._pixels(kind, frame, prediction), frame.time - first)
         self._log.add(frame.time)
-        self.warnings.update(dict.fromkeys(getattr(prediction, "warnings", ())))
+        self.warnings.update(dict.fromkeys(prediction.warnings))
         self.report.add_prediction(prediction, time.perf_counter() - exporting, (), keep_records=False)
         self.on_progress()
 
