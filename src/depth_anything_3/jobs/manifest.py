@@ -106,6 +106,11 @@ class Manifest:
         self._is_cut = False  # whether the last line of the records is incomplete
         self._read()
 
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of the entries of the folder that hold results."""
+        return tuple(self._results)
+
     def record(self, kind: str, name: str = "") -> Record | None:
         """Return the record of a result, if there is one; see `Record`."""
         return self._records.get((kind, name))
