@@ -222,7 +222,7 @@ class Manifest:
         path = self.folder / MANIFEST
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            lines = (self.folder / RECORDS).read_text(encoding="utf-8").split("\n")
+            lines = self._read_lines()
         except (FileNotFoundError, NotADirectoryError):
             return  # writing reports what is wrong
         except (OSError, ValueError) as error:
@@ -241,6 +241,13 @@ class Manifest:
             raise InvalidInputError(
                 f"{path}: is damaged, or of another version ({error}); delete it to compute everything anew"
             ) from error
+
+    def _read_lines(self) -> list[str]:
+        """Read the lines of the records; the last one is empty, unless it was cut off."""
+        try:
+            return (self.folder / RECORDS).read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return [""]  # there are results that were not computed from a source only
 
     def _parsed(self, values: Mapping[str, Any]) -> Record:
         record = Record(
