@@ -16,7 +16,7 @@ import torch
 import trimesh
 
 from depth_anything_3 import Prediction
-from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.errors import InvalidInputError, ShapeMismatchError, UnsupportedError
 from depth_anything_3.export import export as write_results
 from depth_anything_3.export import load_prediction
 from depth_anything_3.export.colormap import colorize_depth
@@ -294,6 +294,22 @@ def export_gaussians(scene: Scene) -> None:
         save_gaussian_ply(save_path=scene.folder / "no.ply", **call | {"save_sh_dc_only": False})
     with pytest.raises(UnsupportedError, match="gs_ply needs 3D Gaussians"):
         export_to_gs_ply(scene.prediction, scene.folder)
+
+
+@PATTERNS.row("export_to_colmap(prediction, folder, image_paths)", "KITTI evaluation, DA3 streaming wrappers")
+def export_colmap(scene: Scene) -> None:
+    from depth_anything_3.utils.export.colmap import export_to_colmap
+
+    write_results(scene.prediction, scene.folder / "ours", "colmap")
+    made = replace(scene.prediction, sources=(), source_hw=(), source_scale=())  # as clients make predictions
+    for prediction in (scene.prediction, made):
+        export_to_colmap(prediction, str(scene.folder / "a"), scene.images, conf_thresh_percentile=40.0)
+        for file in (scene.folder / "ours").iterdir():
+            assert (scene.folder / "a" / file.name).read_bytes() == file.read_bytes(), file.name
+    with pytest.raises(UnsupportedError, match="not the files"):
+        export_to_colmap(scene.prediction, scene.folder, scene.images[::-1])
+    with pytest.raises(ShapeMismatchError, match="1 image_paths for 2 views"):
+        export_to_colmap(made, scene.folder, scene.images[:1])
 
 
 def with_gaussians(prediction: Prediction) -> Prediction:

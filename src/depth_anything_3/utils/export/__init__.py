@@ -10,6 +10,7 @@ from typing import Any
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.registry import format_names, parse_formats
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.utils.export.colmap import export_to_colmap
 from depth_anything_3.utils.export.depth_vis import export_to_depth_vis
 from depth_anything_3.utils.export.glb import export_to_glb
 from depth_anything_3.utils.export.gs import export_to_gs_ply, export_to_gs_video
@@ -18,6 +19,7 @@ from depth_anything_3.utils.export.write_format import write_format
 
 __all__ = [
     "export",
+    "export_to_colmap",
     "export_to_depth_vis",
     "export_to_glb",
     "export_to_gs_ply",
