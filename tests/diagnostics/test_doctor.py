@@ -309,6 +309,13 @@ def test_a_driver_that_torch_cannot_use_is_hinted_at(no_driver, monkeypatch):
     assert "pytorch.org" in hint
 
 
+def test_another_distribution_with_this_package_is_hinted_at(no_driver, monkeypatch):
+    monkeypatch.setattr(doctor, "other_owners", lambda: ("depth-anything-3",))
+    (hint,) = doctor.examine(CPU).hints
+    assert hint.startswith("depth-anything-3 also installs the package depth_anything_3")
+    assert "pip uninstall depth-anything-3 depth-anything-3-fast" in hint
+
+
 def test_jpeg_engines_that_cannot_be_asked_for_are_hinted_at(as_gpu):
     as_gpu(replace(gpu_with("good"), jpeg_engines=None, missing=("better",)))
     first, second = doctor.examine(CPU).hints

@@ -254,6 +254,12 @@ def test_results_of_earlier_runs_are_not_input(seeded_small, paths, tmp_path):
         find_images([str(tmp_path / "A" / "out" / "depth_vis")])
 
 
+def test_results_without_a_source_stay_listed(tmp_path):
+    for name in ("npz", "ply"):
+        Manifest(tmp_path).add_results([tmp_path / name / "a"])
+    assert Manifest(tmp_path).results == ("npz", "ply")
+
+
 def test_a_manifest_of_another_program_hides_nothing(paths, tmp_path):
     for content in ('{"results": ["a.png"]}', "no json", "[1]"):
         (tmp_path / "A" / MANIFEST).write_text(content)
