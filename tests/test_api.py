@@ -12,6 +12,7 @@ from PIL import Image
 
 from depth_anything_3.api import DepthAnything3, choose_device
 from depth_anything_3.errors import ImageReadError, InvalidInputError, ShapeMismatchError, UnsupportedError
+from support.images import jpeg, write
 from support.seeded_values import seeded_cameras, seeded_images_uint8
 
 SIZE = (56, 84)
@@ -54,6 +55,15 @@ def test_every_field_has_the_documented_shape_and_type(seeded_small, views):
     assert prediction.seconds.keys() == {"decode", "resample", "network"}
     assert prediction.failures == ()
     np.testing.assert_array_equal(prediction.processed_images, views[:2])
+
+
+def test_warnings_name_their_view(seeded_small, tmp_path):
+    good, data = write(tmp_path / "good.jpg", jpeg()), jpeg(seed=1)
+    bad = write(tmp_path / "bad.jpg", data[: len(data) // 2] + b"\xff\xd9")
+    warning = f"{bad}: damaged JPEG, part of which may be wrong (premature end of data segment)"
+    assert seeded_small.inference([good, bad, good], **SMALL).warnings == (warning,)
+    assert [one.warnings for one in seeded_small.stream([good, bad], **SMALL)] == [(), (warning,)]
+    assert [one.warnings for _, one in seeded_small.stream_video([good, bad], **SMALL)] == [(), (warning,)]
 
 
 def test_views_of_one_scene_see_each_other(seeded_small, views):
@@ -260,7 +270,7 @@ def test_the_device_can_be_left_open_or_named(device):
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", 1.5], ids=repr)
 def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(device):
-    with pytest.raises(InvalidInputError, match=rf"^device '{device}' cannot be used \(.+\); try 'auto' or 'cpu'$"):
+    with pytest.raises(InvalidInputError, match=rf"^device='{device}' .+; this machine has 'auto', 'cpu'"):
         DepthAnything3.from_pretrained("/no/such/checkpoint", device)
 
 
@@ -273,5 +283,5 @@ def test_a_rejected_device_is_reported_without_pytorch_internals():
 
 @pytest.mark.parametrize("dtype", ["half", "int8", torch.float64, 16], ids=repr)
 def test_a_type_that_is_not_accepted_is_refused_before_anything_is_loaded(dtype):
-    with pytest.raises(InvalidInputError, match="is unknown; choose one of float32, bfloat16, float16"):
+    with pytest.raises(InvalidInputError, match="is unknown; choose 'auto', 'float32', 'bfloat16', 'float16'"):
         DepthAnything3.from_pretrained("/no/such/checkpoint", "cpu", dtype)

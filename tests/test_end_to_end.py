@@ -46,7 +46,7 @@ class Scene:
 def read(image: DemoImage) -> tuple[np.ndarray, float]:
     """The pixels of an image at the size of the tests' files, and its focal length in pixels of the true depth."""
     with Image.open(image.path) as file:
-        focal_px, _ = exif_focal_length(file.info["exif"], file.size[::-1])
+        focal_px = exif_focal_length(file.info["exif"], file.size[::-1]).pixels
         focal_px *= SIZE[1] / file.width
         file.draft("RGB", (FILE_SIZE[1], FILE_SIZE[0]))
         return np.asarray(file.resize((FILE_SIZE[1], FILE_SIZE[0]), Image.Resampling.BOX)), focal_px

@@ -64,7 +64,7 @@ def _full_size(report: Report, setting: Setting, traits: DecoderTraits, quick: b
             if isinstance(pixels, str):
                 report.check(f"{traits.name} at full size, {name}", False, pixels)
             else:
-                found[name] = difference(pixels.cpu().numpy(), decode(file, header, name))
+                found[name] = difference(pixels.cpu().numpy(), decode(file, header, name).pixels)
     finally:
         decoder.close()
     subsampled = [one for name, one in found.items() if name.startswith(("4:2:2", "4:2:0"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
-from depth_anything_3.export.registry import Formats
+from depth_anything_3.export.checks import check_export_dir
+from depth_anything_3.export.registry import DEFAULT_FORMAT, ExportFormat, Formats, format_names
 from depth_anything_3.inference.model_kwargs import (
     LoadKwargs,
     ModelKwargs,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 __all__ = ["DepthAnything3", "ImageFailure", "Prediction", "choose_device"]
+
+logger = logging.getLogger(__name__)
 
 OnFailure = Callable[[ImageFailure], None]
 
@@ -77,11 +81,12 @@ class DepthAnything3(NetworkModule):
 
         Args:
             pretrained_model_name_or_path: a hub id such as "depth-anything/DA3-BASE", a folder with `config.json` and
-                `model.safetensors`, or "da3-nano", the demonstration model bundled with the package.
+                `model.safetensors`, the name of a preset such as "da3-base", which stands for its hub id (see `da3
+                models`), or "da3-nano", the demonstration model bundled with the package.
             device: device of the weights. None or "auto" selects CUDA, then Apple's GPU, then the CPU.
-            dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None selects bfloat16 on
-                CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights stay
-                float32.
+            dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None or "auto" selects
+                bfloat16 on CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights
+                stay float32.
             options: any of these.
 
                 - local_files_only: use only the local cache of the hub.
@@ -141,7 +146,7 @@ class DepthAnything3(NetworkModule):
         process_res: int = 504,
         process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
         export_dir: str | os.PathLike[str] | None = None,
-        export_format: Formats = "mini_npz",
+        export_format: Formats = DEFAULT_FORMAT,
         export_feat_layers: Sequence[int] | None = None,
         conf_thresh_percentile: float = 40.0,
         num_max_points: int | None = 1_000_000,
@@ -169,7 +174,7 @@ class DepthAnything3(NetworkModule):
             render_exts, render_ixts, render_hw: cameras of the Gaussian video; see `export.ExportOptions`.
             process_res: length of the bounded side in pixels.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
-            export_dir: folder to write results to; None writes nothing.
+            export_dir: folder to write results to; None writes nothing, and accepts no `export_format`.
             export_format: names joined with '-', or a sequence of names; see docs/exports.md.
             export_feat_layers: backbone layers to return in `Prediction.aux`.
             conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: see
@@ -211,7 +216,11 @@ class DepthAnything3(NetworkModule):
         )
         check_image_list(image)
         inputs = list(image)
-        if export_dir is not None:
+        if not align_to_input_ext_scale and extrinsics is None:
+            logger.warning("align_to_input_ext_scale=False has no effect without extrinsics")
+        if export_dir is None:
+            _check_nothing_to_write(export_format, writing)
+        else:
             available = AvailableFields.expected(
                 self.card,
                 views=len(inputs),
@@ -222,6 +231,8 @@ class DepthAnything3(NetworkModule):
                 cropped=preprocess.process_res_method.crops,
             )
             formats = check_formats(export_format, available, writing)
+            check_export_dir(export_dir)
+            _warn_of_unused(writing, formats, f"for {format_names(formats)}")
         prediction = infer_views(self.engine, inputs, ViewOptions(preprocess=preprocess, network=network), cameras)
         if export_dir is not None:
             export(prediction, Path(export_dir), formats, options=writing)
@@ -326,3 +337,22 @@ class DepthAnything3(NetworkModule):
             if progress_callback is not None:
                 progress_callback(len(predictions), total)
         return predictions
+
+
+def _check_nothing_to_write(export_format: Formats, writing: ExportOptions) -> None:
+    """Refuse a format without a folder; warn of options of writers."""
+    for name, given in (
+        ("export_format", export_format is not DEFAULT_FORMAT),
+        ("export_kwargs", writing.export_kwargs),
+    ):
+        if given:
+            raise InvalidInputError(
+                f"{name} without export_dir: nothing would be written; pass export_dir, or omit {name}"
+            )
+    _warn_of_unused(writing, (), "without export_dir")
+
+
+def _warn_of_unused(writing: ExportOptions, formats: Sequence[ExportFormat], where: str) -> None:
+    unused = writing.unused_by(formats)
+    if unused:
+        logger.warning("%s: no effect %s", ", ".join(unused), where)

@@ -2,6 +2,7 @@
 
     DA3Error
     ├── InvalidInputError (ValueError)      an argument is invalid
+    │   ├── InputFileError (OSError)        a list, a saved result or a COLMAP model is missing or cannot be read
     │   ├── ImageTypeError (TypeError)      the object is not a supported image
     │   ├── ImageSizeError                  the image is empty, too large, or too thin
     │   ├── ShapeMismatchError              images cannot form one batch, or lists differ in length
@@ -34,6 +35,7 @@ __all__ = [
     "ImageReadError",
     "ImageSizeError",
     "ImageTypeError",
+    "InputFileError",
     "InvalidInputError",
     "ShapeMismatchError",
     "UnsupportedError",
@@ -48,6 +50,10 @@ class DA3Error(Exception):
 
 class InvalidInputError(DA3Error, ValueError):
     """An argument is invalid; the message quotes it and lists the accepted values."""
+
+
+class InputFileError(InvalidInputError, OSError):
+    """A list of images, a saved result or a COLMAP model is missing, damaged, or cannot be read."""
 
 
 class ImageTypeError(InvalidInputError, TypeError):
@@ -71,7 +77,7 @@ class ImageReadError(DA3Error, OSError):
 
 
 class ImageDecodeError(ImageReadError, ValueError):
-    """The contents of an image are truncated, damaged, or of an unknown format."""
+    """The contents of an image are truncated, damaged, or of a format or range of samples that is not decoded."""
 
 
 class VideoReadError(DA3Error, OSError):

@@ -20,8 +20,8 @@ from support.command import DONE, FAILURES, MISUSE, files_in
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param(["--export-format", "obj"], "'obj' is unknown", id="export-format"),
-        pytest.param(["--device", "gpu"], "device 'gpu' cannot be used", id="device"),
+        pytest.param(["--export-format", "obj"], "--export-format obj is unknown", id="export-format"),
+        pytest.param(["--device", "gpu"], "--device gpu is unknown; a GPU is 'cuda'", id="device"),
         pytest.param(["--dtype", "half"], "--dtype half is unknown", id="dtype"),
         pytest.param(["--process-res", 13], "--process-res 13: give", id="process-res"),
         pytest.param(
@@ -38,11 +38,14 @@ from support.command import DONE, FAILURES, MISUSE, files_in
         pytest.param(["--image-extensions", "exr"], "no files ending in .exr", id="no-such-files"),
         pytest.param(["--strategy", "warp"], "--strategy warp is unknown; choose 'auto', 'gpu_decode'", id="strategy"),
         pytest.param(["--strategy", "hybrid", "--device", "cpu"], "--strategy hybrid needs a GPU", id="no-gpu"),
-        pytest.param(["@gone.txt"], "gone.txt: the list of images cannot be read", id="no-list"),
         pytest.param(["none/*.jpg"], "none/*.jpg: no files ending in ", id="no-match"),
         pytest.param(["--max-pixels", 0], "--max-pixels 0: give a whole number", id="max-pixels"),
         pytest.param(["--max-bytes", -1], "--max-bytes -1: give a whole number", id="max-bytes"),
-        pytest.param(["--infer-gs"], "--infer-gs with da3-small, which predicts no Gaussians", id="infer-gs"),
+        pytest.param(
+            ["--infer-gs", "--export-format", "gs_ply"],
+            "--infer-gs with da3-small, which predicts no Gaussians",
+            id="infer-gs",
+        ),
         pytest.param(["--fidelity", "good"], "--fidelity good is unknown; choose 'exact', 'high'", id="fidelity"),
     ],
 )
@@ -95,6 +98,10 @@ def test_an_unknown_format_is_reported_before_weights_are_searched(da3):
             id="offline",
         ),
         pytest.param(["image", "{photos}/a.png", "--export-dir", "{photos}/c.png"], "cannot be written", id="export"),
+        pytest.param(
+            ["images", "{photos}", "--export-dir", "{photos}/c.png/x"], "c.png: a file, so", id="below-a-file"
+        ),
+        pytest.param(["images", "@gone.txt"], "gone.txt: the list of images cannot be read", id="no-list"),
     ],
 )
 def test_what_cannot_be_read_or_written_is_one_line_that_names_it(

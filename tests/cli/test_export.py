@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from depth_anything_3.cli import app
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import export
-from depth_anything_3.inputs.discover import MANIFEST, find_images
+from depth_anything_3.inputs.discover import find_images
+from depth_anything_3.inputs.earlier_results import MANIFEST
 from depth_anything_3.prediction import Prediction
 
 

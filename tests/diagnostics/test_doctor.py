@@ -125,7 +125,7 @@ def test_json_holds_everything(da3, cache):
 def test_a_device_that_is_not_there_is_misuse(da3):
     code, out, err = da3("doctor", "--device", "cuda:99")
     assert (code, out) == (MISUSE, "")
-    assert err.startswith("error: device 'cuda:99' cannot be used")
+    assert err.startswith("error: --device cuda:99 cannot be used")
 
 
 def test_calibrating_without_a_gpu_says_that_there_is_no_choice(da3, cache):
@@ -309,8 +309,15 @@ def test_a_driver_that_torch_cannot_use_is_hinted_at(no_driver, monkeypatch):
     assert "pytorch.org" in hint
 
 
+def test_another_distribution_with_this_package_is_hinted_at(no_driver, monkeypatch):
+    monkeypatch.setattr(doctor, "other_owners", lambda: ("depth-anything-3",))
+    (hint,) = doctor.examine(CPU).hints
+    assert hint.startswith("depth-anything-3 also installs the package depth_anything_3")
+    assert "pip uninstall depth-anything-3 depth-anything-3-fast" in hint
+
+
 def test_jpeg_engines_that_cannot_be_asked_for_are_hinted_at(as_gpu):
     as_gpu(replace(gpu_with("good"), jpeg_engines=None, missing=("better",)))
     first, second = doctor.examine(CPU).hints
     assert first == "better"
-    assert "depth-anything-3-fast[cuda]" in second
+    assert "pip install '.[cuda]'" in second

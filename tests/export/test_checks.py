@@ -39,7 +39,7 @@ def test_everything_can_be_written_where_everything_is_there():
             "glb", MONO, "glb needs camera poses, which da3mono-large does not have; use da3-small", id="glb-mono"
         ),
         pytest.param("npz-colmap", MONO, "colmap needs camera poses, which da3mono-large", id="colmap-mono"),
-        pytest.param("ply", MONO, "ply needs the camera's focal length, .*; give intrinsics", id="ply-mono"),
+        pytest.param("ply", MONO, "ply needs the camera's focal length, .*; pass intrinsics=", id="ply-mono"),
         pytest.param(
             "ply",
             replace(MONO, intrinsics=True),
@@ -75,16 +75,16 @@ def test_an_image_of_known_focal_length_gives_points_without_poses():
 @pytest.mark.parametrize(
     ("formats", "package", "hint"),
     [
-        ("exr", "OpenEXR", r"depth-anything-3-fast\[exr\]"),
+        ("exr", "OpenEXR", r"pip install '\.\[exr\]'"),
         ("glb", "trimesh", "pip install trimesh"),
-        ("gs_video", "gsplat", r"depth-anything-3-fast\[gsplat\]"),
-        ("gs_video", "av", r"depth-anything-3-fast\[video\]"),
+        ("gs_video", "gsplat", r"pip install '\.\[gsplat\]'"),
+        ("gs_video", "av", r"pip install '\.\[video\]'"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, formats, package, hint):
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else find(name))
-    with pytest.raises(UnsupportedError, match=f"needs the package {package}, which is not installed: .*{hint}"):
+    with pytest.raises(UnsupportedError, match=f"needs the package {package}, which is not installed; run .*{hint}"):
         check_formats(formats, GIANT)
 
 

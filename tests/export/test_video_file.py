@@ -125,5 +125,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_without_pyav_a_hint_is_given(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(video_writer.UnsupportedError, match=r"depth-anything-3-fast\[video\]"):
+    with pytest.raises(video_writer.UnsupportedError, match=r"pip install '\.\[video\]'"):
         VideoWriter(tmp_path / "a.mp4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -59,8 +60,9 @@ def test_an_image_named_twice_is_processed_once(tmp_path):
 @pytest.mark.parametrize("content", [(), ("notes.txt",), ("inner/a.jpg",)], ids=["empty", "text", "images-below"])
 def test_a_folder_without_images_is_rejected_with_the_extensions(tmp_path, content):
     touch(tmp_path, *content)
-    with pytest.raises(InvalidInputError, match=f"^{tmp_path}: no files ending in .jpg, .png in this folder"):
+    with pytest.raises(InvalidInputError, match=f"^{tmp_path}: no files ending in .jpg, .png in this folder") as caught:
         find_images([str(tmp_path)], "png,jpg")
+    assert ("pass recursive=True" in str(caught.value)) == ("inner/a.jpg" in content)
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
@@ -117,7 +119,7 @@ def test_a_link_to_a_folder_elsewhere_is_entered(tmp_path):
 
 def test_a_tree_without_images_is_rejected(tmp_path):
     touch(tmp_path, "x/notes.txt")
-    with pytest.raises(InvalidInputError, match=r"no files ending in \.jpg in this folder or its subfolders$"):
+    with pytest.raises(InvalidInputError, match=r"no files ending in \.jpg in this folder or its subfolders"):
         find_images([str(tmp_path)], "jpg", recursive=True)
 
 
@@ -182,7 +184,7 @@ def test_a_file_named_like_a_pattern_or_list_is_a_file(tmp_path, monkeypatch):
 # Lists
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_list_gives_its_files_and_folders_in_order(tmp_path, monkeypatch, encoding):
     touch(tmp_path, "b.jpg", "x/a.jpg", "#1.jpg")
     text = "b.jpg\r\n\n# not this one.jpg\n  missing é.jpg\n./#1.jpg\nx\nb.jpg"
@@ -203,13 +205,64 @@ def test_a_list_may_contain_names_that_are_not_utf8(tmp_path):
         pytest.param("gone.txt", r"cannot be read \(No such file or directory\)", id="missing"),
         pytest.param("folder", r"cannot be read \(Is a directory\)", id="folder"),
         pytest.param("empty.txt", "is empty; write one path per line", id="empty"),
+        pytest.param("wide.txt", r"cannot be read \(it is not text in UTF-8 or UTF-16\)", id="utf-16-without-a-mark"),
+        pytest.param("cut.txt", "cannot be read", id="cut-utf-16"),
+        pytest.param("a.zip", r"cannot be read \(it is a ZIP archive, not text\)", id="zip"),
     ],
 )
 def test_a_list_without_images_is_misuse_that_names_it(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    (tmp_path / "wide.txt").write_bytes("a.jpg".encode("utf-16-le"))
+    (tmp_path / "cut.txt").write_bytes("a.jpg".encode("utf-16")[:-1])
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04" + bytes(40))
     with pytest.raises(InvalidInputError, match=f"^{tmp_path}/{name}: the list of images {message}"):
         find_images([f"@{tmp_path}/{name}"], "jpg")
+
+
+def test_a_list_from_powershell_is_read(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "b c.jpg")
+    # `Get-ChildItem -Name > list.txt` of Windows PowerShell: UTF-16 LE with a byte order mark
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe" + "a.jpg\r\nb c.jpg\r\n".encode("utf-16-le"))
+    (tmp_path / "big.txt").write_bytes(b"\xfe\xff" + "a.jpg\n".encode("utf-16-be"))
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["@list.txt"], "jpg") == [Path("a.jpg"), Path("b c.jpg")]
+    assert find_images(["@big.txt"], "jpg") == [Path("a.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        pytest.param("https://example.com/a.jpg", "images are read from disk, .*; download it first", id="https"),
+        pytest.param("http://example.com/*.jpg?w=3", "images are read from disk", id="wildcards"),
+        pytest.param("s3://bucket/a.jpg", "images are read from disk", id="s3"),
+        pytest.param(
+            "file:///photos/a.jpg", "images are read from disk, .*; give the path alone, without file://", id="file"
+        ),
+    ],
+)
+def test_an_address_is_misuse_that_quotes_it(source, message):
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(source)}: {message}"):
+        find_images([source])
+
+
+def test_an_address_in_a_list_costs_one_image(tmp_path):
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/a.jpg\nhttps://example.com/b.jpg?x=1\n")
+    assert len(find_images([f"@{tmp_path}/list.txt"])) == 2
+
+
+def test_a_list_without_its_sign_is_misuse_that_says_so(tmp_path):
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    with pytest.raises(InvalidInputError, match=f"a text file, not an image; .* give @{tmp_path}/list.txt"):
+        find_images([f"{tmp_path}/list.txt"])
+    (tmp_path / "photo.txt").write_bytes(b"\xff\xd8\xff\xe0")  # an image with a wrong name is read by its bytes
+    assert find_images([f"{tmp_path}/photo.txt"]) == [tmp_path / "photo.txt"]
+
+
+def test_a_folder_with_other_files_says_which(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.txt")
+    with pytest.raises(InvalidInputError, match=r"which has other files: 2 \.mp4, 1 \.txt$"):
+        find_images([str(tmp_path)], "jpg")
 
 
 def test_without_extensions_every_kind_of_image_is_found(tmp_path):

@@ -7,7 +7,8 @@ from PIL import Image
 
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import DA3Error, ImageDecodeError, ImageSizeError
-from depth_anything_3.inputs.header import JpegProcess, probe, read_orientation
+from depth_anything_3.inputs.exif import read_orientation
+from depth_anything_3.inputs.header import JpegProcess, probe
 from support.images import encoded, exif_block, jpeg
 
 
@@ -65,7 +66,7 @@ def test_orientation_is_read_from_every_format_that_has_it(kind, orientation):
          "no byte order", "none"],
 )  # fmt: skip
 def test_odd_orientation_tags_mean_upright_unless_they_make_sense(block, orientation):
-    assert read_orientation(block) == orientation
+    assert (read_orientation(block) or 1) == orientation
 
 
 def test_the_first_of_two_exif_blocks_is_used():

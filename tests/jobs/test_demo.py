@@ -49,9 +49,9 @@ def test_the_images_in_the_package_are_4k_with_lens_and_true_depth(images):
     for image in images:
         with Image.open(image.path) as file:
             assert (file.format, file.size) == ("JPEG", SIZE[::-1])
-            focal_px, origin = exif_focal_length(file.info["exif"], SIZE)
-        assert 0.4 * SIZE[1] < focal_px < 2 * SIZE[1]
-        assert origin == "Exif, focal length and sensor resolution"
+            focal = exif_focal_length(file.info["exif"], SIZE)
+        assert 0.4 * SIZE[1] < focal.pixels < 2 * SIZE[1]
+        assert (focal.origin, focal.doubt) == ("Exif, focal length and sensor resolution", "")
         assert (image.depth_m.shape, image.depth_m.dtype) == ((270, 480), np.float32)
         assert 0.5 < image.depth_m.min() < 5
     sky = [np.isinf(image.depth_m) for image in images]
@@ -81,7 +81,7 @@ def test_points_are_where_the_lens_says(report, folder, images):
     kind = [(axis, "<f4") for axis in "xyz"] + [(colour, "u1") for colour in ("red", "green", "blue")]
     points = np.frombuffer(body, kind)
     with Image.open(images[2].path) as file:
-        focal_px, _ = exif_focal_length(file.info["exif"], SIZE)
+        focal_px = exif_focal_length(file.info["exif"], SIZE).pixels
     slope = SIZE[1] / 2 / focal_px
     assert np.percentile(points["x"] / points["z"], (0, 100)) == pytest.approx((-slope, slope), rel=0.02)
     assert (folder / "glb" / "hall.glb").stat().st_size > 100_000

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.inputs.discover import MANIFEST, find_images
+from depth_anything_3.inputs.discover import find_images
+from depth_anything_3.inputs.earlier_results import MANIFEST
 from depth_anything_3.jobs.manifest import RECORDS, Manifest, SourceFile
 from depth_anything_3.jobs.video.results import VideoResults
 from support.clips import write_clip
@@ -251,6 +252,12 @@ def test_results_of_earlier_runs_are_not_input(seeded_small, paths, tmp_path):
         find_images([str(tmp_path / "A" / "out")], recursive=True)
     with pytest.raises(InvalidInputError, match="results of earlier runs are not input"):
         find_images([str(tmp_path / "A" / "out" / "depth_vis")])
+
+
+def test_results_without_a_source_stay_listed(tmp_path):
+    for name in ("npz", "ply"):
+        Manifest(tmp_path).add_results([tmp_path / name / "a"])
+    assert Manifest(tmp_path).results == ("npz", "ply")
 
 
 def test_a_manifest_of_another_program_hides_nothing(paths, tmp_path):

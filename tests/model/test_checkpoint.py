@@ -140,7 +140,7 @@ def test_a_config_without_a_name_means_da3_large_as_upstream(tmp_path):
 
 def test_the_demonstration_comes_with_the_package_and_needs_no_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checkpoint, "hf_hub_download", None)
+    monkeypatch.setattr(checkpoint, "HubRepository", None)
     found = find_checkpoint("da3-nano")
     assert (found.preset, found.weights.parent.name) == ("da3-nano", "da3-nano")
     assert sum(file.stat().st_size for file in found.weights.parent.iterdir()) <= 12_000_000
@@ -177,8 +177,15 @@ def test_a_model_can_be_saved_over_the_file_it_was_loaded_from(tmp_path):
         pytest.param("/nowhere/da3", "no such folder", id="no-such-folder"),
         pytest.param("~nobody-here/da3", "no such folder", id="no-such-home"),
         pytest.param("a/b/c", "and not a hub id", id="too-many-slashes"),
-        pytest.param("da3-large", "depth-anything/DA3-LARGE-1.1 or depth-anything/DA3-LARGE$", id="preset"),
-        pytest.param("not a hub id", "an id such as depth-anything/DA3-BASE", id="spaces"),
+        pytest.param("da3-nanoo", "not a hub id .*did you mean 'da3-nano'", id="misspelt-preset"),
+        pytest.param("DA3-LARGE-1.1", "did you mean 'depth-anything/DA3-LARGE-1.1'", id="no-owner"),
+        pytest.param(
+            "https://huggingface.co/depth-anything/DA3-BASE", "did you mean 'depth-anything/DA3-BASE'", id="url"
+        ),
+        pytest.param("", "^'': no such folder", id="empty"),
+        pytest.param(
+            "not a hub id", "a hub id such as depth-anything/DA3-BASE, or one of da3-small, .*nano$", id="spaces"
+        ),
         pytest.param("nul\0byte", "no such folder", id="nul-byte"),
         pytest.param("x" * 5000, "no such folder", id="too-long"),
     ],

@@ -126,7 +126,7 @@ def test_without_a_focal_length_the_file_and_a_hint_are_named(metric, tmp_path, 
     file = tmp_path / "scan.jpg"
     file.write_bytes(jpeg(**lens))
     (prediction,) = metric.depth([file], **SMALL)
-    with pytest.raises(InvalidInputError, match=r"scan\.jpg: no focal length .*--focal or --fov"):
+    with pytest.raises(InvalidInputError, match=r"scan\.jpg: no focal length .*pass focal= .* or fov="):
         prediction.metric_depth()
 
 
@@ -256,7 +256,7 @@ def test_a_known_focal_length_turns_an_image_into_points(metric, tmp_path):
     columns, rows = np.arange(84 * 56) % 84, np.arange(84 * 56) // 84
     np.testing.assert_allclose(vertices["x"] / vertices["z"], (columns - 42) / 42, atol=1e-5)
     np.testing.assert_allclose(vertices["y"] / vertices["z"], (rows - 28) / (85 * 56 / 112), atol=1e-5)
-    with pytest.raises(UnsupportedError, match=r"focal length, .* or da3metric-large with --metric"):
+    with pytest.raises(UnsupportedError, match=r"focal length, which .* does not have; pass intrinsics="):
         run_images(metric, [tmp_path / "a.jpg"], tmp_path / "out", "ply", **SMALL)
 
 

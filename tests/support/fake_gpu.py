@@ -28,7 +28,7 @@ class StandInDecoder:
             return ["not this one"] * len(files)
         if self.traits.name == "failing":
             raise RuntimeError("out of memory\nand more of it")
-        images = [torch.from_numpy(decode(*pair, "file")) for pair in zip(files, headers, strict=True)]
+        images = [torch.from_numpy(decode(*pair, "file").pixels) for pair in zip(files, headers, strict=True)]
         return [image.flip(-1) for image in images] if self.traits.name == "wrong" else images
 
     def close(self) -> None:

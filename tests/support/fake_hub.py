@@ -21,7 +21,7 @@ class FakeHub:
 
     Attributes:
         folder: what is served.
-        refuses: file -> (status, the hub's error code) to answer with in its place.
+        refuses: file (empty: the hub's own page) -> (status, the hub's error code) to answer with in its place.
         cuts: file -> after how many bytes of an answer the connection ends, the next times it is asked for; a negative
             number stalls instead, after as many bytes.
         requests: method, path and token of each request, in order.
@@ -70,16 +70,16 @@ class FakeHub:
         repository, _, rest = request.path.removeprefix("/").partition("/resolve/")
         name = rest.partition("/")[2]
         status, code = self.refuses.get(name, (200, ""))
-        if repository != REPOSITORY:
+        if repository and repository != REPOSITORY:
             status, code = 404, "RepoNotFound"
-        elif status == 200 and not (self.folder / name).is_file():
+        elif repository and status == 200 and not (self.folder / name).is_file():
             status, code = 404, "EntryNotFound"
         if status == HANG_UP:
             return
         start = int((request.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")[0])
         request.send_response(206 if status == 200 and start else status)
         request.send_header("X-Repo-Commit", COMMIT)
-        if status != 200:
+        if status != 200 or not repository:
             request.send_header("X-Error-Code", code)
             request.send_header("Content-Length", "0")
             request.end_headers()

@@ -37,9 +37,10 @@ class FaultyDecoder:
 
     def _one(self, data, header, least):
         reason = self._refuse(bytes(data))
-        pixels = None if reason else opencv.decode(data, header)
-        if pixels is None:
+        decoded = None if reason else opencv.decode(data)
+        if decoded is None:
             return reason or "stand-in: corrupt"
+        pixels = decoded.pixels
         if self._reduce and least:
             pixels = cv2.resize(pixels, least[::-1], interpolation=cv2.INTER_AREA)
         tensor = torch.from_numpy(pixels.copy())

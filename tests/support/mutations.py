@@ -13,6 +13,7 @@ from support.corpus.case import draw_image
 from support.images import encoded, exif_block
 from support.jpeg_builder import hand_made
 from support.png_builder import PALETTE, RGB, SIGNATURE, chunk, hand_made_png
+from support.tiff_builder import WHITE_IS_ZERO, page, tiff
 
 __all__ = ["damaged", "mutated", "seeds"]
 
@@ -36,6 +37,12 @@ def seeds() -> tuple[bytes, ...]:
     files += [encoded(rgb, kind) for kind in ("WEBP", "BMP", "TIFF", "PPM", "QOI", "SGI", "TGA", "JPEG2000", "AVIF")]
     files.append(encoded(rgb, "WEBP", lossless=True))
     files += [encoded(rgb, "TIFF", compression=how) for how in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")]
+    wide, copy = rgb.astype(int) * 257, page(rgb[::2, ::2], tags={254: ("I", [1])})
+    files.append(tiff(page(wide, bits=16, packing="lzw", predictor=True, planar=True, tile=16), order="<"))
+    files.append(tiff(page(wide, bits=16, packing="deflate", order=">"), order=">"))
+    files.append(tiff(copy, page(wide // 16, bits=12, packing="packbits"), subpages=1))
+    files.append(tiff(page(wide[..., :1], WHITE_IS_ZERO, 16)))
+    files.append(b"P6 24 20 4095\n" + (wide // 16).astype(">u2").tobytes())
     files += [encoded(few, "GIF"), encoded(few, "BMP"), encoded(Image.new("RGB", (16, 16)), "ICO", sizes=[(16, 16)])]
     files += [
         encoded(Image.fromarray(rgb), kind, save_all=True, append_images=[few]) for kind in ("GIF", "PNG", "WEBP")

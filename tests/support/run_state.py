@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from depth_anything_3.inputs.discover import MANIFEST
+from depth_anything_3.inputs.earlier_results import MANIFEST
 from depth_anything_3.jobs.manifest import RECORDS
 
 __all__ = ["files_in", "wait_until"]

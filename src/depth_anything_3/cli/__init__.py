@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
@@ -33,7 +33,7 @@ from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import DA3Error, DeviceError, InputFileError, InvalidInputError
 
 __all__ = ["app", "main"]
 
@@ -86,21 +86,26 @@ def main() -> None:
         os.environ.setdefault(cache, "256")
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold bytes that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")
-    flags = flags_of(one.callback for one in app.registered_commands if one.callback is not None)
-    logging.getLogger("depth_anything_3").addHandler(LogHandler(logging.WARNING, flags))
     arguments, debug = _split_debug(sys.argv[1:])
+    flags = flags_of(_command_in(arguments))
+    handler = LogHandler(logging.WARNING, flags)
+    logging.getLogger("depth_anything_3").addHandler(handler)
     try:
         with _sigterm_as_ctrl_c():
             app(arguments)
     except DA3Error as error:
         if debug:
             raise
-        stderr.print(f"[red]error:[/] {escape_message(str(error), flags)}")
-        sys.exit(EXIT_MISUSE if isinstance(error, InvalidInputError) else EXIT_FAILURES)
+        more = ". To continue, pass resume=True" if isinstance(error, DeviceError) else ""  # where there is such a flag
+        stderr.print(f"[red]error:[/] {escape_message(str(error) + more, flags)}")
+        misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
+        sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
     except SystemExit as left:
         if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             stderr.print("stopped; the files written so far are complete")
         raise
+    finally:
+        logging.getLogger("depth_anything_3").removeHandler(handler)
 
 
 def _split_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -108,6 +113,12 @@ def _split_debug(arguments: list[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     left = [one for one in arguments[:end] if one != "--debug"]
     return left + arguments[end:], len(left) < end
+
+
+def _command_in(arguments: list[str]) -> list[Callable[..., None]]:
+    """Return the function of the command that the arguments name; empty if they name none."""
+    name = next((one for one in arguments if not one.startswith("-")), None)
+    return [one.callback for one in app.registered_commands if one.name == name and one.callback is not None]
 
 
 @contextmanager

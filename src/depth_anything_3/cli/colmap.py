@@ -12,7 +12,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.cli.flag_groups import Omit, grouped
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import InputFileError
 from depth_anything_3.inputs.options import PreprocessOptions
 
 __all__ = ["colmap"]
@@ -67,7 +67,7 @@ def colmap(
     images = folder / images_subdir
     if not images.is_dir():
         if images_subdir != "images":
-            raise InvalidInputError(f"{images}: no such folder; give the image folder with --images-subdir")
+            raise InputFileError(f"{images}: no such folder; give the image folder with --images-subdir")
         images = folder
     written = [destination.folder / one.name for one in FORMATS]  # may be inside the workspace
     paths = find_images([str(images)], find.image_extensions, recursive=True, exclude=written)

@@ -46,7 +46,7 @@ stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 stdout = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
-def escape_message(message: str, flags: Mapping[str, str] | None = None) -> str:
+def escape_message(message: str, flags: Mapping[str, str | None] | None = None) -> str:
     """Make a message safe for `Console.print`: one line, without markup and control characters.
 
     Args:
@@ -62,8 +62,7 @@ def load_model(flags: ModelFlags) -> DepthAnything3:
     with stderr.status(f"loading {escape(flags.model_dir)}"):
         from depth_anything_3.api import DepthAnything3
 
-        dtype = None if flags.dtype == "auto" else flags.dtype
-        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype)
+        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, flags.dtype)
     if "-NC-" in model.card.licence:
         stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
     if flags.compiled:
@@ -143,7 +142,7 @@ class LogHandler(logging.Handler):
         flags: replace Python arguments by these flags in messages.
     """
 
-    def __init__(self, level: int, flags: Mapping[str, str]) -> None:
+    def __init__(self, level: int, flags: Mapping[str, str | None]) -> None:
         super().__init__(level)
         self._flags = flags
 

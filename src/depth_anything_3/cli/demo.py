@@ -58,6 +58,7 @@ def demo(
     true depth.
     """
     began = time.perf_counter()
+    from depth_anything_3.export.checks import check_export_dir
     from depth_anything_3.inputs.discover import find_images
     from depth_anything_3.jobs.demo import demo_images, demo_resolution, run_demo
     from depth_anything_3.jobs.destination import check_device
@@ -66,6 +67,7 @@ def demo(
     if process_res is not None:
         preprocess = replace(preprocess, process_res=process_res)
     check_device(choose_device(model.device), preprocess)
+    check_export_dir(export_dir)
     paths = find_images(sources or [])
     loaded = load_model(model)
     if process_res is None:

@@ -33,12 +33,14 @@ def export(
     """
     from depth_anything_3.export import export as write
     from depth_anything_3.export import load_prediction, parse_formats
+    from depth_anything_3.export.checks import check_export_dir
     from depth_anything_3.inputs.discover import FoundImage
     from depth_anything_3.jobs.manifest import Manifest
     from depth_anything_3.jobs.naming import result_names
 
-    formats = parse_formats(export_format)
+    formats = parse_formats(export_format, [one.name for one in formats_for(ARCHIVE_FIELDS)])
     options = writers.options()
+    check_export_dir(export_dir)
     scene = len(sources) == 1 and sources[0].name == "results.npz"
     names = [None] if scene else result_names([FoundImage.alone(one) for one in sources])
     manifest = Manifest(export_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
@@ -11,7 +12,13 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from depth_anything_3.cli.unused import unused_flags
+
 __all__ = ["Omit", "flag_of", "flags_table", "grouped"]
+
+logger = logging.getLogger(__name__)
+
+_CONTEXT = "typer_context"
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     Such a parameter becomes one flag per field, in the order of the signature; its default value holds the flags'
     defaults. A field is described by `Annotated[..., typer.Option(...)]`, or by `help` in its metadata. The function
-    is called with the data class.
+    is called with the data class. Flags that have no effect are logged.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
@@ -46,8 +53,15 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         groups[one.name] = default, [flag.name for flag in flags]
         parameters += flags
 
+    own_context = next((one.name for one in parameters if one.annotation is typer.Context), None)
+    if own_context is None:
+        parameters.append(_keyword(_CONTEXT, typer.Context, inspect.Parameter.empty))
+
     @wraps(command)
     def run(**values: Any) -> None:  # Any: values from the command line
+        context = values.pop(_CONTEXT) if own_context is None else values[own_context]
+        for flag, why in unused_flags(context).items():
+            logger.warning("%s has no effect: %s", flag, why)
         for name, (default, names) in groups.items():
             values[name] = replace(default, **{one: values.pop(one) for one in names})
         command(**values)

@@ -33,6 +33,8 @@ def models(as_json: o.Json = False) -> None:
         also = ", ".join(name for name, predicted in outputs.items() if predicted)
         table.add_row("\n".join(card.hub_ids or [card.name]), card.depth_kind.value, also, card.licence)
     stdout.print(table)
+    presets = ", ".join(card.name for card in MODEL_CARDS.values() if card.hub_ids)
+    stdout.print(f"A preset stands for the first hub id of its row: {presets}.", markup=False)
     for card in MODEL_CARDS.values():
         if card.is_demonstration:
             stdout.print(

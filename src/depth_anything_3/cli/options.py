@@ -66,7 +66,7 @@ class ModelFlags:
     model_dir: Annotated[
         str,
         typer.Option(
-            help="Model: a hub id (see da3 models), da3-nano (bundled), or a folder with config.json and "
+            help="Model: a hub id or preset (see da3 models), da3-nano (bundled), or a folder with config.json and "
             "model.safetensors.",
         ),
     ] = "depth-anything/DA3-BASE"
@@ -244,9 +244,12 @@ class ResultFlags:
 
         Raises:
             InvalidInputError: a format or an option is not accepted.
+            ExportError: the folder is a file.
         """
+        from depth_anything_3.export.checks import check_export_dir
         from depth_anything_3.jobs.destination import Destination
 
+        check_export_dir(self.export_dir)
         return Destination(
             folder=self.export_dir,
             formats=self.export_format,

@@ -54,7 +54,8 @@ class _SelectionFlags:
         """
         from depth_anything_3.inputs.video import FrameSelection, parse_time
 
-        start, end = (parse_time(text) if text else None for text in (self.start, self.end))
+        given = (("start", self.start), ("end", self.end))
+        start, end = (parse_time(text, name=name) if text else None for name, text in given)
         return FrameSelection(self.fps, self.every, start, end)
 
 
@@ -83,8 +84,10 @@ class _VideoResultFlags:
         Raises:
             InvalidInputError: a format or an option is not accepted.
         """
+        from depth_anything_3.export.checks import check_export_dir
         from depth_anything_3.jobs.video.results import VideoResults
 
+        check_export_dir(self.export_dir)
         return VideoResults(self.export_format, self.side_by_side, self.full_size, metric.conversion())
 
 
@@ -198,9 +201,11 @@ def _run_scene(
     selection = options.selection
     if selection.fps is None and selection.every is None:
         selection = replace(selection, fps=_SCENE_FPS)
-    paths = extract_frames(source, results.export_dir / "input_images", selection, raw=options.raw)
+    preprocess = options.stream.preprocess
+    folder = results.export_dir / "input_images"
+    paths = extract_frames(source, folder, selection, raw=options.raw, preprocess=preprocess)
     Manifest(results.export_dir).add_results(paths)  # they are not input of later runs
     loaded = load_model(model)
     with stderr.status(f"computing depth of {len(paths)} view(s)"):
-        views = ViewOptions(preprocess=options.stream.preprocess, network=options.stream.network)
+        views = ViewOptions(preprocess=preprocess, network=options.stream.network)
         return run_views(loaded.engine, paths, destination, views, report_file=results.export_dir / "report.json")

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import load_model, stderr, stdout
+from depth_anything_3.cli.console import escape_message, load_model, stderr, stdout
 from depth_anything_3.cli.flag_groups import Omit, grouped
+from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
@@ -63,6 +64,7 @@ def webcam(
     )
     check_device(target, preprocess)
     outputs = check_outputs(http, record)
+    flags = flags_of([webcam])
     with open_live_source(source, target, reconnect=reconnect, strategy=preprocess.strategy) as frames:
         loaded = load_model(model)
         with stderr.status("") as status:
@@ -82,7 +84,7 @@ def webcam(
                 status=status.update,
                 page=page,
                 recorded=recorded,
-                failed=lambda failure: stderr.print(f"{failure.label}: {failure.error}", markup=False),
+                failed=lambda failure: stderr.print(escape_message(f"{failure.label}: {failure.error}", flags)),
             )
             stats = watch(loaded.engine, frames, outputs, events, options)
     stdout.print(str(stats), markup=False)

@@ -35,6 +35,7 @@ from depth_anything_3.inputs.routing.strategy import (
     check_strategy,
     choose_strategy,
 )
+from depth_anything_3.runtime.packages import DISTRIBUTION, install_hint, other_owners
 from depth_anything_3.runtime.version import __version__
 
 __all__ = [
@@ -85,7 +86,7 @@ class Diagnosis:
         calibration: stored measurements.
         nothing_to_calibrate: why calibration is pointless, if it is.
         requested_strategy: value of the environment variable DA3_STRATEGY.
-        hints: what to install for more capabilities.
+        hints: what to install for more capabilities, or to uninstall.
         strategies: strategy of each kind of input.
     """
 
@@ -176,7 +177,7 @@ def examine(device: torch.device) -> Diagnosis:
         calibration=read_calibration(capabilities),
         nothing_to_calibrate=nothing_to_measure(capabilities),
         requested_strategy=os.environ.get(STRATEGY_VARIABLE),
-        hints=_hints(device, capabilities, driver),
+        hints=(*_conflicts(), *_hints(device, capabilities, driver)),
         strategies=choose_strategies(capabilities),
     )
 
@@ -286,6 +287,15 @@ def _input_kinds(capabilities: Capabilities) -> dict[str, ImageTraits]:
     return kinds if capabilities.device_type == "cpu" else {**kinds, "tensor on the GPU": ImageTraits(on_device=True)}
 
 
+def _conflicts() -> tuple[str, ...]:
+    """Make a hint of each other distribution that installs this package."""
+    return tuple(
+        f"{name} also installs the package depth_anything_3, so some files in use may be its own; "
+        f"pip uninstall {name} {DISTRIBUTION}, then install {DISTRIBUTION} again"
+        for name in other_owners()
+    )
+
+
 def _hints(device: torch.device, capabilities: Capabilities, driver: str | None) -> tuple[str, ...]:
     if device.type == "cpu" and driver and not torch.cuda.is_available():
         built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
@@ -295,5 +305,5 @@ def _hints(device: torch.device, capabilities: Capabilities, driver: str | None)
         )
     if capabilities.device_type == "cuda" and capabilities.jpeg_engines is None:
         unknown = "the number of JPEG engines is unknown, because nvJPEG for CUDA 11.9 or newer was not found"
-        return (*capabilities.missing, f"{unknown}: pip install 'depth-anything-3-fast[cuda]'")
+        return (*capabilities.missing, f"{unknown}; {install_hint('cuda')}")
     return capabilities.missing

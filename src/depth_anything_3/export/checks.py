@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from pathlib import Path
 
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.errors import ExportError, UnsupportedError
 from depth_anything_3.export.fields import AvailableFields
 from depth_anything_3.export.gsplat_rasterizer import check_cuda
 from depth_anything_3.export.options import ExportOptions
 from depth_anything_3.export.registry import ExportFormat, Formats, parse_formats
-from depth_anything_3.model.catalog import DepthKind, models_that
+from depth_anything_3.model.catalog import models_that
+from depth_anything_3.runtime.packages import install_hint
 
-__all__ = ["check_formats"]
+__all__ = ["check_export_dir", "check_formats"]
 
 _MISSING = {
     "images": "the images as the network saw them (processed_images), which {owner} does not have; a results.npz holds "
     "them, a mini_npz does not",
     "poses": "camera poses, which {owner} does not have; use {with_poses}, or write depth alone: npz, depth_png, "
     "tiff, exr, or the ply of one image whose intrinsics are given",
-    "intrinsics": "the camera's focal length, which {owner} does not have; give intrinsics, or use {with_poses}, "
-    "which predict them, or {canonical} with --metric",
+    "intrinsics": "the camera's focal length, which {owner} does not have; pass intrinsics=; or use {with_poses}, "
+    "which predict it",
     "gaussians": "3D Gaussians, which are predicted only on request; pass infer_gs=True with "
-    "{with_gaussians}, or write points: ply, glb",
-    "features": "features of the backbone; pass export_feat_layers, such as [11]",
+    "{with_gaussians}; or write points: ply, glb",
+    "features": "features of the backbone; pass export_feat_layers=[11], for example",
     "paths": "the names of the image files; compute depth from paths (results.npz does not hold the names), or write "
     "glb or ply",
     "poses_of_views": "camera poses for several views, which {owner} does not have; compute the images independently "
-    "(da3 images without --scene, or `stream`), so that each gets its own file",
+    "with `stream()`, so that each gets its own file",
     "uncropped": "uncropped images, because its cameras are in pixels of the files; use process_res_method "
     "upper_bound_resize or lower_bound_resize instead of *_crop",
 }
 """Description of each missing field, with a hint, by the names of `RequiredFields`."""
+
+
+def check_export_dir(export_dir: str | os.PathLike[str]) -> None:
+    """Check that a path can be an output folder: that neither it nor a folder above it is a file.
+
+    Raises:
+        ExportError: one is.
+    """
+    path = Path(export_dir)
+    for one in (path, *path.parents):
+        if os.path.isdir(one):
+            return
+        if os.path.lexists(one) and not one.is_symlink():
+            raise ExportError(f"{one}: a file, so results cannot be written there; give a folder")
 
 
 def check_formats(
@@ -64,9 +81,8 @@ def _check_format(one: ExportFormat, available: AvailableFields) -> None:
         raise UnsupportedError(f"{one.name} needs {_hint(missing, available.owner)}")
     for package, extra in one.packages:
         if importlib.util.find_spec(package) is None:
-            name = package if extra is None else f"'depth-anything-3-fast[{extra}]'"
-            hint = f"pip install {name}"
-            raise UnsupportedError(f"{one.name} needs the package {package}, which is not installed: {hint}")
+            hint = f"run pip install {package}" if extra is None else install_hint(extra)
+            raise UnsupportedError(f"{one.name} needs the package {package}, which is not installed; {hint}")
     if one.needs_cuda:
         check_cuda(one.name)
 
@@ -76,5 +92,4 @@ def _hint(missing: str, owner: str) -> str:
         owner=owner,
         with_poses=models_that(lambda card: card.has_poses),
         with_gaussians=models_that(lambda card: card.has_gaussians),
-        canonical=models_that(lambda card: card.depth_kind is DepthKind.CANONICAL),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["colorize_depth", "inverse_depth_range", "spectral_table"]
+__all__ = ["colorize_depth", "inverse_depth_range", "spectral_colors", "spectral_table", "table_index"]
 
 # Spectral, 11 classes, of ColorBrewer (Cynthia Brewer): near is red, far is blue.
 _SPECTRAL = (
@@ -25,16 +25,17 @@ _LEVELS = 256
 _MAX_UNMEASURED = 10  # upstream computes no range from this few valid depths
 
 
-def inverse_depth_range(depth: npt.NDArray[np.floating]) -> tuple[float, float] | None:
-    """Compute the 2nd and 98th percentiles of inverse depth; None if there are ten valid (positive) depths or fewer.
+def inverse_depth_range(depth: npt.NDArray[np.floating], percentile: float = 2) -> tuple[float, float] | None:
+    """Compute percentiles of inverse depth; None if there are ten valid (positive) depths or fewer.
 
     Args:
         depth: of any shape.
+        percentile: the lower one, 0 to 50; the upper one is 100 minus it.
     """
     valid = depth[depth > 0]
     if valid.size <= _MAX_UNMEASURED:
         return None
-    low, high = np.percentile(1.0 / valid, (2, 98))
+    low, high = np.percentile(1.0 / valid, (percentile, 100 - percentile))
     return float(low), float(high)
 
 
@@ -50,21 +51,38 @@ def colorize_depth(
     Returns:
         (H, W, 3) uint8 RGB; near is red, far is blue.
     """
+    index = table_index(depth, inverse_range or inverse_depth_range(depth) or (0.0, 0.0))
+    return np.asarray(spectral_table()[index], np.uint8)
+
+
+def table_index(
+    depth: npt.NDArray[np.floating], inverse_range: tuple[float, float], *, levels: int = _LEVELS
+) -> npt.NDArray[np.int64]:
+    """Compute the row of a colour table for each depth, by inverse depth.
+
+    Args:
+        depth: of any shape; invalid depth gets the last row.
+        inverse_range: inverse depths of the last row and the first.
+        levels: number of rows.
+    """
     inverse = np.zeros(depth.shape, np.float32)
     valid = depth > 0
     inverse[valid] = 1.0 / depth[valid]
-    low, high = (np.float32(bound) for bound in inverse_range or inverse_depth_range(depth) or (0.0, 0.0))
+    low, high = (np.float32(bound) for bound in inverse_range)
     if low == high:
         low, high = low - np.float32(1e-6), high + np.float32(1e-6)
     share = np.clip((inverse - low) / (high - low), 0.0, 1.0)
-    index = np.minimum((_LEVELS * (1.0 - share)).astype(np.int64), _LEVELS - 1)
-    return np.asarray(spectral_table()[index], np.uint8)
+    return np.asarray(np.minimum((levels * (1.0 - share)).astype(np.int64), levels - 1), np.int64)
 
 
 def spectral_table() -> npt.NDArray[np.uint8]:
     """Make the colour map, (256, 3) uint8 RGB, from red (near) to blue (far)."""
+    return (spectral_colors() * 255.0).astype(np.uint8)
+
+
+def spectral_colors() -> npt.NDArray[np.float64]:
+    """Make the colour map, (256, 3) RGB from 0 to 1, from red (near) to blue (far)."""
     anchors = np.array(_SPECTRAL, np.float64) / 255.0
     positions = np.linspace(0.0, 1.0, len(anchors))
     levels = np.linspace(0.0, 1.0, _LEVELS)
-    table = np.stack([np.interp(levels, positions, anchors[:, channel]) for channel in range(3)], axis=1)
-    return (table * 255.0).astype(np.uint8)
+    return np.stack([np.interp(levels, positions, anchors[:, channel]) for channel in range(3)], axis=1)

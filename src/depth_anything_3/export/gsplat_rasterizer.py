@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.runtime.packages import install_hint
 
 __all__ = ["GsplatRasterizer", "check_cuda"]
 
@@ -40,7 +41,7 @@ class GsplatRasterizer:
         try:
             import gsplat
         except ImportError as missing:
-            raise UnsupportedError("gs_video needs gsplat: pip install 'depth-anything-3-fast[gsplat]'") from missing
+            raise UnsupportedError(f"gs_video needs gsplat; {install_hint('gsplat')}") from missing
         check_cuda("gs_video")
         import torch
 

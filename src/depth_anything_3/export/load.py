@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import InputFileError
 from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.prediction import Prediction
 
@@ -37,33 +37,31 @@ def load_prediction(path: str | os.PathLike[str]) -> Prediction:
         path: of the file.
 
     Raises:
-        InvalidInputError: the file cannot be read, is not such a file, lacks depth, or its arrays do not match.
+        InputFileError: the file cannot be read, is not such a file, lacks depth, or its arrays do not match.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise InvalidInputError(f"{path}: not a regular file; {_HINT}")  # reading a pipe would block
+        raise InputFileError(f"{path}: not a regular file; {_HINT}")  # reading a pipe would block
     try:
         with path.open("rb") as stream:
             if not zipfile.is_zipfile(stream):  # numpy's own message is about pickles
-                raise InvalidInputError(f"{path}: not an .npz archive, or a truncated one; {_HINT}")
+                raise InputFileError(f"{path}: not an .npz archive, or a truncated one; {_HINT}")
             stream.seek(0)
             file = np.load(stream, allow_pickle=False)
             arrays = {name: file[name] for name in _DIMENSIONS if name in file.files}
             names = file.files
             sources = tuple(map(str, file["names"])) if "names" in names else ()
             is_metric = "is_metric" in names and bool(np.all(file["is_metric"]))
-    except InvalidInputError:
+    except InputFileError:
         raise
     except FileNotFoundError:
-        raise InvalidInputError(f"{path}: no such file") from None
+        raise InputFileError(f"{path}: no such file") from None
     except OSError as error:
-        raise InvalidInputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
     except _DAMAGED as error:
-        raise InvalidInputError(
-            f"{path}: not an .npz archive of plain arrays, or damaged ({error}); {_HINT}"
-        ) from error
+        raise InputFileError(f"{path}: not an .npz archive of plain arrays, or damaged ({error}); {_HINT}") from error
     if "depth" not in arrays:
-        raise InvalidInputError(f"{path}: has no depth, only {', '.join(names) or 'nothing'}; {_HINT}")
+        raise InputFileError(f"{path}: has no depth, only {', '.join(names) or 'nothing'}; {_HINT}")
     _check_arrays(path, arrays)
     return Prediction(
         depth=np.asarray(arrays["depth"], np.float32),
@@ -82,7 +80,7 @@ def _check_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:  # A
     for name, array in arrays.items():
         expected = np.uint8 if name == "image" else np.floating
         if array.ndim != _DIMENSIONS[name] or not np.issubdtype(array.dtype, expected) or not array.size:
-            raise InvalidInputError(f"{path}: {name} is {array.dtype}{list(array.shape)}, which is not valid; {_HINT}")
+            raise InputFileError(f"{path}: {name} is {array.dtype}{list(array.shape)}, which is not valid; {_HINT}")
     views, height, width = depth.shape
     accepted: dict[str, list[tuple[int, ...]]] = {
         "conf": [(views, height, width)],
@@ -92,4 +90,4 @@ def _check_arrays(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:  # A
     }
     for name, shapes in accepted.items():
         if name in arrays and arrays[name].shape not in shapes:
-            raise InvalidInputError(f"{path}: {name}{list(arrays[name].shape)} does not match depth{list(depth.shape)}")
+            raise InputFileError(f"{path}: {name}{list(arrays[name].shape)} does not match depth{list(depth.shape)}")

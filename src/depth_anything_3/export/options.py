@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -47,6 +47,18 @@ class ExportOptions:
         PointOptions(self.conf_thresh_percentile, self.num_max_points)
         positive_int("feat_vis_fps", self.feat_vis_fps)
 
+    def unused_by(self, formats: Sequence[ExportFormat]) -> list[str]:
+        """List the parameters that differ from their defaults, but that no format uses."""
+        defaults = ExportOptions()
+        used = {
+            option.metadata.get("parameter", option.name) for one in formats for option in fields(one.options_class())
+        }
+        names = [one.name for one in fields(self) if one.name not in used and one.name != "export_kwargs"]
+        return [
+            *(name for name in names if _differ(getattr(self, name), getattr(defaults, name))),
+            *(f"export_kwargs[{name!r}]" for name in self.export_kwargs if name not in {one.name for one in formats}),
+        ]
+
     def of(self, one: ExportFormat) -> FormatOptions:
         """Make the options of one format.
 
@@ -81,3 +93,8 @@ class ExportOptions:
                 if name not in known:
                     hint = f"it has: {', '.join(known)}" if known else "it has no options"
                     raise InvalidInputError(f"export_kwargs: {format_name} has no option {name!r}; {hint}")
+
+
+def _differ(value: object, default: object) -> bool:
+    """Compare without comparing arrays element by element."""
+    return value is not default and (default is None or value != default)

@@ -6,6 +6,8 @@ the tables in docs/exports.md are made from the rows. Importing this module is c
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from depth_anything_3.prediction import Prediction
 
 __all__ = [
+    "DEFAULT_FORMAT",
     "FORMATS",
     "ExportFormat",
     "Formats",
@@ -31,6 +34,7 @@ __all__ = [
     "formats_table",
     "options_table",
     "parse_formats",
+    "unknown_format",
 ]
 
 
@@ -215,22 +219,34 @@ FORMATS: tuple[ExportFormat, ...] = (
     ),
 )
 
+
+class _Default(str):
+    """A default value that can be distinguished from an equal value that a caller gives."""
+
+
+DEFAULT_FORMAT = _Default("mini_npz")
+"""Upstream's default."""
+
 Formats = str | Iterable[str | ExportFormat]
 """What `parse_formats` takes: names joined with '-', or names and rows of the registry."""
 
 
-def parse_formats(formats: Formats) -> tuple[ExportFormat, ...]:
+def parse_formats(formats: Formats, accepted: Sequence[str] | None = None) -> tuple[ExportFormat, ...]:
     """Parse format names; return the rows of the registry in that order, without duplicates.
 
     Args:
         formats: names joined with '-', such as "npz-depth_vis", or a sequence of names and rows.
+        accepted: the names that the message lists; None: all.
 
     Raises:
         InvalidInputError: a name is unknown, or no name is given.
     """
     wanted = [one for one in (formats.split("-") if isinstance(formats, str) else formats) if one]
     if not wanted:
-        raise InvalidInputError(f"export format {formats!r} is unknown; join some of these with '-': {format_names()}")
+        raise InvalidInputError(unknown_format(formats, accepted))
+    for one in wanted:
+        if not isinstance(one, ExportFormat) and one not in _names():
+            raise InvalidInputError(unknown_format(one, accepted))
     return tuple(dict.fromkeys(one if isinstance(one, ExportFormat) else find_format(one) for one in wanted))
 
 
@@ -243,7 +259,35 @@ def find_format(name: str) -> ExportFormat:
     for one in FORMATS:
         if one.name == name:
             return one
-    raise InvalidInputError(f"export format {name!r} is unknown; join some of these with '-': {format_names()}")
+    raise InvalidInputError(unknown_format(name))
+
+
+def unknown_format(name: object, accepted: Sequence[str] | None = None) -> str:
+    """Word the message about an unknown format, with the accepted name that it resembles.
+
+    Args:
+        name: what was given.
+        accepted: the accepted names; None: those of all formats.
+    """
+    names = _names() if accepted is None else accepted
+    close = _similar(str(name), names)
+    hint = f"did you mean {' or '.join(map(repr, close))}? Join" if close else "join"
+    return f"export_format={name!r} is unknown; {hint} some of these with '-': {', '.join(names)}"
+
+
+def _names() -> list[str]:
+    return [one.name for one in FORMATS]
+
+
+def _similar(name: str, accepted: Sequence[str]) -> list[str]:
+    """Find the names that a word may mean: a part of one, a file's suffix, or a misspelling."""
+    word = name.lower().lstrip(".")
+    parts = [one for one in re.split(r"[\s,;+|/]+", word) if one]
+    if len(parts) > 1 and all(one in accepted for one in parts):
+        return ["-".join(parts)]
+    suffix = {one.name for one in FORMATS if one.suffix == f".{word}" or (word == "jpeg" and one.suffix == ".jpg")}
+    found = [one for one in accepted if one in suffix or (len(word) > 2 and word in one.split("_"))]
+    return found or difflib.get_close_matches(word, accepted, 1)
 
 
 def format_names(formats: Iterable[ExportFormat] | None = None) -> str:

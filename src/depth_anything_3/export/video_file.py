@@ -228,7 +228,8 @@ def join_parts(target: Path) -> None:
         for part, other in zip(parts, streams, strict=True):
             if bytes(other.codec_context.extradata or b"") != bytes(streams[0].codec_context.extradata or b""):
                 raise ExportError(
-                    f"{part}: cannot be joined to {parts[0].name}, which has another format; restart without --resume"
+                    f"{part}: cannot be joined to {parts[0].name}, which has another format; restart without "
+                    "resume=True"
                 )
         ends = [_first_time(av, part) for part in parts[1:]] + [None]
         for source, end in zip(sources, ends, strict=True):
@@ -251,7 +252,7 @@ def _open_part(av: Any, part: Path) -> Any:
     try:
         return av.open(str(part))
     except av.error.FFmpegError as error:
-        raise ExportError(f"{part}: cannot be read ({error.strerror}); restart without --resume") from error
+        raise ExportError(f"{part}: cannot be read ({error.strerror}); restart without resume=True") from error
 
 
 def _packets(container: Any) -> Iterator[Any]:

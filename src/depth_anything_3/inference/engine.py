@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 
 __all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -122,7 +125,7 @@ class Engine:
         return self._runner().stream(batches, limit, on_failure, options.network)
 
     def check(self, options: NetworkOptions, *, has_poses: bool = False) -> None:
-        """Check that the network supports the options, before anything is computed.
+        """Check that the network supports the options, before anything is computed; log those without effect.
 
         Raises:
             InvalidInputError: a layer does not exist.
@@ -134,6 +137,8 @@ class Engine:
             infer_gs=options.infer_gs,
             ref_view_strategy=options.ref_view_strategy,
         )
+        if options.use_ray_pose and not self.card.has_poses:
+            logger.warning("use_ray_pose=True has no effect with %s, which predicts no cameras", self.card.name)
 
     def in_background(self, items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
         """Run a generator that uses the network in a background thread, if the device allows it."""

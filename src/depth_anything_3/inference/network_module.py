@@ -83,7 +83,7 @@ class NetworkModule(nn.Module):
             )
         return outputs
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:  # Any: any attribute
         if isinstance(getattr(type(self), name, None), property):  # torch would store a module beside the property
             object.__setattr__(self, name, value)
         else:

@@ -222,7 +222,7 @@ class NetworkRunner:
                 raise
             reason = str(error).strip().partition("\n")[0]
             raise UnsupportedError(
-                f"torch.compile failed on this machine ({reason}); run without compilation"
+                f"torch.compile failed on this machine ({reason}); run without `model.compile()`"
             ) from error
         return outputs
 
@@ -252,6 +252,7 @@ class NetworkRunner:
                 model_depth_kind=self._card.depth_kind,
                 choices=tuple(one.choice for one in images),
                 failures=failures,
+                warnings=tuple(text for one in images for text in one.warnings),
                 seconds={
                     "decode": sum(one.decode_seconds for one in images),
                     "resample": sum(one.resample_seconds for one in images),

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from depth_anything_3.errors import ImageReadError, InvalidInputError
+from depth_anything_3.inputs.earlier_results import EarlierResults
+from depth_anything_3.inputs.file_kind import ADDRESS
+from depth_anything_3.inputs.image_list import check_source, read_list
 
-__all__ = ["IMAGE_EXTENSIONS", "MANIFEST", "FoundImage", "find_images", "find_with_folders"]
+__all__ = ["IMAGE_EXTENSIONS", "FoundImage", "find_images", "find_with_folders"]
 
 IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
 """Default extensions of image files in a folder."""
 
-MANIFEST = "manifest.json"
-"""Name of the file that lists which entries of an export folder are results; see `jobs.manifest`."""
-
+_MAX_SEARCHED = 10_000  # files of subfolders, for a hint
+_MAX_SUFFIXES = 3  # in a message
 _WILDCARDS = re.compile(r"[*?]")  # not brackets, which are common in photo names
 
 
@@ -71,29 +74,33 @@ def find_with_folders(
             - A folder: its files with these extensions, sorted by name. Hidden files are skipped: macOS leaves a
               `._photo.jpg`, which is not an image, beside each copied photo.
             - A pattern with `*`, `?` or `**` (folders at any depth): the matching files with these extensions, sorted.
-            - `@list.txt`: a UTF-8 text file with one file or folder per line, relative to the current folder; blank
-              lines and lines that start with # are ignored.
+            - `@list.txt`: a text file (UTF-8, or UTF-16 with a byte order mark) with one file or folder per line,
+              relative to the current folder; blank lines and lines that start with # are ignored.
         extensions: comma-separated, such as "png,jpg,jpeg"; case-insensitive.
         recursive: also search subfolders that are not hidden, each after the files beside it. A folder that is
             reachable by several paths is searched once, so circular links are safe.
         exclude: folders that the search does not enter, such as output folders; as explicit sources they are accepted.
 
     Raises:
-        InvalidInputError: a folder, pattern or list contains no images, or a list cannot be read.
+        InvalidInputError: a folder, pattern or list contains no images, or a source is an address or a list without @.
+        InputFileError: a list cannot be read.
         ImageReadError: a folder cannot be listed.
     """
     wanted = {f".{one.strip().lstrip('.').lower()}" for one in extensions.split(",") if one.strip()}
-    results = _Results(exclude)
+    if not wanted:
+        raise InvalidInputError(f"extensions={extensions!r}: give extensions of files, such as png,jpg")
+    results = EarlierResults(exclude)
     found: list[FoundImage] = []
-    for source, listed in chain.from_iterable(map(_read_list, sources)):
-        if os.path.isdir(source):  # unlike Path.is_dir, False for overlong names
+    for source in sources:
+        check_source(source)
+    for source, listed in chain.from_iterable(map(read_list, sources)):
+        if ADDRESS.match(source) and not os.path.lexists(source):  # in a list; reading it fails, which costs one image
+            found.append(FoundImage.alone(Path(source)))
+        elif os.path.isdir(source):  # unlike Path.is_dir, False for overlong names
             folder = Path(source)
             inside = [one for one in _files_in(folder, recursive, results) if one.suffix.lower() in wanted]
             if not inside:
-                where = "in this folder or its subfolders" if recursive else "in this folder"
-                raise InvalidInputError(
-                    f"{source}: no files ending in {', '.join(sorted(wanted))} {where}{results.note(folder)}"
-                )
+                raise InvalidInputError(f"{source}: {_nothing_in(folder, wanted, recursive, results)}")
             found += [FoundImage(one, folder) for one in inside]
         elif _WILDCARDS.search(source) and not os.path.lexists(source):
             top, matching = _files_like(source, results)
@@ -113,73 +120,30 @@ def find_with_folders(
     return list(unique.values())
 
 
-class _Results:
-    """The results of earlier runs, which are not input.
-
-    Args:
-        exclude: further folders that are entered only as explicit sources.
-    """
-
-    def __init__(self, exclude: Collection[Path]) -> None:
-        self._excluded = {os.path.realpath(one) for one in exclude}
-        self._listed: dict[Path, frozenset[str]] = {}
-        self._within: dict[Path, bool] = {}
-
-    def contain(self, path: Path) -> bool:
-        """Whether a file or folder is a result of an earlier run, or in a folder of results."""
-        return self._is_within(path.parent) or path.name in self._listed_in(path.parent)
-
-    def exclude(self, folder: Path) -> bool:
-        """Whether a search does not enter a folder."""
-        real = Path(os.path.realpath(folder))
-        return any(str(one) in self._excluded for one in (real, *real.parents)) or self._is_within(folder)
-
-    def note(self, folder: Path) -> str:
-        """Return a hint for a folder without images."""
-        has_results = self._is_within(folder) or self._listed_in(folder)
-        return "; results of earlier runs are not input" if has_results else ""
-
-    def _is_within(self, folder: Path) -> bool:
-        if folder not in self._within:
-            real = Path(os.path.realpath(folder))
-            self._within[folder] = any(one.name in self._listed_in(one.parent) for one in (real, *real.parents))
-        return self._within[folder]
-
-    def _listed_in(self, folder: Path) -> frozenset[str]:
-        """Return the entries of a folder that its manifest lists as results."""
-        if folder not in self._listed:
-            self._listed[folder] = _read_manifest(folder / MANIFEST)
-        return self._listed[folder]
-
-
-def _read_manifest(path: Path) -> frozenset[str]:
+def _nothing_in(folder: Path, wanted: Collection[str], recursive: bool, results: EarlierResults) -> str:
+    """Say that a folder has no images, and what it has instead."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        return frozenset(content["results"]) if "layout" in content else frozenset()
-    except (OSError, ValueError, KeyError, TypeError):
-        return frozenset()  # no manifest, or that of another program
+        others = Counter(one.suffix.lower() or "no suffix" for one in _files_in(folder, False, results))
+    except ImageReadError:
+        others = Counter()
+    where = "in this folder or its subfolders" if recursive else "in this folder"
+    text = f"no files ending in {', '.join(sorted(wanted))} {where}{results.note(folder)}"
+    if others:
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(_MAX_SUFFIXES))
+        text += f", which has other files: {listed}"
+    elif not os.listdir(folder):
+        text += ", which is empty"
+    if not recursive and any(one.suffix.lower() in wanted for one in islice(_below(folder, results), _MAX_SEARCHED)):
+        text += "; its subfolders have some: pass recursive=True"
+    return text
 
 
-def _read_list(source: str) -> list[tuple[str, bool]]:
-    """Return the sources in a list such as `@list.txt`, or a source itself; each with whether it comes from a list."""
-    if not source.startswith("@") or os.path.lexists(source):
-        return [(source, False)]
-    path = source[1:]
-    try:
-        # File names on Linux may not be valid UTF-8; Windows editors add a byte order mark.
-        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidInputError(f"{path or source}: the list of images cannot be read ({reason})") from error
-    lines = [line.strip() for line in text.split("\n")]
-    listed = [line for line in lines if line and not line.startswith("#")]
-    if not listed:
-        raise InvalidInputError(f"{path}: the list of images is empty; write one path per line")
-    return [(line, True) for line in listed]
+def _below(folder: Path, results: EarlierResults) -> Iterator[Path]:
+    with suppress(ImageReadError):  # a subfolder that cannot be listed
+        yield from _files_in(folder, True, results)
 
 
-def _files_in(top: Path, recursive: bool, results: _Results) -> Iterator[Path]:
+def _files_in(top: Path, recursive: bool, results: EarlierResults) -> Iterator[Path]:
     """Yield the visible files of a folder, sorted by name, then those of its subfolders."""
     entered = {os.path.realpath(top)}
     waiting = [top]
@@ -208,7 +172,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _files_like(pattern: str, results: _Results) -> tuple[Path, list[Path]]:
+def _files_like(pattern: str, results: EarlierResults) -> tuple[Path, list[Path]]:
     """Return the fixed folder of a pattern, and the files that match it, sorted.
 
     Hidden files match only a pattern that contains the dot.

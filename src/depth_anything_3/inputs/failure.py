@@ -1,13 +1,15 @@
-"""Record an unusable image, and log or raise its error."""
+"""Record an unusable image, log or raise its error, and log warnings about usable ones."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
-from depth_anything_3.errors import DA3Error
+from depth_anything_3.errors import DA3Error, ImageDecodeError
 
-__all__ = ["ImageFailure", "log_failure", "raise_failure"]
+__all__ = ["ImageFailure", "log_failure", "log_warnings", "raise_failure"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,20 @@ def log_failure(failure: ImageFailure) -> None:
     logger.warning("skipped: %s", failure.error)
 
 
-def raise_failure(failure: ImageFailure) -> None:
-    """Raise the error of an unusable image."""
-    raise failure.error
+def raise_failure(failure: ImageFailure) -> NoReturn:
+    """Raise the error of an unusable image.
+
+    Here, and not where the error is made, a damaged image gets the hint that it could be skipped: there, it is not
+    known yet whether it will be.
+    """
+    error = failure.error
+    if not isinstance(error, ImageDecodeError):
+        raise error
+    hinted = type(error)(f"{str(error).removesuffix('.')}. To skip it, pass on_error='skip'")
+    raise hinted.with_traceback(error.__traceback__) from error.__cause__
+
+
+def log_warnings(warnings: Iterable[str]) -> None:
+    """Log what is wrong with images that were decoded nevertheless."""
+    for one in warnings:
+        logger.warning("%s", one)

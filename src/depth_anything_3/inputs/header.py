@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
 from depth_anything_3.errors import ImageDecodeError, ImageSizeError
+from depth_anything_3.inputs.exif import Metadata
 from depth_anything_3.inputs.limits import MAX_PIXELS
+from depth_anything_3.inputs.metadata import (
+    info_metadata,
+    jpeg2000_metadata,
+    jpeg_metadata,
+    orientation_in_format,
+    png_metadata,
+    tiff_metadata,
+)
 from depth_anything_3.inputs.pillow_open import JPEG_START, Buffer, open_image
+from depth_anything_3.inputs.png_header import PNG_START, read_png_header
+from depth_anything_3.inputs.tiff_pages import is_tiff, tiff_image_page
 
 __all__ = ["Buffer", "ImageHeader", "JpegCoding", "JpegProcess", "probe"]
 
@@ -61,9 +73,10 @@ class ImageHeader:
     Attributes:
         format: Pillow's name, such as "JPEG" or "PNG".
         stored_hw: (height, width) as stored, before the orientation is applied.
-        exif_orientation: 1 to 8; 1 if it is missing or invalid.
+        exif_orientation: 1 to 8, from EXIF or XMP; 1 if it is missing or invalid.
         jpeg: the JPEG coding; None for other formats.
-        exif: EXIF block, with or without the `Exif` prefix; empty if there is none.
+        exif: EXIF block, with or without the `Exif` prefix, or a block made of the lens entries of a TIFF or of XMP;
+            empty if there is none.
     """
 
     format: str
@@ -86,7 +99,8 @@ def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader
         ImageSizeError: the header states no pixels, or more than `max_pixels`.
     """
     is_jpeg = bytes(data[:3]) == JPEG_START
-    header = _probe_jpeg(memoryview(data), label) if is_jpeg else _probe_with_pillow(data, label)
+    header = _probe_jpeg(memoryview(data), label) if is_jpeg else _probe_without_pillow(data, label)
+    header = header or _probe_with_pillow(data, label)
     height, width = header.stored_hw
     if height * width > max_pixels:
         raise ImageSizeError(
@@ -98,13 +112,27 @@ def probe(data: Buffer, label: str, max_pixels: int = MAX_PIXELS) -> ImageHeader
     return header
 
 
+def _probe_without_pillow(data: Buffer, label: str) -> ImageHeader | None:
+    """Probe the formats of which Pillow does not open every file that is decoded; None for others."""
+    if bytes(data[:8]) == PNG_START:
+        stored_hw, metadata = read_png_header(data, label).hw, png_metadata(data)
+        return ImageHeader("PNG", stored_hw, orientation_in_format("PNG", metadata), exif=metadata.with_lens())
+    if is_tiff(data):
+        page = tiff_image_page(data, label)
+        metadata = Metadata()
+        with suppress(ImageDecodeError), open_image(data, label) as image:
+            metadata = tiff_metadata(image)
+        orientation = page.orientation or orientation_in_format("TIFF", metadata)
+        return ImageHeader("TIFF", page.size_hw, orientation, exif=metadata.with_lens())
+    return None
+
+
 def _probe_with_pillow(data: Buffer, label: str) -> ImageHeader:
     with open_image(data, label) as image:
-        # Pillow applies the orientation of TIFFs while decoding, and reports their upright size.
-        exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")
-        exif = exif if isinstance(exif, bytes) else b""
+        metadata = jpeg2000_metadata(data) if image.format == "JPEG2000" else info_metadata(image.info)
+        orientation = orientation_in_format(image.format, metadata)
         stored_hw = (image.height, image.width)
-        return ImageHeader(image.format or "unknown", stored_hw, read_orientation(exif), exif=exif)
+        return ImageHeader(image.format or "unknown", stored_hw, orientation, exif=metadata.with_lens())
 
 
 _FRAME_MARKERS = {
@@ -127,7 +155,7 @@ _MARKER_BYTE, _OTHER_BYTE = re.compile(b"\xff"), re.compile(b"[^\xff]")
 
 
 def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
-    exif: memoryview | None = None
+    app1: list[memoryview] = []
     frame: tuple[JpegProcess, memoryview] | None = None
     jfif, adobe_transform = False, None
     position = 2
@@ -143,9 +171,8 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
             break
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         segment = data[position + 4 : position + 2 + length]
-        # EXIF may follow the frame header by the standard, but no decoder looks there.
-        if marker == _APP1 and exif is None and frame is None and bytes(segment[:6]) == b"Exif\0\0":
-            exif = segment
+        if marker == _APP1:
+            app1.append(segment)
         elif marker == _APP0 and bytes(segment[:5]) == b"JFIF\0":
             jfif = True
         elif marker == _APP14 and bytes(segment[:5]) == b"Adobe" and len(segment) >= 12:
@@ -166,8 +193,8 @@ def _probe_jpeg(data: memoryview, label: str) -> ImageHeader:
     coding = JpegCoding(
         process, bits, tuple(factors for _, factors in components), stored_as_rgb, _ends(data, position)
     )
-    block = b"" if exif is None else bytes(exif)
-    return ImageHeader("JPEG", stored_hw, read_orientation(block), coding, block)
+    metadata = jpeg_metadata(app1)
+    return ImageHeader("JPEG", stored_hw, metadata.orientation, coding, metadata.with_lens())
 
 
 def _next_marker(data: memoryview, position: int) -> int:
@@ -202,24 +229,3 @@ def _ends(data: memoryview, scan: int) -> bool:
         if start <= scan:
             return False
         size *= 16
-
-
-def read_orientation(exif: Buffer) -> int:
-    """Return the orientation in an EXIF block, with or without the `Exif` prefix; 1 if missing or invalid."""
-    block = bytes(exif)
-    tiff = block[6:] if block.startswith(b"Exif\0\0") else block
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 8:
-        return 1
-    (offset,) = struct.unpack(order + "I", tiff[4:8])
-    if offset + 2 > len(tiff):
-        return 1
-    (entries,) = struct.unpack(order + "H", tiff[offset : offset + 2])
-    for start in range(offset + 2, min(offset + 2 + 12 * entries, len(tiff) - 11), 12):
-        tag, kind, count = struct.unpack(order + "HHI", tiff[start : start + 8])
-        if tag == 0x0112 and count == 1 and kind in (3, 4):  # SHORT, or LONG from some writers
-            (value,) = struct.unpack(
-                order + ("H" if kind == 3 else "I"), tiff[start + 8 : start + (10 if kind == 3 else 12)]
-            )
-            return value if 1 <= value <= 8 else 1
-    return 1

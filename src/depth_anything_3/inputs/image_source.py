@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.errors import ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+from depth_anything_3.inputs.file_kind import ADDRESS
 from depth_anything_3.inputs.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageInput", "ImageSource", "as_source", "check_bytes", "check_image_list", "read_file"]
+__all__ = ["ImageInput", "ImageSource", "PilImage", "as_source", "check_bytes", "check_image_list", "read_file"]
 
 ImageInput = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
@@ -36,6 +38,14 @@ _ACCEPTED = (
 )
 
 
+class PilImage(NamedTuple):
+    """What is read of a PIL image: (H, W, 3) uint8 RGB, the orientation of the pixels (1 to 8), and an Exif block."""
+
+    pixels: UInt8Array
+    orientation: int
+    exif: bytes
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSource:
     """One input image, not decoded yet.
@@ -43,11 +53,12 @@ class ImageSource:
     Attributes:
         label: name in messages and reports: its path, or its index and type.
         data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), or a
-            tensor (3, H, W) on any device.
+            tensor (3, H, W) on any device. For worker processes, a PIL image is replaced by what was read of it, or by
+            the error.
     """
 
     label: str
-    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor
+    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor | PilImage | DA3Error
 
 
 def check_image_list(images: Iterable[ImageInput]) -> None:
@@ -63,8 +74,8 @@ def check_image_list(images: Iterable[ImageInput]) -> None:
         raise InvalidInputError("give a list of images or another iterable; for one image, give a list of one")
 
 
-def as_source(image: ImageInput, index: int = 0) -> ImageSource:
-    """Check the type, dtype and shape of an image without reading it.
+def as_source(image: ImageInput | ImageSource, index: int = 0) -> ImageSource:
+    """Check the type, dtype and shape of an image without reading it. An `ImageSource` is returned unchanged.
 
     Args:
         image: see `ImageInput`. Arrays and tensors are RGB, 0 to 255; pass an OpenCV frame (BGR) as
@@ -75,6 +86,8 @@ def as_source(image: ImageInput, index: int = 0) -> ImageSource:
         ImageTypeError: the type, dtype or number of channels is not accepted.
         ImageSizeError: the array has no pixels.
     """
+    if isinstance(image, ImageSource):
+        return image
     if isinstance(image, (str, os.PathLike)):
         path = os.fsdecode(image)
         return ImageSource(path, Path(path))
@@ -142,13 +155,23 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
             check_bytes(status.st_size, str(path), max_bytes)
             return file.read(status.st_size)
     except FileNotFoundError:
-        raise ImageReadError(f"{path}: no such file") from None
+        raise ImageReadError(_missing(str(path))) from None
     except (ImageReadError, ImageSizeError):
         raise
     except ValueError:  # a null byte in the name
         raise ImageReadError(f"{str(path)!r}: not a valid file name") from None
     except OSError as error:
         raise ImageReadError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _missing(path: str) -> str:
+    address = ADDRESS.match(path)
+    if address is None:
+        return f"{path}: no such file"
+    shown = re.sub(r":/+", "://", path, count=1)  # `Path` merges slashes
+    if shown.lower().startswith("file:"):
+        return f"{shown}: no such file; give the path alone, without file://"
+    return f"{shown}: images are read from disk, not from addresses; download it first"
 
 
 def check_bytes(size: int, label: str, max_bytes: int) -> None:
@@ -165,7 +188,7 @@ def check_bytes(size: int, label: str, max_bytes: int) -> None:
 
 def _check_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise ImageReadError(f"{path}: is a folder; pass a list of files, or use `da3 images` for folders")
+        raise ImageReadError(f"{path}: is a folder; pass a list of its files")
     if not stat.S_ISREG(status.st_mode):
         raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
     if status.st_size == 0:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_3.errors import ExportError, InvalidInputError
-from depth_anything_3.inputs.discover import MANIFEST
+from depth_anything_3.inputs.earlier_results import MANIFEST
 from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.runtime.version import __version__
 
@@ -105,6 +105,11 @@ class Manifest:
         self._names: dict[str, str] = {}
         self._is_cut = False  # whether the last line of the records is incomplete
         self._read()
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of the entries of the folder that hold results."""
+        return tuple(self._results)
 
     def record(self, kind: str, name: str = "") -> Record | None:
         """Return the record of a result, if there is one; see `Record`."""
@@ -217,7 +222,7 @@ class Manifest:
         path = self.folder / MANIFEST
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            lines = (self.folder / RECORDS).read_text(encoding="utf-8").split("\n")
+            lines = self._read_lines()
         except (FileNotFoundError, NotADirectoryError):
             return  # writing reports what is wrong
         except (OSError, ValueError) as error:
@@ -236,6 +241,13 @@ class Manifest:
             raise InvalidInputError(
                 f"{path}: is damaged, or of another version ({error}); delete it to compute everything anew"
             ) from error
+
+    def _read_lines(self) -> list[str]:
+        """Read the lines of the records; the last one is empty, unless it was cut off."""
+        try:
+            return (self.folder / RECORDS).read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return [""]  # there are results that were not computed from a source only
 
     def _parsed(self, values: Mapping[str, Any]) -> Record:
         record = Record(

@@ -115,7 +115,7 @@ class RunReport:
         files = list(map(str, outputs))
         share = {stage: value / count for stage, value in seconds.items()}
         for source, size, choice in zip_longest(prediction.sources, prediction.source_hw, prediction.choices):
-            told = getattr(prediction, "warnings", ())
+            told = prediction.warnings
             warnings = [one for one in told if count == 1 or one.startswith(f"{source}: ")]
             self.records.append(
                 ImageRecord(

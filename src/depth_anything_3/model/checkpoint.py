@@ -5,28 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
 from depth_anything_3.model.catalog import MODEL_CARDS
+from depth_anything_3.model.hub import HubRepository, find_hub_id
 from depth_anything_3.runtime.atomic_file import atomic_write
 
 if TYPE_CHECKING:
@@ -74,8 +65,8 @@ def find_checkpoint(name: str | os.PathLike[str], **hub: Unpack[HubKwargs]) -> C
     """Find a checkpoint in a folder, in the package, in the hub's cache, or on the hub (with a progress bar).
 
     Args:
-        name: a folder, the name of a bundled model ("da3-nano"), or a hub id such as "depth-anything/DA3-BASE", looked
-            up in this order.
+        name: a folder, the name of a model ("da3-nano", which is bundled, or "da3-base", for its preferred hub id), or
+            a hub id such as "depth-anything/DA3-BASE", looked up in this order.
         hub: see `HubKwargs`.
 
     Raises:
@@ -87,7 +78,7 @@ def find_checkpoint(name: str | os.PathLike[str], **hub: Unpack[HubKwargs]) -> C
     folder = Path(local)
     if not os.path.exists(local) and name in MODEL_CARDS and MODEL_CARDS[name].is_demonstration:
         folder = _BUNDLED_WEIGHTS / name
-    if os.path.isdir(folder):
+    if name and os.path.isdir(folder):
         for file in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / file).is_file():
                 raise CheckpointNotFoundError(
@@ -98,51 +89,18 @@ def find_checkpoint(name: str | os.PathLike[str], **hub: Unpack[HubKwargs]) -> C
         raise CheckpointNotFoundError(
             f"{name}: not a folder; pass the folder that contains {CONFIG_FILE} and {WEIGHTS_FILE}"
         )
-    if name in MODEL_CARDS:
-        hub_ids = " or ".join(MODEL_CARDS[name].hub_ids)
-        raise CheckpointNotFoundError(f"{name}: no such folder; for this model pass the hub id {hub_ids}")
-    local_files_only, cache_dir = hub.get("local_files_only", False), hub.get("cache_dir")
-    fetch = partial(
-        hf_hub_download,
-        local_files_only=local_files_only,
-        force_download=hub.get("force_download", False),
-        revision=hub.get("revision"),
-        cache_dir=None if cache_dir is None else Path(cache_dir),
-        token=hub.get("token"),
+    cache_dir = hub.get("cache_dir")
+    source = HubRepository(
+        find_hub_id(name),
+        hub.get("revision"),
+        None if cache_dir is None else Path(cache_dir),
+        hub.get("token"),
+        hub.get("force_download", False),
     )
-    hub_state = "was not contacted (local_files_only)" if local_files_only else "cannot be reached"
+    repository = source.connect((CONFIG_FILE, WEIGHTS_FILE), local_files_only=hub.get("local_files_only", False))
     # The configuration first, so that an unsupported network costs no large download.
-    preset = _read_preset(_download(fetch, name, CONFIG_FILE, hub_state), name)
-    return Checkpoint(name, preset, _download(fetch, name, WEIGHTS_FILE, hub_state))
-
-
-def _download(fetch: Callable[[str, str], str], name: str, file: str, hub_state: str) -> Path:
-    try:
-        return Path(fetch(name, file))
-    except HFValidationError:
-        raise CheckpointNotFoundError(
-            f"{name}: no such folder, and not a hub id; pass a folder or an id such as depth-anything/DA3-BASE"
-        ) from None
-    except GatedRepoError:
-        raise CheckpointNotFoundError(
-            f"{name}: access to the repository is restricted; log in with `hf auth login`, or pass token="
-        ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise CheckpointNotFoundError(
-            f"{name}: no such folder, and no such repository or revision on the hub; check the name, or pass token= "
-            "for a private repository"
-        ) from None
-    except LocalEntryNotFoundError as error:
-        raise CheckpointNotFoundError(
-            f"{name}: no such folder, {file} is not in the hub's cache, and the hub {hub_state}. Check the network and "
-            "HF_HUB_OFFLINE, or pass the path of a local copy of the checkpoint"
-        ) from error
-    except EntryNotFoundError:
-        raise CheckpointNotFoundError(
-            f"{name}: the repository has no {file}; pass one with {CONFIG_FILE} and {WEIGHTS_FILE}"
-        ) from None
-    except Exception as error:  # the hub's transports (requests, httpx, xet) have no common base class of errors
-        raise CheckpointNotFoundError(f"{name}: the download of {file} failed ({error}); run again") from error
+    preset = _read_preset(repository.find(CONFIG_FILE), name)
+    return Checkpoint(name, preset, repository.find(WEIGHTS_FILE))
 
 
 def _read_preset(config: Path, name: str) -> str:

@@ -226,7 +226,8 @@ class DepthAnything3Net(nn.Module):
         layers = sorted(export_feat_layers)
         if any(layer not in range(self.preset.depth) for layer in layers) or len(set(layers)) < len(layers):
             raise InvalidInputError(
-                f"export_feat_layers {layers} with {name}; pass different numbers from 0 to {self.preset.depth - 1}"
+                f"export_feat_layers={list(layers)} with {name}; pass different numbers from 0 to "
+                f"{self.preset.depth - 1}"
             )
         RefViewStrategy(ref_view_strategy)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.model.catalog import DepthKind, ModelCard, models_that
 from depth_anything_3.prediction.focal_length import check_focal_or_fov
-from depth_anything_3.prediction.prediction import Prediction
+from depth_anything_3.prediction.prediction import Prediction, to_metric
 
 __all__ = ["MetricConversion"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,10 @@ class MetricConversion:
     def __post_init__(self) -> None:
         check_focal_or_fov(self.focal, self.fov)
 
-    @staticmethod
-    def check(card: ModelCard) -> None:
+    def check(self, card: ModelCard) -> None:
         """Raise an error for a model whose depth has no unit, before anything is computed.
+
+        A focal length or field of view that has no effect, because depth is metric already, is logged.
 
         Raises:
             UnsupportedError: the model predicts relative depth; the message names models with metric depth.
@@ -40,6 +44,9 @@ class MetricConversion:
         if card.depth_kind is DepthKind.RELATIVE:
             alternatives = models_that(lambda one: one.depth_kind is not DepthKind.RELATIVE)
             raise UnsupportedError(f"depth of {card.name} has no unit; for metric depth use {alternatives}")
+        for name in ("focal", "fov"):
+            if card.depth_kind is DepthKind.METRIC and getattr(self, name) is not None:
+                logger.warning("%s= has no effect: depth of %s is metric already", name, card.name)
 
     def apply(self, prediction: Prediction) -> tuple[Prediction, tuple[str, ...]]:
         """Convert a prediction to metric depth, with intrinsics.
@@ -52,10 +59,10 @@ class MetricConversion:
             InvalidInputError: a focal length is unknown.
             UnsupportedError: the depth has no unit.
         """
-        depth = prediction.metric_depth(self.focal, fov=self.fov)
-        if prediction.is_metric:
+        depth, focal = to_metric(prediction, self.focal, self.fov)
+        if focal is None:
             return prediction, ()
-        focal, known = prediction.focal_length(self.focal, fov=self.fov), prediction.intrinsics
+        known = prediction.intrinsics
         camera = prediction.centred_intrinsics(focal) if known is None else known
         metric = replace(prediction, depth=depth, is_metric=1, depth_kind=DepthKind.METRIC, intrinsics=camera)
         return metric, focal.origins

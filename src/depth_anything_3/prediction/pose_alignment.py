@@ -15,6 +15,7 @@ __all__ = ["Similarity", "align_poses", "fit_points", "fit_similarity", "normali
 FloatArray = npt.NDArray[np.floating]
 
 _RANSAC_FROM = 10  # views
+_RANSAC_MIN = 3  # views in a sample
 _RANSAC_ROUNDS = 10
 _RANSAC_SEED = 42
 _MIN_SPREAD = 0.1
@@ -70,15 +71,19 @@ def normalize_extrinsics(extrinsics: FloatArray) -> npt.NDArray[np.float32]:
     return poses.astype(np.float32)
 
 
-def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similarity:
+def fit_similarity(
+    given_w2c: FloatArray, predicted_w2c: FloatArray, *, ransac: bool | None = None, seed: int | None = _RANSAC_SEED
+) -> Similarity:
     """Fit the similarity that maps the given camera centres onto the predicted ones.
 
-    With ten or more views, RANSAC (with a fixed seed) rejects outliers. If the centres do not determine a rotation
+    With ten or more views, RANSAC rejects outliers. If the centres do not determine a rotation
     (one or two views, or all on a line), the rotation comes from the cameras' orientations, and the scale from the
     spread of the centres; without a spread (one view, or a camera that only rotates) the scale is 1.
 
     Args:
         given_w2c, predicted_w2c: (N, 4, 4).
+        ransac: whether to use RANSAC; None: with ten or more views. It needs three.
+        seed: of RANSAC; None: a different one in each call.
     """
     given = rigid_inverse(np.asarray(given_w2c, np.float64))
     predicted = rigid_inverse(np.asarray(predicted_w2c, np.float64))
@@ -88,8 +93,8 @@ def fit_similarity(given_w2c: FloatArray, predicted_w2c: FloatArray) -> Similari
     centres[np.abs(centres) <= _rounding(given_w2c)] = 0.0
     given[:, :3, 3] = centres
     fit = fit_points(centres, predicted[:, :3, 3]) or _fit_by_orientation(given, predicted)
-    if len(given) >= _RANSAC_FROM:
-        fit = _ransac(centres, predicted[:, :3, 3], fit)
+    if len(given) >= (_RANSAC_FROM if ransac is None else _RANSAC_MIN) and ransac is not False:
+        fit = _ransac(centres, predicted[:, :3, 3], fit, np.random.default_rng(seed))
     return Similarity(fit.rotation, fit.translation - fit.scale * fit.rotation @ origin, fit.scale)
 
 
@@ -141,12 +146,11 @@ def _spread(points: FloatArray) -> float:
     return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum() / len(points)))
 
 
-def _ransac(source: FloatArray, target: FloatArray, first: Similarity) -> Similarity:
+def _ransac(source: FloatArray, target: FloatArray, first: Similarity, rng: np.random.Generator) -> Similarity:
     count = len(source)
     nearest = np.linalg.norm(first.move_points(source)[:, None] - target[None], axis=2).min(axis=1)
     threshold = np.median(nearest)
-    rng = np.random.default_rng(_RANSAC_SEED)
-    size = max(3, (count + 1) // 2)
+    size = max(_RANSAC_MIN, (count + 1) // 2)
     best, best_inliers, best_key = first, np.zeros(count, bool), (-1, 0.0)
     for _ in range(_RANSAC_ROUNDS):
         chosen = rng.choice(np.arange(count), size, replace=False)

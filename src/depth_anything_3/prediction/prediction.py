@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,7 +18,9 @@ from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction.focal_length import FocalLength, check_focal_or_fov, exif_focal_length
 from depth_anything_3.runtime.attribute_dict import AttributeDict
 
-__all__ = ["Prediction"]
+__all__ = ["Prediction", "to_metric"]
+
+logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -45,11 +48,13 @@ class Prediction:
         sources: name of each view: its path, or its index and type.
         source_hw: (height, width) of each view's upright source image.
         source_scale: (rows, columns) scale from pixels of each view's source image to pixels of (H, W).
-        exif: Exif block of each view's file; empty if it has none.
+        exif: Exif block of each view's file, or one made of the lens entries of a TIFF or of XMP; empty if it has none.
         depth_kind: unit of depth.
         model_name: name of the model.
         choices: strategy chosen for each view, and the reason.
         failures: inputs that were skipped.
+        warnings: what is wrong with files that were decoded nevertheless; each text begins with the view's name. They
+            are also logged, once.
         seconds: time by stage: decode, resample (on the CPU, summed over workers; decoding on a GPU until the call
             returned) and network.
     """
@@ -72,6 +77,7 @@ class Prediction:
     model_name: str = ""
     choices: tuple[RoutingDecision, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def metric_depth(
@@ -93,19 +99,15 @@ class Prediction:
             UnsupportedError: the depth has no unit.
             InvalidInputError: the focal length is unknown, or an argument is not accepted.
         """
-        if self.is_metric:
-            return self.depth
-        if self.depth_kind is not DepthKind.CANONICAL:
-            raise UnsupportedError(self._why_not_metric())
-        factors = self.focal_length(focal, fov=fov).pixels / CANONICAL_FOCAL_PX
-        return np.asarray(self.depth * factors.astype(np.float32)[:, None, None], np.float32)
+        return to_metric(self, focal, fov)[0]
 
     def focal_length(
         self, focal: float | Sequence[float] | FloatArray | None = None, *, fov: float | None = None
     ) -> FocalLength:
         """Return the focal length of each view in pixels of (H, W), and its origin.
 
-        It comes from `focal` or `fov` if one is given, else from `intrinsics`, else from the file's Exif block.
+        It comes from `focal` or `fov` if one is given, else from `intrinsics`, else from the file's Exif block. If that
+        is doubtful, because the image was cropped or zoomed, a warning names the file and the origin says so.
 
         Args:
             focal, fov: see `metric_depth`.
@@ -133,11 +135,19 @@ class Prediction:
         if len(found) < count:
             name = self.sources[known.index(None)] if None in known and self.sources else "the prediction"
             raise InvalidInputError(
-                f"{name}: no focal length in its Exif block; pass focal (pixels of the source image) or fov "
-                "(horizontal, degrees): --focal or --fov"
+                f"{name}: no focal length in its Exif block; pass focal= (pixels of the source image) or fov= "
+                "(horizontal, degrees)"
             )
-        lengths = np.array([pixels for pixels, _ in found], np.float64)
-        return FocalLength(self._scale_from_source(lengths, "").pixels, tuple(origin for _, origin in found))
+        for name, one in zip(self.sources or ("the prediction",) * count, found, strict=False):
+            if one.doubt:
+                logger.warning(
+                    "%s: the focal length from Exif (%.0f pixels) is doubtful: %s; pass focal (pixels of the source "
+                    "image) or fov (horizontal, degrees): --focal or --fov",
+                    *(name, one.pixels, one.doubt),
+                )
+        lengths = np.array([one.pixels for one in found], np.float64)
+        origins = tuple(f"{one.origin}, doubtful" if one.doubt else one.origin for one in found)
+        return FocalLength(self._scale_from_source(lengths, "").pixels, origins)
 
     def centred_intrinsics(self, focal: FocalLength) -> npt.NDArray[np.float32]:
         """Return (N, 3, 3) intrinsics in pixels of (H, W), with the principal point at the image centre.
@@ -175,6 +185,19 @@ class Prediction:
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
         shown = (f"{name}={_shape_or_value(value)}" for name, value in values.items() if not _is_absent(value))
         return f"Prediction({', '.join(shown)})"
+
+
+def to_metric(
+    prediction: Prediction, focal: float | Sequence[float] | FloatArray | None, fov: float | None
+) -> tuple[npt.NDArray[np.float32], FocalLength | None]:
+    """Return `Prediction.metric_depth` and the focal lengths that it used; None if depth is metric already."""
+    if prediction.is_metric:
+        return prediction.depth, None
+    if prediction.depth_kind is not DepthKind.CANONICAL:
+        raise UnsupportedError(prediction._why_not_metric())
+    lengths = prediction.focal_length(focal, fov=fov)
+    factors = (lengths.pixels / CANONICAL_FOCAL_PX).astype(np.float32)
+    return np.asarray(prediction.depth * factors[:, None, None], np.float32), lengths
 
 
 def _is_absent(value: object) -> bool:

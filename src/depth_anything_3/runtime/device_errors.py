@@ -45,5 +45,5 @@ def translate_device_errors(device: torch.device) -> Iterator[None]:
             raise
         raise DeviceError(
             f"{device}: the device failed ({reason}) and cannot be used by this process any more; finished results "
-            "are saved. Run again with --resume to continue; if it fails again, see the driver's log"
+            "are saved. Run again in a new process; if it fails again, see the driver's log"
         ) from error

@@ -26,9 +26,24 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]  # the first sentence; the rest is about torch's internals
-        raise InvalidInputError(f"device {str(device)!r} cannot be used ({reason}); try 'auto' or 'cpu'") from None
+        raise InvalidInputError(f"device={str(device)!r} {_unusable(device, error)}") from None
     return chosen
+
+
+def _unusable(device: object, error: Exception) -> str:
+    """Say why a device cannot be used, and which can."""
+    names = ["auto", "cpu"]
+    names += ["cuda"] if torch.cuda.is_available() else []
+    names += [f"cuda:{index}" for index in range(1, torch.cuda.device_count())]
+    names += ["mps"] if torch.backends.mps.is_available() else []
+    here = f"this machine has {', '.join(map(repr, names))}"
+    kind = str(device).partition(":")[0].lower()
+    if kind in ("gpu", "nvidia", "apple", "metal"):
+        return f"is unknown; a GPU is 'cuda' (NVIDIA, AMD) or 'mps' (Apple); {here}"
+    if kind not in ("cuda", "mps", "cpu"):
+        return f"is unknown; {here}"
+    reason = str(error).splitlines()[0].split(". ")[0]  # the first sentence; the rest is about torch's internals
+    return f"cannot be used ({reason}); {here}"
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -40,17 +55,19 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Parse a dtype; None stays None.
+    """Parse a dtype; None and "auto" give None.
 
     Raises:
         InvalidInputError: it is not one of float32, bfloat16 and float16.
     """
     accepted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype is None or dtype in accepted.values():
+    if dtype is None or dtype == "auto":
+        return None
+    if dtype in accepted.values():
         return dtype  # type: ignore[return-value]
     if isinstance(dtype, str) and dtype in accepted:
         return accepted[dtype]
-    raise InvalidInputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(accepted)}, or 'auto'")
+    raise InvalidInputError(f"dtype={dtype!r} is unknown; choose 'auto', {', '.join(map(repr, accepted))}")
 
 
 def low_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:  # Any: torch's context

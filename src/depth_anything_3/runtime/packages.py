@@ -9,7 +9,25 @@ from pathlib import Path
 
 from depth_anything_3.errors import UnsupportedError
 
-__all__ = ["check_cuda_build", "package_version", "require_min_version"]
+__all__ = [
+    "DISTRIBUTION",
+    "check_cuda_build",
+    "install_hint",
+    "other_owners",
+    "package_version",
+    "require_min_version",
+]
+
+DISTRIBUTION = "depth-anything-3-fast"
+"""Name of the distribution that installs this package."""
+
+# A package installed in editable mode is in none of its distribution's files.
+_KNOWN_OWNERS = ("depth-anything-3", "awesome-depth-anything-3")
+
+
+def install_hint(extra: str) -> str:
+    """Say how to install an extra of this package, which no index of packages has: from its source."""
+    return f"run pip install '.[{extra}]' in the folder of this package's source"
 
 
 def package_version(package: str, *, extra: str, distributions: tuple[str, ...] = ()) -> str:
@@ -29,7 +47,7 @@ def package_version(package: str, *, extra: str, distributions: tuple[str, ...] 
         except importlib.metadata.PackageNotFoundError:
             continue
         return version if distributions else _tagged_version(package) or version
-    raise UnsupportedError(f"{package} is not installed: pip install 'depth-anything-3-fast[{extra}]'")
+    raise UnsupportedError(f"{package} is not installed; {install_hint(extra)}")
 
 
 def _tagged_version(package: str) -> str | None:
@@ -53,8 +71,8 @@ def require_min_version(package: str, version: str, minimum: tuple[int, int], *,
     found = re.match(r"(\d+)\.(\d+)", version)
     if found and (int(found[1]), int(found[2])) < minimum:
         raise UnsupportedError(
-            f"{package} {version} is too old ({why}); {minimum[0]}.{minimum[1]} or newer is required: "
-            f"pip install -U 'depth-anything-3-fast[{extra}]'"
+            f"{package} {version} is too old ({why}); {minimum[0]}.{minimum[1]} or newer is required; "
+            f"{install_hint(extra)}"
         )
 
 
@@ -68,3 +86,23 @@ def check_cuda_build(package: str, version: str, device_type: str) -> None:
         raise UnsupportedError(
             f"{package} {version} was built without CUDA; install the build for your CUDA from PyTorch's wheel index"
         )
+
+
+def other_owners() -> tuple[str, ...]:
+    """List the installed distributions, other than this one, that install a package `depth_anything_3`.
+
+    Files of two such distributions replace each other, or hide each other's.
+    """
+    package = __name__.partition(".")[0]
+    owners = {_normalized(one) for one in importlib.metadata.packages_distributions().get(package, ()) if one}
+    for known in _KNOWN_OWNERS:
+        try:
+            importlib.metadata.version(known)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        owners.add(_normalized(known))
+    return tuple(sorted(owners - {DISTRIBUTION}))
+
+
+def _normalized(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()

@@ -6,10 +6,11 @@ import importlib.util
 from typing import Any
 
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.runtime.packages import install_hint
 
 __all__ = ["NEEDS_PYAV", "has_pyav", "import_pyav"]
 
-NEEDS_PYAV = "videos need PyAV: pip install 'depth-anything-3-fast[video]'"
+NEEDS_PYAV = f"videos need PyAV; {install_hint('video')}"
 
 
 def has_pyav() -> bool:

@@ -1,1 +1,1 @@
-"""Input and output processors under their public paths."""
+"""Input and output processors, and modules kept for clients of upstream, under their public paths."""

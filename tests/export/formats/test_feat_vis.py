@@ -65,7 +65,7 @@ def test_without_pyav_there_are_images_and_a_hint_at_the_extra(scene, tmp_path, 
     written = export(scene, tmp_path, "feat_vis")
     assert {path.suffix for path in written} == {".jpg"}
     assert len(written) == 4
-    assert "only JPEGs are written; videos need PyAV: pip install 'depth-anything-3-fast[video]'" in caplog.text
+    assert "only JPEGs are written; videos need PyAV; run pip install '.[video]'" in caplog.text
 
 
 def test_an_independent_image_has_its_layers_side_by_side(plane_scene_of, tmp_path):

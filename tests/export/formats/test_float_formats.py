@@ -109,7 +109,7 @@ def test_an_independent_image_gives_files_of_its_name(plane_scene_of, tmp_path):
 
 def test_without_openexr_the_extra_is_named(plane_scene, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(UnsupportedError, match=r"exr needs the package OpenEXR, .*depth-anything-3-fast\[exr\]"):
+    with pytest.raises(UnsupportedError, match=r"exr needs the package OpenEXR, .*pip install '\.\[exr\]'"):
         export(plane_scene, tmp_path, "exr")
 
 

@@ -220,7 +220,7 @@ def test_frames_that_cannot_be_read_leave_a_window_at_their_place(seeded_small, 
 
 
 def test_windows_are_refused_where_they_cannot_be(seeded_small, clip):
-    with pytest.raises(UnsupportedError, match="mode='live' cannot use it; use 'ema'"):
+    with pytest.raises(UnsupportedError, match="unlike live video; use temporal='ema'"):
         seeded_small.stream_video(clip, mode="live", temporal="window")
     with torch.device("meta"):
         mono = DepthAnything3("da3mono-large")

@@ -100,7 +100,7 @@ def test_an_unknown_method_is_rejected_with_the_accepted_ones():
     ("size", "method", "hint"),
     [
         ((1200, 20), "upper_bound_crop", "less extreme"),
-        ((3000, 1), "lower_bound_resize", "use upper_bound_resize"),
+        ((3000, 1), "lower_bound_resize", "process_res_method='upper_bound_resize'"),
         ((0, 10), "upper_bound_resize", "empty"),
     ],
     ids=["too thin", "gigantic", "empty"],

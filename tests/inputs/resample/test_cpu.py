@@ -16,9 +16,10 @@ from PIL import Image, ImageOps
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import ImageSizeError
 from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.compiled import jit
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, ResamplePass, resample_passes
 from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan, plan_resize
-from depth_anything_3.inputs.resample.cpu import _jit, compile_passes, resample, resample_stepwise
+from depth_anything_3.inputs.resample.cpu import compile_passes, resample, resample_stepwise
 from support.images import largest_difference, psnr
 from support.preprocess_golden import case_id, expected, golden_image, pixel_cases, sampled, usable_cases
 
@@ -186,7 +187,7 @@ def test_damaged_machine_code_is_recompiled(tmp_path, monkeypatch, kind):
         spec = importlib.util.spec_from_file_location("module", source)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return _jit(module.twice)
+        return jit(module.twice)
 
     for damage in (None, b"", b"\x15 no pickle", b"\x80\x04K"):
         for file in (tmp_path / "cache").rglob(f"*.{kind}") if damage is not None else ():

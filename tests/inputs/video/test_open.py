@@ -222,15 +222,32 @@ def test_the_reason_for_a_decoder_is_reported(tmp_path):
 
 
 def test_a_photo_with_exif_that_is_given_as_a_video_is_named_or_read(tmp_path):
-    path = write(tmp_path / "photo.jpg", jpeg(96, 72, exif=exif_block(6)))
+    path = write(tmp_path / "photo.mjpeg", jpeg(96, 72, exif=exif_block(6)))
     try:
         with open_source(path) as source:
             assert len(list(source)) == 1
     except VideoReadError as error:  # PyAV knows fewer kinds of side data than its FFmpeg
-        assert "photo.jpg: PyAV cannot read how it is rotated; for an image, use da3 image" in str(error)
+        assert "photo.mjpeg: PyAV cannot read how it is rotated; for an image, use `depth()`" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("a.jpg", jpeg(96, 72), "an image, not a video; use `depth\\(\\)`", id="jpeg"),
+        pytest.param("a.png", b"\x89PNG\r\n\x1a\n", "an image, not a video", id="png"),
+        pytest.param("a.heic", b"\0\0\0\x18ftypheic", "an image, not a video", id="heic"),
+        pytest.param("a.pdf", b"%PDF-1.7\n", "not a video but a PDF document", id="pdf"),
+        pytest.param("a.mp4", b"<!doctype html>\n<title>Sign in</title>", "cannot be opened", id="html-named-mp4"),
+        pytest.param("list.txt", b"a.mp4\nb.mp4\n", "not a video but a text file", id="text"),
+        pytest.param("a.zip", b"PK\x03\x04" + bytes(40), "not a video but a ZIP archive", id="zip"),
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path, name, content, message):
+    with pytest.raises(VideoReadError, match=rf"{name}: {message}"):
+        open_source(write(tmp_path / name, content))
 
 
 def test_a_rate_and_a_stride_are_not_given_together(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", 3)
-    with pytest.raises(InvalidInputError, match="fps and every both select frames; give one of them"):
+    with pytest.raises(InvalidInputError, match="fps=1 and every=2 both select frames; give one of them"):
         open_source(clip, fps=1, every=2)

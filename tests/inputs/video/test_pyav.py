@@ -276,14 +276,18 @@ def test_a_pipe_is_read_only_if_its_index_comes_first(tmp_path):
         open_source(Pipe(last.read_bytes()))
 
 
-def test_sound_alone_is_rejected(tmp_path):
-    path = tmp_path / "a.wav"
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a.mka", r"contains no video \(audio only\)"), ("a.wav", r"not a video but a sound file \(WAV\)")],
+)
+def test_sound_alone_is_rejected(tmp_path, name, message):
+    path = tmp_path / name
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         sound.rate = 8000
         container.mux(stream.encode(sound))
-    with pytest.raises(VideoReadError, match=r"a\.wav: contains no video \(audio only\)"):
+    with pytest.raises(VideoReadError, match=rf"{name}: {message}"):
         open_source(path)
 
 

@@ -35,7 +35,7 @@ def draw_image(left=GREEN, right=RED, height=140, half=196):
 
 @pytest.fixture
 def viewer():
-    viewer = WebViewer("127.0.0.1", 0, "test <camera>", lambda: {"fps": "29.9", "dropped": "7 of 90"})
+    viewer = WebViewer("127.0.0.1", 0, "test <camera>", lambda: {"fps": 29.9, "dropped": 7, "latency_p50_ms": None})
     yield viewer
     viewer.close()
 
@@ -62,7 +62,7 @@ def test_a_browser_gets_the_page_the_numbers_and_the_newest_frame(viewer):
     page = ask(viewer, "/").read().decode()
     assert "test &lt;camera&gt;" in page
     assert not re.search(r"(src|href)=\"?https?:", page)  # nothing from elsewhere
-    assert json.load(ask(viewer, "/stats.json")) == {"fps": "29.9", "dropped": "7 of 90"}
+    assert json.load(ask(viewer, "/stats.json")) == {"fps": 29.9, "dropped": 7, "latency_p50_ms": None}
     snapshot = np.asarray(Image.open(ask(viewer, "/snapshot.jpg")))
     assert np.abs(snapshot.astype(int) - draw_image()).mean() < 3
     assert ask(viewer, "/etc/passwd").status == 404

@@ -20,10 +20,12 @@ import tifffile
 from PIL import Image, ImageCms
 
 from depth_anything_3.errors import ImageSizeError
+from support import tiff_builder
 from support.corpus.case import HEIGHT, LOSSY, WIDTH, Case, as_pillow, draw_image
 from support.corpus.damaged import bombs, cut, flipped, non_images, surplus
 from support.images import encoded, exif_block
 from support.jpeg_builder import hand_made
+from support.metadata_files import TURNS, metadata_files
 from support.png_builder import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, hand_made_png
 
 __all__ = ["Case", "corpus"]
@@ -122,12 +124,10 @@ def _marker(number: int, content: bytes) -> bytes:
 
 
 def _orientations() -> Iterator[Case]:
-    turns = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
-             6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90}  # fmt: skip
     made = hand_made(WIDTH, HEIGHT, _SAMPLINGS["4:2:0"], seed=9)
     rgb = draw_image(2)
     lossless = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
-    for orientation, turn in turns.items():
+    for orientation, turn in TURNS.items():
         block = exif_block(orientation, order="<>"[orientation % 2], kind=3 + orientation % 3 // 2)
         data = made.data[:2] + _marker(0xE1, block) + made.data[2:]
         yield Case("orientation", f"JPEG {orientation}", data, turn(made.rgb), LOSSY)
@@ -142,6 +142,9 @@ def _orientations() -> Iterator[Case]:
     for value in (0, 9, 65_535):
         data = made.data[:2] + _marker(0xE1, exif_block(value)) + made.data[2:]
         yield Case("orientation", f"JPEG {value}, which is none", data, made.rgb, LOSSY)
+    for file in metadata_files():
+        shown = TURNS[file.orientation](file.stored)
+        yield Case("orientation", file.name, file.data, shown, file.levels, suffix=file.suffix)
 
 
 def _heic(rgb: np.ndarray, **options: object) -> bytes:
@@ -185,7 +188,7 @@ def _pngs() -> Iterator[Case]:
     profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\0" * 10_000_000))
     yield Case("PNG", "an unknown chunk", hand_made_png(rgb, RGB, 8, before=chunk(b"abCd", b"x" * 70_000)), rgb)
     for name, extra in {"an ICC profile": profile, "a comment": text}.items():
-        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), message="too large")
+        yield Case("PNG", f"{name} of 10 MB, packed", hand_made_png(rgb, RGB, 8, before=extra), rgb)
     for kind in (b"IHDR", b"IDAT", b"IEND"):
         at = whole.index(kind) + 4 + int.from_bytes(whole[whole.index(kind) - 4 : whole.index(kind)], "big")
         wrong = whole[:at] + b"\0\0\0\0" + whole[at + 4 :]
@@ -206,6 +209,12 @@ def _other_formats() -> Iterator[Case]:
     yield Case("other formats", "AVIF", encoded(rgb, "AVIF", quality=100, subsampling="4:4:4"), rgb, LOSSY)
     yield Case("other formats", "HEIC", _heic(rgb), rgb, LOSSY)
     yield Case("other formats", "ICO", encoded(draw_image(3, 64, 64), "ICO", sizes=[(64, 64)]), draw_image(3, 64, 64))
+    for maximum in (100, 1000, 4095, 65_535):
+        samples = np.rint(rgb * (maximum / 255)).astype(np.int64)
+        body = samples.astype(">u2" if maximum > 255 else "u1").tobytes()
+        shown = np.rint(samples * (255 / maximum)).astype(np.uint8)
+        data = f"P6 {WIDTH} {HEIGHT} {maximum}\n".encode() + body
+        yield Case("other formats", f"PPM of at most {maximum}", data, shown, 1)
     few = Image.fromarray(rgb).quantize(200)
     shown = np.asarray(few.convert("RGB"))
     other = Image.fromarray(rgb[::-1].copy()).quantize(200)
@@ -252,9 +261,45 @@ def _tiffs() -> Iterator[Case]:
     floats = encoded(np.linspace(0, 1, WIDTH * HEIGHT, dtype=np.float32).reshape(HEIGHT, WIDTH), "TIFF")
     yield Case("TIFF", "floating-point samples", floats, message="floating-point samples have no fixed range")
     yield Case("TIFF", "32-bit samples", encoded(Image.new("I", (20, 20)), "TIFF"), message="32-bit samples")
+    yield from _tiff_samples(rgb)
+    yield from _tiff_pages(rgb)
     looping = bytearray(encoded(rgb, "TIFF"))
     looping[-4:] = looping[4:8]
     yield as_pillow("TIFF", "a folder of entries that leads to itself", bytes(looping))
+
+
+def _tiff_samples(rgb: np.ndarray) -> Iterator[Case]:
+    wide = rgb.astype(int) * 257
+    storages: dict[str, dict[str, object]] = {
+        "planes": {"planar": True},
+        "planes in tiles, LZW with predictor": {"planar": True, "tile": 16, "packing": "lzw", "predictor": True},
+        "tiles, deflate with predictor": {"tile": 32, "packing": "deflate", "predictor": True},
+        "packbits": {"packing": "packbits"},
+    }
+    for order in "<>":
+        for name, how in storages.items():
+            data = tiff_builder.tiff(tiff_builder.page(wide, bits=16, order=order, **how), order=order)
+            yield Case("TIFF", f"16 bits, {name}, {order}", data, rgb)
+    for bits in (2, 4, 10, 12, 14, 32):
+        samples = np.rint(rgb * (((1 << bits) - 1) / 255)).astype(np.int64)
+        shown = np.rint(samples * (255 / ((1 << bits) - 1))).astype(np.uint8)
+        yield Case("TIFF", f"{bits} bits", tiff_builder.tiff(tiff_builder.page(samples, bits=bits)), shown)
+        white = tiff_builder.page(samples[..., :1], tiff_builder.WHITE_IS_ZERO, bits)
+        yield Case("TIFF", f"{bits} bits, 0 is white", tiff_builder.tiff(white), 255 - shown[..., :1].repeat(3, axis=2))
+    signed = tiff_builder.tiff(tiff_builder.page(wide // 2, bits=16, tags={339: ("H", [2, 2, 2])}))
+    yield Case("TIFF", "signed samples", signed, message="signed 16-bit samples")
+
+
+def _tiff_pages(rgb: np.ndarray) -> Iterator[Case]:
+    thumb, full = np.full((9, 12, 3), 99), tiff_builder.page(rgb)
+    for name, tags in {"copy": {254: ("I", [1])}, "copy by the old tag": {255: ("H", [2])}}.items():
+        for subpages in (0, 1):
+            data = tiff_builder.tiff(tiff_builder.page(thumb, tags=tags), full, subpages=subpages)
+            yield Case("TIFF", f"a reduced {name} first, then {'a subpage' if subpages else 'a page'}", data, rgb)
+    raw = tiff_builder.page(rgb[..., :1], tiff_builder.CFA)
+    for name, more in {"NEF": {}, "DNG": {50_706: ("B", [1, 4, 0, 0])}}.items():
+        data = tiff_builder.tiff(tiff_builder.page(thumb, tags={254: ("I", [1]), **more}), raw, subpages=1)
+        yield Case("TIFF", f"camera raw, like {name}", data, message=f"camera raw ({name}")
 
 
 def _sizes() -> Iterator[Case]:

@@ -6,7 +6,7 @@ PYTHONPATH=tests python -m support.corpus.outcome      # writes the table
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -17,22 +17,13 @@ from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
 from support.corpus.cases import Case, corpus
+from support.metadata_files import TURNS
 
 __all__ = ["all_mistakes", "decoded", "mistakes", "table"]
 
 PAGE = Path(__file__).parents[3] / "docs" / "robustness.md"
 _RES = 56
 _TABLE = re.compile(r"(?<=<!-- corpus -->\n).*?(?=<!-- /corpus -->)", re.DOTALL)
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
 
 
 def decoded(image: bytes | Path) -> np.ndarray:
@@ -40,7 +31,7 @@ def decoded(image: bytes | Path) -> np.ndarray:
     preparer = ImagePreparer(PreprocessOptions(process_res=_RES))
     opened = preparer.open(0, image)
     assert opened.header
-    return _TURNS[opened.header.exif_orientation](np.asarray(preparer.decode(opened).data))
+    return TURNS[opened.header.exif_orientation](np.asarray(preparer.decode(opened).data))
 
 
 def mistakes(case: Case, found: np.ndarray | Exception, wanted: np.ndarray | None, levels: int) -> str | None:

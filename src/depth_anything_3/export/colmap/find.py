@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import InputFileError, InvalidInputError
 from depth_anything_3.export.colmap.model import SparseModel
 
 __all__ = ["Pairing", "find_sparse_model", "pair_images"]
@@ -47,18 +47,19 @@ def find_sparse_model(folder: str | os.PathLike[str], subdir: str | None = None)
         subdir: a folder in `sparse`, or in the workspace, to use instead.
 
     Raises:
-        InvalidInputError: there is none; the message lists the folders that were searched.
+        InputFileError: there is none; the message lists the folders that were searched.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InvalidInputError(f"{folder}: no such folder")
+        kind = "not a folder; give the folder that has the images and the sparse model"
+        raise InputFileError(f"{folder}: {kind if folder.exists() else 'no such folder'}")
     candidates = ["sparse/0", "sparse", "."] if subdir is None else [f"sparse/{subdir}", subdir]
     for candidate in candidates:
         for suffix in (".bin", ".txt"):
             if all((folder / candidate / f"{kind}{suffix}").is_file() for kind in ("cameras", "images")):
                 return folder / candidate
     searched = ", ".join(str(folder / candidate) for candidate in candidates)
-    raise InvalidInputError(f"{folder}: no sparse model (cameras and images, .bin or .txt) in {searched}")
+    raise InputFileError(f"{folder}: no sparse model (cameras and images, .bin or .txt) in {searched}")
 
 
 def pair_images(model: SparseModel, paths: Sequence[Path], folder: str | os.PathLike[str]) -> Pairing:

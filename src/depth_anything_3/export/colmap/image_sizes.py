@@ -13,7 +13,7 @@ from depth_anything_3.inputs.header import probe
 from depth_anything_3.inputs.image_source import read_file
 from depth_anything_3.inputs.options import PreprocessOptions
 
-__all__ = ["given_cameras"]
+__all__ = ["given_cameras", "image_sizes"]
 
 Size = tuple[int, int]
 
@@ -35,7 +35,7 @@ def given_cameras(pairing: Pairing, options: PreprocessOptions | None = None) ->
         InvalidInputError: an image has a different aspect ratio in the model, or orientations are inconsistent.
         ImageReadError, ImageDecodeError, ImageSizeError: an image cannot be read, or exceeds the limits.
     """
-    found = [_sizes(path, options or PreprocessOptions()) for path in pairing.paths]
+    found = [image_sizes(path, options or PreprocessOptions()) for path in pairing.paths]
     matches: dict[str, list[bool]] = {}
     for index, exif in enumerate(("apply", "ignore")):
         matches[exif] = [_same_aspect(both[index], size) for both, size in zip(found, pairing.sizes, strict=True)]
@@ -55,8 +55,12 @@ def given_cameras(pairing: Pairing, options: PreprocessOptions | None = None) ->
     return exif, intrinsics
 
 
-def _sizes(path: Path, options: PreprocessOptions) -> tuple[Size, Size]:
-    """Read (height, width) from the header, upright and as stored."""
+def image_sizes(path: Path, options: PreprocessOptions) -> tuple[Size, Size]:
+    """Read (height, width) from the header of an image, upright and as stored.
+
+    Raises:
+        ImageReadError, ImageDecodeError, ImageSizeError: it cannot be read, or exceeds the limits.
+    """
     header = probe(read_file(path, options.max_bytes), str(path), options.max_pixels)
     stored = header.stored_hw
     return (stored[::-1] if header.exif_orientation in _TRANSPOSED else stored), stored

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.errors import InputFileError, UnsupportedError
 from depth_anything_3.export.colmap.camera_models import CAMERA_MODELS, CameraModel
 from depth_anything_3.export.colmap.model import SparseModel, quaternion_to_rotation
 
@@ -52,7 +52,7 @@ def read_sparse_model(folder: str | os.PathLike[str]) -> SparseModel:
         folder: with `cameras.bin` and `images.bin`, or `cameras.txt` and `images.txt`.
 
     Raises:
-        InvalidInputError: a file is missing, truncated or damaged, or there are no images.
+        InputFileError: a file is missing, truncated or damaged, or there are no images.
         UnsupportedError: a camera has no focal length (panoramas).
     """
     folder = Path(folder)
@@ -65,23 +65,23 @@ def read_sparse_model(folder: str | os.PathLike[str]) -> SparseModel:
             try:
                 return _assemble(folder, read_cameras(files[0]), read_images(files[1]))
             except OSError as error:
-                raise InvalidInputError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    raise InvalidInputError(f"{folder}: no sparse model (cameras.bin and images.bin, or the same as .txt)")
+                raise InputFileError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    raise InputFileError(f"{folder}: no sparse model (cameras.bin and images.bin, or the same as .txt)")
 
 
 def _assemble(folder: Path, cameras: dict[int, _Camera], images: list[_Image]) -> SparseModel:
     if not images:
-        raise InvalidInputError(f"{folder}: the sparse model has no images")
+        raise InputFileError(f"{folder}: the sparse model has no images")
     extrinsics = np.tile(np.eye(4), (len(images), 1, 1))
     intrinsics = np.tile(np.eye(3), (len(images), 1, 1))
     sizes, distorted = [], set()
     for number, image in enumerate(images):
         camera = cameras.get(image.camera)
         if camera is None:
-            raise InvalidInputError(f"{folder}: image {image.name!r} has camera {image.camera}, which is missing")
+            raise InputFileError(f"{folder}: image {image.name!r} has camera {image.camera}, which is missing")
         norm = math.hypot(*image.pose[:4])
         if not all(map(math.isfinite, image.pose)) or not 0.5 < norm < 2:  # a quaternion of length 1
-            raise InvalidInputError(f"{folder}: image {image.name!r} has no valid pose; the model is damaged")
+            raise InputFileError(f"{folder}: image {image.name!r} has no valid pose; the model is damaged")
         extrinsics[number, :3, :3] = quaternion_to_rotation(np.array(image.pose[:4]))
         extrinsics[number, :3, 3] = image.pose[4:]
         fx, fy, cx, cy = camera.model.pinhole(camera.parameters)
@@ -103,13 +103,13 @@ def _checked_camera(where: str, model: CameraModel, width: int, height: int, par
     if not model.focals:
         raise UnsupportedError(f"{where}: a camera of model {model.name} has no focal length; use a perspective one")
     if not (0 < width <= _MAX_SIDE_PX and 0 < height <= _MAX_SIDE_PX):
-        raise InvalidInputError(f"{where}: a camera of {width}x{height} pixels; the file is damaged")
+        raise InputFileError(f"{where}: a camera of {width}x{height} pixels; the file is damaged")
     if len(parameters) != model.parameters or not all(map(math.isfinite, parameters)):
-        raise InvalidInputError(
+        raise InputFileError(
             f"{where}: a {model.name} camera has {model.parameters} finite parameters, not {list(parameters)}"
         )
     if min(model.pinhole(parameters)[:2]) <= 0:
-        raise InvalidInputError(f"{where}: a camera's focal length is {min(model.pinhole(parameters)[:2])}; damaged")
+        raise InputFileError(f"{where}: a camera's focal length is {min(model.pinhole(parameters)[:2])}; damaged")
     return _Camera(model, width, height, parameters)
 
 
@@ -147,13 +147,13 @@ class _Cursor:
         while (letter := self.take("c")[0]) != b"\0":
             letters += letter
             if len(letters) > _MAX_NAME_BYTES:
-                raise InvalidInputError(f"{self._path}: a name exceeds {_MAX_NAME_BYTES} bytes; the file is damaged")
+                raise InputFileError(f"{self._path}: a name exceeds {_MAX_NAME_BYTES} bytes; the file is damaged")
         return os.fsdecode(bytes(letters))
 
     def check(self, size: int) -> None:
         """Raise an error if the file has fewer bytes left."""
         if size > self._left:
-            raise InvalidInputError(f"{self._path}: truncated or damaged: it ends early; copy it again")
+            raise InputFileError(f"{self._path}: truncated or damaged: it ends early; copy it again")
 
 
 def _read_cameras_binary(path: Path) -> dict[int, _Camera]:
@@ -163,7 +163,7 @@ def _read_cameras_binary(path: Path) -> dict[int, _Camera]:
         for _ in range(cursor.count(40)):
             number, kind, width, height = cursor.take("IiQQ")
             if not 0 <= kind < len(CAMERA_MODELS):
-                raise InvalidInputError(f"{path}: camera model number {kind} is unknown; the file is damaged, or newer")
+                raise InputFileError(f"{path}: camera model number {kind} is unknown; the file is damaged, or newer")
             model = CAMERA_MODELS[kind]
             parameters = cursor.take(f"{model.parameters}d")
             cameras[number] = _checked_camera(str(path), model, width, height, parameters)
@@ -200,12 +200,12 @@ def _read_cameras_text(path: Path) -> dict[int, _Camera]:
             continue
         words = line.split()
         if len(words) < _CAMERA_COLUMNS or words[1] not in models:
-            raise InvalidInputError(f"{where}: not a camera (CAMERA_ID MODEL WIDTH HEIGHT PARAMS): {line[:60]!r}")
+            raise InputFileError(f"{where}: not a camera (CAMERA_ID MODEL WIDTH HEIGHT PARAMS): {line[:60]!r}")
         try:
             number, width, height = (int(words[column]) for column in (0, 2, 3))
             parameters = tuple(map(float, words[_CAMERA_COLUMNS:]))
         except ValueError:
-            raise InvalidInputError(f"{where}: not a number in {line[:60]!r}") from None
+            raise InputFileError(f"{where}: not a number in {line[:60]!r}") from None
         cameras[number] = _checked_camera(where, models[words[1]], width, height, parameters)
     return cameras
 
@@ -222,6 +222,6 @@ def _read_images_text(path: Path) -> list[_Image]:
             images.append(_Image(words[_IMAGE_COLUMNS - 1], pose, camera))
         except (IndexError, ValueError):
             form = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
-            raise InvalidInputError(f"{where}: not an image ({form}): {line[:60]!r}") from None
+            raise InputFileError(f"{where}: not an image ({form}): {line[:60]!r}") from None
         next(lines, None)  # its observations, which may be an empty line
     return images

@@ -10,6 +10,7 @@ from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export.labels import depth_unit, view_names
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
+from depth_anything_3.runtime.packages import install_hint
 
 __all__ = ["write"]
 
@@ -24,7 +25,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None) -> list[Pa
     try:
         import OpenEXR
     except ImportError as missing:
-        raise UnsupportedError("exr needs OpenEXR: pip install 'depth-anything-3-fast[exr]'") from missing
+        raise UnsupportedError(f"exr needs OpenEXR; {install_hint('exr')}") from missing
     header = {
         "compression": OpenEXR.ZIP_COMPRESSION,
         "type": OpenEXR.scanlineimage,

@@ -6,6 +6,7 @@ import colorsys
 import json
 import shutil
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from depth_anything_3.export.point_cloud import confidence_threshold, gather_poi
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["GlbOptions", "alignment", "camera_colors", "camera_pyramid", "scene_size", "write"]
+__all__ = ["GlbOptions", "add_pyramids", "alignment", "camera_colors", "camera_pyramid", "scene_size", "write"]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -113,13 +114,17 @@ def alignment(points: FloatArray, first_world_to_camera: FloatArray) -> npt.NDAr
     return to_file
 
 
-def scene_size(points: FloatArray) -> float:
-    """Compute the length of the diagonal between the 5th and 95th percentiles of (M, 3) points; 1 if it is 0."""
+def scene_size(points: FloatArray, fallback: float = 1.0) -> float:
+    """Compute the length of the diagonal between the 5th and 95th percentiles of (M, 3) points.
+
+    Returns:
+        The length; `fallback` if it is 0, or for fewer than two points.
+    """
     if len(points) < 2:
-        return 1.0
+        return fallback
     low, high = np.percentile(points, (5, 95), axis=0)
     size = float(np.linalg.norm(high - low))
-    return size if size > 0 else 1.0
+    return size if size > 0 else fallback
 
 
 def camera_pyramid(
@@ -178,8 +183,6 @@ def _scene(
     """Make the content of the GLB file."""
     try:
         import trimesh
-        from trimesh.path import Path3D
-        from trimesh.path.entities import Line
     except ImportError as missing:
         raise UnsupportedError("glb needs trimesh: pip install trimesh") from missing
     extras = {"hf_alignment": to_file.tolist()}
@@ -188,13 +191,27 @@ def _scene(
     scene = trimesh.Scene(metadata=extras)
     if len(points):
         scene.add_geometry(trimesh.PointCloud(vertices=points, colors=colors), geom_name="points")
+    add_pyramids(scene, pyramids, views)
+    content: Any = scene.export(file_type="glb")  # Any: depends on the file type
+    return bytes(content)
+
+
+def add_pyramids(scene: Any, pyramids: Mapping[int, FloatArray], views: int) -> None:  # Any: a trimesh.Scene
+    """Add pyramids to a scene as `camera_0000` and so on, each in the colour of its view.
+
+    Args:
+        scene: the scene of trimesh to add them to.
+        pyramids: edges (8, 2, 3) by view.
+        views: number of views.
+    """
+    from trimesh.path import Path3D
+    from trimesh.path.entities import Line
+
     hues = camera_colors(views)
     for view, edges in pyramids.items():
         lines = [Line([2 * edge, 2 * edge + 1], color=(*hues[view].tolist(), 255)) for edge in range(len(edges))]
         camera = Path3D(entities=lines, vertices=edges.reshape(-1, 3), process=False)
         scene.add_geometry(camera, geom_name=f"camera_{view:04d}")
-    content: Any = scene.export(file_type="glb")  # Any: depends on the file type
-    return bytes(content)
 
 
 def _empty(extras: dict[str, Any]) -> bytes:  # Any: plain JSON values

@@ -15,7 +15,7 @@ from depth_anything_3.export.ply_file import write_vertices
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.option_values import positive_int
 
-__all__ = ["GsPlyOptions", "gaussian_rows", "write"]
+__all__ = ["GsPlyOptions", "gaussian_rows", "select_gaussians", "write"]
 
 _BORDER = 8 / 256  # of each side
 _MAX_DEPTH_QUANTILE = 0.9  # of a view
@@ -56,7 +56,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
             f"gs_ply: {count} Gaussians for {views} views of {height}x{width}; give one Gaussian for each pixel"
         )
     interval = options.gs_views_interval or max(views // _DEFAULT_VIEWS, 1)
-    rows = gaussian_rows(prediction.gaussians, _selected(prediction.depth, interval))
+    rows = gaussian_rows(prediction.gaussians, select_gaussians(prediction.depth, interval))
     path = export_dir / "gs_ply" / ("0000.ply" if name is None else f"{name}.ply")
     write_vertices(path, rows)
     return [path]
@@ -91,14 +91,28 @@ def gaussian_rows(gaussians: Any, selected: npt.NDArray[np.int64]) -> npt.NDArra
     return columns
 
 
-def _selected(depth: npt.NDArray[np.floating], interval: int) -> npt.NDArray[np.int64]:
+def select_gaussians(
+    depth: npt.NDArray[np.floating],
+    interval: int,
+    *,
+    max_quantile: float = _MAX_DEPTH_QUANTILE,
+    has_border: bool = True,
+) -> npt.NDArray[np.int64]:
+    """Return the indices of the Gaussians to keep.
+
+    Args:
+        depth: (N, H, W), one Gaussian for each pixel; those with depth 0 are dropped.
+        interval: keep those of every n-th view.
+        max_quantile: quantile of a view's depth above which Gaussians are dropped.
+        has_border: drop those at the border of each view.
+    """
     views, height, width = depth.shape
     selected = np.zeros(depth.shape, bool)
     # Sides under 32 pixels have no border; upstream then keeps no Gaussian.
-    rows, columns = int(_BORDER * height), int(_BORDER * width)
+    rows, columns = (int(_BORDER * height), int(_BORDER * width)) if has_border else (0, 0)
     for view in range(0, views, interval):
         inner = (view, slice(rows, height - rows), slice(columns, width - columns))
-        farthest = np.quantile(depth[view], _MAX_DEPTH_QUANTILE)
+        farthest = np.quantile(depth[view], max_quantile)
         selected[inner] = (depth[inner] > 0) & (depth[inner] <= farthest)  # depth is 0 in padding
     return np.flatnonzero(selected)
 

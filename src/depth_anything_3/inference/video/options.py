@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inference.options import StreamKwargs, StreamOptions
 from depth_anything_3.inference.video.temporal_smoothing import ScaleShiftSmoother, Temporal
 from depth_anything_3.inputs.options import check_names
@@ -19,6 +19,7 @@ from depth_anything_3.runtime.threads import usable_cores
 __all__ = ["VideoKwargs", "VideoMode", "VideoOptions"]
 
 _MAX_WORKERS = 8
+_WINDOW = 16  # frames
 _MAX_BATCH = 16  # frames of "auto": their full-size images stay in memory until their depth is computed
 
 
@@ -55,13 +56,13 @@ class VideoOptions:
         stream: preprocessing, network and batching; "live" computes one frame at a time.
 
     Raises:
-        InvalidInputError: a choice is unknown.
+        InvalidInputError: a choice is unknown, or `window` is given for other smoothing.
         UnsupportedError: "window" with "live".
     """
 
     mode: VideoMode = VideoMode.THROUGHPUT
     temporal: Temporal | Callable[[Prediction], Prediction] = Temporal.NONE
-    window: int = 16
+    window: int = _WINDOW
     raw: str | None = None
     selection: FrameSelection = field(default_factory=FrameSelection)
     stream: StreamOptions = field(default_factory=StreamOptions)
@@ -70,8 +71,10 @@ class VideoOptions:
         object.__setattr__(self, "mode", VideoMode(self.mode))
         if isinstance(self.temporal, str) or not callable(self.temporal):
             object.__setattr__(self, "temporal", Temporal(self.temporal))
+        if self.window != _WINDOW and self.temporal is not Temporal.WINDOW:
+            raise InvalidInputError(f"window={self.window!r} is for temporal='window'; pass both, or neither")
         if self.temporal is Temporal.WINDOW and self.mode is VideoMode.LIVE:
-            raise UnsupportedError("temporal='window' waits for later frames, so mode='live' cannot use it; use 'ema'")
+            raise UnsupportedError("temporal='window' waits for later frames, unlike live video; use temporal='ema'")
 
     @classmethod
     def parse(

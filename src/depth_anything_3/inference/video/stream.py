@@ -145,7 +145,7 @@ def _live(
     on_failure: Callable[[ImageFailure], None] | None,
     options: StreamOptions,
 ) -> LiveStream:
-    views = ViewOptions(preprocess=replace(options.preprocess, on_error=OnError.RAISE), network=options.network)
+    views = ViewOptions(preprocess=options.preprocess, network=options.network)
 
     def infer(image: ImageInput) -> Prediction:
         return infer_views(engine, [image], views, GivenCameras())

@@ -52,7 +52,7 @@ def stream_windows(
     if not engine.card.has_poses:
         raise UnsupportedError(
             f"temporal='window' aligns windows of frames by their cameras, which {engine.card.name} does not predict; "
-            f"use 'ema', or {models_that(lambda card: card.has_poses)}"
+            f"use temporal='ema', or {models_that(lambda card: card.has_poses)}"
         )
     engine.check(options.network)
     batches = engine.input_processor.batches(images, options.preprocess)

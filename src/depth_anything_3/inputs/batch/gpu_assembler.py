@@ -270,4 +270,5 @@ def _without_data(image: PlannedImage) -> PlannedImage:
         decode_seconds=image.decode_seconds,
         resample_seconds=image.resample_seconds,
         exif=image.exif,
+        warnings=image.warnings,
     )

@@ -21,11 +21,12 @@ from depth_anything_3.errors import DA3Error, ImageSizeError
 from depth_anything_3.inputs.batch.records import ON_CPU, OpenedImage, PreparedImage, UInt8Array
 from depth_anything_3.inputs.choices import Exif
 from depth_anything_3.inputs.decode.cpu.decode import decode
-from depth_anything_3.inputs.decode.cpu.pillow import pixels_of, truncated_allowed
+from depth_anything_3.inputs.decode.cpu.pillow import truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.header import probe, read_orientation
-from depth_anything_3.inputs.image_source import ImageInput, as_source, check_bytes, read_file
+from depth_anything_3.inputs.header import probe
+from depth_anything_3.inputs.image_source import ImageInput, ImageSource, PilImage, as_source, check_bytes, read_file
 from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
@@ -90,7 +91,7 @@ class ImagePreparer:
         """Open one image and finish it on the CPU. Errors as in `open` and `finish`."""
         return self.finish(self.open(index, image))
 
-    def open(self, index: int, image: ImageInput) -> OpenedImage:
+    def open(self, index: int, image: ImageInput | ImageSource) -> OpenedImage:
         """Read an image's header and plan its resize; `index` is its index in the caller's list.
 
         Files are read but not decoded, so an unusable image costs almost nothing.
@@ -104,15 +105,15 @@ class ImagePreparer:
         start = time.perf_counter()
         source = as_source(image, index)
         data, header, orientation, exif = source.data, None, 1, b""
+        if isinstance(data, DA3Error):
+            raise data
         if isinstance(data, Image.Image):
-            block = data.info.get("exif")
-            exif = block if isinstance(block, bytes) else b""
             allowed = truncated_allowed() if self.options.allow_truncated else nullcontext()
             with self._locks[(id(data) >> 4) % len(self._locks)], allowed:
-                pixels = pixels_of(data, source.label)
-            if data.format != "TIFF":  # Pillow applies the orientation of TIFFs itself
-                orientation = read_orientation(exif)
-            data, stored_hw = pixels, (pixels.shape[0], pixels.shape[1])
+                data = read_pil_image(data, source.label)
+        if isinstance(data, PilImage):
+            data, orientation, exif = data
+            stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, np.ndarray):
             stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, (Path, bytes, bytearray, memoryview)):
@@ -154,7 +155,7 @@ class ImagePreparer:
         factor = choose_reduction(opened.header, opened.plan, self.options.fidelity)
         rows, columns = (-(-side // factor) for side in opened.header.stored_hw)
         try:
-            pixels = decode(
+            decoded = decode(
                 opened.data,
                 opened.header,
                 opened.label,
@@ -168,12 +169,13 @@ class ImagePreparer:
                 f"{opened.label}: not enough memory to decode {width}x{height} pixels; reduce num_workers, or lower "
                 "max_pixels to reject such images"
             ) from None
-        if pixels.shape[:2] == opened.plan.stored_hw:
+        if decoded.pixels.shape[:2] == opened.plan.stored_hw:
             factor = 1
         return replace(
             opened,
-            data=pixels,
+            data=decoded.pixels,
             header=None,
+            warnings=tuple(f"{opened.label}: {one}" for one in decoded.warnings),
             plan=replace(opened.plan, reduced_by=factor),
             decode_seconds=_since(start, opened.decode_seconds),
         )
@@ -196,6 +198,7 @@ class ImagePreparer:
             decode_seconds=decoded.decode_seconds,
             resample_seconds=_since(start),
             exif=decoded.exif,
+            warnings=decoded.warnings,
             pixels=result,
         )
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from depth_anything_3.inputs.batch.mixed_sizes import crop_or_pad, transform_int
 from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
-from depth_anything_3.inputs.choices import OnError, ProcessResMethod
-from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
+from depth_anything_3.inputs.failure import ImageFailure, log_warnings, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs
+from depth_anything_3.inputs.pil_image import decoded_here
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
@@ -157,7 +158,7 @@ class BatchProcessor(ABC, Generic[Image]):
         batches = [self._assemble(group, normalized) for group in groups.values()]
         failures += [one for batch in batches for one in batch.failures]
         failures.sort(key=lambda one: one.index)
-        batches = [self._deliver(batch) for batch in batches if batch.images]
+        batches = [_logged(self._deliver(batch)) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
         batch = crop_or_pad(batches, options.mixed_sizes)
@@ -224,7 +225,7 @@ class BatchProcessor(ABC, Generic[Image]):
             made = assembled(in_background(bucketed(), ahead=1, threads=self._threads))
         with closing(made):
             for item in made:
-                yield item if isinstance(item, ImageFailure) else self._deliver(item)
+                yield item if isinstance(item, ImageFailure) else _logged(self._deliver(item))
 
     def _prepare(
         self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request
@@ -232,6 +233,9 @@ class BatchProcessor(ABC, Generic[Image]):
         """Run the CPU stage of each image in the workers; yield the results in order."""
         check_image_list(images)
         worker = self._worker(options, request)
+        if options.executor is Executor.PROCESS:
+            here = partial(decoded_here, allow_truncated=options.allow_truncated)
+            images = (here(image, index) for index, image in enumerate(images))  # type: ignore[misc]  # workers take both
         return self._pools.map(worker, images, kind=options.executor, count=options.num_workers)
 
     def warm_up(self) -> None:
@@ -254,9 +258,18 @@ class BatchProcessor(ABC, Generic[Image]):
         self.close()
 
 
-def _raise(failures: Sequence[ImageFailure], first_only: bool) -> None:
+def _logged(batch: ProcessedBatch) -> ProcessedBatch:
+    """Log the warnings of a batch here, in the parent of the worker processes, and once."""
+    log_warnings(text for one in batch.images for text in one.warnings)
+    return batch
+
+
+def _raise(failures: Sequence[ImageFailure], raising: bool) -> NoReturn:
+    """Raise the first error if `raising`, else one for all the images, which were all skipped."""
+    if raising:
+        raise_failure(failures[0])
     first = failures[0].error
-    if first_only or len(failures) == 1:
+    if len(failures) == 1:
         raise first
     listed = "; ".join(str(one.error) for one in failures[:_MAX_FAILURES_LISTED])
     raise type(first)(f"none of the {len(failures)} images can be used: {listed}") from first

@@ -34,6 +34,7 @@ class PlannedImage:
         choice: the strategy and its reason.
         decode_seconds, resample_seconds: time spent in each stage; decoding includes reading the file.
         exif: EXIF block, from which the focal length is read; empty if there is none.
+        warnings: what is wrong with the file although it was decoded; each text begins with the label.
     """
 
     index: int
@@ -43,6 +44,7 @@ class PlannedImage:
     decode_seconds: float = 0.0
     resample_seconds: float = 0.0
     exif: bytes = b""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from functools import partial
@@ -84,8 +85,10 @@ class WorkerPools:
 def _new_pool(kind: Executor, count: int) -> futures.Executor:
     if kind is Executor.THREAD:
         return futures.ThreadPoolExecutor(count, thread_name_prefix="da3-prepare")
+    # The filters of this process do not reach a worker, where Pillow's warnings would be printed without a file's name.
+    quiet = partial(warnings.filterwarnings, "ignore", module=r"PIL\.")
     # Spawned, because forking a process with torch's threads can deadlock.
-    return futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+    return futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), quiet)
 
 
 def _raise_killed(index: int, image: ImageInput) -> NoReturn:

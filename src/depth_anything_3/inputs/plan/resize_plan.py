@@ -207,12 +207,13 @@ def _check_result(source: Size, result: Size, process_res: int, method: ProcessR
     if min(result) < PATCH_SIZE:
         raise ImageSizeError(
             f"{what} becomes {result[1]}x{result[0]}, but the network needs {PATCH_SIZE} pixels on each side; "
-            "crop the image to a less extreme aspect ratio, raise process_res, or use lower_bound_resize"
+            "crop the image to a less extreme aspect ratio, or raise process_res; or pass "
+            "process_res_method='lower_bound_resize'"
         )
     if result[0] * result[1] > MAX_RESULT_PIXELS:
         raise ImageSizeError(
             f"{what} becomes {result[1]}x{result[0]}, more than {MAX_RESULT_PIXELS // 2**20} million pixels; "
-            "use upper_bound_resize or a smaller process_res"
+            "pass a smaller process_res; or pass process_res_method='upper_bound_resize'"
         )
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
-from numba.core.caching import FunctionCache
 
+from depth_anything_3.inputs.compiled import jit
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, ResamplePass
 from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan
 
@@ -192,30 +190,7 @@ def resample_stepwise(pixels: UInt8Array, plan: ResizePlan) -> UInt8Array:
     return np.ascontiguousarray(pixels)
 
 
-class _RepairingCache(FunctionCache):
-    """Numba's on-disk cache that recompiles files damaged by a full disk or a power cut."""
-
-    def load_overload(self, signature: object, target_context: object) -> object:
-        try:
-            return super().load_overload(signature, target_context)  # type: ignore[no-untyped-call]
-        except Exception:  # pickle may raise anything for a damaged file
-            with suppress(OSError):
-                self.flush()  # type: ignore[no-untyped-call]
-            return None
-
-
-def _jit(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile on first use, releasing the interpreter lock; cache the machine code on disk if possible."""
-    # Contraction and reassociation let the compiler fuse and vectorise; both stay far below the 8-bit rounding.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
-    compiled = numba.njit(**options)(function)
-    # Like `cache=True`. A locked-down container may have no writable cache folder.
-    with suppress(RuntimeError):
-        compiled._cache = _RepairingCache(function)  # type: ignore[no-untyped-call]
-    return compiled  # type: ignore[no-any-return]
-
-
-@_jit
+@jit
 def _blend_rows(source, blank, which, weights, count, first, lengths, common, runs, line):  # type: ignore[no-untyped-def]
     """Blend source rows into one result row: four weighted rows per sweep, or up to eight rows of equal weight."""
     length = line.size
@@ -252,7 +227,7 @@ def _blend_rows(source, blank, which, weights, count, first, lengths, common, ru
             line[i] += w0 * np.float32(total)
 
 
-@_jit
+@jit
 def _blend_columns(line, step, starts, counts, weights, sums):  # type: ignore[no-untyped-def]
     """Blend the columns of one row with `step` interleaved channels, or one channel."""
     zero = np.float32(0.0)
@@ -274,7 +249,7 @@ def _blend_columns(line, step, starts, counts, weights, sums):  # type: ignore[n
         sums[0, x] = red
 
 
-@_jit
+@jit
 def _blend_wide_columns(line, starts, counts, weights, tripled, sums):  # type: ignore[no-untyped-def]
     """Like `_blend_columns`, for three interleaved channels and at least eight taps; sums per channel come last."""
     samples = 3 * _TAPS_PER_GROUP
@@ -306,7 +281,7 @@ def _blend_wide_columns(line, starts, counts, weights, tripled, sums):  # type: 
         sums[2, x] = blue
 
 
-@_jit
+@jit
 def _store_levels(sums, ties_up, out):  # type: ignore[no-untyped-def]
     for c in range(sums.shape[0]):
         for x in range(sums.shape[1]):
@@ -314,7 +289,7 @@ def _store_levels(sums, ties_up, out):  # type: ignore[no-untyped-def]
             out[c, x] = np.uint8(np.floor(value + np.float32(0.5)) if ties_up else np.rint(value))
 
 
-@_jit
+@jit
 def _kernel(  # type: ignore[no-untyped-def]
     source, step, blank, which, alone, count, first, length, common, runs,
     col_start, col_count, col_weights, col_tripled, ties_up, out

@@ -164,7 +164,7 @@ def check_strategy(capabilities: Capabilities, request: Request) -> None:
         names = ", ".join(one.name for one in capabilities.decoders)
         raise UnsupportedError(
             f"{option} with fidelity='exact': {names} does not reconstruct chroma as libjpeg does; "
-            f"pass fidelity='high' or 'fast' ({hint})"
+            f"pass fidelity='high' or fidelity='fast' ({hint})"
         )
 
 

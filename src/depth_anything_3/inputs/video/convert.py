@@ -88,7 +88,7 @@ def _display_matrix(frame: Any, label: str) -> tuple[int, int, int, int]:
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
     except ValueError as error:  # PyAV knows fewer kinds of side data than FFmpeg: a JPEG's EXIF block, for one
-        raise VideoReadError(f"{label}: PyAV cannot read how it is rotated; for an image, use da3 image") from error
+        raise VideoReadError(f"{label}: PyAV cannot read how it is rotated; for an image, use `depth()`") from error
     if data is None:
         return 1, 0, 0, 1
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])

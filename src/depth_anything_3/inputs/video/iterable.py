@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.errors import ImageTypeError, InvalidInputError
-from depth_anything_3.inputs.image_source import as_source
+from depth_anything_3.errors import DA3Error, ImageTypeError, InvalidInputError
+from depth_anything_3.inputs.image_source import PilImage, as_source
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.selection import FrameSelection
 
@@ -88,7 +88,7 @@ class IterableSource(FrameSource):
         if isinstance(one, Frame):
             return replace(one, index=index)
         data = as_source(one, index).data
-        if isinstance(data, (bytes, bytearray, memoryview, Image.Image)):
+        if isinstance(data, (bytes, bytearray, memoryview, Image.Image, PilImage, DA3Error)):
             raise ImageTypeError(f"frame {index} has type {type(one).__name__}; give uint8 arrays, tensors or paths")
         if isinstance(data, np.ndarray):
             data = np.stack([data] * 3, axis=-1) if data.ndim == 2 else data[..., :3]

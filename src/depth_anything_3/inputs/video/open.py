@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 from depth_anything_3.errors import InvalidInputError, VideoReadError
 from depth_anything_3.inputs.choices import OnError, Strategy
 from depth_anything_3.inputs.discover import find_images
+from depth_anything_3.inputs.file_kind import file_kind
 from depth_anything_3.inputs.options import check_names
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.inputs.video.camera import CameraSource
@@ -38,6 +39,10 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+]+://", re.IGNORECASE)
 _CAMERA = re.compile(r"\d+|/dev/video\d+")
 _NUMBERED = re.compile(r"%0?\d*d")
 _WILDCARDS = re.compile(r"[*?]")
+_TEXT_SUFFIXES = (".txt", ".csv", ".json", ".md", ".log", ".nfo", ".html", ".htm", ".svg", ".xml")
+_STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".heic", ".heif")
+_STILL = re.compile(rb"\xff\xd8\xff|\x89PNG|BM|II[*+]\0|MM\0[*+]|....ftyp(?:hei|mif)", re.DOTALL)
+"""Starts of still images. An animated PNG (with acTL) is a video too."""
 
 
 def open_source(
@@ -82,11 +87,11 @@ def open_source(
     if _has_no_clock(source, raw):
         chosen = replace(chosen, fps=None)
     elif chosen.fps is not None and chosen.every is not None:
-        raise InvalidInputError("fps and every both select frames; give one of them")
+        raise InvalidInputError(f"fps={chosen.fps:g} and every={chosen.every} both select frames; give one of them")
     if raw is not None:
         file = sys.stdin.buffer if source == "-" else source
         if not hasattr(file, "read"):
-            raise InvalidInputError(f"raw={raw!r} requires standard input (-) or a binary file object")
+            raise InvalidInputError(f"raw={raw!r} requires standard input (-) or a binary file")
         return RawSource(file, raw, chosen, rate=fps, on_error=failing)  # type: ignore[arg-type]
     if isinstance(source, bytes):
         return PyAVSource(io.BytesIO(source), f"video ({len(source):,} bytes)", chosen, on_error=failing)
@@ -140,6 +145,7 @@ def _open_file(
         raise VideoReadError(f"{name}: cannot be opened ({reason})") from error
     if stat.S_ISREG(mode) and os.path.getsize(name) == 0:
         raise VideoReadError(f"{name}: the file is empty")
+    _check_kind(name)
     source = PyAVSource(f"file:{name}", name, selection, on_error=on_error)
     gpu_allowed = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
     unsupported_reason = (
@@ -157,6 +163,22 @@ def _open_file(
             return decoded
     source.info = replace(source.info, decoder=DecoderChoice("pyav", unsupported_reason))
     return source
+
+
+def _check_kind(name: str) -> None:
+    """Refuse still images, documents and archives. FFmpeg would draw a text as a video of a terminal."""
+    try:
+        with open(name, "rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise VideoReadError(f"{name}: cannot be opened ({error.strerror})") from error
+    if Path(name).suffix.lower() in _STILL_SUFFIXES and _STILL.match(head) and b"acTL" not in head:
+        raise VideoReadError(f"{name}: an image, not a video; use `depth()`")
+    kind = file_kind(head)
+    if kind is None or kind.is_video:
+        return
+    if not kind.is_text or Path(name).suffix.lower() in _TEXT_SUFFIXES:  # playlists are text too
+        raise VideoReadError(f"{name}: not a video but {kind.name}{f'; {kind.hint}' if kind.hint else ''}")
 
 
 def _sequence(name: str, selection: FrameSelection, fps: float | None) -> IterableSource:

@@ -239,7 +239,7 @@ class PyAVSource(FrameSource):
         yield from self._flushed(end)
         raise VideoDecodeError(
             f"{self._label}: damaged or truncated after {end:.2f} s ({how}); earlier frames were returned. "
-            "Copy the file again, or pass on_error='skip' to skip the damage"
+            "Copy it again. To skip the damage, pass on_error='skip'"
         )
 
     def _flushed(self, end: float = math.inf) -> Iterator[Any]:
@@ -282,7 +282,10 @@ class PyAVSource(FrameSource):
         stated, begin = self._stated_end(), self._begin
         text = f"{self._label}: ends after {end - begin:.2f} of {stated - begin:.2f} s, so it is truncated"
         if self._on_error is OnError.RAISE:
-            raise VideoDecodeError(f"{text}; all frames before were returned. Copy it again, or pass on_error='skip'")
+            raise VideoDecodeError(
+                f"{text}; all frames before were returned. Copy it again. To end there without an error, pass "
+                "on_error='skip'"
+            )
         logger.warning("%s", text)
 
     def _seconds(self, frame: Any, index: int) -> float:

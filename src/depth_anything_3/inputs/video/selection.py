@@ -121,14 +121,20 @@ class FrameSelector:
         return self._selection.end is not None and time - self._origin >= self._selection.end
 
 
-def parse_time(text: str) -> float:
+def parse_time(text: str, *, name: str = "time") -> float:
     """Parse "90", "90.5", "1:30" or "0:01:30.5" to seconds.
+
+    Args:
+        text: the time.
+        name: name of the option, for the message.
 
     Raises:
         InvalidInputError: the text has another format.
     """
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
-        raise InvalidInputError(f"{text!r} is not a time; give seconds (90.5), minutes (1:30.5) or hours (0:01:30.5)")
+        raise InvalidInputError(
+            f"{name}={text!r} is not a time; give seconds (90.5), minutes (1:30.5) or hours (0:01:30.5)"
+        )
     hours, minutes, seconds = match.groups()
     return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + float(seconds)

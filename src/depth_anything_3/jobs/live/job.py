@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -202,16 +203,19 @@ def _page(stream: LiveStream, address: tuple[str, int], title: str, events: Live
         web.close()
 
 
-def _numbers(stream: LiveStream) -> Mapping[str, str]:
-    """Format the statistics for the page."""
+def _numbers(stream: LiveStream) -> Mapping[str, float | None]:
+    """Collect the statistics for the page; None: not known yet."""
     stats = stream.stats
     numbers = {
-        "frames per second": f"{stats.fps:.1f}",
-        "latency": f"{1e3 * stats.p50:.0f} ms (p95 {1e3 * stats.p95:.0f}, p99 {1e3 * stats.p99:.0f})",
-        "dropped": f"{stats.dropped} of {stats.captured}",
+        "frames_per_second": stats.fps,
+        "latency_p50_ms": 1e3 * stats.p50,
+        "latency_p95_ms": 1e3 * stats.p95,
+        "latency_p99_ms": 1e3 * stats.p99,
+        "captured": stats.captured,
+        "dropped": stats.dropped,
+        "reconnections": getattr(stream.source, "reconnections", 0),
     }
-    reconnections = getattr(stream.source, "reconnections", 0)
-    return {**numbers, "reconnections": str(reconnections)} if reconnections else numbers
+    return {name: round(value, 1) if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 @contextmanager

@@ -46,7 +46,7 @@ async function refresh() {
     const values = await (await fetch("/stats.json", {cache: "no-store"})).json();
     numbers.replaceChildren(...Object.entries(values).map(([name, value]) => {
       const row = document.createElement("div"), dt = document.createElement("dt"), dd = document.createElement("dd");
-      dt.textContent = name; dd.textContent = value; row.append(dt, dd); return row;
+      dt.textContent = name.replaceAll("_", " "); dd.textContent = value ?? "-"; row.append(dt, dd); return row;
     }));
     if (lost) { lost = false; image.src = "/stream.mjpg?" + Date.now(); }
   } catch (error) { lost = true; numbers.textContent = "the stream has ended, or is out of reach"; }
@@ -78,7 +78,7 @@ class WebViewer:
         host: address to listen on. On a loopback address, requests must name this machine as their host.
         port: port to listen on; 0: any free one.
         title: title of the page.
-        numbers: returns the statistics below the image, by name.
+        numbers: returns the statistics below the image, by name; None: not known yet.
         width: maximum width of the image on the page, in pixels.
 
     Raises:
@@ -86,7 +86,7 @@ class WebViewer:
     """
 
     def __init__(
-        self, host: str, port: int, title: str, numbers: Callable[[], Mapping[str, str]], *, width: int = 1400
+        self, host: str, port: int, title: str, numbers: Callable[[], Mapping[str, float | None]], *, width: int = 1400
     ) -> None:
         self._changed = threading.Condition()
         self._encoding = threading.Lock()

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ImageOps
 
 from depth_anything_3.errors import VideoReadError
 from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.export.image_file import write_image
-from depth_anything_3.inputs.image_source import read_file
-from depth_anything_3.inputs.pillow_open import open_image
+from depth_anything_3.inputs.batch.preparer import ImagePreparer
+from depth_anything_3.inputs.choices import Fidelity
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame, FrameSelection, VideoInput, open_source
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["colorize_frame", "depth_levels", "extract_frames"]
 
 _MAX_LEVEL = 65535
+_DEFAULTS = PreprocessOptions()
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -31,6 +33,7 @@ def colorize_frame(
     *,
     side_by_side: bool = False,
     full_size: bool = False,
+    preprocess: PreprocessOptions = _DEFAULTS,
 ) -> UInt8Array:
     """Colour the depth of a frame.
 
@@ -40,6 +43,7 @@ def colorize_frame(
         inverse_range: range of inverse depth that the colours cover; None: the range of this frame.
         side_by_side: put the frame to the left of its depth.
         full_size: draw at the size of the frame instead of the network's.
+        preprocess: with which `prediction` was computed, for frames that are files.
 
     Returns:
         (H, W, 3) uint8 RGB; near is red, far is blue.
@@ -49,7 +53,7 @@ def colorize_frame(
     if full_size:
         height, width = prediction.source_hw[0]
         depth = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR))
-        image = pixels_of(frame) if side_by_side else image
+        image = pixels_of(frame, preprocess) if side_by_side else image
     coloured = colorize_depth(depth, inverse_range)
     return np.hstack([image, coloured]) if side_by_side else coloured
 
@@ -63,18 +67,26 @@ def depth_levels(prediction: Prediction, scale: float) -> npt.NDArray[np.uint16]
     return levels
 
 
-def pixels_of(frame: Frame) -> UInt8Array:
-    """Convert a frame to (H, W, 3) uint8 RGB in CPU memory."""
+def pixels_of(frame: Frame, preprocess: PreprocessOptions = _DEFAULTS) -> UInt8Array:
+    """Convert a frame to (H, W, 3) uint8 RGB in CPU memory; a file is decoded as for the network, at full size."""
     if isinstance(frame.image, Path):
-        image = open_image(read_file(frame.image), str(frame.image))
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        preparer = ImagePreparer(replace(preprocess, fidelity=Fidelity.EXACT))
+        opened = preparer.open(frame.index, frame.image)
+        turn, pixels = opened.plan.orientation, np.asarray(preparer.decode(opened).data, np.uint8)
+        pixels = pixels[:: -1 if turn.flip_rows else 1, :: -1 if turn.flip_columns else 1]
+        return np.ascontiguousarray(pixels.swapaxes(0, 1) if turn.transpose else pixels)
     if isinstance(frame.image, np.ndarray):
         return frame.image
     return np.asarray(frame.image.permute(1, 2, 0).cpu().numpy(), np.uint8)
 
 
 def extract_frames(
-    source: VideoInput, folder: Path, selection: FrameSelection, *, raw: str | None = None
+    source: VideoInput,
+    folder: Path,
+    selection: FrameSelection,
+    *,
+    raw: str | None = None,
+    preprocess: PreprocessOptions = _DEFAULTS,
 ) -> list[Path]:
     """Write frames of a video as `000000.png`, `000001.png` and so on, to use them as views of one scene.
 
@@ -82,6 +94,7 @@ def extract_frames(
         source, raw: as for `open_source`.
         selection: the frames to extract.
         folder: created if missing; frames that an earlier call wrote are removed.
+        preprocess: for frames that are files: whether to apply their orientation, and limits.
 
     Raises:
         VideoReadError: the video cannot be opened, is damaged, or no frame is selected.
@@ -92,7 +105,7 @@ def extract_frames(
     paths: list[Path] = []
     with open_source(source, raw=raw, **selection.kwargs()) as opened:
         for frame in opened:
-            paths.append(write_image(folder / f"{len(paths):06d}.png", pixels_of(frame), "PNG"))
+            paths.append(write_image(folder / f"{len(paths):06d}.png", pixels_of(frame, preprocess), "PNG"))
     if not paths:
         raise VideoReadError(f"{opened.info.label}: no frames between these times")
     return paths

@@ -106,7 +106,8 @@ def run_video(
         samples = _samples(engine, source, opened.info, results, options)
         state = with_range(state, samples) if samples else state
     with reported(report, report_file):
-        _compute(engine, opened, ResultsWriter(files, state, report, on_progress), options)
+        writing = ResultsWriter(files, state, report, on_progress, options.stream.preprocess)
+        _compute(engine, opened, writing, options)
     return report
 
 

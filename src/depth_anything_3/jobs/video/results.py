@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from depth_anything_3.export import ExportFormat, check_formats, export, result_
 from depth_anything_3.export.colormap import inverse_depth_range
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.labels import depth_unit
+from depth_anything_3.export.registry import formats_for, parse_formats, unknown_format
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile
 from depth_anything_3.jobs.report import RunReport
@@ -62,16 +64,23 @@ class VideoResults:
     frame_formats: tuple[ExportFormat, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = self.formats.split("-")
+        names = [one for one in self.formats.split("-") if one]
+        accepted = [*VIDEO_SUFFIXES, *(one.name for one in formats_for(FRAME_FIELDS))]
+        if not names:
+            raise InvalidInputError(unknown_format(self.formats, accepted))
         object.__setattr__(self, "videos", tuple(one for one in VIDEO_SUFFIXES if one in names))
         others = "-".join(one for one in names if one not in VIDEO_SUFFIXES)
-        object.__setattr__(self, "frame_formats", check_formats(others, FRAME_FIELDS) if others else ())
+        object.__setattr__(self, "frame_formats", _checked(others, accepted) if others else ())
         if (self.side_by_side or self.full_size) and "mp4" not in self.videos:
             raise InvalidInputError("side_by_side and full_size need the format mp4; add it to export_format")
 
     def settings(self) -> dict[str, object]:
         """Return the arguments by name."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+
+
+def _checked(formats: str, accepted: Sequence[str]) -> tuple[ExportFormat, ...]:
+    return check_formats(parse_formats(formats, accepted), FRAME_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,7 @@ class ResultsWriter:
     state: RunState
     report: RunReport
     on_progress: Callable[[], None]
+    preprocess: PreprocessOptions
     warnings: dict[str, None] = field(default_factory=dict)
     _held: list[tuple[Frame, Prediction]] = field(default_factory=list)
     _writers: dict[str, VideoWriter] = field(default_factory=dict)
@@ -208,7 +218,7 @@ class ResultsWriter:
         for kind, writer in self._writers.items():
             writer.write(self._pixels(kind, frame, prediction), frame.time - first)
         self._log.add(frame.time)
-        self.warnings.update(dict.fromkeys(getattr(prediction, "warnings", ())))
+        self.warnings.update(dict.fromkeys(prediction.warnings))
         self.report.add_prediction(prediction, time.perf_counter() - exporting, (), keep_records=False)
         self.on_progress()
 
@@ -232,6 +242,7 @@ class ResultsWriter:
                 self.state.inverse_depth,
                 side_by_side=results.side_by_side,
                 full_size=results.full_size,
+                preprocess=self.preprocess,
             )
         size = self._sizes.setdefault(kind, pixels.shape[:2])
         if pixels.shape[:2] != size:

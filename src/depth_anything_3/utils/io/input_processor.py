@@ -12,7 +12,7 @@ from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import PreparedImage
 from depth_anything_3.inputs.choices import Executor, MixedSizes, OnError
-from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.failure import ImageFailure, log_warnings, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
@@ -55,7 +55,7 @@ class InputProcessor(BatchProcessor[PreparedImage]):
         """
         parsed = PreprocessOptions.parse(options, caller=self.iterate)
         prepared = self._prepare(images, parsed, Request())
-        return prepared if parsed.on_error is OnError.SKIP else _raising(prepared)
+        return _logged(prepared, raising=parsed.on_error is OnError.RAISE)
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; workers and caches are not copied
         return InputProcessor, ()
@@ -75,8 +75,13 @@ class InputProcessor(BatchProcessor[PreparedImage]):
         return ProcessedBatch(torch.from_numpy(batch), None, None, tuple(images), (), pixels)
 
 
-def _raising(prepared: Iterator[PreparedImage | ImageFailure]) -> Iterator[PreparedImage | ImageFailure]:
+def _logged(
+    prepared: Iterator[PreparedImage | ImageFailure], *, raising: bool
+) -> Iterator[PreparedImage | ImageFailure]:
+    """Log the warnings of images; raise the error of an unusable image, or yield it."""
     for one in prepared:
-        if isinstance(one, ImageFailure):
-            raise one.error
+        if not isinstance(one, ImageFailure):
+            log_warnings(one.warnings)
+        elif raising:
+            raise_failure(one)
         yield one

@@ -44,6 +44,7 @@ class SceneInput:
     model_depth_kind: DepthKind = DepthKind.RELATIVE
     choices: tuple[RoutingDecision, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     intrinsics: npt.NDArray[np.float32] | None = None
     windows: tuple[Crop, ...] = ()
@@ -129,6 +130,7 @@ def _prediction(
         model_name=scene.model_name,
         choices=scene.choices,
         failures=scene.failures,
+        warnings=scene.warnings,
         seconds=scene.seconds,
     )
 

@@ -21,7 +21,7 @@ RGB = photo(61, 47, 3)
 
 
 def decoded(data: bytes, label: str = "x") -> np.ndarray:
-    return decode(data, probe(data, label), label)
+    return decode(data, probe(data, label), label).pixels
 
 
 def as_pillow(data: bytes) -> np.ndarray:
@@ -119,8 +119,8 @@ def test_the_format_is_recognised_by_content_and_never_by_name():
 def test_a_jpeg_is_decoded_into_the_memory_given(reduced_by):
     data = jpeg(211, 133, 3)
     memory = np.empty(4 * 133 * 211, np.uint8)
-    given = decode(data, probe(data, "a.jpg"), "a.jpg", reduced_by=reduced_by, memory=memory)
-    own = decode(data, probe(data, "a.jpg"), "a.jpg", reduced_by=reduced_by)
+    given = decode(data, probe(data, "a.jpg"), "a.jpg", reduced_by=reduced_by, memory=memory).pixels
+    own = decode(data, probe(data, "a.jpg"), "a.jpg", reduced_by=reduced_by).pixels
     assert given.shape == own.shape == (-(-133 // reduced_by), -(-211 // reduced_by), 3)
     assert np.shares_memory(given, memory)
     assert not np.shares_memory(own, memory)
@@ -129,7 +129,7 @@ def test_a_jpeg_is_decoded_into_the_memory_given(reduced_by):
 
 def test_memory_that_is_too_small_is_not_used():
     data, memory = jpeg(64, 48, 4), np.zeros(3 * 64 * 48 - 1, np.uint8)
-    pixels = decode(data, probe(data, "a.jpg"), "a.jpg", memory=memory)
+    pixels = decode(data, probe(data, "a.jpg"), "a.jpg", memory=memory).pixels
     assert pixels.shape == (48, 64, 3)
     assert not memory.any()
 

@@ -6,9 +6,18 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from depth_anything_3.inputs.decode.cpu.decoded import Decoded
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 
-__all__ = ["decode", "supports"]
+__all__ = ["damage", "decode", "supports", "warning_of"]
+
+_CORRUPT = "Corrupt JPEG data: "
+_NONSTANDARD = (
+    "Inconsistent progression sequence",
+    "Invalid SOS parameters",
+    "Unknown Adobe color transform",
+    "Warning: unknown JFIF revision",
+)
 
 
 def supports(header: ImageHeader) -> bool:
@@ -18,8 +27,8 @@ def supports(header: ImageHeader) -> bool:
 
 def decode(
     data: Buffer, header: ImageHeader, reduced_by: int = 1, memory: npt.NDArray[np.uint8] | None = None
-) -> npt.NDArray[np.uint8] | None:
-    """Return (H, W, 3) uint8 RGB as stored, or None if the file is damaged.
+) -> Decoded | None:
+    """Return an image as stored, with what libjpeg warned of, or None if the file cannot be decoded or is truncated.
 
     Args:
         data: complete encoded file.
@@ -30,9 +39,36 @@ def decode(
     height, width = (-(-side // reduced_by) for side in header.stored_hw)
     size = 3 * height * width
     memory = None if memory is None or memory.size < size else memory[:size]
+    warnings: tuple[str, ...] = ()
+    for strict in (True, False):  # strict raises where libjpeg warns
+        try:
+            # simplejpeg takes a minimum size, not a factor.
+            pixels = simplejpeg.decode_jpeg(
+                data, "RGB", min_height=height, min_width=width, buffer=memory, strict=strict
+            )
+        except (ValueError, RuntimeError) as error:  # damaged, or a chroma sampling that TurboJPEG does not support
+            warnings = warning_of(error)
+            if not warnings:
+                return None
+        else:
+            return Decoded(np.asarray(pixels, np.uint8), warnings)
+    return None
+
+
+def damage(data: Buffer) -> tuple[str, ...]:
+    """Return what libjpeg warns of when it decodes a CMYK or YCCK file, which Pillow keeps to itself."""
     try:
-        # simplejpeg takes a minimum size, not a factor.
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, buffer=memory)
-    except (ValueError, RuntimeError):  # damaged, or a chroma sampling that TurboJPEG does not support
-        return None
-    return np.asarray(pixels, np.uint8)
+        simplejpeg.decode_jpeg(data, "CMYK", min_factor=8)
+    except (ValueError, RuntimeError) as error:
+        return warning_of(error)
+    return ()
+
+
+def warning_of(error: Exception) -> tuple[str, ...]:
+    """Put one of libjpeg's warnings about decodable files into words; empty for errors, and for truncated files."""
+    text = str(error)
+    if text.startswith(_CORRUPT):
+        return (f"damaged JPEG, part of which may be wrong ({text.removeprefix(_CORRUPT)})",)
+    if text.startswith(_NONSTANDARD):
+        return (f"JPEG that does not follow the standard, and may be wrong ({text.removeprefix('Warning: ')})",)
+    return ()

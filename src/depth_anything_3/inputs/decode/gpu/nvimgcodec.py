@@ -16,7 +16,7 @@ from depth_anything_3.inputs.decode.gpu.batch_fallback import check_stored_size,
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
 from depth_anything_3.inputs.header import Buffer, ImageHeader
-from depth_anything_3.runtime.packages import package_version, require_min_version
+from depth_anything_3.runtime.packages import install_hint, package_version, require_min_version
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ def find(device_type: str) -> DecoderTraits:
         NAME, version, (0, 9), why="older versions have no CPU-only device or cannot reuse memory", extra="cuda"
     )
     if device_type == "cuda" and load_nvjpeg() is None:
-        raise UnsupportedError(f"{NAME} does not find nvJPEG; run pip install 'depth-anything-3-fast[cuda]'")
+        raise UnsupportedError(f"{NAME} does not find nvJPEG; {install_hint('cuda')}")
     return DecoderTraits(NAME, version, exact=True)
 
 
