@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, ResamplePass
 from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan
@@ -202,6 +204,15 @@ class _RepairingCache(FunctionCache):
             with suppress(OSError):
                 self.flush()  # type: ignore[no-untyped-call]
             return None
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork waits until another thread has compiled; the child would otherwise wait for that thread for ever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def _jit(function: Callable[..., None]) -> Callable[..., None]:
