@@ -110,6 +110,8 @@ class NvdecSource(FrameSource):
                 if self._stopped.is_set():
                     return
             position = window[1]
+        if not self._stopped.is_set():
+            selector.check_start(self.info.label, finish)
 
     def close(self) -> None:
         """End an iteration in progress at its next frame."""

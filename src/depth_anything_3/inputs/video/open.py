@@ -159,11 +159,18 @@ def _open_file(
     return source
 
 
+def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+    """Return a sort key by which runs of digits compare as numbers (1, 2, 10), and equal ones by name (01, 1)."""
+    # Text and numbers alternate, so that neither is compared with the other.
+    pieces = (enumerate(re.split("([0-9]+)", part)) for part in path.parts)
+    return [[int(piece) if index % 2 else piece for index, piece in part] for part in pieces], str(path)
+
+
 def _sequence(name: str, selection: FrameSelection, fps: float | None) -> IterableSource:
     choice = DecoderChoice("images", "image files are decoded by the input pipeline")
     numbered = None if os.path.isdir(name) else _NUMBERED.search(Path(name).name)
     if numbered is None:
-        paths = find_images([name])
+        paths = sorted(find_images([name]), key=_natural_key)
         return IterableSource(paths, selection, fps=fps, label=name, decoder=choice)
     folder, pattern = Path(name).parent, Path(name).name
     before, after = pattern[: numbered.start()], pattern[numbered.end() :]

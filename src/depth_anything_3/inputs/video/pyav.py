@@ -12,7 +12,9 @@ from typing import Any, BinaryIO, NamedTuple
 from depth_anything_3.errors import VideoDecodeError, VideoReadError
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.convert import FrameConverter
+from depth_anything_3.inputs.video.file_end import is_whole
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
+from depth_anything_3.inputs.video.joined_packets import joined_packets, packets_from
 from depth_anything_3.inputs.video.selection import FrameSelection
 from depth_anything_3.runtime.pyav import import_pyav
 from depth_anything_3.runtime.threads import usable_cores
@@ -73,11 +75,12 @@ class PyAVSource(FrameSource):
         timeout: float = 10.0,
     ) -> None:
         self._label = label
+        self._source, self._network = source, network
         self._selection = selection or FrameSelection()
         self._on_error = on_error
         self._stopped = threading.Event()
         self._lock = threading.Lock()  # held while the container is in use
-        self._skipped = 0
+        self._skipped = self._read_bytes = 0
         self._container = self._open(source, timeout if network else None)
         try:
             self._stream = self._best_stream()
@@ -88,6 +91,7 @@ class PyAVSource(FrameSource):
             codec.thread_count = min(usable_cores(), _MAX_THREADS)
             if self._selection.keyframes:
                 codec.skip_frame = "NONKEY"
+            self._packets = self._read_packets()
             self._decoded = self._decode()
             self._first = self._next()
             if self._first is None:
@@ -110,9 +114,11 @@ class PyAVSource(FrameSource):
         assert self._first is not None
         origin = self._seconds(self._first, 0)
         index, selector, pending = 0, self._selection.selector(origin), self._seek_first_frame(origin)
+        end = origin if pending is not None else origin + (self.info.duration or 0.0)
         while pending is not None:
             frame, pending = pending, None
             seconds = self._seconds(frame, index)
+            end = max(end, seconds + _span(frame)[1] - _span(frame)[0])
             if selector.is_past(seconds):
                 break
             if selector.selects(seconds):
@@ -123,7 +129,10 @@ class PyAVSource(FrameSource):
             pending = self._next()
         if self._skipped:
             logger.warning("%s: damaged; %d part(s) of the video were skipped", self._label, self._skipped)
+        stopped = self._stopped.is_set()
         self.close()
+        if not stopped:
+            selector.check_start(self._label, end)
 
     def close(self) -> None:
         """Close the file or connection; an iteration in another thread does so at its next packet."""
@@ -178,6 +187,9 @@ class PyAVSource(FrameSource):
         if start <= origin or self._stopped.is_set():
             return self._first
         found = None
+        if self._has_jumps and not self._network:  # a time may exist twice, or not at all, by the file's clock
+            self._packets = packets_from(self._packets, start, self._stream.codec_context.flush_buffers)
+            return self._first
         for margin in _SEEK_MARGINS:
             target = max(start - margin, origin - 1.0)  # with clocks that begin at 0, this is before the file
             try:
@@ -185,6 +197,7 @@ class PyAVSource(FrameSource):
                     self._container.seek(round(target / self._stream.time_base), stream=self._stream)
             except self._errors:  # a pipe, or a file that is not seekable
                 return self._first
+            self._packets = self._read_packets()
             self._decoded = self._decode()
             found = self._next()
             if found is not None and self._seconds(found, 0) <= start:
@@ -198,15 +211,28 @@ class PyAVSource(FrameSource):
             self._container.close()  # `close` was called while this thread used it
         return None
 
+    def _read_packets(self) -> Iterator[Any]:
+        packets = self._container.demux(self._stream)
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return joined_packets(packets, rate) if self._has_jumps else packets
+
+    @property
+    def _has_jumps(self) -> bool:
+        """Whether the clock of this kind of container may jump, as in transport and program streams."""
+        from av.format import Flags
+
+        return bool(self._container.format.flags & Flags.ts_discont.value)
+
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames; at damage, raise after the frames before it, or count and skip it."""
         end, packet = 0.0, None
-        packets = self._container.demux(self._stream)
         while True:
             try:
-                packet = next(packets, None)
+                packet = next(self._packets, None)
                 if packet is None:
                     break
+                if packet.pos is not None:
+                    self._read_bytes = packet.pos + packet.size
                 damaged = "data is missing" if packet.is_corrupt else None
                 frames = [] if damaged else packet.decode()
             except self._errors as error:
@@ -260,13 +286,35 @@ class PyAVSource(FrameSource):
             yield frame
 
     def _is_truncated(self, last: Iterable[Any], end: float) -> bool:
-        """Whether the video, including the flushed frames, ends before its stated duration."""
-        return self._stated_end() - max([end, *(_span(frame)[1] for frame in last)]) > _MAX_MISSING_SECONDS
+        """Whether the video, including the flushed frames, ends before its stated duration, and bytes are missing."""
+        stated, end = self._stated_end(), max([end, *(_span(frame)[1] for frame in last)])
+        if stated - end <= _MAX_MISSING_SECONDS:
+            return False
+        return not self._is_whole((stated - end) / (stated - self._begin))
+
+    def _is_whole(self, missing: float) -> bool:
+        """Whether the file is certainly complete, although a share of its stated duration is missing.
+
+        Durations can be wrong, for example Matroska's tags after an edit. A complete file has all bytes that its
+        container states, and no room behind its last frame for the missing share.
+        """
+        length = self._container.size
+        if self._network or length <= 0 or length - self._read_bytes > 0.5 * missing * length:
+            return False
+        try:
+            if not isinstance(self._source, str):
+                return bool(self._source.seekable() and is_whole(self._source))
+            with open(self._source.removeprefix("file:"), "rb") as file:
+                return bool(is_whole(file))
+        except (OSError, AttributeError, ValueError):  # not a file; or an object without these methods
+            return False
 
     def _stated_end(self) -> float:
         """Return the end time in seconds stated by the header; -inf if there is none."""
         stream = self._stream
         stated = _clock(stream.metadata.get("DURATION", ""))
+        if stated is not None and self._container.duration is not None:  # of the longest stream
+            stated = min(stated, self._container.duration / 1e6)
         if stated is None and stream.duration is not None and stream.frames:
             stated = float(stream.duration * stream.time_base)
         return -math.inf if stated is None else self._begin + stated
