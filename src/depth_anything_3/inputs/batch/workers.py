@@ -88,7 +88,7 @@ class WorkerPools:
         """In the child of a fork, forget the parent's pools: their threads do not exist here."""
         if self._process != os.getpid():
             self._process = os.getpid()
-            # Kept, because collecting or shutting down a pool takes locks that another thread may have held at the fork.
+            # Kept, because collecting a pool takes locks that another thread may have held at the fork.
             self._inherited += self._pools.values()
             self._pools = {}
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import cv2
 import numba
 import numpy as np
-import numpy.ma  # noqa: F401  # numba would import it in its first call, and a fork in the middle of that breaks the child
+import numpy.ma  # numba imports it in its first call, and a fork in the middle of an import breaks the child
 import numpy.typing as npt
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock

@@ -57,16 +57,17 @@ def _filter_graph(frame: Any) -> Any:
     from av.filter import Graph
     from av.sidedata.sidedata import Type
 
-    known = {one.value for one in Type}
+    known = {int(one.value) for one in Type}  # type: ignore[call-overload]  # the stubs have no values
     graph = Graph()
     chain = [
         graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base or Fraction(1, 1000)
+            width=frame.width,
+            height=frame.height,
+            format=frame.format.name,
+            time_base=frame.time_base or Fraction(1, 1000),
         )
     ]
-    chain += [
-        graph.add("sidedata", mode="delete", type=str(kind)) for kind in range(_MAX_KINDS) if kind not in known
-    ]
+    chain += [graph.add("sidedata", mode="delete", type=str(kind)) for kind in range(_MAX_KINDS) if kind not in known]
     chain.append(graph.add("buffersink"))
     graph.link_nodes(*chain).configure()
     return graph

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["joined_packets", "packets_from"]
 
-_BACKWARD_JUMP, _FORWARD_JUMP = 0.1, 10.0  # seconds, as in the ffmpeg command
+_FORWARD_JUMP = 10.0  # seconds, as in the ffmpeg command
 _PACKETS_TO_JOINT = 2  # from the mark; FFmpeg's parsers look one packet ahead
 _MAX_HELD = 2000  # packets between two keyframes
 _DEFAULT_RATE = 25
@@ -25,21 +25,22 @@ def joined_packets(packets: Iterable[Any], rate: Fraction | None) -> Iterator[An
         packets: packets of one stream, with `pts`, `dts` and `duration` in its time base.
         rate: frames per second, for packets without a duration.
     """
-    shift, due = 0, None
+    shift, last, step = 0, None, 0
     held: list[Any] = []  # a packet that is marked, and those after it
     for packet in packets:
         joint = False
         if packet.dts is not None:
-            step = packet.duration or round(1 / ((rate or _DEFAULT_RATE) * packet.time_base))
-            if due is not None:
-                ahead = float((packet.dts + shift - due) * packet.time_base)
-                jump = not -_BACKWARD_JUMP <= ahead <= _FORWARD_JUMP
-                shift = due - packet.dts if jump else shift
-                joint = packet.is_keyframe and abs(packet.dts + shift - due) < step
+            if last is not None:
+                step = last.duration or step or round(1 / ((rate or _DEFAULT_RATE) * packet.time_base))
+                ahead = packet.dts + shift - last.dts
+                if ahead < 0 or ahead * packet.time_base > _FORWARD_JUMP:
+                    shift, ahead = last.dts + step - packet.dts, step
+                joint = packet.is_keyframe and ahead < 2 * step
+                step = ahead
             if shift:
                 packet.dts += shift
                 packet.pts = None if packet.pts is None else packet.pts + shift
-            due = packet.dts + step
+            last = packet
         if joint:
             for one in held:
                 one.is_corrupt = False

@@ -24,6 +24,7 @@ from depth_anything_3.inputs.video.nvdec import NvdecSource, nvdec_unsupported_r
 from depth_anything_3.inputs.video.pyav import PyAVSource
 from depth_anything_3.inputs.video.raw import RawSource
 from depth_anything_3.inputs.video.selection import FrameSelection, SelectionKwargs
+from depth_anything_3.inputs.video.still_image import HEAD_BYTES, has_still_brand, is_animated_webp, is_still_image
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +55,10 @@ def open_source(
     Args:
         source: one of these.
 
-            - A video file: a path, its bytes, or a binary file object; "-" is standard input.
-            - An image sequence: a folder, a pattern with `*` or `?`, or a numbered name (`frame_%05d.png`), sorted;
-              missing numbers leave a gap in time.
+            - A video file: a path, its bytes, or a binary file object; "-" is standard input. The path of an image is
+              a video of one frame.
+            - An image sequence: a folder or a pattern with `*` or `?`, sorted by name, numbers in it by value (1, 2,
+              10); or a numbered name (`frame_%05d.png`), sorted by number; missing numbers leave a gap in time.
             - A camera: its index, as an int or a string, or `/dev/video0`.
             - An address: `rtsp://`, `http://`, `udp://` or any other that FFmpeg supports.
             - Any iterable of uint8 arrays, tensors, image paths or `Frame`s.
@@ -71,7 +73,8 @@ def open_source(
 
     Raises:
         InvalidInputError: an argument is not accepted.
-        VideoReadError: the file, camera or stream does not exist, or has no frames.
+        VideoReadError: the file, camera or stream does not exist, or has no frames. Iteration raises it if all frames
+            are before `start`.
     """
     if isinstance(source, FrameSource):
         return source
@@ -140,7 +143,17 @@ def _open_file(
         raise VideoReadError(f"{name}: cannot be opened ({reason})") from error
     if stat.S_ISREG(mode) and os.path.getsize(name) == 0:
         raise VideoReadError(f"{name}: the file is empty")
+    head = _head(name) if stat.S_ISREG(mode) else b""
+    if has_still_brand(head):
+        return _still_image(name, selection)
+    if is_animated_webp(head):
+        raise VideoReadError(
+            f"{name}: FFmpeg does not decode animated WebP; convert it to GIF, APNG or a folder of images"
+        )
     source = PyAVSource(f"file:{name}", name, selection, on_error=on_error)
+    if is_still_image(name, source.traits.container):
+        source.close()
+        return _still_image(name, selection)
     gpu_allowed = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
     unsupported_reason = (
         nvdec_unsupported_reason(source.traits, device)
@@ -164,6 +177,20 @@ def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
     # Text and numbers alternate, so that neither is compared with the other.
     pieces = (enumerate(re.split("([0-9]+)", part)) for part in path.parts)
     return [[int(piece) if index % 2 else piece for index, piece in part] for part in pieces], str(path)
+
+
+def _head(name: str) -> bytes:
+    try:
+        with open(name, "rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError as error:
+        raise VideoReadError(f"{name}: cannot be opened ({error.strerror})") from error
+
+
+def _still_image(name: str, selection: FrameSelection) -> IterableSource:
+    """Open an image as a sequence of one, so that it is decoded and oriented like any image."""
+    choice = DecoderChoice("images", "a still image is decoded by the input pipeline")
+    return IterableSource([Path(name)], selection, label=name, decoder=choice)
 
 
 def _sequence(name: str, selection: FrameSelection, fps: float | None) -> IterableSource:

@@ -16,6 +16,7 @@ from depth_anything_3.inputs.video.file_end import is_whole
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.joined_packets import joined_packets, packets_from
 from depth_anything_3.inputs.video.selection import FrameSelection
+from depth_anything_3.inputs.video.still_image import has_still_brand
 from depth_anything_3.runtime.pyav import import_pyav
 from depth_anything_3.runtime.threads import usable_cores
 
@@ -36,10 +37,12 @@ class VideoTraits(NamedTuple):
     Attributes:
         pixel_format: FFmpeg's name, such as "yuv420p".
         plain: whether frames are upright with square pixels.
+        container: FFmpeg's name, such as "mov,mp4,m4a,3gp,3g2,mj2".
     """
 
     pixel_format: str
     plain: bool
+    container: str = ""
 
 
 class PyAVSource(FrameSource):
@@ -107,7 +110,7 @@ class PyAVSource(FrameSource):
     @property
     def traits(self) -> VideoTraits:
         """Properties for choosing a decoder."""
-        return VideoTraits(self._first.format.name, self._convert.plain)
+        return VideoTraits(self._first.format.name, self._convert.plain, self._container.format.name)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield frames; raise VideoDecodeError at damage, unless `on_error` is "skip"."""
@@ -148,11 +151,15 @@ class PyAVSource(FrameSource):
         self._errors = av.error.FFmpegError
         options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
         try:
-            return av.open(source, metadata_errors="ignore", options=options, timeout=timeout)
+            container = av.open(source, metadata_errors="ignore", options=options, timeout=timeout)
         except self._errors as error:
             unlike = isinstance(error, (av.error.InvalidDataError, EOFError))
             hint = "; it is not a video, or its end is missing" if unlike else ""
             raise VideoReadError(f"{self._label}: cannot be opened ({error.strerror}){hint}") from error
+        if has_still_brand(b"    ftyp" + container.metadata.get("major_brand", "").encode()):
+            container.close()
+            raise VideoReadError(f"{self._label}: is a still image; give its path, or use da3 image")
+        return container
 
     def _best_stream(self) -> Any:
         """Return the best video stream with a known codec; cover art does not count."""
@@ -160,7 +167,8 @@ class PyAVSource(FrameSource):
 
         videos = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not videos:
-            others = ", ".join(one.type for one in self._container.streams) or "nothing"
+            kinds = ("cover art" if one.type == "video" else one.type for one in self._container.streams)
+            others = ", ".join(dict.fromkeys(kinds)) or "nothing"
             raise VideoReadError(f"{self._label}: contains no video ({others} only)")
         videos = [one for one in videos if one.codec_context is not None]
         if not videos:
@@ -174,8 +182,10 @@ class PyAVSource(FrameSource):
         stream, container = self._stream, self._container
         rate = stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate else None
-        duration = None
-        if stream.duration is not None:
+        duration, tagged = None, self._tagged_end()
+        if tagged is not None:
+            duration = max(0.0, tagged - self._begin)
+        elif stream.duration is not None:
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration = container.duration / 1e6
@@ -312,12 +322,20 @@ class PyAVSource(FrameSource):
     def _stated_end(self) -> float:
         """Return the end time in seconds stated by the header; -inf if there is none."""
         stream = self._stream
-        stated = _clock(stream.metadata.get("DURATION", ""))
-        if stated is not None and self._container.duration is not None:  # of the longest stream
-            stated = min(stated, self._container.duration / 1e6)
-        if stated is None and stream.duration is not None and stream.frames:
+        tagged = self._tagged_end()
+        if tagged is not None:
+            return tagged
+        stated = None
+        if stream.duration is not None and stream.frames:
             stated = float(stream.duration * stream.time_base)
         return -math.inf if stated is None else self._begin + stated
+
+    def _tagged_end(self) -> float | None:
+        """Return the end time by Matroska's tag, at most that of the file; None if there is no tag."""
+        tagged = _clock(self._stream.metadata.get("DURATION", ""))
+        if tagged is None or self._container.duration is None:
+            return tagged
+        return min(tagged, float(self._container.duration) / 1e6)
 
     @property
     def _begin(self) -> float:

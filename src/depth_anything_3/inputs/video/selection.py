@@ -125,8 +125,8 @@ class FrameSelector:
         chosen = self._selection
         if chosen.start and not self._seen and chosen.after is None and not chosen.keyframes:
             raise VideoReadError(
-                f"{label}: no frame at or after start={chosen.start:g} s; the video is {end - self._origin:.2f} s long. "
-                "Give an earlier start"
+                f"{label}: no frame at or after start={chosen.start:g} s; the video is {end - self._origin:.2f} s "
+                "long. Give an earlier start"
             )
 
     def is_past(self, time: float) -> bool:
