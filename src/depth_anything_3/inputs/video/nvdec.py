@@ -44,6 +44,8 @@ def nvdec_unsupported_reason(video: VideoTraits, device: torch.device | None) ->
         return "frames need rotation or stretching, which only PyAV does"
     if video.pixel_format not in _PIXEL_FORMATS:
         return f"pixel format {video.pixel_format}; the GPU decoder supports 8-bit 4:2:0"
+    if video.jumps:
+        return "the clock of this container may jump, which only PyAV corrects"
     try:
         version = package_version(NAME, extra="torchcodec")
         require_min_version(

@@ -38,11 +38,13 @@ class VideoTraits(NamedTuple):
         pixel_format: FFmpeg's name, such as "yuv420p".
         plain: whether frames are upright with square pixels.
         container: FFmpeg's name, such as "mov,mp4,m4a,3gp,3g2,mj2".
+        jumps: whether the clock of this kind of container may jump.
     """
 
     pixel_format: str
     plain: bool
     container: str = ""
+    jumps: bool = False
 
 
 class PyAVSource(FrameSource):
@@ -110,7 +112,8 @@ class PyAVSource(FrameSource):
     @property
     def traits(self) -> VideoTraits:
         """Properties for choosing a decoder."""
-        return VideoTraits(self._first.format.name, self._convert.plain, self._container.format.name)
+        name, container = self._first.format.name, self._container.format.name
+        return VideoTraits(name, self._convert.plain, container, self._has_jumps)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield frames; raise VideoDecodeError at damage, unless `on_error` is "skip"."""
