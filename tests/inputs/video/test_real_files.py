@@ -221,6 +221,23 @@ def test_a_joint_does_not_hide_lost_packets(tmp_path):
         list(open_source(path))
 
 
+@pytest.mark.parametrize("counts", [(60, 40), (40, 60), (400, 40)], ids=str)
+def test_parts_in_different_streams_are_reported(tmp_path, counts):
+    data = b""
+    for number, frames in enumerate(counts):
+        options = {"mpegts_start_pid": str(256 * (1 + number))}
+        data += write_clip(tmp_path / f"{number}.ts", frames, container_options=options).read_bytes()
+    given = []
+    with pytest.raises(VideoReadError, match="parts of the video are in different streams"):
+        take(given, open_source(data))
+    assert len(given) in (0, counts[0])
+
+
+def take(given, source):
+    for frame in source:
+        given.append(frame)
+
+
 # A start behind the end
 
 

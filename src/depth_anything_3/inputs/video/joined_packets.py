@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["joined_packets", "packets_from"]
+from depth_anything_3.errors import VideoReadError
+
+__all__ = ["OTHER_STREAM", "joined_packets", "packets_from", "stream_packets"]
+
+OTHER_STREAM = (
+    "the parts of the video are in different streams, as in files that were joined. "
+    "Convert the parts with ffmpeg and its concat filter"
+)
+"""Message for a joint behind which the video has another number."""
+
+_MAX_LATE = 2  # packets that the demuxer holds until the end of the file
+_MAX_OTHERS = 25  # packets of other videos behind the last one; streams are interleaved by a second or less
 
 _FORWARD_JUMP = 10.0  # seconds, as in the ffmpeg command
 _PACKETS_TO_JOINT = 2  # from the mark; FFmpeg's parsers look one packet ahead
@@ -52,6 +63,30 @@ def joined_packets(packets: Iterable[Any], rate: Fraction | None) -> Iterator[An
         else:
             yield packet
     yield from held
+
+
+def stream_packets(packets: Iterable[Any], index: int, label: str) -> Iterator[Any]:
+    """Yield the packets of one of the video streams.
+
+    Raises:
+        VideoReadError: after the last one, if another stream continues; before the first one, if another precedes.
+    """
+    parted = seen = False
+    others = own = 0  # packets of the others since the last packet of the stream; of the stream since many others
+    for packet in packets:
+        if packet.size > 0 and packet.stream_index != index:
+            others += 1
+        elif packet.size > 0:
+            if not seen and others > _MAX_OTHERS:
+                raise VideoReadError(f"{label}: {OTHER_STREAM}")
+            seen = True
+            own = 0 if others > _MAX_OTHERS else own + 1
+            others = 0
+        if packet.stream_index == index:
+            yield packet
+        parted = others > _MAX_OTHERS or (parted and own <= _MAX_LATE)
+    if parted:
+        raise VideoReadError(f"{label}: {OTHER_STREAM}")
 
 
 def packets_from(packets: Iterator[Any], start: float, restart: Callable[[], None]) -> Iterator[Any]:

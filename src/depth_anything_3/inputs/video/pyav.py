@@ -14,7 +14,7 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.convert import FrameConverter
 from depth_anything_3.inputs.video.file_end import is_whole
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
-from depth_anything_3.inputs.video.joined_packets import joined_packets, packets_from
+from depth_anything_3.inputs.video.joined_packets import OTHER_STREAM, joined_packets, packets_from, stream_packets
 from depth_anything_3.inputs.video.selection import FrameSelection
 from depth_anything_3.inputs.video.still_image import has_still_brand
 from depth_anything_3.runtime.pyav import import_pyav
@@ -88,6 +88,7 @@ class PyAVSource(FrameSource):
         self._skipped = self._read_bytes = 0
         self._container = self._open(source, timeout if network else None)
         try:
+            self._videos = tuple(range(len(self._container.streams.video)))
             self._stream = self._best_stream()
             live = network and self._container.duration is None
             codec = self._stream.codec_context
@@ -225,9 +226,10 @@ class PyAVSource(FrameSource):
         return None
 
     def _read_packets(self) -> Iterator[Any]:
-        packets = self._container.demux(self._stream)
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return joined_packets(packets, rate) if self._has_jumps else packets
+        if not self._has_jumps:
+            return iter(self._container.demux(self._stream))
+        packets = stream_packets(self._container.demux(video=self._videos), self._stream.index, self._label)
+        return joined_packets(packets, self._stream.average_rate or self._stream.guessed_rate)
 
     @property
     def _has_jumps(self) -> bool:
@@ -255,6 +257,9 @@ class PyAVSource(FrameSource):
                 if packet is None or not isinstance(error, ValueError):  # not the data but a connection or disk
                     yield from self._flushed(end)
                     raise VideoReadError(f"{self._label}: reading failed ({damaged}) at {end:.2f} s") from error
+            except IndexError as error:  # from PyAV, for a stream that the file did not have when it was opened
+                yield from self._flushed(end)
+                raise VideoReadError(f"{self._label}: {OTHER_STREAM}") from error
             if packet.size == 0 and self._on_error is OnError.RAISE and self._is_truncated(frames, end):
                 frames = self._up_to_gap(frames, end)
             for frame in frames:
