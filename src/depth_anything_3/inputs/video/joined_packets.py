@@ -29,37 +29,39 @@ def joined_packets(packets: Iterable[Any], rate: Fraction | None) -> Iterator[An
     """Yield the packets of one stream; where its clock jumps, as in joined transport streams, shift the later ones.
 
     At a joint the demuxer marks one of the last packets as corrupt, because the counters of the next file begin anew.
-    If a keyframe follows at once, without a gap or with a jump of the clock, the mark is removed. The decoder still
-    detects damage.
+    If a keyframe follows at once, and no gap, the mark is removed. The decoder still detects damage.
 
     Args:
         packets: packets of one stream, with `pts`, `dts` and `duration` in its time base.
         rate: frames per second, for packets without a duration.
     """
-    shift, last, step = 0, None, 0
+    shift, last, step, found = 0, None, 0, False
     held: list[Any] = []  # a packet that is marked, and those after it
     for packet in packets:
-        joint = False
+        joint = gap = False
         if packet.dts is not None:
             if last is not None:
                 step = last.duration or step or round(1 / ((rate or _DEFAULT_RATE) * packet.time_base))
                 ahead = packet.dts + shift - last.dts
                 if ahead < 0 or ahead * packet.time_base > _FORWARD_JUMP:
                     shift, ahead = last.dts + step - packet.dts, step
-                joint = packet.is_keyframe and ahead < 2 * step
+                gap = ahead >= 2 * step
+                joint = packet.is_keyframe and not gap
                 step = ahead
             if shift:
                 packet.dts += shift
                 packet.pts = None if packet.pts is None else packet.pts + shift
             last = packet
-        if joint:
-            for one in held:
-                one.is_corrupt = False
-        if joint or len(held) > _PACKETS_TO_JOINT:
-            yield from held
-            held = []
-        if held or packet.is_corrupt:
+        if held:
+            found = found or joint
             held.append(packet)
+            if gap or len(held) > _PACKETS_TO_JOINT:
+                for one in held if found and not gap else ():
+                    one.is_corrupt = False
+                yield from held
+                held = []
+        elif packet.is_corrupt and not gap:
+            held, found = [packet], False
         else:
             yield packet
     yield from held
