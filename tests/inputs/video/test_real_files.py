@@ -216,8 +216,9 @@ def test_lost_packets_are_not_taken_for_a_joint(tmp_path):
     data = write_clip(tmp_path / "a.ts", 60, options={"g": "12", "bf": "0"}).read_bytes()
     packets = [data[place : place + 188] for place in range(0, len(data), 188)]
     for lost in range(len(packets) // 4, len(packets) - 12, 3):  # each frame has one packet or a few
-        with pytest.raises(VideoDecodeError, match="damaged or truncated"):
-            list(open_source(b"".join(packets[:lost] + packets[lost + 3 :])))
+        if any(packet[1] & 0x1F == 1 and packet[2] == 0 for packet in packets[lost : lost + 3]):  # of the video
+            with pytest.raises(VideoDecodeError, match="damaged or truncated"):
+                list(open_source(b"".join(packets[:lost] + packets[lost + 3 :])))
 
 
 @pytest.mark.parametrize("counts", [(60, 40), (40, 60), (400, 40)], ids=str)
