@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
 from depth_anything_3.export.checks import check_export_dir
 from depth_anything_3.export.registry import DEFAULT_FORMAT, ExportFormat, Formats, format_names
@@ -174,7 +174,7 @@ class DepthAnything3(NetworkModule):
             render_exts, render_ixts, render_hw: cameras of the Gaussian video; see `export.ExportOptions`.
             process_res: length of the bounded side in pixels.
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
-            export_dir: folder to write results to; None writes nothing, and accepts no `export_format`.
+            export_dir: folder to write results to; None writes nothing.
             export_format: names joined with '-', or a sequence of names; see docs/exports.md.
             export_feat_layers: backbone layers to return in `Prediction.aux`.
             conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, export_kwargs: see
@@ -219,7 +219,8 @@ class DepthAnything3(NetworkModule):
         if not align_to_input_ext_scale and extrinsics is None:
             logger.warning("align_to_input_ext_scale=False has no effect without extrinsics")
         if export_dir is None:
-            _check_nothing_to_write(export_format, writing)
+            given = () if export_format is DEFAULT_FORMAT else ("export_format",)
+            _warn_of_unused(writing, (), "without export_dir: nothing is written", given)
         else:
             available = AvailableFields.expected(
                 self.card,
@@ -339,20 +340,9 @@ class DepthAnything3(NetworkModule):
         return predictions
 
 
-def _check_nothing_to_write(export_format: Formats, writing: ExportOptions) -> None:
-    """Refuse a format without a folder; warn of options of writers."""
-    for name, given in (
-        ("export_format", export_format is not DEFAULT_FORMAT),
-        ("export_kwargs", writing.export_kwargs),
-    ):
-        if given:
-            raise InvalidInputError(
-                f"{name} without export_dir: nothing would be written; pass export_dir, or omit {name}"
-            )
-    _warn_of_unused(writing, (), "without export_dir")
-
-
-def _warn_of_unused(writing: ExportOptions, formats: Sequence[ExportFormat], where: str) -> None:
-    unused = writing.unused_by(formats)
+def _warn_of_unused(
+    writing: ExportOptions, formats: Sequence[ExportFormat], where: str, others: Sequence[str] = ()
+) -> None:
+    unused = [*others, *writing.unused_by(formats)]
     if unused:
         logger.warning("%s: no effect %s", ", ".join(unused), where)

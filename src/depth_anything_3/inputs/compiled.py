@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
 
 __all__ = ["jit"]
 
@@ -22,6 +24,15 @@ class _RepairingCache(FunctionCache):
             with suppress(OSError):
                 self.flush()  # type: ignore[no-untyped-call]
             return None
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork waits until another thread has compiled; the child would otherwise wait for that thread for ever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:  # Any: what a kernel returns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.runtime.threads import ThreadPool
 
 __all__ = ["in_background", "ordered_map"]
@@ -44,7 +46,9 @@ def ordered_map(
     Raises:
         Exception: any error of `work`, at that item's place in the order; any error of `items`, after the results of
             the items before it.
+        UnsupportedError: the iteration began before a fork, and continues in the child.
     """
+    process = os.getpid()
     numbered = enumerate(items)
     pending: deque[tuple[int, Item, Future[Result]]] = deque()
     ended: Exception | None = None
@@ -69,6 +73,7 @@ def ordered_map(
     try:
         refill()
         while pending:
+            _check_process(process)
             index, item, future = pending.popleft()
             try:
                 result = future.result()
@@ -82,8 +87,16 @@ def ordered_map(
         if ended is not None:
             raise ended
     finally:
-        for *_, future in pending:
-            future.cancel()
+        if process == os.getpid():  # a worker may have held a future's lock at the fork
+            for *_, future in pending:
+                future.cancel()
+
+
+def _check_process(process: int) -> None:
+    if process != os.getpid():
+        raise UnsupportedError(
+            "this iteration began before a fork, so its threads do not exist in this process; begin it in the child"
+        )
 
 
 def _retry(
@@ -115,7 +128,9 @@ def in_background(
 
     Raises:
         Exception: any error of `items`, after the items before it.
+        UnsupportedError: the iteration began before a fork, and continues in the child.
     """
+    process = os.getpid()
     waiting: deque[Item] = deque()
     changed = threading.Condition()
     stopped = finished = False
@@ -144,6 +159,8 @@ def in_background(
 
     def stop() -> None:
         nonlocal stopped
+        if process != os.getpid():  # in the child of a fork there is no thread to stop
+            return
         with changed:
             stopped = True
             changed.notify_all()
@@ -155,6 +172,7 @@ def in_background(
     try:
         done = (threads or ThreadPool()).start(work)
         while True:
+            _check_process(process)
             with changed:
                 changed.wait_for(lambda: waiting or finished)
                 if not waiting:

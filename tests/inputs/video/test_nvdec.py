@@ -108,6 +108,7 @@ def test_unsupported_videos_are_decoded_on_the_cpu_with_the_reason(torchcodec, t
         (PLAIN, torch.device("mps"), "no CUDA device"),
         (PLAIN._replace(plain=False), CUDA, "rotation or stretching"),
         (PLAIN._replace(pixel_format="yuv420p10le"), CUDA, "yuv420p10le"),
+        (PLAIN._replace(jumps=True), CUDA, "clock"),
     ],
 )
 def test_unsupported_videos_are_known_before_decoding(video, device, reason):

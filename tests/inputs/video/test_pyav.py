@@ -113,10 +113,6 @@ def test_a_start_returns_the_frames_from_that_time(tmp_path, name, start):
     assert all(np.array_equal(frame.image, images[place]) for frame, place in zip(frames, wanted, strict=True))
 
 
-def test_a_start_after_the_end_returns_nothing(tmp_path):
-    assert list(open_source(write_clip(tmp_path / "a.mp4"), start=60)) == []
-
-
 @pytest.mark.parametrize("options", [{}, {"fps": 7}, {"every": 4}, {"start": 1.1, "fps": 12}])
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
 def test_resuming_after_a_frame_gives_the_frames_that_follow(tmp_path, name, options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from collections import deque
@@ -132,6 +133,7 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
         self._compute = compute
         self._on_failure = on_failure
         self._closed = False
+        self._process = os.getpid()
         self._frames: _LatestValue[Frame] = _LatestValue()
         self._results: _LatestValue[tuple[Frame, Prediction]] = _LatestValue()
         self._interval = 0.0  # seconds between the last two frames
@@ -174,6 +176,8 @@ class LiveStream(Iterator[tuple[Frame, Prediction]]):
     def close(self) -> None:
         """Stop both threads and close the source; pending results are discarded. May be called more than once."""
         self._closed = True
+        if self._process != os.getpid():  # in the child of a fork the threads do not exist, and locks may be held
+            return
         self._frames.end()
         self._results.end()
         self.source.close()

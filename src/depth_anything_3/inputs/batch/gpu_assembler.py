@@ -123,6 +123,10 @@ class GPUAssembler:
                     decoder.close()
             self._decoders.clear()
 
+    def renew_lock(self) -> None:
+        """In the child of a fork, replace the lock, which a thread of the parent may have held."""
+        self._lock = threading.Lock()
+
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 

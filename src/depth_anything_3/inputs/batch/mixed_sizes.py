@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,27 +49,39 @@ def crop_or_pad(batches: Sequence[ProcessedBatch], mixed: MixedSizes) -> Process
     common = bound(height for height, _ in sizes), bound(width for _, width in sizes)
     done = "padded" if padded else "cropped"
     logger.warning("the views have different sizes (%s); all are %s to %dx%d", listed, done, common[1], common[0])
-    order = np.argsort([one.index for batch in batches for one in batch.images]).tolist()
-    crops = [center_crop(size, common) for size in sizes]
-    pixels = torch.cat([_crop_or_pad(batch.pixels, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
+    slots = np.argsort(np.argsort([one.index for batch in batches for one in batch.images])).tolist()
+    pixels = _merged([batch.pixels for batch in batches], slots, common)
     unnormalized = all(batch.tensor is batch.pixels for batch in batches)
-    tensor = torch.cat([_crop_or_pad(batch.tensor, crop) for batch, crop in zip(batches, crops, strict=True)])[order]
-    tensor = pixels if unnormalized else tensor
+    tensor = pixels if unnormalized else _merged([batch.tensor for batch in batches], slots, common)
     windows = tuple(center_crop(common, one.plan.result_hw) for one in images) if padded else ()
     return replace(batches[0], tensor=tensor, pixels=pixels, images=tuple(images), ready=None, windows=windows)
 
 
-def _crop_or_pad(tensor: torch.Tensor, crop: Crop) -> torch.Tensor:
-    """Cut a window out of images; outside them it is filled with the grey that normalises to 0."""
-    if crop.top >= 0 and crop.left >= 0:
-        return tensor[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    height, width = tensor.shape[-2:]
-    result = tensor.new_zeros((*tensor.shape[:-2], crop.height, crop.width))
-    if not tensor.is_floating_point():
-        result += (torch.tensor(MEAN, device=tensor.device) * 255).round().to(tensor.dtype).view(3, 1, 1)
-    inside = center_crop((crop.height, crop.width), (height, width))
-    result[..., inside.top : inside.top + height, inside.left : inside.left + width] = tensor
-    return result
+def _merged(tensors: Sequence[torch.Tensor], slots: Sequence[int], common: tuple[int, int]) -> torch.Tensor:
+    """Crop or pad images to a common size, into the given slots; padding is the grey that normalises to 0."""
+    merged = tensors[0].new_empty((len(slots), 3, *common))
+    # By numpy on the CPU: torch's threads do not exist in the child of a fork, and its operators would wait for them.
+    use_numpy = merged.device.type == "cpu" and merged.dtype in (torch.uint8, torch.float32)
+    target: Any = merged.numpy() if use_numpy else merged  # Any: an array or a tensor
+    for channel, mean in enumerate(MEAN):
+        target[:, channel] = 0 if merged.is_floating_point() else round(mean * 255)
+    done = 0
+    for tensor in tensors:
+        source: Any = tensor.numpy() if use_numpy else tensor
+        size = tensor.shape[-2], tensor.shape[-1]
+        crop, inside = center_crop(size, common), center_crop(common, size)
+        rows, target_rows = _overlap(crop.top, inside.top, min(size[0], common[0]))
+        columns, target_columns = _overlap(crop.left, inside.left, min(size[1], common[1]))
+        for slot, image in zip(slots[done : done + len(tensor)], source, strict=True):
+            target[slot, :, target_rows, target_columns] = image[:, rows, columns]
+        done += len(tensor)
+    return merged
+
+
+def _overlap(source: int, target: int, length: int) -> tuple[slice, slice]:
+    """Return the part of a side that is copied, and where to; one of the two offsets is 0 or less."""
+    source, target = max(source, 0), max(target, 0)
+    return slice(source, source + length), slice(target, target + length)
 
 
 def transform_intrinsics(batch: ProcessedBatch, intrinsics: FloatArray) -> list[FloatArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -53,14 +54,15 @@ class BatchProcessor(ABC, Generic[Image]):
     """Read, decode, resample and normalise images.
 
     The stages are `_worker` (one image, on the CPU), `_assemble` (images of one size to a batch) and `_deliver`. Their
-    worker pools and threads are reused between calls, until `close()`.
+    worker pools and threads are reused between calls, until `close()`. The child of a fork starts its own.
     """
 
     def __init__(self) -> None:
         self._warned_of_progress = False
         self._pools = WorkerPools()
         self._threads = ThreadPool()
-        self._preparer = lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, scratch=ScratchBuffer()))
+        self._process = os.getpid()
+        self._preparer = _new_preparers()
 
     @abstractmethod
     def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], Image]:
@@ -80,6 +82,12 @@ class BatchProcessor(ABC, Generic[Image]):
     def _deliver(self, batch: ProcessedBatch) -> ProcessedBatch:
         """Return the batch once the caller may use it; another thread or the GPU may still be writing it."""
         return batch
+
+    def _renew_after_fork(self) -> None:
+        """In the child of a fork, replace objects whose locks a thread of the parent may have held."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._preparer = _new_preparers()
 
     def __call__(
         self,
@@ -145,6 +153,7 @@ class BatchProcessor(ABC, Generic[Image]):
         ext, ixt = parse_extrinsics(extrinsics, len(inputs)), parse_intrinsics(intrinsics, len(inputs))
         request = Request.of(options.strategy, options.fidelity, batch_size=len(inputs), workers=options.num_workers)
         raising = options.on_error is OnError.RAISE
+        self._renew_after_fork()
         self._enter()
         failures: list[ImageFailure] = []
         groups: dict[tuple[int, int], list[Image]] = {}
@@ -232,6 +241,7 @@ class BatchProcessor(ABC, Generic[Image]):
     ) -> Iterator[Image | ImageFailure]:
         """Run the CPU stage of each image in the workers; yield the results in order."""
         check_image_list(images)
+        self._renew_after_fork()
         worker = self._worker(options, request)
         if options.executor is Executor.PROCESS:
             here = partial(decoded_here, allow_truncated=options.allow_truncated)
@@ -256,6 +266,10 @@ class BatchProcessor(ABC, Generic[Image]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _new_preparers() -> Callable[[PreprocessOptions], ImagePreparer]:
+    return lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, scratch=ScratchBuffer()))
 
 
 def _logged(batch: ProcessedBatch) -> ProcessedBatch:

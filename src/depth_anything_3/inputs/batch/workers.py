@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
@@ -25,13 +26,19 @@ Prepared = TypeVar("Prepared")
 
 
 class WorkerPools:
-    """Worker pools, one per kind and number of workers. `close()` ends them; the next call starts new ones."""
+    """Worker pools, one per kind and number of workers. `close()` ends them; the next call starts new ones.
+
+    The child of a fork, such as a worker of torch's `DataLoader`, starts pools of its own.
+    """
 
     def __init__(self) -> None:
         self._pools: dict[tuple[Executor, int], futures.Executor] = {}  # least recently used first
+        self._process = os.getpid()
+        self._inherited: list[futures.Executor] = []
 
     def get(self, kind: Executor, count: int) -> futures.Executor:
         """Return a pool of `count` workers, at most one per core: more would compete, each with a full-size bitmap."""
+        self._drop_inherited()
         key = kind, min(count, usable_cores())
         pool = self._pools.pop(key, None) or _new_pool(*key)
         self._pools[key] = pool
@@ -44,6 +51,7 @@ class WorkerPools:
 
     def last_used(self) -> futures.Executor:
         """Return the pool of the latest call."""
+        self._drop_inherited()
         key = next(reversed(self._pools), (Executor.THREAD, 1))
         return self.get(*key)
 
@@ -73,8 +81,17 @@ class WorkerPools:
 
     def close(self) -> None:
         """End the workers. An iteration in progress raises `CancelledError`."""
+        self._drop_inherited()
         while self._pools:
             self._pools.popitem()[1].shutdown(cancel_futures=True)
+
+    def _drop_inherited(self) -> None:
+        """In the child of a fork, forget the parent's pools: their threads do not exist here."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            # Kept, because collecting a pool takes locks that another thread may have held at the fork.
+            self._inherited += self._pools.values()
+            self._pools = {}
 
     def _replace(self, kind: Executor, count: int) -> futures.Executor:
         for key in [one for one in self._pools if one[0] is kind]:

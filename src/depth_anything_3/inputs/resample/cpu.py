@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.ma  # numba imports it in its first call, and a fork in the middle of an import breaks the child
 import numpy.typing as npt
 
 from depth_anything_3.inputs.compiled import jit

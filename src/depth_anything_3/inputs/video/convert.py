@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import VideoReadError
+from depth_anything_3.inputs.video.display_matrix import DisplayMatrix, DisplayMatrixReader
 
 __all__ = ["FrameConverter"]
 
@@ -25,10 +25,10 @@ _FLIPS = {(False, True): 0, (True, False): 1, (True, True): -1}  # (columns, row
 
 
 class FrameConverter:
-    """Convert the frames of one video. Colours follow each frame's own matrix and range.
+    """Convert the frames of one video. Colours and rotation follow each frame's own matrices and range.
 
     Args:
-        first: the first frame, which defines the rotation.
+        first: the first frame.
         label: name of the video in messages.
         pixel_ratio: width of a pixel over its height; None means square.
 
@@ -43,9 +43,9 @@ class FrameConverter:
         self._label = label
         self._reformatter = VideoReformatter()
         self._pixel_ratio = pixel_ratio or Fraction(1)
-        matrix = _display_matrix(first, label)
-        self._rotate = _rotate(matrix)
-        self.plain = self._rotate is None and self._pixel_ratio == 1
+        self._display_matrix = DisplayMatrixReader()
+        matrix = self._display_matrix(first)
+        self.plain = _rotation(matrix) is None and self._pixel_ratio == 1
         height, width = self._square(first)
         self.size_hw = (height, width) if matrix[0] else (width, height)
         if first.color_trc in _HDR:
@@ -73,7 +73,8 @@ class FrameConverter:
         plane: Any = rgb.planes[0]
         rows = np.frombuffer(plane, np.uint8)[: height * plane.line_size].reshape(height, plane.line_size)
         image = rows[:, : 3 * width].reshape(height, width, 3)
-        return image if self._rotate is None else self._rotate(image)
+        rotate = _rotation(self._display_matrix(frame))
+        return image if rotate is None else rotate(image)
 
     def _square(self, frame: Any) -> tuple[int, int]:
         """Return (height, width) of a frame with square pixels: the shorter side is stretched."""
@@ -83,21 +84,7 @@ class FrameConverter:
         return round(frame.height / ratio), frame.width
 
 
-def _display_matrix(frame: Any, label: str) -> tuple[int, int, int, int]:
-    """Return signs a, b, c, d of the nearest quarter rotation: (x, y) is displayed at (ax + cy, bx + dy)."""
-    try:
-        data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError as error:  # PyAV knows fewer kinds of side data than FFmpeg: a JPEG's EXIF block, for one
-        raise VideoReadError(f"{label}: PyAV cannot read how it is rotated; for an image, use `depth()`") from error
-    if data is None:
-        return 1, 0, 0, 1
-    a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
-    if abs(a) >= abs(b):
-        return (1 if a >= 0 else -1), 0, 0, (1 if d >= 0 else -1)
-    return 0, (1 if b >= 0 else -1), (1 if c >= 0 else -1), 0
-
-
-def _rotate(matrix: tuple[int, int, int, int]) -> Callable[[UInt8Array], UInt8Array] | None:
+def _rotation(matrix: DisplayMatrix) -> Callable[[UInt8Array], UInt8Array] | None:
     a, b, c, d = matrix
     flip = _FLIPS.get((a + c < 0, b + d < 0))
     if a and flip is None:

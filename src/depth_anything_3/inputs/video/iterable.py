@@ -68,17 +68,23 @@ class IterableSource(FrameSource):
         )
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield frames; raise ImageTypeError or ImageSizeError for an item that is not a frame."""
-        selector = None
+        """Yield frames; raise ImageTypeError or ImageSizeError for an item that is not a frame.
+
+        Raises:
+            VideoReadError: all frames are before the start of the selection.
+        """
+        selector, end = None, 0.0
         for index, one in enumerate(self._frames):
             if self._closed.is_set():
                 return
             frame = self._as_frame(one, index)
-            selector = selector or self._selection.selector(frame.time)
+            selector, end = selector or self._selection.selector(frame.time), frame.time + 1 / self._rate
             if selector.is_past(frame.time):
                 return
             if selector.selects(frame.time):
                 yield frame
+        if selector is not None and not self._closed.is_set():
+            selector.check_start(self.info.label, end)
 
     def close(self) -> None:
         """End an iteration in progress before its next frame; the iterable itself is not closed."""

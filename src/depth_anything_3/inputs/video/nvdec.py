@@ -44,6 +44,8 @@ def nvdec_unsupported_reason(video: VideoTraits, device: torch.device | None) ->
         return "frames need rotation or stretching, which only PyAV does"
     if video.pixel_format not in _PIXEL_FORMATS:
         return f"pixel format {video.pixel_format}; the GPU decoder supports 8-bit 4:2:0"
+    if video.jumps:
+        return "the clock of this container may jump, which only PyAV corrects"
     try:
         version = package_version(NAME, extra="torchcodec")
         require_min_version(
@@ -110,6 +112,8 @@ class NvdecSource(FrameSource):
                 if self._stopped.is_set():
                     return
             position = window[1]
+        if not self._stopped.is_set():
+            selector.check_start(self.info.label, finish)
 
     def close(self) -> None:
         """End an iteration in progress at its next frame."""

@@ -25,6 +25,7 @@ from depth_anything_3.inputs.video.nvdec import NvdecSource, nvdec_unsupported_r
 from depth_anything_3.inputs.video.pyav import PyAVSource
 from depth_anything_3.inputs.video.raw import RawSource
 from depth_anything_3.inputs.video.selection import FrameSelection, SelectionKwargs
+from depth_anything_3.inputs.video.still_image import HEAD_BYTES, has_still_brand, is_animated_webp, is_still_image
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +41,6 @@ _CAMERA = re.compile(r"\d+|/dev/video\d+")
 _NUMBERED = re.compile(r"%0?\d*d")
 _WILDCARDS = re.compile(r"[*?]")
 _TEXT_SUFFIXES = (".txt", ".csv", ".json", ".md", ".log", ".nfo", ".html", ".htm", ".svg", ".xml")
-_STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-_STILL = re.compile(rb"\xff\xd8\xff|\x89PNG|BM|II[*+]\0|MM\0[*+]|....ftyp(?:hei|mif)", re.DOTALL)
-"""Starts of still images. An animated PNG (with acTL) is a video too."""
 
 
 def open_source(
@@ -59,9 +57,10 @@ def open_source(
     Args:
         source: one of these.
 
-            - A video file: a path, its bytes, or a binary file object; "-" is standard input.
-            - An image sequence: a folder, a pattern with `*` or `?`, or a numbered name (`frame_%05d.png`), sorted;
-              missing numbers leave a gap in time.
+            - A video file: a path, its bytes, or a binary file object; "-" is standard input. The path of an image is
+              a video of one frame.
+            - An image sequence: a folder or a pattern with `*` or `?`, sorted by name, numbers in it by value (1, 2,
+              10); or a numbered name (`frame_%05d.png`), sorted by number; missing numbers leave a gap in time.
             - A camera: its index, as an int or a string, or `/dev/video0`.
             - An address: `rtsp://`, `http://`, `udp://` or any other that FFmpeg supports.
             - Any iterable of uint8 arrays, tensors, image paths or `Frame`s.
@@ -76,7 +75,8 @@ def open_source(
 
     Raises:
         InvalidInputError: an argument is not accepted.
-        VideoReadError: the file, camera or stream does not exist, or has no frames.
+        VideoReadError: the file, camera or stream does not exist, or has no frames. Iteration raises it if all frames
+            are before `start`.
     """
     if isinstance(source, FrameSource):
         return source
@@ -145,8 +145,18 @@ def _open_file(
         raise VideoReadError(f"{name}: cannot be opened ({reason})") from error
     if stat.S_ISREG(mode) and os.path.getsize(name) == 0:
         raise VideoReadError(f"{name}: the file is empty")
-    _check_kind(name)
+    head = _head(name) if stat.S_ISREG(mode) else b""
+    if has_still_brand(head):
+        return _still_image(name, selection)
+    if is_animated_webp(head):
+        raise VideoReadError(
+            f"{name}: FFmpeg does not decode animated WebP; convert it to GIF, APNG or a folder of images"
+        )
+    _check_kind(name, head)
     source = PyAVSource(f"file:{name}", name, selection, on_error=on_error)
+    if is_still_image(name, source.traits.container):
+        source.close()
+        return _still_image(name, selection)
     gpu_allowed = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
     unsupported_reason = (
         nvdec_unsupported_reason(source.traits, device)
@@ -165,15 +175,8 @@ def _open_file(
     return source
 
 
-def _check_kind(name: str) -> None:
-    """Refuse still images, documents and archives. FFmpeg would draw a text as a video of a terminal."""
-    try:
-        with open(name, "rb") as file:
-            head = file.read(1024)
-    except OSError as error:
-        raise VideoReadError(f"{name}: cannot be opened ({error.strerror})") from error
-    if Path(name).suffix.lower() in _STILL_SUFFIXES and _STILL.match(head) and b"acTL" not in head:
-        raise VideoReadError(f"{name}: an image, not a video; use `depth()`")
+def _check_kind(name: str, head: bytes) -> None:
+    """Refuse documents and archives. FFmpeg would draw a text as a video of a terminal."""
     kind = file_kind(head)
     if kind is None or kind.is_video:
         return
@@ -181,11 +184,32 @@ def _check_kind(name: str) -> None:
         raise VideoReadError(f"{name}: not a video but {kind.name}{f'; {kind.hint}' if kind.hint else ''}")
 
 
+def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+    """Return a sort key by which runs of digits compare as numbers (1, 2, 10), and equal ones by name (01, 1)."""
+    # Text and numbers alternate, so that neither is compared with the other.
+    pieces = (enumerate(re.split("([0-9]+)", part)) for part in path.parts)
+    return [[int(piece) if index % 2 else piece for index, piece in part] for part in pieces], str(path)
+
+
+def _head(name: str) -> bytes:
+    try:
+        with open(name, "rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError as error:
+        raise VideoReadError(f"{name}: cannot be opened ({error.strerror})") from error
+
+
+def _still_image(name: str, selection: FrameSelection) -> IterableSource:
+    """Open an image as a sequence of one, so that it is decoded and oriented like any image."""
+    choice = DecoderChoice("images", "a still image is decoded by the input pipeline")
+    return IterableSource([Path(name)], selection, label=name, decoder=choice)
+
+
 def _sequence(name: str, selection: FrameSelection, fps: float | None) -> IterableSource:
     choice = DecoderChoice("images", "image files are decoded by the input pipeline")
     numbered = None if os.path.isdir(name) else _NUMBERED.search(Path(name).name)
     if numbered is None:
-        paths = find_images([name])
+        paths = sorted(find_images([name]), key=_natural_key)
         return IterableSource(paths, selection, fps=fps, label=name, decoder=choice)
     folder, pattern = Path(name).parent, Path(name).name
     before, after = pattern[: numbered.start()], pattern[numbered.end() :]

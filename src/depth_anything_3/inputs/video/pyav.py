@@ -12,8 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 from depth_anything_3.errors import VideoDecodeError, VideoReadError
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.convert import FrameConverter
+from depth_anything_3.inputs.video.file_end import is_whole
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
+from depth_anything_3.inputs.video.joined_packets import OTHER_STREAM, joined_packets, packets_from, stream_packets
 from depth_anything_3.inputs.video.selection import FrameSelection
+from depth_anything_3.inputs.video.still_image import has_still_brand
 from depth_anything_3.runtime.pyav import import_pyav
 from depth_anything_3.runtime.threads import usable_cores
 
@@ -34,10 +37,14 @@ class VideoTraits(NamedTuple):
     Attributes:
         pixel_format: FFmpeg's name, such as "yuv420p".
         plain: whether frames are upright with square pixels.
+        container: FFmpeg's name, such as "mov,mp4,m4a,3gp,3g2,mj2".
+        jumps: whether the clock of this kind of container may jump.
     """
 
     pixel_format: str
     plain: bool
+    container: str = ""
+    jumps: bool = False
 
 
 class PyAVSource(FrameSource):
@@ -73,13 +80,15 @@ class PyAVSource(FrameSource):
         timeout: float = 10.0,
     ) -> None:
         self._label = label
+        self._source, self._network = source, network
         self._selection = selection or FrameSelection()
         self._on_error = on_error
         self._stopped = threading.Event()
         self._lock = threading.Lock()  # held while the container is in use
-        self._skipped = 0
+        self._skipped = self._read_bytes = 0
         self._container = self._open(source, timeout if network else None)
         try:
+            self._videos = tuple(range(len(self._container.streams.video)))
             self._stream = self._best_stream()
             live = network and self._container.duration is None
             codec = self._stream.codec_context
@@ -88,6 +97,7 @@ class PyAVSource(FrameSource):
             codec.thread_count = min(usable_cores(), _MAX_THREADS)
             if self._selection.keyframes:
                 codec.skip_frame = "NONKEY"
+            self._packets = self._read_packets()
             self._decoded = self._decode()
             self._first = self._next()
             if self._first is None:
@@ -103,16 +113,19 @@ class PyAVSource(FrameSource):
     @property
     def traits(self) -> VideoTraits:
         """Properties for choosing a decoder."""
-        return VideoTraits(self._first.format.name, self._convert.plain)
+        name, container = self._first.format.name, self._container.format.name
+        return VideoTraits(name, self._convert.plain, container, self._has_jumps)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield frames; raise VideoDecodeError at damage, unless `on_error` is "skip"."""
         assert self._first is not None
         origin = self._seconds(self._first, 0)
         index, selector, pending = 0, self._selection.selector(origin), self._seek_first_frame(origin)
+        end = origin if pending is not None else origin + (self.info.duration or 0.0)
         while pending is not None:
             frame, pending = pending, None
             seconds = self._seconds(frame, index)
+            end = max(end, seconds + _span(frame)[1] - _span(frame)[0])
             if selector.is_past(seconds):
                 break
             if selector.selects(seconds):
@@ -123,7 +136,10 @@ class PyAVSource(FrameSource):
             pending = self._next()
         if self._skipped:
             logger.warning("%s: damaged; %d part(s) of the video were skipped", self._label, self._skipped)
+        stopped = self._stopped.is_set()
         self.close()
+        if not stopped:
+            selector.check_start(self._label, end)
 
     def close(self) -> None:
         """Close the file or connection; an iteration in another thread does so at its next packet."""
@@ -139,11 +155,15 @@ class PyAVSource(FrameSource):
         self._errors = av.error.FFmpegError
         options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
         try:
-            return av.open(source, metadata_errors="ignore", options=options, timeout=timeout)
+            container = av.open(source, metadata_errors="ignore", options=options, timeout=timeout)
         except self._errors as error:
             unlike = isinstance(error, (av.error.InvalidDataError, EOFError))
             hint = "; it is not a video, or its end is missing" if unlike else ""
             raise VideoReadError(f"{self._label}: cannot be opened ({error.strerror}){hint}") from error
+        if has_still_brand(b"    ftyp" + container.metadata.get("major_brand", "").encode()):
+            container.close()
+            raise VideoReadError(f"{self._label}: is a still image; give its path, or use da3 image")
+        return container
 
     def _best_stream(self) -> Any:
         """Return the best video stream with a known codec; cover art does not count."""
@@ -151,7 +171,8 @@ class PyAVSource(FrameSource):
 
         videos = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not videos:
-            others = ", ".join(one.type for one in self._container.streams) or "nothing"
+            kinds = ("cover art" if one.type == "video" else one.type for one in self._container.streams)
+            others = ", ".join(dict.fromkeys(kinds)) or "nothing"
             raise VideoReadError(f"{self._label}: contains no video ({others} only)")
         videos = [one for one in videos if one.codec_context is not None]
         if not videos:
@@ -165,8 +186,10 @@ class PyAVSource(FrameSource):
         stream, container = self._stream, self._container
         rate = stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate else None
-        duration = None
-        if stream.duration is not None:
+        duration, tagged = None, self._tagged_end()
+        if tagged is not None:
+            duration = max(0.0, tagged - self._begin)
+        elif stream.duration is not None:
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration = container.duration / 1e6
@@ -178,6 +201,9 @@ class PyAVSource(FrameSource):
         if start <= origin or self._stopped.is_set():
             return self._first
         found = None
+        if self._has_jumps and not self._network:  # a time may exist twice, or not at all, by the file's clock
+            self._packets = packets_from(self._packets, start, self._stream.codec_context.flush_buffers)
+            return self._first
         for margin in _SEEK_MARGINS:
             target = max(start - margin, origin - 1.0)  # with clocks that begin at 0, this is before the file
             try:
@@ -185,6 +211,7 @@ class PyAVSource(FrameSource):
                     self._container.seek(round(target / self._stream.time_base), stream=self._stream)
             except self._errors:  # a pipe, or a file that is not seekable
                 return self._first
+            self._packets = self._read_packets()
             self._decoded = self._decode()
             found = self._next()
             if found is not None and self._seconds(found, 0) <= start:
@@ -198,15 +225,29 @@ class PyAVSource(FrameSource):
             self._container.close()  # `close` was called while this thread used it
         return None
 
+    def _read_packets(self) -> Iterator[Any]:
+        if not self._has_jumps:
+            return iter(self._container.demux(self._stream))
+        packets = stream_packets(self._container.demux(video=self._videos), self._stream.index, self._label)
+        return joined_packets(packets, self._stream.average_rate or self._stream.guessed_rate)
+
+    @property
+    def _has_jumps(self) -> bool:
+        """Whether the clock of this kind of container may jump, as in transport and program streams."""
+        from av.format import Flags
+
+        return bool(self._container.format.flags & Flags.ts_discont.value)
+
     def _decode(self) -> Iterator[Any]:
         """Yield decoded frames; at damage, raise after the frames before it, or count and skip it."""
         end, packet = 0.0, None
-        packets = self._container.demux(self._stream)
         while True:
             try:
-                packet = next(packets, None)
+                packet = next(self._packets, None)
                 if packet is None:
                     break
+                if packet.pos is not None:
+                    self._read_bytes = packet.pos + packet.size
                 damaged = "data is missing" if packet.is_corrupt else None
                 frames = [] if damaged else packet.decode()
             except self._errors as error:
@@ -216,6 +257,9 @@ class PyAVSource(FrameSource):
                 if packet is None or not isinstance(error, ValueError):  # not the data but a connection or disk
                     yield from self._flushed(end)
                     raise VideoReadError(f"{self._label}: reading failed ({damaged}) at {end:.2f} s") from error
+            except IndexError as error:  # from PyAV, for a stream that the file did not have when it was opened
+                yield from self._flushed(end)
+                raise VideoReadError(f"{self._label}: {OTHER_STREAM}") from error
             if packet.size == 0 and self._on_error is OnError.RAISE and self._is_truncated(frames, end):
                 frames = self._up_to_gap(frames, end)
             for frame in frames:
@@ -260,16 +304,46 @@ class PyAVSource(FrameSource):
             yield frame
 
     def _is_truncated(self, last: Iterable[Any], end: float) -> bool:
-        """Whether the video, including the flushed frames, ends before its stated duration."""
-        return self._stated_end() - max([end, *(_span(frame)[1] for frame in last)]) > _MAX_MISSING_SECONDS
+        """Whether the video, including the flushed frames, ends before its stated duration, and bytes are missing."""
+        stated, end = self._stated_end(), max([end, *(_span(frame)[1] for frame in last)])
+        if stated - end <= _MAX_MISSING_SECONDS:
+            return False
+        return not self._is_whole((stated - end) / (stated - self._begin))
+
+    def _is_whole(self, missing: float) -> bool:
+        """Whether the file is certainly complete, although a share of its stated duration is missing.
+
+        Durations can be wrong, for example Matroska's tags after an edit. A complete file has all bytes that its
+        container states, and no room behind its last frame for the missing share.
+        """
+        length = self._container.size
+        if self._network or length <= 0 or length - self._read_bytes > 0.5 * missing * length:
+            return False
+        try:
+            if not isinstance(self._source, str):
+                return bool(self._source.seekable() and is_whole(self._source))
+            with open(self._source.removeprefix("file:"), "rb") as file:
+                return bool(is_whole(file))
+        except (OSError, AttributeError, ValueError):  # not a file; or an object without these methods
+            return False
 
     def _stated_end(self) -> float:
         """Return the end time in seconds stated by the header; -inf if there is none."""
         stream = self._stream
-        stated = _clock(stream.metadata.get("DURATION", ""))
-        if stated is None and stream.duration is not None and stream.frames:
+        tagged = self._tagged_end()
+        if tagged is not None:
+            return tagged
+        stated = None
+        if stream.duration is not None and stream.frames:
             stated = float(stream.duration * stream.time_base)
         return -math.inf if stated is None else self._begin + stated
+
+    def _tagged_end(self) -> float | None:
+        """Return the end time by Matroska's tag, at most that of the file; None if there is no tag."""
+        tagged = _clock(self._stream.metadata.get("DURATION", ""))
+        if tagged is None or self._container.duration is None:
+            return tagged
+        return min(tagged, float(self._container.duration) / 1e6)
 
     @property
     def _begin(self) -> float:

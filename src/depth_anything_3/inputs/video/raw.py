@@ -102,7 +102,10 @@ class RawSource(FrameSource):
                 if self._on_error is OnError.RAISE:
                     raise VideoDecodeError(text)
                 logger.warning("%s", text)
-            if got < size or selector.is_past(index / self._rate):
+            if got < size:
+                selector.check_start(self.info.label, index / self._rate)
+                return
+            if selector.is_past(index / self._rate):
                 return
             if selector.selects(index / self._rate):
                 image = self._format.to_rgb(data, self._height, self._width)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TypedDict
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import InvalidInputError, VideoReadError
 from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = ["FrameSelection", "SelectionKwargs", "parse_time"]
@@ -115,6 +115,19 @@ class FrameSelector:
             return False
         self._interval = interval
         return new
+
+    def check_start(self, label: str, end: float) -> None:
+        """Check, when the source has ended at the time `end`, that it reached the start of the selection.
+
+        Raises:
+            VideoReadError: all frames are before the start.
+        """
+        chosen = self._selection
+        if chosen.start and not self._seen and chosen.after is None and not chosen.keyframes:
+            raise VideoReadError(
+                f"{label}: no frame at or after start={chosen.start:g} s; the video is {end - self._origin:.2f} s "
+                "long. Give an earlier start"
+            )
 
     def is_past(self, time: float) -> bool:
         """Whether this frame and all later ones are past the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depth_anything_3.errors import DA3Error, InvalidInputError, UnsupportedError
+from depth_anything_3.errors import DA3Error, DeviceError, InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.gpu_assembler import GPUAssembler, HostResult
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
@@ -117,6 +118,17 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
         """End the workers and release the decoders' memory; the next call starts new ones."""
         super().close()
         self._assembler.close()
+
+    def _renew_after_fork(self) -> None:
+        if self._process == os.getpid():
+            return
+        if self.device.type == "cuda":
+            raise DeviceError(
+                f"{self.device}: CUDA does not work in the child of a fork; start the process with the method 'spawn' "
+                "(DataLoader: multiprocessing_context='spawn'), or use InputProcessor there"
+            )
+        super()._renew_after_fork()
+        self._assembler.renew_lock()
 
     def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], HostResult]:
         check_strategy(self.capabilities, request)
