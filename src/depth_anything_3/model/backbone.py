@@ -157,8 +157,10 @@ class Backbone(nn.Module):
         """Replace the class token of every view by a camera token."""
         batch, views = x.shape[:2]
         if given is None:
-            first, others = self.camera_token[:, :1], self.camera_token[:, 1:].expand(-1, views - 1, -1)
-            given = torch.cat([first, others], dim=1).expand(batch, -1, -1)
+            given = self.camera_token[:, :1]
+            if views > 1:  # ONNX cannot expand to no view
+                given = torch.cat([given, self.camera_token[:, 1:].expand(-1, views - 1, -1)], dim=1)
+            given = given.expand(batch, -1, -1)
         return torch.cat([given.unsqueeze(2).to(x.dtype), x[:, :, 1:]], dim=2)
 
     def _emit(self, in_view_x: Tensor, x: Tensor, reference: Tensor | None) -> tuple[Tensor, Tensor]:

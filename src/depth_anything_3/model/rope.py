@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from depth_anything_3.model.tracing import is_tracing
+
 __all__ = ["RotaryTable", "apply_rotary", "cross_view_table", "in_view_positions", "rotary_table"]
 
 _BASE = 100.0
@@ -39,7 +41,9 @@ def in_view_positions(rows: int, cols: int, device: torch.device | None = None) 
 
     The class or camera token is at (0, 0), the patch in row `r` and column `c` at (r+1, c+1).
     """
-    patches = torch.cartesian_prod(torch.arange(1, rows + 1, device=device), torch.arange(1, cols + 1, device=device))
+    row = torch.arange(1, rows + 1, device=device).view(-1, 1).expand(rows, cols)
+    col = torch.arange(1, cols + 1, device=device).expand(rows, cols)
+    patches = torch.stack([row, col], dim=-1).view(-1, 2)  # the exporter of torch.jit has no cartesian_prod
     return torch.cat([patches.new_zeros(1, 2), patches])
 
 
@@ -79,7 +83,11 @@ def apply_rotary(x: Tensor, table: RotaryTable) -> Tensor:
     rotated in place.
     """
     if table.every is not None:
-        first = torch.unflatten(x, -2, (-1, table.every))[..., 0, :]
+        views = torch.unflatten(x, -2, (-1, table.every))
+        first = views[..., 0, :]
+        if is_tracing():  # the ONNX exporter of torch.jit silently drops a copy into a view
+            rotated = _rotated(first, table).to(x.dtype).unsqueeze(-2)
+            return torch.cat([rotated, views[..., 1:, :]], dim=-2).flatten(-3, -2)
         first.copy_(_rotated(first, table))
         return x
     return _rotated(x, table)

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from depth_anything_3.model.tracing import is_tracing
+
 __all__ = ["TableCache"]
 
 T = TypeVar("T")
@@ -32,8 +34,7 @@ class TableCache(Generic[T]):
     def get(self, key: Hashable, device: torch.device, make: Callable[[], T]) -> T:
         """Return the table for `key` on `device`; call `make()` if it is not cached."""
         capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if capturing or tracing or torch.compiler.is_compiling():
+        if capturing or torch.compiler.is_compiling() or is_tracing():
             return make()
         # One table per stream, because another stream would not wait for its computation.
         stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
