@@ -1,6 +1,6 @@
-"""Calls of upstream's Python API as public clients make them, one row a pattern; command line and modules apart.
+"""Call patterns of public programs that use upstream's API: each row names them and asserts the values.
 
-Each check asserts values against this package's own API, not only that nothing raises.
+Rows for upstream's modules are in `test_upstream_clients.py` and `test_upstream_modules.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import logging
 import pickle
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import DA3Error, InvalidInputError, UnsupportedError
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.seeded_values import seeded_cameras, seeded_images_uint8
+from support.upstream_patterns import SIZE, SMALL, Patterns
 
-SIZE = (56, 84)
-OPTIONS = {"process_res": 84, "num_workers": 2}
+OPTIONS = {**SMALL, "num_workers": 2}
 SHARED_NORM = "model.head.scratch.output_conv2_aux.{}.2.{}"
 
 
@@ -68,22 +67,13 @@ def bench(seeded_small, small_checkpoint, tmp_path, caplog):
     return Bench(seeded_small, small_checkpoint, list(seeded_images_uint8(2, *SIZE, seed=1)), tmp_path, caplog)
 
 
-PATTERNS = []
-
-
-def pattern(clients: str, *marks: pytest.MarkDecorator) -> Callable[[Callable[[Bench], None]], None]:
-    """Add a row: who calls it so, and the check."""
-
-    def add(check: Callable[[Bench], None]) -> None:
-        PATTERNS.append(pytest.param(check, id=f"{check.__name__} [{clients}]", marks=marks))
-
-    return add
+PATTERNS = Patterns()
 
 
 # Construction, loading, saving
 
 
-@pattern("da3_streaming, DA3-SLAM, DA3-blender")
+@PATTERNS.row("DepthAnything3(**json of config.json), load_state_dict(...)", "da3_streaming, DA3-SLAM, DA3-blender")
 def keywords_of_the_official_config_then_load_state_dict(bench):
     config = {"model_name": "da3-small", "config": {"net": {"name": "vits"}, "head": {"output_dim": 2}}}
     model = DepthAnything3(**config)
@@ -97,13 +87,13 @@ def keywords_of_the_official_config_then_load_state_dict(bench):
     bench.assert_same_depth(prediction.depth)
 
 
-@pattern("awesome-depth-anything-3 (benchmarks)")
+@PATTERNS.row("DepthAnything3(name, device=, use_cache=)", "awesome-depth-anything-3 (benchmarks)")
 def constructor_with_device_and_use_cache(bench):
     model = DepthAnything3("da3-small", device="cpu", use_cache=True)
     assert (model.device, bench.warned("use_cache")) == (torch.device("cpu"), True)
 
 
-@pattern("GenRec")
+@PATTERNS.row("class Own(DepthAnything3): __init__(self, **kwargs)", "GenRec")
 def a_subclass_with_its_own_keywords(bench):
     class Reconstruction(DepthAnything3):
         def __init__(self, voxels=1, **kwargs):
@@ -117,7 +107,7 @@ def a_subclass_with_its_own_keywords(bench):
     bench.assert_same_depth(model.inference(bench.views, **OPTIONS).depth)
 
 
-@pattern("map-anything, spagent")
+@PATTERNS.row("from_pretrained(force_download=True, map_location=, strict=, ...)", "map-anything, spagent")
 def from_pretrained_with_the_hubs_keywords(bench):
     model = DepthAnything3.from_pretrained(
         pretrained_model_name_or_path=str(bench.folder),
@@ -134,7 +124,7 @@ def from_pretrained_with_the_hubs_keywords(bench):
     assert bench.warned("proxies (set HTTPS_PROXY)")
 
 
-@pattern("huggingface_hub's mixin")
+@PATTERNS.row("save_pretrained(save_directory=, config=, repo_id=)", "huggingface_hub's mixin")
 def save_pretrained_with_the_hubs_keywords(bench):
     bench.model.save_pretrained(save_directory=bench.tmp_path, config=bench.model.config, repo_id="me/depth")
     assert bench.warned("save_pretrained(): no effect here: config (the network is that of model_name), repo_id")
@@ -143,7 +133,7 @@ def save_pretrained_with_the_hubs_keywords(bench):
         bench.model.save_pretrained(bench.tmp_path, push_to_hub=True)
 
 
-@pattern("torch.save(upstream.state_dict())")
+@PATTERNS.row("load_state_dict(state of a live upstream model, strict=True)", "torch.save(upstream.state_dict())")
 def four_copies_of_the_shared_norm_load_strictly(bench):
     model, state = bench.own(), bench.model.state_dict()
     for level in (1, 2, 3):
@@ -158,7 +148,10 @@ def four_copies_of_the_shared_norm_load_strictly(bench):
 # The network
 
 
-@pattern("map-anything, ika ROS2-TensorRT, TheAnimeScripter, ricklon viewer")
+@PATTERNS.row(
+    "model(image=, export_feat_layers=[], use_ray_pose=True)",
+    "map-anything, ika ROS2, TheAnimeScripter, ricklon",
+)
 def forward_of_the_model_itself(bench):
     output = bench.model(image=bench.x, export_feat_layers=[], use_ray_pose=True)
     expected = bench.expected(use_ray_pose=True)
@@ -173,7 +166,7 @@ def forward_of_the_model_itself(bench):
     assert not output.depth.requires_grad
 
 
-@pattern("map-anything, ricklon viewer")
+@PATTERNS.row("output.depth, prediction.aux.feat_layer_3", "map-anything, ricklon viewer")
 def outputs_and_features_as_attributes(bench):
     output = bench.model(bench.x, None, None, [3], False)
     assert output.depth is output["depth"]
@@ -187,13 +180,13 @@ def outputs_and_features_as_attributes(bench):
     assert again.aux.feat_layer_3 is again.aux["feat_layer_3"]
 
 
-@pattern("upstream's signature")
+@PATTERNS.row("model(x, export_feat_layers=None)", "upstream's signature")
 def no_layers_may_be_none(bench):
     bench.assert_same_depth(bench.model(bench.x, export_feat_layers=None)["depth"])
     bench.assert_same_depth(bench.model.model(bench.x, export_feat_layers=None)["depth"])
 
 
-@pattern("map-anything, Chuong98CC, DBA_DA3_LSG")
+@PATTERNS.row("inference(images, intrinsics=)", "map-anything, Chuong98CC, DBA_DA3_LSG")
 def intrinsics_without_extrinsics_are_ignored(bench):
     intrinsics = seeded_cameras(2, *SIZE, seed=2)[1]
     prediction = bench.model.inference(bench.views, None, intrinsics, **OPTIONS)
@@ -204,7 +197,7 @@ def intrinsics_without_extrinsics_are_ignored(bench):
     assert bench.warned("ignores intrinsics without extrinsics")
 
 
-@pattern("langaoo, mx297")
+@PATTERNS.row("model.model.backbone(x)", "langaoo, mx297")
 def the_backbone_alone(bench):
     with torch.inference_mode():
         levels, exported = bench.model.model.backbone(bench.x, export_feat_layers=[3])
@@ -215,7 +208,7 @@ def the_backbone_alone(bench):
     assert torch.equal(exported[0], wanted.flatten(2, 3))
 
 
-@pattern("clients that fine-tune")
+@PATTERNS.row("model.parameters() of a model that is trained", "clients that fine-tune")
 def the_parameters_can_be_trained(bench):
     model, x = bench.own().train(), bench.x[:, :1, :, :28, :28]
     model.requires_grad_(False)
@@ -229,7 +222,7 @@ def the_parameters_can_be_trained(bench):
     assert model(x)["depth"].mean() < loss
 
 
-@pattern("petermercell Nuke, ika ROS2-TensorRT (exporter based on TorchScript)")
+@PATTERNS.row("torch.jit.trace", "petermercell Nuke, ika ROS2-TensorRT (exporter based on TorchScript)")
 def torch_jit_trace(bench):
     class Tensors(nn.Module):
         def __init__(self, model):
@@ -250,14 +243,7 @@ def torch_jit_trace(bench):
             torch.testing.assert_close(one.detach(), bench.expected()[name], rtol=1e-4, atol=1e-5)
 
 
-@pattern("MSch8791 ONNX (exporter based on torch.export)", pytest.mark.slow)
-def torch_export(bench):
-    x = bench.x[:, :1, :, :28, :28]
-    output = torch.export.export(bench.model.model, (x,)).module()(x)
-    assert torch.equal(output.depth, bench.model(x)["depth"])
-
-
-@pattern("fiftyone, DA3-blender")
+@PATTERNS.row("model.half(), model.to(torch.bfloat16)", "fiftyone, DA3-blender")
 def weights_in_low_precision_stay_float32(bench):
     for convert, dtype in (
         (lambda model: model.half(), torch.float16),
@@ -273,7 +259,7 @@ def weights_in_low_precision_stay_float32(bench):
         bench.assert_same_depth(model.float().inference(bench.views, **OPTIONS).depth)
 
 
-@pattern("clients that copy or wrap the model")
+@PATTERNS.row("deepcopy, pickle, DataParallel(model).module", "clients that copy or wrap the model")
 def a_copy_a_pickle_and_a_parallel_model(bench):
     model = bench.own()
     for one in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), nn.DataParallel(model).module):
@@ -283,7 +269,7 @@ def a_copy_a_pickle_and_a_parallel_model(bench):
 # Processors and devices
 
 
-@pattern("NetsumaInfo glb-blender, TheAnimeScripter")
+@PATTERNS.row("model.device = ..., model._get_model_device()", "NetsumaInfo glb-blender, TheAnimeScripter")
 def the_device_is_set_and_asked(bench):
     model = bench.own()
     model.device = torch.device("cpu")
@@ -293,7 +279,7 @@ def the_device_is_set_and_asked(bench):
         model.device = "gpu"
 
 
-@pattern("TheAnimeScripter")
+@PATTERNS.row("model.output_processor(output)", "TheAnimeScripter")
 def the_output_processor_gives_one_prediction(bench):
     prediction = bench.model.output_processor(bench.model(bench.x, export_feat_layers=[3]))
     bench.assert_same_depth(prediction.depth)
@@ -303,7 +289,7 @@ def the_output_processor_gives_one_prediction(bench):
     np.testing.assert_array_equal(fields["aux"]["feat_layer_3"], prediction.aux.feat_layer_3)
 
 
-@pattern("clients of InputProcessor")
+@PATTERNS.row("model.input_processor(..., sequential=, print_progress=, desc=)", "clients of InputProcessor")
 def a_processed_batch_is_a_tuple_of_three(bench):
     cameras = seeded_cameras(2, *SIZE, seed=2)
     batch = bench.model.input_processor(bench.views, *cameras, 84, "upper_bound_resize", sequential=True, desc="Read")
@@ -317,7 +303,7 @@ def a_processed_batch_is_a_tuple_of_three(bench):
     assert bench.caplog.text.count("print_progress=True") == 1
 
 
-@pattern("VideoDepthViewer3D")
+@PATTERNS.row("model.input_processor = wrapper", "VideoDepthViewer3D")
 def the_input_processor_is_wrapped(bench):
     model, calls = bench.own(), []
     original = model.input_processor
@@ -339,7 +325,7 @@ def the_input_processor_is_wrapped(bench):
 # Calls
 
 
-@pattern("awesome-depth-anything-3 (README, notebook)")
+@PATTERNS.row("batch_inference(images, 518)", "awesome-depth-anything-3 (README, notebook)")
 def batch_inference_takes_process_res_second(bench):
     found = bench.model.batch_inference(bench.views, 84, 2)
     wanted = bench.model.depth(bench.views, process_res=84)
@@ -350,7 +336,7 @@ def batch_inference_takes_process_res_second(bench):
     assert by_keyword[0].depth.shape == (1, 28, 42)
 
 
-@pattern("upstream README and page of its API")
+@PATTERNS.row('inference(image=, ..., export_format="mini_npz-npz")', "upstream README and page of its API")
 def the_documented_call(bench):
     prediction = bench.model.inference(
         image=bench.views,
@@ -371,9 +357,16 @@ def the_documented_call(bench):
     assert files == ["exports/mini_npz/results.npz", "exports/npz/results.npz"]
 
 
-@pytest.mark.parametrize("check", PATTERNS)
-def test_a_call_of_upstreams_clients_works(bench, check):
-    check(bench)
+@pytest.mark.parametrize("one", [pytest.param(one, id=one.call) for one in PATTERNS])
+def test_pattern(bench, one):
+    one.check(bench)
+
+
+@pytest.mark.slow
+def test_a_network_is_exported_by_torch_export(bench):
+    x = bench.x[:, :1, :, :28, :28]
+    output = torch.export.export(bench.model.model, (x,)).module()(x)
+    assert torch.equal(output.depth, bench.model(x)["depth"])
 
 
 @pytest.mark.parametrize(
