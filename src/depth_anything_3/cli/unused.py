@@ -29,7 +29,7 @@ class _Rule:
 
 
 def _is_scene(command: str, values: _Values) -> bool:
-    return bool(values.get("scene")) or command in ("image", "colmap")
+    return bool(values.get("scene")) or command in ("auto", "colmap")
 
 
 def _writes_none_of(*formats: str) -> Callable[[str, _Values], bool]:
