@@ -12,7 +12,7 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.colmap import WorkspaceFlags, compute_workspace
 from depth_anything_3.cli.console import finish, stderr
-from depth_anything_3.cli.flag_groups import grouped
+from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.cli.images import PREPROCESS, find_sources
 from depth_anything_3.cli.scene import SceneRun, compute_scene
 from depth_anything_3.cli.video import SelectionFlags, compute_video_scene
@@ -37,7 +37,7 @@ def auto(
     *,
     results: o.ResultFlags = _RESULTS,
     model: o.ModelFlags,
-    frames: SelectionFlags,
+    frames: Annotated[SelectionFlags, Omit(("raw",))],
     workspace: WorkspaceFlags,
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,

@@ -36,7 +36,7 @@ class SelectionFlags:
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Maximum frame rate of a video (default: all frames; with --scene: 1), or the frame rate of an image "
+            help="Maximum frame rate of a video (default: all frames; of a scene: 1), or the frame rate of an image "
             "sequence (default: 24)."
         ),
     ] = None
