@@ -86,10 +86,10 @@ def test_da3_images_skips_a_damaged_image_and_reports_as_json(processes, photos)
     assert line.endswith("Copy it again. To decode its intact part, pass --allow-truncated")  # it is skipped already
 
 
-def test_da3_auto_takes_several_files_as_independent_images(da3, photos, tmp_path):
+def test_da3_images_takes_several_files_as_independent_images(da3, photos, tmp_path):
     out = tmp_path / "out"
     options = ["--device", "cpu", "--process-res", 98, "--export-format", "depth_png", "--export-dir", out]
-    run = da3("auto", photos / "a.png", photos / "c.png", *options)
+    run = da3("images", photos / "a.png", photos / "c.png", *options)
     assert (run.code, run.err) == (DONE, "")
     assert files_in(out) == ["depth_png/a.png", "depth_png/c.png", "report.json"]
     assert run.out.startswith("2 image(s) in ")
@@ -141,7 +141,7 @@ def test_scene_writes_upstreams_layout_and_lists_missing_views(da3, photos, tmp_
 
 def test_auto_takes_one_file_as_a_scene_of_one_as_upstream(da3, photos, tmp_path):
     assert da3("auto", photos / "a.png", "--process-res", 56, "--export-dir", tmp_path).code == DONE
-    assert files_in(tmp_path) == ["depth_vis/0000.jpg", "exports/npz/results.npz", "views.json"]
+    assert files_in(tmp_path) == ["depth_vis/0000.jpg", "scene.glb", "scene.jpg", "views.json"]
 
 
 def test_resume_skips_what_is_there_and_tries_again_what_failed(da3, photos, tmp_path):

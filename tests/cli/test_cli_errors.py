@@ -201,4 +201,4 @@ def test_a_limit_rejects_what_is_beyond_and_says_how_to_raise_it(da3, photos, tm
 def test_a_cut_file_is_decoded_as_far_as_it_goes_if_that_is_allowed(da3, photos, tmp_path):
     run = da3("image", photos / "b.png", "--process-res", 56, "--export-dir", tmp_path, "--allow-truncated")
     assert (run.code, files_in(tmp_path)) == (DONE, ["depth_vis/b.jpg", "npz/b.npz"])
-    assert run.err.startswith(f"warning {photos / 'b.png'}: truncated or damaged (")
+    assert run.err.startswith(f"warning {photos / 'b.png'}: truncated PNG; decoded as far as possible")

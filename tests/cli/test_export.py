@@ -13,6 +13,7 @@ from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import export
 from depth_anything_3.inputs.discover import find_images
 from depth_anything_3.inputs.earlier_results import MANIFEST
+from depth_anything_3.jobs.manifest import RECORDS
 from depth_anything_3.prediction import Prediction
 
 
@@ -38,7 +39,7 @@ def results(tmp_path_factory) -> Path:
 
 def test_results_are_written_in_other_formats(results, tmp_path):
     printed = run("export", results, "--export-dir", tmp_path, "--export-format", "ply-tiff-depth_vis").output.split()
-    files = sorted(path for path in tmp_path.rglob("*.*") if path.name != MANIFEST)
+    files = sorted(path for path in tmp_path.rglob("*.*") if path.name not in (MANIFEST, RECORDS))
     assert sorted(map(Path, printed)) == files
     with pytest.raises(InvalidInputError, match="results of earlier runs are not input"):
         find_images([str(tmp_path)], recursive=True)

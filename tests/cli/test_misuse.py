@@ -127,7 +127,6 @@ MISUSES = [
     ("images a.png --max-pixels 9", FAILURES, "raise --max-pixels$"),
     ("images a.png --max-bytes 9", FAILURES, "raise --max-bytes$"),
     ("demo b.png", FAILURES, "Copy it again.$"),
-    ("video a.png", FAILURES, "a.png: an image, not a video; use da3 images$"),
     ("video a.pdf", FAILURES, "not a video but a PDF document"),
     ("video list.txt", FAILURES, "not a video but a text file"),
     ("video nothere.mp4", FAILURES, "nothere.mp4: cannot be opened"),

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from depth_anything_3.cli.auto import auto
 from depth_anything_3.cli.colmap import colmap
 from depth_anything_3.cli.console import (
     EXIT_FAILURES,
@@ -50,7 +51,7 @@ app = typer.Typer(
 app.command("demo", short_help="Try the pipeline offline, with the bundled model and images.")(demo)
 app.command("images", short_help="Compute depth of many images: files, folders, patterns, lists.")(images)
 app.command("image", short_help="Compute depth of one image.")(images)
-app.command("auto", short_help="Run image for one image, images for several.")(images)
+app.command("auto", short_help="Compute a scene from images, a video or a COLMAP workspace, as upstream.")(auto)
 app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)

@@ -74,7 +74,8 @@ def _declared(option: OptionInfo) -> str | None:
     """Return the flag that an option declares; None if it is derived from the parameter."""
     # Inside `Annotated`, typer takes the first declaration as the default.
     declarations = (option.default, *(option.param_decls or ()))
-    return next((one for one in declarations if isinstance(one, str) and one.startswith("--")), None)
+    declared = next((one for one in declarations if isinstance(one, str) and one.startswith("--")), None)
+    return None if declared is None else declared.partition("/")[0]
 
 
 def in_flags(text: str, flags: Mapping[str, str | None]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.registry import FORMATS
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoCleanup",
+    "BackendFlags",
     "BatchFlags",
     "Device",
     "ExportDir",
@@ -56,7 +57,13 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="With --resume: compute anew what was computed with other settings.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-AutoCleanup = Annotated[bool, typer.Option("--auto-cleanup", hidden=True)]
+AutoCleanup = Annotated[
+    bool,
+    typer.Option(
+        "--auto-cleanup/--no-auto-cleanup",
+        help="First remove the results of earlier runs from the output folder; other files stay.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,10 @@ class NetworkFlags:
 
     use_ray_pose: Annotated[
         bool,
-        typer.Option("--use-ray-pose", help="Compute cameras from the ray map, not with the camera decoder; slower."),
+        typer.Option(
+            "--use-ray-pose/--no-use-ray-pose",
+            help="Compute cameras from the ray map, not with the camera decoder; slower.",
+        ),
     ] = False
     ref_view_strategy: Annotated[
         str,
@@ -194,6 +204,23 @@ class MetricFlags:
         if not self.metric and (self.focal is not None or self.fov is not None):
             raise InvalidInputError("--focal and --fov are for metric depth; add --metric")
         return MetricConversion(self.focal, self.fov) if self.metric else None
+
+
+@dataclass(frozen=True)
+class BackendFlags:
+    """Upstream's choice of a server that computes."""
+
+    use_backend: Annotated[bool, typer.Option("--use-backend/--no-use-backend", hidden=True)] = False
+    backend_url: Annotated[str, typer.Option(hidden=True)] = "http://localhost:8008"
+
+    def check(self) -> None:
+        """Refuse to use a server.
+
+        Raises:
+            UnsupportedError: it was asked for.
+        """
+        if self.use_backend:
+            raise UnsupportedError("--use-backend needs a server, which this version does not have; leave it out")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class _Rule:
 
 
 def _is_scene(command: str, values: _Values) -> bool:
-    return bool(values.get("scene")) or command in ("image", "colmap")
+    return bool(values.get("scene")) or command in ("auto", "colmap")
 
 
 def _writes_none_of(*formats: str) -> Callable[[str, _Values], bool]:
@@ -41,6 +41,7 @@ def _writes_none_of(*formats: str) -> Callable[[str, _Values], bool]:
 
 _BATCHING = ("batch_size", "max_batch_size", "target_memory_utilization")
 _RULES = (
+    _Rule(_BATCHING, lambda command, _: command == "image", "one image is computed"),
     _Rule(_BATCHING, _is_scene, "the views of one scene are computed together"),
     _Rule(_BATCHING[1:], lambda _, values: values.get("batch_size") != "auto", "--batch-size sets the batch size"),
     _Rule(_BATCHING, lambda _, values: values.get("temporal") == "window", "--temporal window computes whole windows"),

@@ -11,30 +11,32 @@ import typer
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
 from depth_anything_3.cli.flag_groups import Omit, grouped
+from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.registry import format_names, formats_for
 from depth_anything_3.inputs.options import PreprocessOptions
 
 if TYPE_CHECKING:
+    from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inference.video.options import VideoOptions
     from depth_anything_3.inputs.video import FrameSelection, SourceInfo
     from depth_anything_3.jobs.report import RunReport
     from depth_anything_3.jobs.video.results import VideoResults
 
-__all__ = ["video"]
+__all__ = ["SelectionFlags", "compute_video_scene", "video"]
 
 _SCENE_FPS = 1.0  # upstream's default
 
 
 @dataclass(frozen=True)
-class _SelectionFlags:
+class SelectionFlags:
     """Selection of frames."""
 
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Maximum frame rate of a video (default: all frames; with --scene: 1), or the frame rate of an image "
+            help="Maximum frame rate of a video (default: all frames; of a scene: 1), or the frame rate of an image "
             "sequence (default: 24)."
         ),
     ] = None
@@ -78,7 +80,7 @@ class _VideoResultFlags:
         bool, typer.Option("--full-size", help="Write at the size of the input video, not of the network (mp4).")
     ] = False
 
-    def results(self, metric: o.MetricFlags) -> VideoResults:
+    def results(self, metric: o.MetricFlags, writers: o.WriterFlags) -> VideoResults:
         """Parse the results to write.
 
         Raises:
@@ -88,7 +90,9 @@ class _VideoResultFlags:
         from depth_anything_3.jobs.video.results import VideoResults
 
         check_export_dir(self.export_dir)
-        return VideoResults(self.export_format, self.side_by_side, self.full_size, metric.conversion())
+        return VideoResults(
+            self.export_format, self.side_by_side, self.full_size, metric.conversion(), writers.options()
+        )
 
 
 _BATCHES = o.BatchFlags(max_batch_size=16)
@@ -115,26 +119,30 @@ def video(
             metavar="none|ema|window",
         ),
     ] = "none",
-    frames: _SelectionFlags,
+    frames: SelectionFlags,
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     scene: Annotated[
         bool,
         typer.Option("--scene", help="Treat the frames as views of one scene, as upstream's command does."),
     ] = False,
+    auto_cleanup: o.AutoCleanup = False,
     metric: o.MetricFlags,
     preprocess: Annotated[PreprocessOptions, Omit(("mixed_sizes",))],
     batches: o.BatchFlags = _BATCHES,
+    network: o.NetworkFlags,
+    writers: o.WriterFlags,
+    backend: o.BackendFlags,
     as_json: o.Json = False,
 ) -> None:
     """Compute depth of the frames of a video, each on its own, or with --scene as views of one scene."""
-    from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.inference.video.options import VideoOptions
     from depth_anything_3.inference.video.temporal_smoothing import Temporal
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.runtime.devices import choose_device
 
-    stream = StreamOptions(preprocess=preprocess, batching=batches.options())
+    backend.check()
+    stream = o.stream_options(preprocess, network, batches)
     options = VideoOptions(
         temporal=Temporal(temporal), raw=frames.raw or None, selection=frames.selection(), stream=stream
     )
@@ -148,26 +156,35 @@ def video(
         ):
             if given:
                 raise InvalidInputError(f"{name} does not work with --scene; omit one of them")
-        report = _run_scene(source, results, model, options, metric)
+        formats = "depth_vis-glb" if results.export_format == "mp4" else results.export_format
+        run = SceneRun(
+            results=o.ResultFlags(results.export_dir, formats),
+            writers=writers,
+            metric=metric,
+            model=model,
+            auto_cleanup=auto_cleanup,
+        )
+        report = compute_video_scene(source, frames, preprocess, network, run)
     else:
-        report = _run_frames(source, results, model, options, metric, resume=resume, overwrite=overwrite)
+        wanted = results.results(metric, writers)
+        loaded = load_model(model)
+        clean(results.export_dir, auto_cleanup=auto_cleanup, resume=resume)
+        report = _run_frames(loaded, source, results.export_dir, wanted, options, resume=resume, overwrite=overwrite)
     finish(video, report, as_json)
 
 
 def _run_frames(
+    loaded: DepthAnything3,
     source: str,
-    results: _VideoResultFlags,
-    model: o.ModelFlags,
+    export_dir: Path,
+    results: VideoResults,
     options: VideoOptions,
-    metric: o.MetricFlags,
     *,
     resume: bool,
     overwrite: bool,
 ) -> RunReport:
     from depth_anything_3.jobs.video.job import run_video
 
-    wanted = results.results(metric)
-    loaded = load_model(model)
     with progress(None, "opening the video") as advance:
 
         def begin(info: SourceInfo, total: int | None, done: int) -> None:
@@ -177,35 +194,38 @@ def _run_frames(
         return run_video(
             loaded.engine,
             source,
-            results.export_dir,
-            wanted,
+            export_dir,
+            results,
             options,
             resume=resume,
             overwrite=overwrite,
-            report_file=results.export_dir / "report.json",
+            report_file=export_dir / "report.json",
             on_begin=begin,
             on_progress=advance,
         )
 
 
-def _run_scene(
-    source: str, results: _VideoResultFlags, model: o.ModelFlags, options: VideoOptions, metric: o.MetricFlags
+def compute_video_scene(
+    source: str, frames: SelectionFlags, preprocess: PreprocessOptions, network: o.NetworkFlags, run: SceneRun
 ) -> RunReport:
+    """Extract frames of a video, one per second by default, and compute them as views of one scene.
+
+    Raises:
+        DA3Error: see `extract_frames` and `compute_scene`.
+    """
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.jobs.manifest import Manifest
     from depth_anything_3.jobs.video.frames import extract_frames
-    from depth_anything_3.jobs.views import run_views
 
-    formats = "depth_vis-glb" if results.export_format == "mp4" else results.export_format
-    destination = o.ResultFlags(results.export_dir, formats).destination(o.WriterFlags(), metric)
-    selection = options.selection
+    if run.results.export_format:
+        run.results.destination(run.writers, run.metric)  # misuse is reported before the video is read
+    selection, export_dir = frames.selection(), run.results.export_dir
     if selection.fps is None and selection.every is None:
         selection = replace(selection, fps=_SCENE_FPS)
-    preprocess = options.stream.preprocess
-    folder = results.export_dir / "input_images"
-    paths = extract_frames(source, folder, selection, raw=options.raw, preprocess=preprocess)
-    Manifest(results.export_dir).add_results(paths)  # they are not input of later runs
-    loaded = load_model(model)
-    with stderr.status(f"computing depth of {len(paths)} view(s)"):
-        views = ViewOptions(preprocess=preprocess, network=options.stream.network)
-        return run_views(loaded.engine, paths, destination, views, report_file=results.export_dir / "report.json")
+    clean(export_dir, auto_cleanup=run.auto_cleanup, resume=run.resume)
+    paths = extract_frames(
+        source, export_dir / "input_images", selection, raw=frames.raw or None, preprocess=preprocess
+    )
+    Manifest(export_dir).add_results(paths)  # they are not input of later runs
+    options = ViewOptions(preprocess=preprocess, network=network.options())
+    return compute_scene(paths, replace(run, auto_cleanup=False), options)

@@ -73,9 +73,9 @@ class Record:
     """What one result was computed from.
 
     Attributes:
-        kind: "image", "scene" or "video".
+        kind: "image", "scene", "video", or "other" for files that were not computed from a source.
         name: of the result; "" for the scene of the folder.
-        run: index of the settings in `manifest.json`.
+        run: index of the settings in `manifest.json`; -1 for other files.
         sources: the files that were read, in order.
         outputs: the files that were written, relative to the export folder.
     """
@@ -149,6 +149,32 @@ class Manifest:
         files = self._relative(outputs)
         record = Record(kind, name, self._begin(settings, files), tuple(sources), files)
         self._remove_outdated(record)
+        self._append(record)
+
+    def add_results(self, outputs: Sequence[Path]) -> None:
+        """Record files that were not computed from a source, such as converted ones.
+
+        Raises:
+            ExportError: the manifest cannot be written.
+        """
+        files = self._relative(outputs)
+        if files:
+            self._write_if_new(files)
+            self._append(Record("other", files[0], -1, (), files))
+
+    def remove_results(self) -> None:
+        """Remove all files that are recorded, folders that this leaves empty, and the manifest; forget the records."""
+        files = [self.folder / one for record in self._records.values() for one in record.outputs]
+        for file in (*files, self.folder / MANIFEST, self.folder / RECORDS):
+            file.unlink(missing_ok=True)
+        folders = {parent for file in files for parent in file.parents if self.folder in parent.parents}
+        for folder in sorted(folders, key=lambda one: -len(one.parts)):
+            with suppress(OSError):  # it has other files
+                folder.rmdir()
+        for kept in (self._runs, self._results, self._records, self._names):
+            kept.clear()
+
+    def _append(self, record: Record) -> None:
         path = self.folder / RECORDS
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -157,14 +183,6 @@ class Manifest:
             raise ExportError(f"{path}: cannot be written ({error.strerror})") from error
         self._is_cut = False
         self._keep(record)
-
-    def add_results(self, outputs: Iterable[Path]) -> None:
-        """List files that were not computed from a source, such as converted ones, as results.
-
-        Raises:
-            ExportError: the manifest cannot be written.
-        """
-        self._write_if_new(self._relative(outputs))
 
     def _begin(self, settings: Settings, files: Iterable[str]) -> int:
         """Return the index of the settings in the manifest."""
@@ -257,7 +275,10 @@ class Manifest:
             tuple(SourceFile(**one) for one in values["sources"]),
             tuple(map(str, values["outputs"])),
         )
-        self._runs[record.run]["settings"].keys()
+        if record.kind != "other":
+            self._runs[record.run]["settings"].keys()
+        if any(os.path.isabs(one) or ".." in one.split("/") for one in record.outputs):
+            raise ValueError("a result outside the folder")  # results are removed
         return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from enum import Enum
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from depth_anything_3.export.options import ExportOptions
+from depth_anything_3.export.registry import ExportFormat
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inference.views import GivenCameras
@@ -20,7 +22,14 @@ from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.manifest import Settings
 from depth_anything_3.prediction.metric import MetricConversion
 
-__all__ = ["camera_settings", "destination_settings", "metric_settings", "network_settings", "selection_settings"]
+__all__ = [
+    "camera_settings",
+    "destination_settings",
+    "metric_settings",
+    "network_settings",
+    "selection_settings",
+    "writer_settings",
+]
 
 _SAMPLES = 16  # values of each parameter
 _DIGITS = 16
@@ -39,17 +48,24 @@ def network_settings(engine: Engine, preprocess: PreprocessOptions, network: Net
 
 def destination_settings(destination: Destination) -> Settings:
     """Return the formats, their options, and the conversion to metric depth."""
-    options = destination.options or ExportOptions()
-    settings: dict[str, str | int | float | bool | None] = {
-        "export_format": "-".join(one.name for one in destination.parsed_formats)
+    return {
+        "export_format": "-".join(one.name for one in destination.parsed_formats),
+        **writer_settings(destination.parsed_formats, destination.options),
+        **metric_settings(destination.metric),
     }
-    for one in destination.parsed_formats:
-        chosen = options.of(one)
+
+
+def writer_settings(formats: Iterable[ExportFormat], options: ExportOptions | None) -> Settings:
+    """Return the options of the writers of these formats."""
+    given = options or ExportOptions()
+    settings: dict[str, str | int | float | bool | None] = {}
+    for one in formats:
+        chosen = given.of(one)
         for option in fields(chosen):
             parameter = option.metadata.get("parameter", option.name)
-            name = parameter if hasattr(options, parameter) else f"{one.name}.{option.name}"
+            name = parameter if hasattr(given, parameter) else f"{one.name}.{option.name}"
             settings[name] = _plain(getattr(chosen, option.name))
-    return {**settings, **metric_settings(destination.metric)}
+    return settings
 
 
 def metric_settings(metric: MetricConversion | None) -> Settings:

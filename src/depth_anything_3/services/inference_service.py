@@ -77,12 +77,11 @@ class InferenceService:
         Raises:
             DA3Error: see `DepthAnything3.inference`.
         """
-        return self.load_model().inference(
-            image_paths,
-            export_dir=export_dir,
-            export_format=export_format,
-            infer_gs="gs" in export_format,
-            **options,
+        model, infer_gs = self.load_model(), "gs" in export_format
+        if export_dir is None:  # with a format, `inference` would refuse to write nothing
+            return model.inference(image_paths, infer_gs=infer_gs, **options)
+        return model.inference(
+            image_paths, export_dir=export_dir, export_format=export_format, infer_gs=infer_gs, **options
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,11 @@ from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.colmap import find_sparse_model, given_cameras, pair_images, read_sparse_model
 from depth_anything_3.inputs.choices import Exif
 from depth_anything_3.inputs.discover import find_images
-from depth_anything_3.inputs.earlier_results import MANIFEST
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.inputs.image_source import read_file
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import FrameSelection
-from depth_anything_3.jobs.manifest import RECORDS, Manifest
+from depth_anything_3.jobs.manifest import Manifest
 from depth_anything_3.jobs.video.frames import extract_frames
 
 __all__ = ["ColmapHandler", "ImageHandler", "ImagesHandler", "InputHandler", "VideoHandler", "parse_export_feat"]
@@ -64,7 +62,7 @@ class InputHandler:
             raise InvalidInputError(f"{folder}: is a file; give a folder")
         folder.mkdir(parents=True, exist_ok=True)
         if auto_cleanup:
-            _remove_results(folder)
+            Manifest(folder).remove_results()
             if left := sorted(one.name for one in folder.iterdir()):
                 logger.warning("%s: kept %s, which no manifest lists as results", folder, ", ".join(left[:5]))
         return os.fspath(export_dir)
@@ -170,16 +168,6 @@ def parse_export_feat(export_feat: str) -> list[int]:
         return [int(one) for one in export_feat.split(",") if one.strip()]
     except ValueError:
         raise InvalidInputError(f"export_feat={export_feat!r}: give numbers of layers, such as '5,11'") from None
-
-
-def _remove_results(folder: Path) -> None:
-    manifest = Manifest(folder)
-    for name in (*manifest.results, MANIFEST, RECORDS):
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _is_oriented(paths: tuple[Path, ...]) -> bool:

@@ -25,7 +25,7 @@ from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.naming import video_name
 from depth_anything_3.jobs.report import RunReport, reported
-from depth_anything_3.jobs.settings import metric_settings, network_settings, selection_settings
+from depth_anything_3.jobs.settings import metric_settings, network_settings, selection_settings, writer_settings
 from depth_anything_3.jobs.video.results import ResultsWriter, VideoFiles, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction import Prediction
@@ -85,7 +85,7 @@ def run_video(
         results.metric.check(engine.card)
     if results.frame_formats:
         available = AvailableFields.expected(engine.card, views=1, intrinsics=results.metric is not None, paths=False)
-        check_formats(results.frame_formats, available)
+        check_formats(results.frame_formats, available, results.options)
     target, report = Path(export_dir), RunReport.of(engine, export_dir)
     settings = _settings(engine, results, options)
     files = VideoFiles(results, target, video_name(source), Manifest(target), settings, _source_file(source))
@@ -159,6 +159,7 @@ def _settings(engine: Engine, results: VideoResults, options: VideoOptions) -> S
         "export_format": results.formats,
         "side_by_side": results.side_by_side,
         "full_size": results.full_size,
+        **writer_settings(results.frame_formats, results.options),
         **metric_settings(results.metric),
         "temporal": options.temporal.value if isinstance(options.temporal, Temporal) else "function",
         "window": options.window,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export import ExportFormat, check_formats, export, result_files
+from depth_anything_3.export import ExportFormat, ExportOptions, check_formats, export, result_files
 from depth_anything_3.export.colormap import inverse_depth_range
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.labels import depth_unit
@@ -49,6 +49,7 @@ class VideoResults:
         side_by_side: for "mp4", show the frame to the left of its depth.
         full_size: for "mp4", write at the size of the input video instead of the network's.
         metric: conversion to metric depth; None: none.
+        options: options of the writers of `export`.
         videos: the formats that are one video.
         frame_formats: the formats that are one file per frame.
 
@@ -60,6 +61,7 @@ class VideoResults:
     side_by_side: bool = False
     full_size: bool = False
     metric: MetricConversion | None = None
+    options: ExportOptions | None = None
     videos: tuple[str, ...] = field(init=False)
     frame_formats: tuple[ExportFormat, ...] = field(init=False)
 
@@ -73,10 +75,6 @@ class VideoResults:
         object.__setattr__(self, "frame_formats", _checked(others, accepted) if others else ())
         if (self.side_by_side or self.full_size) and "mp4" not in self.videos:
             raise InvalidInputError("side_by_side and full_size need the format mp4; add it to export_format")
-
-    def settings(self) -> dict[str, object]:
-        """Return the arguments by name."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.init}
 
 
 def _checked(formats: str, accepted: Sequence[str]) -> tuple[ExportFormat, ...]:
@@ -116,7 +114,11 @@ class VideoFiles:
     def all(self, frames: int) -> list[Path]:
         """List all files of a video with this many frames."""
         names = (self.frame_name(number) for number in range(frames)) if self.results.frame_formats else ()
-        each = (file for one in names for file in result_files(self.folder, self.results.frame_formats, one))
+        each = (
+            file
+            for one in names
+            for file in result_files(self.folder, self.results.frame_formats, one, self.results.options)
+        )
         return [self.log, *self.videos.values(), *each]
 
     def frame_name(self, number: int) -> str:
@@ -214,7 +216,8 @@ class ResultsWriter:
             self.state = replace(self.state, times=(frame.time,))
         number = self.report.skipped + self.report.images
         if self.results.frame_formats:
-            export(prediction, self.files.folder, self.results.frame_formats, self.files.frame_name(number))
+            name = self.files.frame_name(number)
+            export(prediction, self.files.folder, self.results.frame_formats, name, self.results.options)
         for kind, writer in self._writers.items():
             writer.write(self._pixels(kind, frame, prediction), frame.time - first)
         self._log.add(frame.time)
