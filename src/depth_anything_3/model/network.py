@@ -28,13 +28,14 @@ __all__ = ["DepthAnything3Net"]
 
 logger = logging.getLogger(__name__)
 
-# torch.export refuses outputs of unknown types.
-_pytree.register_pytree_node(
-    AttributeDict,
-    lambda outputs: (list(outputs.values()), list(outputs)),
-    lambda values, names: AttributeDict(zip(names, values, strict=True)),
-    serialized_type_name="depth_anything_3.AttributeDict",
-)
+# torch.export refuses outputs of unknown types, and torch a second registration, when this module is reloaded.
+if AttributeDict not in _pytree.SUPPORTED_NODES:
+    _pytree.register_pytree_node(
+        AttributeDict,
+        lambda outputs: (list(outputs.values()), list(outputs)),
+        lambda values, names: AttributeDict(zip(names, values, strict=True)),
+        serialized_type_name="depth_anything_3.AttributeDict",
+    )
 
 
 class BackboneLevel(nn.ModuleDict):
