@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
 from depth_anything_3.export.checks import check_export_dir
 from depth_anything_3.export.registry import DEFAULT_FORMAT, ExportFormat, Formats, format_names
@@ -219,8 +219,7 @@ class DepthAnything3(NetworkModule):
         if not align_to_input_ext_scale and extrinsics is None:
             logger.warning("align_to_input_ext_scale=False has no effect without extrinsics")
         if export_dir is None:
-            given = () if export_format is DEFAULT_FORMAT else ("export_format",)
-            _warn_of_unused(writing, (), "without export_dir: nothing is written", given)
+            _check_nothing_to_write(export_format, writing)
         else:
             available = AvailableFields.expected(
                 self.card,
@@ -340,9 +339,15 @@ class DepthAnything3(NetworkModule):
         return predictions
 
 
-def _warn_of_unused(
-    writing: ExportOptions, formats: Sequence[ExportFormat], where: str, others: Sequence[str] = ()
-) -> None:
-    unused = [*others, *writing.unused_by(formats)]
+def _check_nothing_to_write(export_format: Formats, writing: ExportOptions) -> None:
+    """Refuse a format without a folder; warn of options of writers."""
+    given = {"export_format": export_format is not DEFAULT_FORMAT, "export_kwargs": bool(writing.export_kwargs)}
+    for name in (name for name, is_given in given.items() if is_given):
+        raise InvalidInputError(f"{name} without export_dir: nothing would be written; pass export_dir, or omit {name}")
+    _warn_of_unused(writing, (), "without export_dir")
+
+
+def _warn_of_unused(writing: ExportOptions, formats: Sequence[ExportFormat], where: str) -> None:
+    unused = writing.unused_by(formats)
     if unused:
         logger.warning("%s: no effect %s", ", ".join(unused), where)
