@@ -104,6 +104,7 @@ class Manifest:
         self._records: dict[tuple[str, str], Record] = {}
         self._names: dict[str, str] = {}
         self._is_cut = False  # whether the last line of the records is incomplete
+        self._has_warned = False  # of replaced results
         self._read()
 
     @property
@@ -224,9 +225,11 @@ class Manifest:
             if not unchanged or os.path.dirname(file) in folders:
                 with suppress(OSError):
                     (self.folder / file).unlink()
-        if not is_scene and earlier.sources[0].path != record.sources[0].path:
+        if not is_scene and not self._has_warned and earlier.sources[0].path != record.sources[0].path:
+            self._has_warned = True
             logger.warning(
-                "%s: replaced the results of %s, which has the same name; use one export folder for each source folder",
+                "%s: replaced the results of %s, which has the same name (further ones are not listed); use one export "
+                "folder for each source folder",
                 record.sources[0].path,
                 earlier.sources[0].path,
             )
