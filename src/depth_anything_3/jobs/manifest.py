@@ -101,7 +101,7 @@ class Manifest:
         self.folder = folder
         self._runs: list[dict[str, Any]] = []  # Any: plain JSON values
         self._results: list[str] = []
-        self._records: dict[tuple[str, str], Record] = {}
+        self._records: dict[str, dict[str, Record]] = {}  # by kind and name
         self._names: dict[str, str] = {}
         self._is_cut = False  # whether the last line of the records is incomplete
         self._has_warned = False  # of replaced results
@@ -114,7 +114,7 @@ class Manifest:
 
     def record(self, kind: str, name: str = "") -> Record | None:
         """Return the record of a result, if there is one; see `Record`."""
-        return self._records.get((kind, name))
+        return self._records.get(kind, {}).get(name)
 
     def name_of(self, path: Path) -> str | None:
         """Return the name of the results of an image, if there are any."""
@@ -165,7 +165,8 @@ class Manifest:
 
     def remove_results(self) -> None:
         """Remove all files that are recorded, folders that this leaves empty, and the manifest; forget the records."""
-        files = [self.folder / one for record in self._records.values() for one in record.outputs]
+        records = (one for kept in self._records.values() for one in kept.values())
+        files = [self.folder / one for record in records for one in record.outputs]
         for file in (*files, self.folder / MANIFEST, self.folder / RECORDS):
             file.unlink(missing_ok=True)
         folders = {parent for file in files for parent in file.parents if self.folder in parent.parents}
@@ -214,18 +215,21 @@ class Manifest:
 
         These are all of a scene, and of a source that changed. Of an unchanged source, results in other formats stay.
         """
-        earlier = self._records.get((record.kind, record.name))
+        earlier = self.record(record.kind, record.name)
         if earlier is None:
             return
         is_scene = record.kind == "scene"
         unchanged = not is_scene and all(map(SourceFile.is_same, record.sources, earlier.sources))
         folders = {os.path.dirname(one) for one in record.outputs} - {""}
-        others = {file for one in self._records.values() if one.kind != record.kind for file in one.outputs}
-        for file in set(earlier.outputs) - set(record.outputs) - others:
+        outdated = set(earlier.outputs) - set(record.outputs)
+        if outdated:  # not what a result of another kind has
+            others = (one for kind, kept in self._records.items() if kind != record.kind for one in kept.values())
+            outdated.difference_update(*(one.outputs for one in others))
+        for file in outdated:
             if not unchanged or os.path.dirname(file) in folders:
                 with suppress(OSError):
                     (self.folder / file).unlink()
-        if not is_scene and not self._has_warned and earlier.sources[0].path != record.sources[0].path:
+        if not (is_scene or unchanged or self._has_warned) and earlier.sources[0].path != record.sources[0].path:
             self._has_warned = True
             logger.warning(
                 "%s: replaced the results of %s, which has the same name (further ones are not listed); use one export "
@@ -235,7 +239,7 @@ class Manifest:
             )
 
     def _keep(self, record: Record) -> None:
-        self._records[record.kind, record.name] = record
+        self._records.setdefault(record.kind, {})[record.name] = record
         if record.kind == "image":
             self._names[record.sources[0].path] = record.name
 
