@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -29,9 +30,10 @@ def main() -> None:
 
     logging.disable()
     warnings.simplefilter("ignore")
-    import depth_anything_3.inputs.resample.cpu  # noqa: F401  # before: what numba compiles may not be instrumented
-
-    with atheris.instrument_imports(include=["depth_anything_3.utils.io", "PIL"]):
+    # Before: what numba compiles may not be instrumented.
+    for module in ("resample.cpu", "decode.cpu.png", "decode.cpu.tiff_codecs"):
+        import_module(f"depth_anything_3.inputs.{module}")
+    with atheris.instrument_imports(include=["depth_anything_3", "PIL"]):
         from support.fuzz_target import Examiner
     examine = Examiner()
 
