@@ -16,7 +16,8 @@ from depth_anything_3.inputs.pillow_open import Buffer
 
 __all__ = ["Tag", "TiffPage", "find_pages", "full_size_page", "is_tiff", "starting_at", "tiff_image_page"]
 
-_STARTS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
+# The last two have the bytes of the version in the wrong order; Pillow reads them too.
+_STARTS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">", b"II\0*": "<", b"MM*\0": ">"}
 _MAX_PAGES = 256
 _MAX_SUBPAGES = 16
 _MAX_ENTRIES = 512

@@ -268,3 +268,10 @@ def test_a_jpeg_in_a_tiff_has_the_pixels_of_pillow():
     for quality in (60, 95):
         data = encoded(photo(200, 130, 1), "TIFF", compression="jpeg", quality=quality)
         np.testing.assert_array_equal(decoded(data).pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize(("order", "start"), [("<", b"II\0*"), (">", b"MM*\0")])
+def test_a_version_in_the_wrong_byte_order_is_read_as_pillow_does(order, start):
+    samples, levels = spread(16)
+    data = start + tiff(page(samples, RGB, 16, order=order), order=order)[4:]
+    np.testing.assert_array_equal(decoded(data).pixels, levels)
