@@ -163,7 +163,8 @@ def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():
     np.testing.assert_array_equal(decoded(decoder, jpeg())[0], as_pillow(jpeg()))
 
 
-def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder():
+def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder_and_reports_on_each_file(monkeypatch):
+    monkeypatch.setattr(nvimgcodec, "usable_cores", lambda: 16)
     made = {}
     library = types.SimpleNamespace(
         BackendKind=types.SimpleNamespace(
@@ -173,7 +174,12 @@ def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder():
         Decoder=lambda **options: made.update(options),
     )
     nvimgcodec._create(library, torch.device("cuda", 1))
-    assert made == {"device_id": 1, "backends": ["engine", "gpu", "hybrid"], "options": ":fancy_upsampling=1"}
+    assert made == {
+        "device_id": 1,
+        "backends": ["engine", "gpu", "hybrid"],
+        "options": ":fancy_upsampling=1 nvjpeg_hw_decoder:force_batch_single=1",
+        "max_num_cpu_threads": 8,
+    }
 
 
 def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():

@@ -1,0 +1,94 @@
+"""Detect images that a GPU decoder reports as decoded but did not write completely."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["GuardSamples", "OutputGuard"]
+
+_PERIOD = 8  # bytes; one 64-bit fill writes them at the speed of the memory
+_SAMPLED_ROWS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class GuardSamples:
+    """Pixels of decoded images, on their way to the host.
+
+    Attributes:
+        pixels: (samples, 3) uint8 in host memory, valid once the stream has reached the end of the copy.
+        expected: (samples, 3) uint8, what they are if nothing was written.
+        counts: number of samples of each image.
+    """
+
+    pixels: torch.Tensor
+    expected: npt.NDArray[np.uint8]
+    counts: tuple[int, ...]
+
+    def unwritten(self) -> list[bool]:
+        """Return for each image whether a sample was not written; call it when the copy is complete."""
+        same = (self.pixels.numpy() == self.expected).all(axis=1)
+        return [bool(part.any()) for part in np.split(same, np.cumsum(self.counts)[:-1])]
+
+
+class OutputGuard:
+    """Fills a decoder's memory with a random pattern, and finds images that still hold it after decoding.
+
+    Libraries reuse memory, and may report success for an image that they skipped or wrote in part; what is left would
+    be an earlier image. Since all of the memory is filled, no earlier image can appear, whatever was not written. What
+    is detected are images with an unwritten pixel among `_SAMPLED_ROWS` rows of their last column, which include the
+    last pixel: skipped images, and those that end early in raster order. One written image in a million looks
+    unwritten; it is only decoded again.
+
+    Args:
+        device: device of the memory.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        # Bytes that differ, without 0 and 255: no pixel is grey, black or white, as borders are.
+        pattern = bytes(random.SystemRandom().sample(range(1, 255), _PERIOD))
+        self._pattern = np.frombuffer(pattern, np.uint8)
+        self._word = int.from_bytes(pattern, sys.byteorder, signed=True)
+        self._bytes = torch.tensor(list(pattern), dtype=torch.uint8, device=device)
+
+    def wipe(self, memory: torch.Tensor, size: int) -> None:
+        """Fill at least the first `size` bytes of (bytes,) uint8 memory, on the current stream."""
+        import torch
+
+        size = min(-(-size // _PERIOD) * _PERIOD, memory.numel())
+        whole = size // _PERIOD * _PERIOD
+        memory[:whole].view(torch.int64).fill_(self._word)
+        if whole < size:
+            memory[whole:size].copy_(self._bytes[: size - whole])
+
+    def sample(self, images: Sequence[torch.Tensor]) -> GuardSamples:
+        """Copy samples to the host, asynchronously from CUDA: two launches for all images.
+
+        Args:
+            images: (H, W, 3) uint8, contiguous, each at the beginning of memory that was wiped before it was decoded.
+        """
+        import torch
+
+        columns, expected = [], []
+        for image in images:
+            height, width, channels = image.shape
+            step = -(-height // _SAMPLED_ROWS)
+            first = (height - 1) % step
+            columns.append(image[first::step, -1])
+            last = (np.arange(first, height, step)[:, None] * width + width - 1) * channels
+            expected.append(self._pattern[(last + np.arange(channels)) % _PERIOD])
+        pixels = torch.cat(columns)
+        if pixels.is_cuda:
+            pixels = torch.empty_like(pixels, device="cpu", pin_memory=True).copy_(pixels, non_blocking=True)
+        return GuardSamples(pixels, np.concatenate(expected), tuple(len(one) for one in columns))
