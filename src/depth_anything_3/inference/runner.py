@@ -24,6 +24,7 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.cuda_events import record_event
 from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
@@ -204,12 +205,12 @@ class NetworkRunner:
             outputs = _on_host(self._call(x, moved))
             seconds = time.perf_counter() - began
             return _Computed(images, outputs, batch.pixels.cpu(), None, lambda: seconds)
-        start, end, finished = (torch.cuda.Event(enable_timing=timed) for timed in (True, True, False))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         computed = self._call(x, moved)
         end.record()
         outputs, pixels = _on_host(computed), _pinned(batch.pixels)
-        finished.record()
+        finished = record_event(self._device)
         return _Computed(images, outputs, pixels, finished, lambda: 1e-3 * start.elapsed_time(end))
 
     def _call(self, x: torch.Tensor, options: Forward) -> Outputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -17,14 +17,17 @@ import torch
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.records import OpenedImage, PlannedImage, PreparedImage
 from depth_anything_3.inputs.batch.staging import Staging
+from depth_anything_3.inputs.batch.unchecked import UncheckedBatch, UncheckedImages
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.decode.gpu.batch_fallback import error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import GPUDecoder
+from depth_anything_3.inputs.decode.gpu.output_guard import OutputGuard
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.resample.gpu import GPUResampler
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
+from depth_anything_3.runtime.cuda_events import record_event
 
 __all__ = ["GPUAssembler", "HostResult"]
 
@@ -73,39 +76,60 @@ class GPUAssembler:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._last: torch.cuda.Event | None = None
         self._lock = threading.Lock()
+        self._frames_written: dict[int, torch.cuda.Event] = {}  # stream of a caller -> its latest event
+        self._frames_lock = threading.Lock()
 
     def __call__(self, images: Sequence[HostResult], normalized: bool) -> ProcessedBatch:
         """Assemble a batch of images of one result size; images that cannot be decoded are recorded as failures."""
-        self.wait_for_caller_stream()  # kernels queued by this thread may still be writing the frames
+        if self._stream is not None and any(_on_gpu(one) for one in images):
+            self.note_caller_stream()  # kernels queued by this thread may still be writing the frames
+            self._wait_for_frames(self._stream)
         # The caller's autocast, if active, would round the operators to half precision.
         with self._lock, self._on_stream(), torch.autocast(self._device.type, enabled=False):
             shape = (len(images), 3, *images[0].plan.result_hw)
             pixels = torch.empty(shape, dtype=torch.uint8, device=self._device)
             tensor = torch.empty(shape, dtype=self._dtype, device=self._device) if normalized else None
             outcomes: list[HostResult | ImageFailure] = list(images)
-            self._decode(outcomes, pixels, tensor)
+            unchecked = self._decode(outcomes, pixels, tensor)
             self._resample_frames(outcomes, pixels, tensor)
-            self._upload(outcomes, pixels, tensor)
+            self._upload(
+                {slot: one for slot, one in enumerate(outcomes) if isinstance(one, PreparedImage)}, pixels, tensor
+            )
             usable = [slot for slot, one in enumerate(outcomes) if not isinstance(one, ImageFailure)]
             if len(usable) < len(outcomes):
                 pixels, tensor = pixels[usable], None if tensor is None else tensor[usable]
-            batch = ProcessedBatch(
+            self._last = record_event(self._device)
+            return UncheckedBatch(
                 tensor=pixels if tensor is None else tensor,
                 extrinsics=None,
                 intrinsics=None,
                 images=tuple(_without_data(one) for one in outcomes if not isinstance(one, ImageFailure)),
                 failures=tuple(one for one in outcomes if isinstance(one, ImageFailure)),
                 pixels=pixels,
+                ready=self._last,
+                unchecked=tuple(unchecked),
+                slots={slot: place for place, slot in enumerate(usable)},
             )
-            return replace(batch, ready=self._mark())
 
-    def wait_for_caller_stream(self) -> None:
-        """Make the assembler's stream wait for the work queued on this thread's current stream."""
-        if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+    def note_caller_stream(self) -> None:
+        """Remember what this thread has queued on its current stream: frames on the GPU may be written there.
+
+        Only batches with such frames wait for it. Others would wait for the network, which mostly runs on that stream.
+        """
+        if self._stream is None:
+            return
+        current = torch.cuda.current_stream(self._device)
+        event = current.record_event()
+        with self._frames_lock:
+            self._frames_written[current.cuda_stream] = event
 
     def hand_over(self, batch: ProcessedBatch) -> ProcessedBatch:
-        """Make the caller's stream wait for the batch, and keep its memory alive until that stream is done."""
+        """Check what the decoders wrote; make the caller's stream wait for the batch, and keep its memory until then.
+
+        Waits for the batch if a decoder's word has to be checked.
+        """
+        if isinstance(batch, UncheckedBatch):
+            batch = self._checked(batch)
         if batch.ready is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(batch.ready)
@@ -130,26 +154,56 @@ class GPUAssembler:
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
-    def _mark(self) -> torch.cuda.Event | None:
-        """Record an event after everything queued so far."""
-        if self._stream is not None:
-            self._last = torch.cuda.Event()
-            self._last.record(self._stream)
-        return self._last
+    def _wait_for_frames(self, stream: torch.cuda.Stream) -> None:
+        with self._frames_lock:
+            events = list(self._frames_written.values())
+            self._frames_written.clear()  # whatever this stream does next comes after them
+        for event in events:
+            stream.wait_event(event)
+
+    def _checked(self, batch: UncheckedBatch) -> ProcessedBatch:
+        """Finish on the CPU the images that a decoder reported as decoded but did not write."""
+        missing = batch.unwritten()
+        if not missing:
+            return batch.checked()
+        files, reasons = zip(*missing.values(), strict=True)
+        logger.warning("decoding %d of %d images on the CPU: %s", len(files), len(batch.images), reasons[0])
+        outcomes = self._cpu_fallback(files, reasons)
+        finished = dict(zip(missing, outcomes, strict=True))
+        failures = tuple(one for one in outcomes if isinstance(one, ImageFailure))
+        usable = [place for place in range(len(batch.images)) if not isinstance(finished.get(place), ImageFailure)]
+        with self._lock, self._on_stream(), torch.autocast(self._device.type, enabled=False):
+            prepared = {place: one for place, one in finished.items() if isinstance(one, PreparedImage)}
+            pixels, tensor = batch.pixels, None if batch.tensor is batch.pixels else batch.tensor
+            self._upload(prepared, pixels, tensor)
+            if failures:
+                pixels, tensor = pixels[usable], None if tensor is None else tensor[usable]
+            self._last = record_event(self._device)
+        images = [prepared.get(place, image) for place, image in enumerate(batch.images)]
+        return replace(
+            batch.checked(),
+            tensor=pixels if tensor is None else tensor,
+            pixels=pixels,
+            images=tuple(images[place] for place in usable),
+            failures=batch.failures + failures,
+            ready=self._last,
+        )
 
     def _decode(
         self, outcomes: list[HostResult | ImageFailure], pixels: torch.Tensor, tensor: torch.Tensor | None
-    ) -> None:
-        """Decode and resample files on the GPU; finish on the CPU those that its decoders reject."""
+    ) -> list[UncheckedImages]:
+        """Decode and resample files on the GPU; finish on the CPU those that its decoders reject.
+
+        Returns what is still to be checked: decoders may report success for images that they did not write.
+        """
         files: dict[str, dict[int, OpenedImage]] = {}
         for slot, one in enumerate(outcomes):
             if isinstance(one, OpenedImage) and one.choice.strategy is Strategy.GPU_DECODE:
                 files.setdefault(str(one.choice.decoder), {})[slot] = one
         rejected: dict[int, str] = {}
+        unchecked: list[UncheckedImages] = []
         for name, pending in files.items():
             for chunk in _chunks(pending):
-                if self._last is not None:
-                    self._last.synchronize()  # the decoder reuses its memory, which may still be read
                 start = time.perf_counter()
                 results = self._call_decoder(name, list(chunk.values()))
                 seconds = (time.perf_counter() - start) / len(chunk)
@@ -163,13 +217,17 @@ class GPUAssembler:
                     full_size = (height, width) == one.plan.stored_hw
                     plan = one.plan if full_size else one.plan.for_decoded_size((height, width))
                     decoded[slot] = result, plan
+                guard = getattr(self._decoders[name], "guard", None)
+                if decoded and isinstance(guard, OutputGuard):
+                    samples = guard.sample([image for image, _ in decoded.values()])
+                    unchecked.append(UncheckedImages(name, {slot: chunk[slot] for slot in decoded}, samples))
                 self._resample(decoded, pixels, tensor)
-                self._mark()
         if not rejected:
-            return
+            return unchecked
         rest = [one for slot in rejected if isinstance(one := outcomes[slot], OpenedImage)]
         for slot, outcome in zip(rejected, self._cpu_fallback(rest, list(rejected.values())), strict=True):
             outcomes[slot] = outcome
+        return unchecked
 
     def _call_decoder(self, name: str, images: Sequence[OpenedImage]) -> Sequence[torch.Tensor | str]:
         if name not in self._decoders:
@@ -224,11 +282,8 @@ class GPUAssembler:
         for plan, slots in by_plan.items():
             self._resampler([sources[slot][0] for slot in slots], plan, slots, pixels, tensor)
 
-    def _upload(
-        self, outcomes: Sequence[HostResult | ImageFailure], pixels: torch.Tensor, tensor: torch.Tensor | None
-    ) -> None:
-        """Upload images that the CPU resampled; those of `Strategy.CPU` are also normalised there."""
-        small = {slot: one for slot, one in enumerate(outcomes) if isinstance(one, PreparedImage)}
+    def _upload(self, small: Mapping[int, PreparedImage], pixels: torch.Tensor, tensor: torch.Tensor | None) -> None:
+        """Upload images that the CPU resampled, by slot; those of `Strategy.CPU` are also normalised there."""
         self._staging.upload([one.pixels for one in small.values()], list(small), pixels)
         if tensor is None:
             return
@@ -238,6 +293,10 @@ class GPUAssembler:
         on_gpu = [slot for slot in small if slot not in on_cpu]
         if on_gpu:
             self._resampler.normalize(pixels, on_gpu, tensor)
+
+
+def _on_gpu(image: HostResult) -> bool:
+    return isinstance(image, OpenedImage) and isinstance(image.data, torch.Tensor) and image.data.is_cuda
 
 
 def _chunks(images: dict[int, OpenedImage]) -> Iterator[dict[int, OpenedImage]]:

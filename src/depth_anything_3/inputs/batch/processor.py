@@ -154,9 +154,10 @@ class BatchProcessor(ABC, Generic[Image]):
             else:
                 groups.setdefault(result.plan.result_hw, []).append(result)
         batches = [self._assemble(group, normalized) for group in groups.values()]
+        batches = [self._deliver(batch) for batch in batches]
         failures += [one for batch in batches for one in batch.failures]
         failures.sort(key=lambda one: one.index)
-        batches = [_logged(self._deliver(batch)) for batch in batches if batch.images]
+        batches = [_logged(batch) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
         batch = crop_or_pad(batches, options.mixed_sizes)

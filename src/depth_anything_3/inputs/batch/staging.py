@@ -57,6 +57,6 @@ class Staging:
         if buffer is None or buffer.numel() < size:
             buffer = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
         if event is None and self._pinned:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event(blocking=True)  # waiting must not take a core from the decoders
         self._buffers.append((buffer, event))
         return buffer[:size]

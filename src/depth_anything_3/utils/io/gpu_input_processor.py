@@ -151,7 +151,7 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
         return preparer.finish(opened, choice)
 
     def _enter(self) -> AbstractContextManager[Any]:  # Any: the context's value is not used
-        self._assembler.wait_for_caller_stream()
+        self._assembler.note_caller_stream()
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     def _drop_decoder(self, name: str, reason: str) -> None:

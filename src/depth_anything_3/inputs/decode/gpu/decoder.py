@@ -56,7 +56,8 @@ class DecoderTraits:
 class GPUDecoder(Protocol):
     """Decode JPEG files into a device's memory, one batch per call. Not thread-safe.
 
-    Use one decoder per device; several waste memory.
+    Use one decoder per device; several waste memory. A decoder that fills its memory with the pattern of an
+    `OutputGuard` has this as `guard`; then images that it did not write are detected.
     """
 
     @property
@@ -68,6 +69,9 @@ class GPUDecoder(Protocol):
     ) -> list[torch.Tensor | str]:
         """Decode a batch on the device's current stream without applying the orientation.
 
+        JPEG engines may write before earlier work on the stream is done. So a decoder waits for the work that may
+        still read the memory that it writes.
+
         Args:
             files: complete encoded files for which `traits.unsupported_reason` is None.
             headers: header of each file from `probe`.
@@ -76,7 +80,7 @@ class GPUDecoder(Protocol):
 
         Returns:
             For each file, an (H, W, 3) uint8 RGB view on the device, unrotated and of any strides, or the reason why it
-            was not decoded. The pixels are valid until the next call.
+            was not decoded. The pixels are valid until the next call, for work queued on the same stream before.
         """
 
     def close(self) -> None:
