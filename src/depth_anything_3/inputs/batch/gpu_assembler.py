@@ -156,10 +156,9 @@ class GPUAssembler:
 
     def _wait_for_frames(self, stream: torch.cuda.Stream) -> None:
         with self._frames_lock:
-            events = list(self._frames_written.values())
+            for event in self._frames_written.values():
+                stream.wait_event(event)
             self._frames_written.clear()  # whatever this stream does next comes after them
-        for event in events:
-            stream.wait_event(event)
 
     def _checked(self, batch: UncheckedBatch) -> ProcessedBatch:
         """Finish on the CPU the images that a decoder reported as decoded but did not write."""

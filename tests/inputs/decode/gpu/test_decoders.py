@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -180,6 +181,107 @@ def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder_and_reports_on_each_file(
         "options": ":fancy_upsampling=1 nvjpeg_hw_decoder:force_batch_single=1",
         "max_num_cpu_threads": 8,
     }
+
+
+class SkippingLibrary:
+    """An nvimgcodec.Decoder that reports success for files that it skips."""
+
+    def __init__(self, library, skipped):
+        self.library, self.skipped, self.calls = library, skipped, []
+
+    def decode(self, files, *, images, **options):
+        self.calls.append((len(files), images is not None))
+        if images is None:
+            return self.library.decode(files, images=None, **options)
+        decoded = list(images)
+        taken = [index for index, data in enumerate(files) if data not in self.skipped]
+        if taken:
+            found = self.library.decode(
+                [files[index] for index in taken], images=[images[index] for index in taken], **options
+            )
+            for index, image in zip(taken, found, strict=True):
+                decoded[index] = image
+        return decoded
+
+
+@pytest.fixture
+def skipping():
+    """An open nvimgcodec decoder, and the files that its library skips."""
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    skipped = []
+    decoder._decoder = SkippingLibrary(decoder._decoder, skipped)
+    yield decoder, skipped
+    decoder.close()
+
+
+def test_an_image_that_nvimgcodec_skips_shows_no_earlier_image_and_is_found(skipping):
+    decoder, skipped = skipping
+    batches = [[jpeg(120, 90, 3 * call + place) for place in range(3)] for call in range(5)]
+    seen = []
+    for call, files in enumerate(batches):
+        lost = call % 3
+        skipped[:] = [files[lost]]
+        results = decoder.decode(files, [probe(data, "x") for data in files], [None] * 3)
+        assert decoder.guard.sample(results).unwritten() == [place == lost for place in range(3)]
+        for place, pixels in enumerate(results):
+            if place != lost:
+                np.testing.assert_array_equal(pixels.numpy(), as_pillow(files[place]))
+        rest = results[lost].numpy()
+        assert all((rest == earlier).mean() < 0.05 for earlier in seen)
+        seen += [as_pillow(data) for data in files]
+
+
+def test_memory_that_is_not_in_use_holds_no_image(skipping):
+    decoder, _ = skipping
+    for call, (width, height) in enumerate([(120, 90), (60, 40), (200, 160), (16, 16), (121, 83)]):
+        decoded(decoder, *[jpeg(width, height, call + place) for place in range(1 + call % 3)])
+        idle = decoder._sets[0]
+        for output in idle.outputs:
+            pattern = torch.zeros_like(output.memory)
+            decoder.guard.wipe(pattern, pattern.numel())
+            assert torch.equal(decoder._memory(output.image), pattern)
+
+
+def test_nvimgcodec_decodes_twice_only_to_get_larger_memory(skipping):
+    decoder, _ = skipping
+    calls = decoder._decoder.calls
+    small, large = jpeg(60, 40, 1), jpeg(300, 200, 2)
+    for files, expected in [
+        ([small, large], [(2, False), (2, True)]),
+        ([small, large], [(1, True), (1, False), (2, True)]),  # one output is left from the check at opening
+        ([large, small], [(2, True)]),  # the larger memory is taken for the larger file
+        ([small], [(1, True)]),
+        ([large, large], [(1, True), (2, True)]),
+        ([large, large], [(1, True), (2, True)]),
+        ([large, small], [(2, True)]),
+    ]:
+        calls.clear()
+        for pixels, data in zip(decoded(decoder, *files), files, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+        assert calls == expected
+
+
+def test_nvimgcodec_waits_for_the_work_of_the_call_before_last_only(monkeypatch):
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    for _ in range(2):
+        decoded(decoder, jpeg(16, 16))  # from now on no memory is allocated
+    log, number = [], itertools.count(1)
+
+    class Event:
+        def __init__(self):
+            self.number = next(number)
+            log.append(f"record {self.number}")
+
+        def synchronize(self):
+            log.append(f"wait {self.number}")
+
+    monkeypatch.setattr(nvimgcodec, "record_event", lambda device: Event())
+    for _ in range(4):
+        decoded(decoder, jpeg(16, 16))
+    # Event 1 is recorded when call 1 begins: before its own work, and after that of the call before.
+    assert log == ["record 1", "record 2", "wait 1", "record 3", "wait 2", "record 4", "wait 3"]
 
 
 def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():

@@ -60,13 +60,18 @@ class _Output:
 
     Attributes:
         image: nvimgcodec.Image, which has no type information.
-        capacity: size of its memory in bytes when it was last wiped.
+        memory: all of its memory when it was last wiped, which can be larger than its pixels, as (bytes,) uint8.
         written: bytes at its beginning that may have been written since.
     """
 
     image: Any
-    capacity: int = 0
+    memory: torch.Tensor | None = None
     written: int = 0
+
+    @property
+    def wiped_bytes(self) -> int:
+        """Size of its memory when it was last wiped; another size means that it was replaced."""
+        return 0 if self.memory is None else self.memory.numel()
 
 
 @dataclass(eq=False)
@@ -142,7 +147,7 @@ class NvImageCodecDecoder:
             self._sets = _new_sets()
             return [error_summary(error, NAME)] * len(files)
         for (index, output), image in zip(outputs.items(), images, strict=True):
-            if image is not None and image.capacity == output.capacity:  # else its memory is new, and was not wiped
+            if image is not None and image.capacity == output.wiped_bytes:  # else its memory is new, and was not wiped
                 results[index] = check_stored_size(self._view(image), headers[index], NAME)
         return results
 
@@ -156,10 +161,10 @@ class NvImageCodecDecoder:
         """Return index -> wiped output, large enough unless the file cannot be decoded or its header is wrong."""
         sizes = [3 * header.stored_hw[0] * header.stored_hw[1] for header in headers]
         largest_first = sorted(range(len(files)), key=sizes.__getitem__, reverse=True)
-        current.outputs.sort(key=lambda one: one.capacity, reverse=True)
+        current.outputs.sort(key=lambda one: one.wiped_bytes, reverse=True)
         assigned = dict(zip(largest_first, current.outputs, strict=False))
         missing = largest_first[len(assigned) :]
-        small = [index for index, output in assigned.items() if output.capacity < sizes[index]]
+        small = [index for index, output in assigned.items() if output.wiped_bytes < sizes[index]]
         if small:
             self._call([files[index] for index in small], [assigned[index] for index in small])
         for index, image in zip(missing, self._call([files[index] for index in missing], None), strict=True):
@@ -184,10 +189,11 @@ class NvImageCodecDecoder:
     def _wipe(self, outputs: _OutputSet) -> None:
         """Wipe what was written, after the work queued on the current stream."""
         for output in outputs.used:
-            memory = self._memory(output.image)
-            grown = memory.numel() != output.capacity
-            self.guard.wipe(memory, memory.numel() if grown else output.written)
-            output.capacity, output.written = memory.numel(), 0
+            if output.memory is None or output.image.capacity != output.wiped_bytes:
+                output.memory = self._memory(output.image)
+                output.written = output.wiped_bytes
+            self.guard.wipe(output.memory, output.written)
+            output.written = 0
         outputs.wiped = record_event(self._device)
 
     def _current_stream(self) -> int:
@@ -208,7 +214,7 @@ class NvImageCodecDecoder:
         return torch.from_numpy(np.asarray(image))
 
     def _memory(self, image: Any) -> torch.Tensor:
-        """Return all of an image's memory, which can be larger than its pixels, as (bytes,) uint8."""
+        """Return all of an image's memory as (bytes,) uint8."""
         import torch
 
         on_gpu = self._device.type == "cuda"
@@ -242,7 +248,7 @@ def _create(nvimgcodec: Any, device: torch.device) -> Any:
         kinds = [kind.CPU_ONLY]
     return nvimgcodec.Decoder(
         device_id=index,
-        max_num_cpu_threads=min(_THREADS, usable_cores()),
+        max_num_cpu_threads=max(2, min(_THREADS, usable_cores() - 1)),
         backends=[nvimgcodec.Backend(one) for one in kinds],
         options=_OPTIONS,
     )

@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = ["GuardSamples", "OutputGuard"]
 
 _PERIOD = 8  # bytes; one 64-bit fill writes them at the speed of the memory
 _SAMPLED_ROWS = 16
+_SIZE_CACHE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,8 @@ class OutputGuard:
         self._word = int.from_bytes(pattern, sys.byteorder, signed=True)
         self._bytes = torch.tensor(list(pattern), dtype=torch.uint8, device=device)
 
+        self._expected = lru_cache(maxsize=_SIZE_CACHE)(self._last_column)
+
     def wipe(self, memory: torch.Tensor, size: int) -> None:
         """Fill at least the first `size` bytes of (bytes,) uint8 memory, on the current stream."""
         import torch
@@ -82,13 +86,24 @@ class OutputGuard:
 
         columns, expected = [], []
         for image in images:
-            height, width, channels = image.shape
-            step = -(-height // _SAMPLED_ROWS)
-            first = (height - 1) % step
+            height, width, _ = image.shape
+            first, step = _rows(height)
             columns.append(image[first::step, -1])
-            last = (np.arange(first, height, step)[:, None] * width + width - 1) * channels
-            expected.append(self._pattern[(last + np.arange(channels)) % _PERIOD])
+            expected.append(self._expected((height, width)))
         pixels = torch.cat(columns)
         if pixels.is_cuda:
             pixels = torch.empty_like(pixels, device="cpu", pin_memory=True).copy_(pixels, non_blocking=True)
         return GuardSamples(pixels, np.concatenate(expected), tuple(len(one) for one in columns))
+
+    def _last_column(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """Return the samples of an image of (height, width) that was not written, (samples, 3)."""
+        height, width = size
+        first, step = _rows(height)
+        last_pixels = 3 * (np.arange(first, height, step) * width + width - 1)
+        return np.asarray(self._pattern[(last_pixels[:, None] + np.arange(3)) % _PERIOD], np.uint8)
+
+
+def _rows(height: int) -> tuple[int, int]:
+    """Return the first sampled row and the step to the next; the last one is the image's last row."""
+    step = -(-height // _SAMPLED_ROWS)
+    return (height - 1) % step, step
