@@ -91,3 +91,24 @@ class LyingDecoder:
 
     def close(self):
         pass
+
+
+class SkippingLibrary:
+    """An nvimgcodec.Decoder that reports success for files that it skips."""
+
+    def __init__(self, library, skipped):
+        self.library, self.skipped, self.calls = library, skipped, []
+
+    def decode(self, files, *, images, **options):
+        self.calls.append((len(files), images is not None))
+        if images is None:
+            return self.library.decode(files, images=None, **options)
+        decoded = list(images)
+        taken = [index for index, data in enumerate(files) if data not in self.skipped]
+        if taken:
+            found = self.library.decode(
+                [files[index] for index in taken], images=[images[index] for index in taken], **options
+            )
+            for index, image in zip(taken, found, strict=True):
+                decoded[index] = image
+        return decoded

@@ -23,6 +23,7 @@ from depth_anything_3.inputs.decode.gpu.batch_fallback import encoded_tensor
 from depth_anything_3.inputs.decode.gpu.registry import find_decoders, open_decoder
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.runtime import packages as installed
+from support.faulty_decoder import SkippingLibrary
 from support.images import encoded, exif_block, jpeg
 
 CPU = torch.device("cpu")
@@ -181,27 +182,6 @@ def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder_and_reports_on_each_file(
         "options": ":fancy_upsampling=1 nvjpeg_hw_decoder:force_batch_single=1",
         "max_num_cpu_threads": 8,
     }
-
-
-class SkippingLibrary:
-    """An nvimgcodec.Decoder that reports success for files that it skips."""
-
-    def __init__(self, library, skipped):
-        self.library, self.skipped, self.calls = library, skipped, []
-
-    def decode(self, files, *, images, **options):
-        self.calls.append((len(files), images is not None))
-        if images is None:
-            return self.library.decode(files, images=None, **options)
-        decoded = list(images)
-        taken = [index for index, data in enumerate(files) if data not in self.skipped]
-        if taken:
-            found = self.library.decode(
-                [files[index] for index in taken], images=[images[index] for index in taken], **options
-            )
-            for index, image in zip(taken, found, strict=True):
-                decoded[index] = image
-        return decoded
 
 
 @pytest.fixture

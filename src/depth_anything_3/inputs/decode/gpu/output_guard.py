@@ -15,7 +15,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GuardSamples", "OutputGuard"]
+__all__ = ["AllocationGuard", "GuardSamples", "OutputGuard"]
 
 _PERIOD = 8  # bytes; one 64-bit fill writes them at the speed of the memory
 _SAMPLED_ROWS = 16
@@ -80,27 +80,51 @@ class OutputGuard:
         """Copy samples to the host, asynchronously from CUDA: two launches for all images.
 
         Args:
-            images: (H, W, 3) uint8, contiguous, each at the beginning of memory that was wiped before it was decoded.
+            images: (H, W, 3) uint8 views, interleaved or planar, each at the beginning of memory that was wiped before
+                it was decoded.
         """
         import torch
 
         columns, expected = [], []
         for image in images:
-            height, width, _ = image.shape
-            first, step = _rows(height)
+            first, step = _rows(image.shape[0])
             columns.append(image[first::step, -1])
-            expected.append(self._expected((height, width)))
+            expected.append(self._expected(image.shape[:2], image.stride()))
         pixels = torch.cat(columns)
         if pixels.is_cuda:
             pixels = torch.empty_like(pixels, device="cpu", pin_memory=True).copy_(pixels, non_blocking=True)
         return GuardSamples(pixels, np.concatenate(expected), tuple(len(one) for one in columns))
 
-    def _last_column(self, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    def _last_column(self, size: tuple[int, int], strides: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
         """Return the samples of an image of (height, width) that was not written, (samples, 3)."""
-        height, width = size
-        first, step = _rows(height)
-        last_pixels = 3 * (np.arange(first, height, step) * width + width - 1)
-        return np.asarray(self._pattern[(last_pixels[:, None] + np.arange(3)) % _PERIOD], np.uint8)
+        first, step = _rows(size[0])
+        last_pixels = np.arange(first, size[0], step) * strides[0] + (size[1] - 1) * strides[1]
+        offsets = last_pixels[:, None] + np.arange(3) * strides[2]
+        return np.asarray(self._pattern[offsets % _PERIOD], np.uint8)
+
+
+class AllocationGuard(OutputGuard):
+    """An `OutputGuard` for libraries that allocate their outputs from torch on the current stream.
+
+    Torch gives freed memory to the next request of that size. So memory is allocated, wiped and freed before the
+    library is called; an output at another address is not guarded.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self._device = device
+
+    def wipe_next(self, sizes: Sequence[tuple[int, int]]) -> dict[int, int]:
+        """Wipe the memory that images of these (height, width) will get; return address -> wiped bytes."""
+        blocks = [self._allocate(3 * height * width) for height, width in sizes]
+        for block in blocks:
+            self.wipe(block, block.numel())
+        return {block.data_ptr(): block.numel() for block in blocks}
+
+    def _allocate(self, size: int) -> torch.Tensor:
+        import torch
+
+        return torch.empty(size, dtype=torch.uint8, device=self._device)
 
 
 def _rows(height: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.output_guard import AllocationGuard
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.cuda_events import wait_for_stream
 from depth_anything_3.runtime.packages import check_cuda_build, package_version
@@ -55,6 +56,8 @@ class TorchvisionDecoder:
         self._device = device
         try:
             from torchvision.io import ImageReadMode, decode_jpeg
+
+            self.guard = AllocationGuard(device) if device.type == "cuda" else None
         except (ImportError, OSError, RuntimeError) as error:  # its native libraries are built for one torch version
             raise UnsupportedError(f"{NAME} cannot be loaded: {error_summary(error, NAME)}") from error
         warnings.filterwarnings("ignore", message=_DEPRECATION, category=DeprecationWarning)
@@ -76,7 +79,7 @@ class TorchvisionDecoder:
             decoded: Sequence[torch.Tensor] = self._decode_jpeg(batch, mode=self._mode, device=self._device)
             return decoded
 
-        return decode_each(decode, [encoded_tensor(data) for data in files], headers, NAME)
+        return decode_each(decode, [encoded_tensor(data) for data in files], headers, NAME, self.guard)
 
     def close(self) -> None:
         """Do nothing: the library caches its decoder for the lifetime of the process."""
