@@ -6,6 +6,7 @@ file does not fail the batch. On the device "cpu" the same calls run on the CPU.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ import numpy as np
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import check_stored_size, error_summary
-from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits, memory_budget
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.packages import install_hint, package_version, require_min_version
+from depth_anything_3.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,7 @@ __all__ = ["NAME", "NvImageCodecDecoder", "find"]
 
 NAME = "nvimgcodec"
 _DISTRIBUTIONS = ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12")
+_MIN_THREADS, _MAX_THREADS = 4, 8  # each thread has nvJPEG states of its own; the library's default is one per core
 
 
 def find(device_type: str) -> DecoderTraits:
@@ -45,8 +48,9 @@ def find(device_type: str) -> DecoderTraits:
 class NvImageCodecDecoder:
     """A `GPUDecoder` on nvImageCodec.
 
-    Its memory is reused between calls and grows to the largest batch and images seen. The next call overwrites it, so
-    work on the previous pixels must have finished by then.
+    Its memory is reused between calls, so the next call overwrites it: work on the previous pixels must have finished
+    by then. Each place in a batch grows to the largest image that it has held; when all places together would pass
+    `memory_budget`, they are released first.
 
     Args:
         device: a CUDA device, or "cpu".
@@ -58,6 +62,9 @@ class NvImageCodecDecoder:
     def __init__(self, device: torch.device) -> None:
         self._traits = find(device.type)
         self._device = device
+        self._budget = memory_budget(device)
+        # The library logs files that it rejects, and each optional library that is absent, as errors.
+        os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
         try:
             from nvidia import nvimgcodec
 
@@ -81,8 +88,7 @@ class NvImageCodecDecoder:
             return []
         # The library accepts no memoryview. Keep the files until the next call: their upload may outlast this one.
         self._files = [bytes(data) if isinstance(data, memoryview) else data for data in files]
-        # The library requires exactly one output image per file.
-        reusable = self._images[: len(files)] if len(self._images) >= len(files) else None
+        reusable = self._reusable(headers)
         try:
             images = self._decoder.decode(
                 self._files, images=reusable, params=self._params, cuda_stream=self._current_stream()
@@ -100,6 +106,17 @@ class NvImageCodecDecoder:
     def close(self) -> None:
         """Release the decoder's memory."""
         self._images, self._files, self._decoder = [], [], None
+
+    def _reusable(self, headers: Sequence[ImageHeader]) -> list[Any] | None:
+        """Return the previous images whose memory the next ones take; if there are too few or too large, drop them."""
+        needed = [3 * height * width for height, width in (one.stored_hw for one in headers)]
+        needed += [0] * (len(self._images) - len(needed))
+        held = [image.capacity for image in self._images]
+        # The library requires exactly one output image per file.
+        if len(held) < len(headers) or sum(map(max, held, needed)) > self._budget:
+            self._images = []
+            return None
+        return self._images[: len(headers)]
 
     def _current_stream(self) -> int:
         import torch
@@ -132,5 +149,13 @@ def _create(nvimgcodec: Any, device: torch.device) -> Any:
         index = nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY
         kinds = [kind.CPU_ONLY]
     return nvimgcodec.Decoder(
-        device_id=index, backends=[nvimgcodec.Backend(one) for one in kinds], options=":fancy_upsampling=1"
+        device_id=index,
+        max_num_cpu_threads=_decoder_threads(),
+        backends=[nvimgcodec.Backend(one) for one in kinds],
+        options=":fancy_upsampling=1",
     )
+
+
+def _decoder_threads() -> int:
+    """Return the size of the library's thread pool: 4 to 8, but no more than the machine has cores."""
+    return min(os.cpu_count() or 1, max(_MIN_THREADS, min(usable_cores(), _MAX_THREADS)))
