@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -23,6 +23,7 @@ from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure, memory_failure
 from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
 from depth_anything_3.model.catalog import ModelCard
+from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.device_errors import error_reason, out_of_memory, translate_device_errors
 from depth_anything_3.runtime.prefetch import in_background
@@ -140,7 +141,7 @@ class NetworkRunner:
                     results = [(item.index, item)]
                 else:
                     places = [images[0].index for images in item.images]
-                    results = list(zip(places, self._finish(item), strict=True))
+                    results = list(zip(places, self._finish_smaller(item), strict=True))
                 for index, result in results:
                     for ready in in_order.put(index, result):
                         if isinstance(ready, ImageFailure):
@@ -279,6 +280,19 @@ class NetworkRunner:
         ]
         return self._output_processor(outputs, scenes)
 
+    def _finish_smaller(self, computed: _Computed) -> list[Prediction | ImageFailure]:
+        """Like `_finish` for independent images; one by one if host memory runs out, of which some may fail."""
+        try:
+            return [*self._finish(computed)]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = error_reason(error)
+        if len(computed.images) > 1:
+            return [one for scene in _scenes(computed) for one in self._finish_smaller(scene)]
+        (image,) = computed.images[0]
+        return [memory_failure(image.index, image.label, image.plan.result_hw, torch.device("cpu"), reason)]
+
     def _callers_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
         """Return a context that selects the caller's CUDA stream on the network's GPU, for use in any thread.
 
@@ -293,6 +307,25 @@ class NetworkRunner:
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, dtype=self._dtype)
+
+
+def _scenes(computed: _Computed) -> Iterator[_Computed]:
+    """Split the network's output into single scenes, of one view each."""
+    count = len(computed.images)
+
+    def part(value: Any, index: int) -> Any:
+        if isinstance(value, Mapping):
+            return {name: part(one, index) for name, one in value.items()}
+        if isinstance(value, Gaussians):
+            return value.scene(index)
+        return value[index : index + 1] if isinstance(value, torch.Tensor) else value
+
+    for index, images in enumerate(computed.images):
+        pixels = computed.pixels[index : index + 1]
+        outputs = part(computed.outputs, index)
+        yield replace(
+            computed, images=[images], outputs=outputs, pixels=pixels, seconds=lambda: computed.seconds() / count
+        )
 
 
 def _on_host(outputs: Outputs) -> dict[str, Any]:

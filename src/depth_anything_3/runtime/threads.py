@@ -103,7 +103,8 @@ def _quotas() -> list[float]:
         return []
     found: list[float] = []
     for line in lines:
-        _, controllers, own = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        controllers, _, own = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = _CGROUPS / controllers if controllers else _CGROUPS

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import NamedTuple
 
 import torch
@@ -67,7 +67,7 @@ class GPUDecoders:
         resting = self._resting.get(name)
         if name in self._excluded:
             return [self._excluded[name]] * len(images)
-        if resting is not None and time.monotonic() < resting.until:
+        if resting is not None and monotonic() < resting.until:
             return [resting.reason] * len(images)
         if name not in self._open:
             reason = self._try_to_open(name)
@@ -89,7 +89,7 @@ class GPUDecoders:
         """Reject the files of a decoder for some time, after memory ran out."""
         last = self._resting.get(name)
         seconds = _MIN_REST if last is None else min(2 * last.seconds, _MAX_REST)
-        self._resting[name] = _Rest(time.monotonic() + seconds, seconds, str(reason))
+        self._resting[name] = _Rest(monotonic() + seconds, seconds, str(reason))
         logger.warning("decoding on the CPU for %.0f s, because memory ran out: %s", seconds, reason)
 
     def close(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import os
 import re
 import subprocess
 import sys
 import types
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -173,7 +175,82 @@ def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder():
         Decoder=lambda **options: made.update(options),
     )
     nvimgcodec._create(library, torch.device("cuda", 1))
+    assert made.pop("max_num_cpu_threads") >= 1
     assert made == {"device_id": 1, "backends": ["engine", "gpu", "hybrid"], "options": ":fancy_upsampling=1"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "usable", "threads"), [(128, 128, 8), (128, 6, 6), (128, 2, 4), (2, 2, 2), (8, 1, 4), (None, 1, 1)]
+)
+def test_nvimgcodecs_thread_pool_is_small_on_any_machine(monkeypatch, machine, usable, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: machine)
+    monkeypatch.setattr(nvimgcodec, "usable_cores", lambda: usable)
+    assert nvimgcodec._decoder_threads() == threads
+
+
+def run_python(code, **environment):
+    """Run code in a new process; return what it prints and what libraries log."""
+    environment = {**{name: value for name, value in os.environ.items() if "VERBOSITY" not in name}, **environment}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return ran.stdout.strip(), ran.stderr
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "0"), ({"PYNVIMGCODEC_VERBOSITY": "2"}, "2")])
+def test_nvimgcodec_logs_no_errors_unless_asked_to(given, kept):
+    pytest.importorskip("nvidia.nvimgcodec")
+    code = (
+        "import os, torch; from depth_anything_3.inputs.decode.gpu.registry import open_decoder;"
+        "open_decoder('nvimgcodec', torch.device('cpu')); print(os.environ['PYNVIMGCODEC_VERBOSITY'])"
+    )
+    printed, logged = run_python(code, **given)
+    assert printed == kept
+    assert given or "ERROR" not in logged
+
+
+def test_memory_of_all_places_of_a_batch_stays_within_the_budget():
+    """Each place keeps the largest image that it held, so a large image at each in turn would add up."""
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    large, small = jpeg(200, 200, 1), jpeg(20, 20, 2)
+    decoder._budget = 2 * 3 * 200 * 200
+    held = []
+    for place in [*range(6), 0, 0]:
+        files = [small] * 6
+        files[place] = large
+        for pixels, data in zip(decoded(decoder, *files), files, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+        held.append(sum(one.capacity for one in decoder._images))
+    assert max(held) <= decoder._budget
+    before = list(decoder._images)
+    decoded(decoder, *files)
+    assert all(one is other for one, other in zip(decoder._images, before, strict=True)), "memory that fits is reused"
+
+
+def test_a_call_beyond_the_budget_keeps_none_of_the_memory_before():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    decoder._budget = 3 * 200 * 200
+    decoded(decoder, *[jpeg(100, 100)] * 2)
+    working, held = decoder._decoder, []
+
+    class Watched:
+        def decode(self, *arguments, **options):
+            held.append((len(decoder._images), options["images"]))
+            return working.decode(*arguments, **options)
+
+    decoder._decoder = Watched()
+    assert not any(isinstance(one, str) for one in decoded(decoder, *[jpeg(300, 300)] * 2))
+    assert held == [(0, None)]
+
+
+def test_a_closed_decoder_holds_no_memory():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    decoded(decoder, jpeg())
+    alive = weakref.ref(decoder._decoder)
+    decoder.close()
+    assert decoder._images == []
+    assert alive() is None
 
 
 def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():

@@ -62,12 +62,12 @@ class NvImageCodecDecoder:
     def __init__(self, device: torch.device) -> None:
         self._traits = find(device.type)
         self._device = device
-        self._budget = memory_budget(device)
         # The library logs files that it rejects, and each optional library that is absent, as errors.
         os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
         try:
             from nvidia import nvimgcodec
 
+            self._budget = memory_budget(device)
             self._decoder = _create(nvimgcodec, device)
         except (ImportError, RuntimeError) as error:
             raise UnsupportedError(f"{NAME} is not usable on {device}: {error_summary(error, NAME)}") from error
