@@ -122,6 +122,11 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
             images += [interleaved, interleaved.contiguous()]
         self(images, process_res=PATCH_SIZE, num_workers=1)
 
+    def release_memory(self) -> None:
+        """Give back the memory of the decoders, which are reopened when needed, and what torch holds unused."""
+        self._assembler.close()
+        super().release_memory()
+
     def close(self) -> None:
         """End the workers and release the decoders' memory; the next call starts new ones."""
         super().close()

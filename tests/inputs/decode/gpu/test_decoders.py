@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import itertools
+import os
 import re
 import subprocess
 import sys
 import types
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -165,8 +167,7 @@ def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():
     np.testing.assert_array_equal(decoded(decoder, jpeg())[0], as_pillow(jpeg()))
 
 
-def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder_and_reports_on_each_file(monkeypatch):
-    monkeypatch.setattr(nvimgcodec, "usable_cores", lambda: 16)
+def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder_and_reports_on_each_file():
     made = {}
     library = types.SimpleNamespace(
         BackendKind=types.SimpleNamespace(
@@ -176,11 +177,11 @@ def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder_and_reports_on_each_file(
         Decoder=lambda **options: made.update(options),
     )
     nvimgcodec._create(library, torch.device("cuda", 1))
+    assert made.pop("max_num_cpu_threads") >= 1
     assert made == {
         "device_id": 1,
         "backends": ["engine", "gpu", "hybrid"],
         "options": ":fancy_upsampling=1 nvjpeg_hw_decoder:force_batch_single=1",
-        "max_num_cpu_threads": 8,
     }
 
 
@@ -262,6 +263,84 @@ def test_nvimgcodec_waits_for_the_work_of_the_call_before_last_only(monkeypatch)
         decoded(decoder, jpeg(16, 16))
     # Event 1 is recorded when call 1 begins: before its own work, and after that of the call before.
     assert log == ["record 1", "record 2", "wait 1", "record 3", "wait 2", "record 4", "wait 3"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "usable", "threads"), [(128, 128, 8), (128, 6, 6), (128, 2, 4), (2, 2, 2), (8, 1, 4), (None, 1, 1)]
+)
+def test_nvimgcodecs_thread_pool_is_small_on_any_machine(monkeypatch, machine, usable, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: machine)
+    monkeypatch.setattr(nvimgcodec, "usable_cores", lambda: usable)
+    assert nvimgcodec._decoder_threads() == threads
+
+
+def run_python(code, **environment):
+    """Run code in a new process; return what it prints and what libraries log."""
+    environment = {**{name: value for name, value in os.environ.items() if "VERBOSITY" not in name}, **environment}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return ran.stdout.strip(), ran.stderr
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "0"), ({"PYNVIMGCODEC_VERBOSITY": "2"}, "2")])
+def test_nvimgcodec_logs_no_errors_unless_asked_to(given, kept):
+    pytest.importorskip("nvidia.nvimgcodec")
+    code = (
+        "import os, torch; from depth_anything_3.inputs.decode.gpu.registry import open_decoder;"
+        "open_decoder('nvimgcodec', torch.device('cpu')); print(os.environ['PYNVIMGCODEC_VERBOSITY'])"
+    )
+    printed, logged = run_python(code, **given)
+    assert printed == kept
+    assert given or "ERROR" not in logged
+
+
+def images_of(decoder):
+    return {output.image for outputs in decoder._sets for output in outputs.outputs}
+
+
+def memory_held(decoder):
+    return sum(image.capacity for image in images_of(decoder))
+
+
+def test_memory_of_all_places_of_a_batch_stays_within_the_budget():
+    """Each place keeps the largest image that it held, so a large image at each in turn would add up."""
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    large, small = jpeg(200, 200, 1), jpeg(20, 20, 2)
+    decoder._budget = 2 * 2 * 3 * 200 * 200
+    held = []
+    for place in [*range(6), 0, 0]:
+        files = [small] * 6
+        files[place] = large
+        for pixels, data in zip(decoded(decoder, *files), files, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+        held.append(memory_held(decoder))
+    assert max(held) <= decoder._budget
+    before = images_of(decoder)
+    decoded(decoder, *files)
+    decoded(decoder, *files)
+    assert images_of(decoder) == before, "memory that fits is reused"
+
+
+def test_a_call_beyond_the_budget_keeps_none_of_the_memory_before():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    decoder._budget = 2 * 3 * 200 * 200
+    for _ in range(2):
+        decoded(decoder, *[jpeg(100, 100)] * 2)
+    before = images_of(decoder)
+    for _ in range(2):
+        assert not any(isinstance(one, str) for one in decoded(decoder, *[jpeg(300, 300)] * 2))
+    assert not images_of(decoder) & before
+
+
+def test_a_closed_decoder_holds_no_memory():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    decoded(decoder, jpeg())
+    alive = weakref.ref(decoder._decoder)
+    decoder.close()
+    assert images_of(decoder) == set()
+    assert alive() is None
 
 
 def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():

@@ -11,9 +11,19 @@ from depth_anything_3.inputs.header import Buffer, ImageHeader, JpegProcess
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DecoderTraits", "GPUDecoder"]
+__all__ = ["DecoderTraits", "GPUDecoder", "memory_budget"]
 
 _COMMON_SAMPLINGS = frozenset({(1, 1), (2, 1), (2, 2), (1, 2)})  # 4:4:4, 4:2:2, 4:2:0, 4:4:0
+
+_MEMORY_SHARE = 16
+_NO_GPU = 2**34  # bytes; stands for the memory of a GPU where there is none
+
+
+def memory_budget(device: torch.device) -> int:
+    """Return the bytes that the full-size pixels of one decoder may take: a 16th of the device's memory."""
+    from depth_anything_3.runtime.devices import total_memory  # imports torch
+
+    return (total_memory(device) or _NO_GPU) // _MEMORY_SHARE
 
 
 @dataclass(frozen=True)

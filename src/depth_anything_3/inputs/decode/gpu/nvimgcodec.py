@@ -6,6 +6,7 @@ file does not fail the batch. On the device "cpu" the same calls run on the CPU.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import check_stored_size, error_summary
-from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits, memory_budget
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
 from depth_anything_3.inputs.decode.gpu.output_guard import OutputGuard
 from depth_anything_3.inputs.header import Buffer, ImageHeader
@@ -30,6 +31,7 @@ __all__ = ["NAME", "NvImageCodecDecoder", "find"]
 
 NAME = "nvimgcodec"
 _DISTRIBUTIONS = ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12")
+_MIN_THREADS, _MAX_THREADS = 4, 8  # each thread has nvJPEG states of its own; the library's default is one per core
 
 
 def find(device_type: str) -> DecoderTraits:
@@ -50,7 +52,6 @@ def find(device_type: str) -> DecoderTraits:
 _OPTIONS = ":fancy_upsampling=1 nvjpeg_hw_decoder:force_batch_single=1"
 """Chroma as libjpeg's; and one call of nvJPEG per file for the JPEG engines: for a batch, nvJPEG has one status, which
 the library reports for every file, also for those that the engine skipped."""
-_THREADS = 8  # each waits for one file: the GPUs with most engines have 7 or 8
 _OUTPUT_SETS = 2
 
 
@@ -92,9 +93,10 @@ class _OutputSet:
 class NvImageCodecDecoder:
     """A `GPUDecoder` on nvImageCodec.
 
-    Its memory is reused and grows to the largest batch and images seen. It has two sets of outputs in turn, so that a
-    call may begin while work on the previous call's pixels is still queued: it waits for the call before that. The
-    pixels must be read on the stream that is current during the calls.
+    Its memory is reused: each output grows to the largest image that it has held. It has two sets of outputs in turn,
+    so that a call may begin while work on the previous call's pixels is still queued: it waits for the call before
+    that. The pixels must be read on the stream that is current during the calls. When the outputs of a set together
+    would pass its half of `memory_budget`, they are released first.
 
     Memory is wiped (`guard`) after each use. The library allocates only while it decodes, and what it allocates may
     hold an earlier image; so files that need larger memory are decoded twice.
@@ -109,9 +111,12 @@ class NvImageCodecDecoder:
     def __init__(self, device: torch.device) -> None:
         self._traits = find(device.type)
         self._device = device
+        # The library logs files that it rejects, and each optional library that is absent, as errors.
+        os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
         try:
             from nvidia import nvimgcodec
 
+            self._budget = memory_budget(device)
             self._decoder = _create(nvimgcodec, device)
         except (ImportError, RuntimeError) as error:
             raise UnsupportedError(f"{NAME} is not usable on {device}: {error_summary(error, NAME)}") from error
@@ -162,6 +167,10 @@ class NvImageCodecDecoder:
         sizes = [3 * header.stored_hw[0] * header.stored_hw[1] for header in headers]
         largest_first = sorted(range(len(files)), key=sizes.__getitem__, reverse=True)
         current.outputs.sort(key=lambda one: one.wiped_bytes, reverse=True)
+        needed = [*(sizes[index] for index in largest_first), *[0] * len(current.outputs)]
+        held = [*(one.wiped_bytes for one in current.outputs), *[0] * len(files)]
+        if sum(map(max, needed, held)) > self._budget // _OUTPUT_SETS:
+            current.outputs, current.used = [], []
         assigned = dict(zip(largest_first, current.outputs, strict=False))
         missing = largest_first[len(assigned) :]
         small = [index for index, output in assigned.items() if output.wiped_bytes < sizes[index]]
@@ -248,7 +257,12 @@ def _create(nvimgcodec: Any, device: torch.device) -> Any:
         kinds = [kind.CPU_ONLY]
     return nvimgcodec.Decoder(
         device_id=index,
-        max_num_cpu_threads=max(2, min(_THREADS, usable_cores() - 1)),
+        max_num_cpu_threads=_decoder_threads(),
         backends=[nvimgcodec.Backend(one) for one in kinds],
         options=_OPTIONS,
     )
+
+
+def _decoder_threads() -> int:
+    """Return the size of the library's thread pool: 4 to 8, but no more than the machine has cores."""
+    return min(os.cpu_count() or 1, max(_MIN_THREADS, min(usable_cores(), _MAX_THREADS)))
