@@ -261,7 +261,7 @@ def test_an_image_that_the_library_skips_is_decoded_on_the_cpu(cuda, cpu, decodi
         pytest.skip("only this library takes its memory from the caller")
     batches = [[jpeg(640, 480, 4 * call + place) for place in range(4)] for call in range(4)]
     decoding(batches[0], strategy="gpu_decode", fidelity="fast")
-    decoder = decoding._assembler._decoders[name]
+    decoder = decoding._assembler._decoders._open[name]
     library = decoder._decoder
     try:
         for call, files in enumerate(batches):

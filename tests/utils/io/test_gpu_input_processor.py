@@ -135,7 +135,7 @@ def test_batches_are_made_in_the_calling_thread_where_the_gpu_needs_it(cpu):
 
 
 def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
-    monkeypatch.setattr(gpu_assembler, "memory_budget", lambda device: 4 * 3 * 120 * 90)
+    monkeypatch.setattr(gpu_assembler, "memory_budget", lambda device: 8 * 3 * 120 * 90)
     decoder = FaultyDecoder()  # overwrites what it gave before
     inputs = [jpeg(120, 90, seed) for seed in range(5)]
     with gpu_processor(decoder) as processor:

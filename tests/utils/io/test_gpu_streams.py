@@ -7,10 +7,11 @@ import torch
 
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.inference import runner
-from depth_anything_3.inputs.batch import staging
+from depth_anything_3.inputs.batch import gpu_assembler, staging
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.runtime import cuda_events
-from support.fake_cuda import frame_on_gpu, play_cuda
+from support.fake_cuda import FakeEvent, frame_on_gpu, play_cuda
+from support.faulty_decoder import LyingDecoder
 from support.gpu_processors import assert_same, gpu_processor
 from support.images import jpeg
 
@@ -46,6 +47,18 @@ def test_frames_of_a_stream_wait_for_every_stream_that_was_current(monkeypatch):
             )
         list(batches)
     assert sorted(log) == [("assembler", "caller"), ("assembler", "side")]
+
+
+def test_only_batches_of_a_guarded_decoder_are_waited_for_by_the_host(monkeypatch):
+    with gpu_processor(LyingDecoder()) as processor:
+        log = play_cuda(monkeypatch, processor)
+        monkeypatch.setattr(gpu_assembler, "record_event", lambda device: FakeEvent(log, "batch"))
+        monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+        processor([photo(120, 90, 1)], process_res=56)
+        assert log == [("caller", "batch")]
+        log.clear()
+        processor(FILES, process_res=56)
+    assert log == [("host", "batch"), ("caller", "batch")]
 
 
 @pytest.mark.parametrize("wait", [cuda_events.record_event, cuda_events.wait_for_stream])
