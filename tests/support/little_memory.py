@@ -149,7 +149,7 @@ def run_out_of_memory(monkeypatch, phase, memory, processor, model=None) -> None
         _before(
             monkeypatch,
             type(model._engine.output_processor),
-            "__call__",
+            "scenes",
             memory,
             lambda _self, _outputs, scenes: len(scenes),
         )

@@ -69,8 +69,9 @@ class GivenProcessor:
         *,
         batch_size: int = 1,
         limit: Callable[[tuple[int, int]], int] | None = None,
+        on_shortage: Callable[[tuple[int, int], int], None] | None = None,
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
-        """Yield independent images in order, each in a batch of its own; `batch_size` and `limit` are ignored."""
+        """Yield independent images in order, each in a batch of its own; the other arguments are ignored."""
         check_image_list(images)
         options = replace(options, on_error=OnError.RAISE)  # the caller of this method decides
         for index, image in enumerate(images):
@@ -83,6 +84,9 @@ class GivenProcessor:
 
     def warm_up(self) -> None:
         """Do nothing: the function warms up by itself."""
+
+    def release_memory(self) -> None:
+        """Do nothing: the function manages its memory by itself."""
 
 
 def _as_batch(result: object, inputs: list[ImageInput]) -> ProcessedBatch:
