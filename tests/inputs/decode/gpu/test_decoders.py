@@ -220,6 +220,17 @@ def test_decoders_are_found_best_first(monkeypatch):
     assert found.missing == ()
 
 
+@pytest.mark.parametrize(
+    ("device", "version", "exact"),
+    [("cuda", (13, 0, 2), True), ("cuda", (12, 4, 0), False), ("cuda", None, True), ("cpu", (12, 4, 0), True)],
+)
+def test_nvimgcodec_is_exact_only_with_an_nvjpeg_that_may_round_as_libjpeg(monkeypatch, device, version, exact):
+    installed_as(monkeypatch, nvidia_nvimgcodec_cu12="0.9.0.20")
+    monkeypatch.setattr(nvimgcodec, "load_nvjpeg", object)
+    monkeypatch.setattr(nvimgcodec, "nvjpeg_version", lambda load: version)
+    assert nvimgcodec.find(device).exact is exact
+
+
 def test_missing_decoders_are_listed_with_their_extra(monkeypatch):
     installed_as(monkeypatch)
     cuda, mps = find_decoders("cuda"), find_decoders("mps")

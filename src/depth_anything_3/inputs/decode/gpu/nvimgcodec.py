@@ -14,7 +14,7 @@ import numpy as np
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import check_stored_size, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
-from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg, nvjpeg_version
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.packages import install_hint, package_version, require_min_version
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "NvImageCodecDecoder", "find"]
 
 NAME = "nvimgcodec"
+_EXACT_NVJPEG = 13  # major version
 _DISTRIBUTIONS = ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12")
 
 
@@ -39,7 +40,17 @@ def find(device_type: str) -> DecoderTraits:
     )
     if device_type == "cuda" and load_nvjpeg() is None:
         raise UnsupportedError(f"{NAME} does not find nvJPEG; {install_hint('cuda')}")
-    return DecoderTraits(NAME, version, exact=True)
+    return DecoderTraits(NAME, version, exact=device_type != "cuda" or _rounds_as_libjpeg())
+
+
+def _rounds_as_libjpeg() -> bool:
+    """Whether nvJPEG can be expected to stay within the levels that `EXACT` allows its decoders.
+
+    CUDA 13.0 changed the rounding of its transform, chroma sampling and colour conversion; older versions have not been
+    compared with libjpeg.
+    """
+    version = nvjpeg_version(load_nvjpeg)
+    return version is None or version[0] >= _EXACT_NVJPEG
 
 
 class NvImageCodecDecoder:
