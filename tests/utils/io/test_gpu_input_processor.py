@@ -309,12 +309,13 @@ def test_warm_up_compiles_the_variants_that_ordinary_images_need(monkeypatch):
     """A 4K image has rows of whole 16 bytes, a photo of 1500x1000 of 4; decoders return either layout."""
     seen = set()
     with gpu_processor() as processor:
-        resampler = processor._assembler._resampler
+        kind = type(processor._assembler._resampler)
+        call = kind.__call__
 
-        def spy(images, *rest):
+        def spy(resampler, images, *rest):
             seen.update((layout.planar, layout.align) for layout in map(ImageLayout.of, images))
-            resampler(images, *rest)
+            call(resampler, images, *rest)
 
-        monkeypatch.setattr(processor._assembler, "_resampler", spy)
+        monkeypatch.setattr(kind, "__call__", spy)
         processor.warm_up()
     assert seen == {(planar, align) for planar in (False, True) for align in (16, 4)}
