@@ -41,7 +41,11 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
 
 
 def check_stale_pixels(
-    report: Report, setting: Setting, traits: DecoderTraits, size: tuple[int, int], open_with: OpenDecoder = open_decoder
+    report: Report,
+    setting: Setting,
+    traits: DecoderTraits,
+    size: tuple[int, int],
+    open_with: OpenDecoder = open_decoder,
 ) -> None:
     """Decode whole files A, then broken files B of the same size into the same buffers.
 
@@ -83,7 +87,9 @@ def _damaged(files: list[bytes]) -> dict[str, list[bytes]]:
     return {
         "quantisation tables gone": [file.replace(b"\xff\xdb", b"\xff\xef") for file in files],
         "coded data gone": [file[: _scan(file)] + end for file in files],
-        "cut in half, with an end marker": [file[: _scan(file) + (len(file) - _scan(file)) // 2] + end for file in files],
+        "cut in half, with an end marker": [
+            file[: _scan(file) + (len(file) - _scan(file)) // 2] + end for file in files
+        ],
         "cut at 90 %, with an end marker": [file[: len(file) * 9 // 10] + end for file in files],
     }
 

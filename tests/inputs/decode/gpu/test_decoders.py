@@ -19,6 +19,7 @@ from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu import nvimgcodec, torchcodec, torchvision
 from depth_anything_3.inputs.decode.gpu.batch_fallback import encoded_tensor
+from depth_anything_3.inputs.decode.gpu.pinned_files import PinnedFiles
 from depth_anything_3.inputs.decode.gpu.registry import find_decoders, open_decoder
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.runtime import packages as installed
@@ -147,6 +148,29 @@ def test_pixels_are_valid_until_the_next_call():
     results = decoder.decode(files, [probe(data, "x") for data in files], [None, None])
     for pixels, data in zip(results, files, strict=True):
         np.testing.assert_array_equal(pixels.numpy(), as_pillow(data))
+
+
+def test_page_locked_copies_of_the_files_give_the_same_pixels():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = nvimgcodec.NvImageCodecDecoder(CPU, pinned=True)
+    for count in (2, 5, 1, 3):
+        files = [jpeg(40 + 8 * place, 60, 10 * count + place) for place in range(count)]
+        bad = cut_in_the_middle(jpeg(90, 90))
+        *results, reason = decoded(decoder, *map(memoryview, files), bad)
+        for pixels, data in zip(results, files, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+        assert isinstance(reason, str)
+    decoder.close()
+
+
+def test_page_locked_copies_survive_one_further_call():
+    copy_files, files = PinnedFiles(CPU), [b"first", b"", b"x" * 1000]
+    first = copy_files(files)
+    copy_files([b"y" * 3000])
+    assert [one.tobytes() for one in first] == files
+    third = copy_files([b"z" * 100])
+    assert third[0].ctypes.data == first[0].ctypes.data, "the buffers take turns"
+    assert copy_files([]) == []
 
 
 def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():

@@ -15,6 +15,7 @@ from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import check_stored_size, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg, nvjpeg_version
+from depth_anything_3.inputs.decode.gpu.pinned_files import PinnedFiles
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.packages import install_hint, package_version, require_min_version
 
@@ -61,12 +62,14 @@ class NvImageCodecDecoder:
 
     Args:
         device: a CUDA device, or "cpu".
+        pinned: copy the files into page-locked memory first. `benchmarks/gpu_suite.py` compares both; until it has run
+            on a GPU, the default is the simpler way.
 
     Raises:
         UnsupportedError: the library is missing, too old, or does not run on this device.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, pinned: bool = False) -> None:
         self._traits = find(device.type)
         self._device = device
         try:
@@ -76,6 +79,8 @@ class NvImageCodecDecoder:
         except (ImportError, RuntimeError) as error:
             raise UnsupportedError(f"{NAME} is not usable on {device}: {error_summary(error, NAME)}") from error
         self._params = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.ColorSpec.SRGB)
+        self._pinned = PinnedFiles(device) if pinned else None
+        self._code_stream = nvimgcodec.CodeStream
         self._images: list[Any] = []  # nvimgcodec.Image has no type information
         self._files: list[bytes | bytearray] = []
 
@@ -96,7 +101,7 @@ class NvImageCodecDecoder:
         reusable = self._images[: len(files)] if len(self._images) >= len(files) else None
         try:
             images = self._decoder.decode(
-                self._files, images=reusable, params=self._params, cuda_stream=self._current_stream()
+                self._streams(), images=reusable, params=self._params, cuda_stream=self._current_stream()
             )
         except RuntimeError as error:  # such as out of GPU memory
             self._images = []
@@ -110,7 +115,13 @@ class NvImageCodecDecoder:
 
     def close(self) -> None:
         """Release the decoder's memory."""
-        self._images, self._files, self._decoder = [], [], None
+        self._images, self._files, self._decoder, self._pinned = [], [], None, None
+
+    def _streams(self) -> list[Any]:
+        """Return what the library decodes: the files, or its untyped streams of page-locked copies."""
+        if self._pinned is None:
+            return self._files
+        return [self._code_stream(view) for view in self._pinned(self._files)]
 
     def _current_stream(self) -> int:
         import torch
