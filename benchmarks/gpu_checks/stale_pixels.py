@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits, GPUDecoder
@@ -17,14 +16,13 @@ from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from gpu_checks.outcome import Report
 from harness.fidelity import difference
-from harness.images import encode
+from harness.images import encode, make_images
 from harness.method import Setting, declared_fidelity, find_cuda_decoders
 
 __all__ = ["check_stale_pixels", "run"]
 
 _BATCH = 4
 _SETS = 3  # batches of whole files, so that every set of buffers has held one
-_PROCESS_RES = 504
 _SAME_DB = 30.0
 """Different photos are at most 20 dB apart in any quarter, the same one through two decoders above 44."""
 
@@ -34,10 +32,10 @@ OpenDecoder = Callable[[str, torch.device], GPUDecoder]
 
 def run(report: Report, setting: Setting, quick: bool) -> None:
     """Check each installed decoder."""
-    size = (320, 240) if quick else (1920, 1080)
+    size, process_res = ((320, 240), 140) if quick else ((1920, 1080), 504)
     for name, traits in find_cuda_decoders(setting.device).installed.items():
         with report.guard(f"stale pixels, {name}"):
-            check_stale_pixels(report, setting, traits, size)
+            check_stale_pixels(report, setting, traits, size, process_res)
 
 
 def check_stale_pixels(
@@ -45,6 +43,7 @@ def check_stale_pixels(
     setting: Setting,
     traits: DecoderTraits,
     size: tuple[int, int],
+    process_res: int,
     open_with: OpenDecoder = open_decoder,
 ) -> None:
     """Decode whole files A, then broken files B of the same size into the same buffers.
@@ -55,19 +54,19 @@ def check_stale_pixels(
 
     Args:
         size: (width, height) of all files.
+        process_res: the option.
         open_with: opens the decoder.
     """
-    before = [encode(photo(*size, seed)) for seed in range(_BATCH)]
-    after = [encode(photo(*size, 100 + seed)) for seed in range(_BATCH)]
+    before, after = ([encode(one) for one in make_images(*size, seeds)] for seeds in (range(_BATCH), range(100, 104)))
     only, fidelity = setting.only(traits), declared_fidelity(traits)
     options = PreprocessOptions(
-        process_res=_PROCESS_RES, num_workers=setting.workers, strategy=Strategy.GPU_DECODE, fidelity=fidelity
+        process_res=process_res, num_workers=setting.workers, strategy=Strategy.GPU_DECODE, fidelity=fidelity
     )
     with (
         InputProcessor() as cpu,
         GPUInputProcessor(setting.device, capabilities=only.capabilities, open_decoder=open_with) as processor,
     ):
-        old, new = (cpu(files, process_res=_PROCESS_RES, strategy=Strategy.CPU) for files in (before, after))
+        old, new = (cpu(files, process_res=process_res, strategy=Strategy.CPU) for files in (before, after))
         for damage, broken in _damaged(after).items():
             for places in ((1,), tuple(range(_BATCH))):
                 for first in processor.batches(before * _SETS, options, batch_size=_BATCH):

@@ -225,7 +225,7 @@ def stale_pixel_outcomes(decoder, folder):
 
     setting = Setting(torch.device("cpu"), torch.float32, 2, CUDA)
     path = folder / "part.json"
-    check_stale_pixels(Report(path, 60.0), setting, EXACT, (160, 120), lambda name, device: decoder)
+    check_stale_pixels(Report(path, 60.0), setting, EXACT, (160, 120), 56, lambda name, device: decoder)
     return {one["name"]: one for one in json.loads(path.read_text())}
 
 
