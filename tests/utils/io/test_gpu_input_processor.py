@@ -17,7 +17,6 @@ from depth_anything_3.inputs.batch import gpu_assembler
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.inputs.resample.layout import ImageLayout
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from support.faulty_decoder import NEAREST, FaultyDecoder
@@ -303,19 +302,3 @@ def test_warm_up_has_no_side_effects():
     with gpu_processor() as processor:
         processor.warm_up()
         assert strategies(processor([photo(120, 90, 1)], process_res=56)) == [MIXED]
-
-
-def test_warm_up_compiles_the_variants_that_ordinary_images_need(monkeypatch):
-    """A 4K image has rows of whole 16 bytes, a photo of 1500x1000 of 4; decoders return either layout."""
-    seen = set()
-    with gpu_processor() as processor:
-        kind = type(processor._assembler._resampler)
-        call = kind.__call__
-
-        def spy(resampler, images, *rest):
-            seen.update((layout.planar, layout.align) for layout in map(ImageLayout.of, images))
-            call(resampler, images, *rest)
-
-        monkeypatch.setattr(kind, "__call__", spy)
-        processor.warm_up()
-    assert seen == {(planar, align) for planar in (False, True) for align in (16, 4)}

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -108,14 +109,10 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
     def warm_up(self) -> None:
         """Load decoders and compiled kernels before the first image; compilation takes seconds, once per machine."""
         super().warm_up()
-        images: list[bytes | torch.Tensor] = []
-        # The kernels have variants for rows of whole 16 bytes, as most images have, and of 4; interleaved and planar.
-        for side in (32, 28):
-            file = io.BytesIO()
-            Image.new("RGB", (side, side)).save(file, "JPEG")
-            planar = torch.zeros((3, side, side), dtype=torch.uint8, device=self.device)
-            images += [file.getvalue(), planar, planar.permute(1, 2, 0).contiguous().permute(2, 0, 1)]
-        self(images, process_res=PATCH_SIZE, num_workers=1)
+        pixels = np.zeros((3, 2 * PATCH_SIZE, 2 * PATCH_SIZE), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "JPEG")
+        self([file.getvalue(), torch.from_numpy(pixels).to(self.device)], process_res=PATCH_SIZE, num_workers=1)
 
     def close(self) -> None:
         """End the workers and release the decoders' memory; the next call starts new ones."""

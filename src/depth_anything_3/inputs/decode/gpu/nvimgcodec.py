@@ -82,7 +82,7 @@ class NvImageCodecDecoder:
         self._pinned = PinnedFiles(device) if pinned else None
         self._code_stream = nvimgcodec.CodeStream
         self._images: list[Any] = []  # nvimgcodec.Image has no type information
-        self._files: list[bytes | bytearray] = []
+        self._files: list[Any] = []  # or the library's streams of their copies
 
     @property
     def traits(self) -> DecoderTraits:
@@ -97,11 +97,13 @@ class NvImageCodecDecoder:
             return []
         # The library accepts no memoryview. Keep the files until the next call: their upload may outlast this one.
         self._files = [bytes(data) if isinstance(data, memoryview) else data for data in files]
+        if self._pinned is not None:
+            self._files = [self._code_stream(view) for view in self._pinned(self._files)]
         # The library requires exactly one output image per file.
         reusable = self._images[: len(files)] if len(self._images) >= len(files) else None
         try:
             images = self._decoder.decode(
-                self._streams(), images=reusable, params=self._params, cuda_stream=self._current_stream()
+                self._files, images=reusable, params=self._params, cuda_stream=self._current_stream()
             )
         except RuntimeError as error:  # such as out of GPU memory
             self._images = []
@@ -116,12 +118,6 @@ class NvImageCodecDecoder:
     def close(self) -> None:
         """Release the decoder's memory."""
         self._images, self._files, self._decoder, self._pinned = [], [], None, None
-
-    def _streams(self) -> list[Any]:
-        """Return what the library decodes: the files, or its untyped streams of page-locked copies."""
-        if self._pinned is None:
-            return self._files
-        return [self._code_stream(view) for view in self._pinned(self._files)]
 
     def _current_stream(self) -> int:
         import torch
