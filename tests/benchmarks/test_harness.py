@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import math
 import re
 import subprocess
@@ -15,9 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from support.faulty_decoder import EXACT, FaultyDecoder
-from support.gpu_processors import CUDA
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = ("gpu_preprocessing_benchmark", "decoders", "network_benchmark", "throughput", "video", "gpu_suite")
@@ -168,76 +164,3 @@ def test_one_file_reads_the_processor_time_and_one_the_memory(call, file):
         if isinstance(node, ast.Attribute) and node.attr == call
     }
     assert users == {file}
-
-
-TEST_LOG = """============================= test session starts ==============================
-collecting ... collected 5 items
-
-tests/gpu/test_a.py::test_one[nvimgcodec, a name] PASSED                 [ 20%]
-tests/gpu/test_a.py::test_two SKIPPED (torchcodec is not installed)      [ 40%]
-tests/gpu/test_a.py::test_three FAILED                                   [ 60%]
-tests/gpu/test_b.py::test_four ERROR                                     [ 80%]
-tests/gpu/test_b.py::test_five """
-
-
-def test_the_log_of_stopped_tests_says_what_was_found():
-    from gpu_suite import read_tests
-
-    found = read_tests(TEST_LOG)
-    assert found.counts == {"PASSED": 1, "SKIPPED": 1, "FAILED": 1, "ERROR": 1}
-    assert found.failed == ["tests/gpu/test_a.py::test_three", "tests/gpu/test_b.py::test_four"]
-    assert found.running == "tests/gpu/test_b.py::test_five"
-    assert str(read_tests("")) == "none finished; running: none"
-    assert read_tests(TEST_LOG + "PASSED  [100%]\n").running is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "left", "status"), [(120, "PASSED", "FAILED"), (30, "PASSED", "skipped"), (30, "FAILED", "FAILED")]
-)
-def test_stopped_tests_keep_their_results(monkeypatch, tmp_path, seconds, left, status):
-    import gpu_suite
-
-    def stopped(command, log, limit):
-        log.write_text(f"tests/gpu/test_a.py::test_one {left}\ntests/gpu/test_a.py::test_two ")
-
-    monkeypatch.setattr(gpu_suite, "_call", stopped)
-    section = gpu_suite.Section("tests")
-    gpu_suite._run_tests(section, seconds, tmp_path)
-    first, *others = section.outcomes
-    assert first["status"] == status
-    assert f"1 {left.lower()}; running: tests/gpu/test_a.py::test_two" in first["text"]
-    assert [one["text"] for one in others] == ["tests/gpu/test_a.py::test_one"] * (left == "FAILED")
-
-
-class KeepingDecoder(FaultyDecoder):
-    """Reports success for files that it cannot decode, and leaves the pixels of the call before in their places."""
-
-    def decode(self, files, headers, min_hw):
-        before = [one.clone() for one in self._given]
-        found = super().decode(files, headers, min_hw)
-        return [before[place] if isinstance(one, str) else one for place, one in enumerate(found)]
-
-
-def stale_pixel_outcomes(decoder, folder):
-    from gpu_checks.outcome import Report
-    from gpu_checks.stale_pixels import check_stale_pixels
-    from harness.method import Setting
-
-    setting = Setting(torch.device("cpu"), torch.float32, 2, CUDA)
-    path = folder / "part.json"
-    check_stale_pixels(Report(path, 60.0), setting, EXACT, (160, 120), 56, lambda name, device: decoder)
-    return {one["name"]: one for one in json.loads(path.read_text())}
-
-
-def test_a_decoder_that_keeps_an_earlier_image_is_found(tmp_path):
-    found = stale_pixel_outcomes(KeepingDecoder(), tmp_path)
-    gone = [one for name, one in found.items() if "quantisation tables gone" in name]
-    assert [one["status"] for one in gone] == ["FAILED", "FAILED"]
-    assert "quarter 1 of image 1 is of the earlier image 1" in gone[0]["text"]
-
-
-def test_an_honest_decoder_has_no_stale_pixels(tmp_path):
-    found = stale_pixel_outcomes(FaultyDecoder(), tmp_path)
-    assert len(found) == 8
-    assert {one["status"] for one in found.values()} == {"passed"}
-    assert all("none is an earlier image" in one["text"] for one in found.values())
