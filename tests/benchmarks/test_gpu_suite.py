@@ -144,7 +144,7 @@ def test_an_exact_decoder_is_held_to_what_is_promised(monkeypatch, reported, set
 
     monkeypatch.setattr(decoders, "GPUInputProcessor", lambda *_, **__: gpu_processor())
     monkeypatch.setattr(decoders, "compare", lambda results, _: [Difference(levels, psnr_db, 0.1)] * len(results))
-    truths = dict.fromkeys(decoders.ProcessResMethod, [])
+    truths = {method: [] for method in decoders.ProcessResMethod}
     decoders._resampled(reported.report, setting, EXACT, "torch", {"one": jpeg(120, 90)}, truths)
     assert reported.outcomes["gpu_decode, stand-in, torch, exact"]["status"] == status
 
