@@ -57,7 +57,7 @@ _NEED_NO_GPU = ("facts", "table")
 _SECONDS = 455
 _GRACE = 12  # between a section's own end of time and being stopped
 _MIN_SECONDS = 8  # seconds that are worth starting a section for
-_QUICK_SECONDS = {"table": 40}
+_QUICK_SECONDS = {"table": 30}
 _REHEARSAL_FACTOR = 2  # of the limits: a CPU in place of a GPU is slow
 _LINE = 110
 _MAX_FAILED = 1000  # characters
@@ -92,11 +92,12 @@ def main() -> None:
     has_gpu = True
     if options.rehearse:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin beside other work
-    slower = _REHEARSAL_FACTOR if options.rehearse else 1
     with tempfile.TemporaryDirectory(prefix="da3-suite-") as scratch:
         for name in options.only or SECTIONS:
             left = options.seconds - (time.monotonic() - began)
-            section = _section(name, min(slower * SECTIONS[name], left - _GRACE), has_gpu, Path(scratch), options)
+            section = _section(
+                name, min(_slowness(options) * SECTIONS[name], left - _GRACE), has_gpu, Path(scratch), options
+            )
             sections.append(section)
             if name == "facts":
                 has_gpu = options.rehearse or _says_cuda(section)
@@ -136,6 +137,10 @@ def _run_section(options: argparse.Namespace) -> None:
         run(report, setting, options.quick or options.rehearse or device.type == "cpu")
 
 
+def _slowness(options: argparse.Namespace) -> int:
+    return _REHEARSAL_FACTOR if options.rehearse else 1
+
+
 def _section(name: str, seconds: float, has_gpu: bool, scratch: Path, options: argparse.Namespace) -> Section:
     section = Section(name)
     began = time.monotonic()
@@ -147,7 +152,8 @@ def _section(name: str, seconds: float, has_gpu: bool, scratch: Path, options: a
         _run_tests(section, seconds, scratch)
     else:
         quick = options.quick or options.rehearse or not has_gpu
-        seconds = min(seconds, _QUICK_SECONDS.get(name, seconds)) if quick else seconds
+        if quick and name in _QUICK_SECONDS:
+            seconds = min(seconds, _slowness(options) * _QUICK_SECONDS[name])
         _run_child(section, seconds, scratch, options)
     section.seconds = time.monotonic() - began
     return section
