@@ -95,9 +95,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="da3-suite-") as scratch:
         for name in options.only or SECTIONS:
             left = options.seconds - (time.monotonic() - began)
-            section = _section(
-                name, min(_slowness(options) * SECTIONS[name], left - _GRACE), has_gpu, Path(scratch), options
-            )
+            seconds = min(_slowness(options) * SECTIONS[name], left - _GRACE)
+            section = _section(name, seconds, has_gpu, Path(scratch), options)
             sections.append(section)
             if name == "facts":
                 has_gpu = options.rehearse or _says_cuda(section)
