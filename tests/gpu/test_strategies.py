@@ -19,6 +19,7 @@ from depth_anything_3.inputs.resample.normalize import normalize, normalized_lev
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from depth_anything_3.utils.io.input_processor import InputProcessor
+from support.faulty_decoder import SkippingLibrary
 from support.images import encoded, exif_block, jpeg, largest_difference, psnr
 
 # Torchvision says so at each call, and pytest undoes the filter that its adapter has set.
@@ -239,3 +240,50 @@ def test_frames_written_on_another_stream_are_waited_for(cuda, cpu, processor, m
         batch = processor([frame]) if method == "call" else next(processor.batches([frame]))
         found = batch.pixels.cpu()
     assert largest_difference(found.numpy(), expected) <= 1
+
+
+def test_no_image_shows_the_one_decoded_before_it(cuda, cpu, decoding):
+    """A file that is cut but has an end marker may leave a decoder's memory as it was."""
+    whole = jpeg(640, 480, 3)
+    broken = whole[: len(whole) // 2] + b"\xff\xd9"
+    for seed in range(3):
+        earlier = [jpeg(640, 480, 10 * seed + place) for place in range(4)]
+        decoding(earlier, strategy="gpu_decode", fidelity="fast")
+        batch = decoding([broken] * 4, strategy="gpu_decode", fidelity="fast")
+        expected = cpu([broken]).pixels[0].numpy()
+        for image, pixels in zip(batch.images, batch.pixels.cpu().numpy(), strict=True):
+            assert psnr(pixels, expected) > 40, image.choice
+
+
+def test_an_image_that_the_library_skips_is_decoded_on_the_cpu(cuda, cpu, decoding):
+    (name,) = (one.name for one in decoding.capabilities.decoders)
+    if name != "nvimgcodec":
+        pytest.skip("only this library takes its memory from the caller")
+    batches = [[jpeg(640, 480, 4 * call + place) for place in range(4)] for call in range(4)]
+    decoding(batches[0], strategy="gpu_decode", fidelity="fast")
+    decoder = decoding._assembler._decoders._open[name]
+    library = decoder._decoder
+    try:
+        for call, files in enumerate(batches):
+            decoder._decoder = SkippingLibrary(library, [files[call]])
+            batch = decoding(files, strategy="gpu_decode", fidelity="fast")
+            found = [one.choice.strategy for one in batch.images]
+            assert found == [Strategy.HYBRID if place == call else Strategy.GPU_DECODE for place in range(4)]
+            assert "did not write" in batch.images[call].choice.reason
+            assert psnr(batch.pixels.cpu().numpy(), cpu(files).pixels.numpy()) > 40
+    finally:
+        decoder._decoder = library
+
+
+def test_files_do_not_wait_for_the_callers_stream(cuda, decoding):
+    files = [jpeg(640, 480, seed) for seed in range(4)]
+    for _ in range(3):  # allocates all memory, which may wait for the device
+        decoding(files, strategy="gpu_decode", fidelity="fast")
+    torch.cuda.synchronize()
+    busy = torch.cuda.Event()
+    torch.cuda._sleep(4_000_000_000)  # cycles: seconds
+    busy.record()
+    batch = decoding(files, strategy="gpu_decode", fidelity="fast")
+    batch.ready.synchronize()
+    assert not busy.query()
+    torch.cuda.synchronize()

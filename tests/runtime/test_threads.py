@@ -11,7 +11,8 @@ import pytest
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.runtime.threads import ThreadPool
+from depth_anything_3.runtime import threads
+from depth_anything_3.runtime.threads import ThreadPool, usable_cores
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import jpeg
 
@@ -125,3 +126,46 @@ def test_closing_a_processor_ends_all_its_threads():
         started = set(threading.enumerate()) - before
     assert started
     assert all(ended(one) for one in started)
+
+
+# The number of cores
+
+
+def grouped(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("cpu_max", "cpu.max").replace("cfs_", "cpu.cfs_")).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("own", "groups", "cores"),
+    [
+        pytest.param("0::/", {"": {"cpu_max": "250000 100000\n"}}, 3, id="version 2, in a container"),
+        pytest.param("0::/", {"": {"cpu_max": "max 100000\n"}}, 16, id="version 2, no limit"),
+        pytest.param("0::/a/b", {"a": {"cpu_max": "200000 100000"}, "a/b": {"cpu_max": "max 100000"}}, 2, id="above"),
+        pytest.param("0::/a/b", {}, 16, id="no controller"),
+        pytest.param("0::/../other", {"": {"cpu_max": "50000 100000"}}, 1, id="outside of the container's tree"),
+        pytest.param(
+            "4:memory:/x\n3:cpu,cpuacct:/x",
+            {"cpu,cpuacct": {"cfs_quota_us": "400000", "cfs_period_us": "100000"}},
+            4,
+            id="version 1, in a container",
+        ),
+        pytest.param(
+            "1:cpu:/", {"cpu": {"cfs_quota_us": "-1\n", "cfs_period_us": "100000\n"}}, 16, id="version 1, no limit"
+        ),
+        pytest.param("0::/", {"": {"cpu_max": "6400000 100000"}}, 16, id="more than the machine has"),
+        pytest.param("0::/", {"": {"cpu_max": "?"}}, 16, id="unreadable"),
+        pytest.param("?", {}, 16, id="unknown format"),
+        pytest.param(None, {}, 16, id="no Linux"),
+    ],
+)
+def test_a_quota_limits_the_usable_cores(monkeypatch, tmp_path, own, groups, cores):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(threads, "_CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(threads, "_OWN_CGROUP", tmp_path / "own")
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    for folder, files in groups.items():
+        grouped(tmp_path / "groups" / folder, **files)
+    assert usable_cores() == cores

@@ -1,4 +1,4 @@
-"""A GPU decoder that decodes with OpenCV into CPU memory and misbehaves on request."""
+"""GPU decoders that decode with OpenCV into CPU memory and misbehave on request."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from depth_anything_3.inputs.decode.cpu import opencv
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.output_guard import OutputGuard
 
 EXACT = DecoderTraits("stand-in", "1.0", exact=True)
 NEAREST = DecoderTraits("coarse", "1.0", exact=False)
@@ -51,3 +52,63 @@ class FaultyDecoder:
 
     def close(self):
         self.closed += 1
+
+
+class LyingDecoder:
+    """Reuses its memory, one buffer per place in the batch, and reports success whatever it has written.
+
+    Args:
+        skip: whether it skips a file, given its bytes and its place in the batch.
+        rows: number of rows that it writes of a file, given the same; None writes all.
+        guarded: whether it wipes its memory before it decodes.
+    """
+
+    def __init__(self, *, skip=lambda data, place: False, rows=lambda data, place: None, guarded=True):
+        self.traits = EXACT
+        self._skip, self._rows = skip, rows
+        self._memory = {}
+        if guarded:
+            self.guard = OutputGuard(torch.device("cpu"))
+
+    def decode(self, files, headers, min_hw):
+        return [
+            self._one(place, bytes(data), header)
+            for place, (data, header) in enumerate(zip(files, headers, strict=True))
+        ]
+
+    def _one(self, place, data, header):
+        size = 3 * header.stored_hw[0] * header.stored_hw[1]
+        if place not in self._memory or self._memory[place].numel() < size:
+            self._memory[place] = torch.zeros(size, dtype=torch.uint8)
+        memory = self._memory[place]
+        if hasattr(self, "guard"):
+            self.guard.wipe(memory, memory.numel())
+        image = memory[:size].view(*header.stored_hw, 3)
+        if not self._skip(data, place):
+            rows = self._rows(data, place)
+            image[:rows] = torch.from_numpy(opencv.decode(data).pixels)[:rows]
+        return image
+
+    def close(self):
+        pass
+
+
+class SkippingLibrary:
+    """An nvimgcodec.Decoder that reports success for files that it skips."""
+
+    def __init__(self, library, skipped):
+        self.library, self.skipped, self.calls = library, skipped, []
+
+    def decode(self, files, *, images, **options):
+        self.calls.append((len(files), images is not None))
+        if images is None:
+            return self.library.decode(files, images=None, **options)
+        decoded = list(images)
+        taken = [index for index, data in enumerate(files) if data not in self.skipped]
+        if taken:
+            found = self.library.decode(
+                [files[index] for index in taken], images=[images[index] for index in taken], **options
+            )
+            for index, image in zip(taken, found, strict=True):
+                decoded[index] = image
+        return decoded

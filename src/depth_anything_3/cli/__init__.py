@@ -76,7 +76,6 @@ def main() -> None:
     """Run the command; print a `DA3Error` as one line and exit with code 2 for misuse, 1 otherwise."""
     # Silence the libraries' messages about damaged files: the package's errors say more.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # Decoding shares the cores with the network. OpenMP threads that spin while waiting for a busy core made the
     # network 2 to 6 times slower on two cores; threads that sleep cost under 10 % on an idle machine.

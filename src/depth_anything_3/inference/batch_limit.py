@@ -75,8 +75,8 @@ class BatchLimit:
     def fail(self, size: Size, count: int) -> None:
         """Halve the limit: memory ran out for `count` images."""
         with self._lock:
-            self._failed[size] = self._known[size] = max(1, count // 2)
-        logger.warning("out of memory for %d images of %dx%d: batch size is now %d", count, *size[::-1], count // 2)
+            self._failed[size] = self._known[size] = smaller = max(1, count // 2)
+        logger.warning("out of memory for %d images of %dx%d: batch size is now %d", count, *size[::-1], smaller)
 
 
 def parse_batch_size(text: str, count: int) -> int | str:

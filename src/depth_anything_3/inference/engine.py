@@ -102,7 +102,9 @@ class Engine:
             InvalidInputError: the network does not support an option; raised before anything is read.
         """
         limit = BatchLimit(options.batching, self.device)
-        batches = self.input_processor.batches(images, options.preprocess, batch_size=limit.expected, limit=limit)
+        batches = self.input_processor.batches(
+            images, options.preprocess, batch_size=limit.expected, limit=limit, on_shortage=limit.fail
+        )
         self.check(options.network)
         return self._runner().stream(batches, limit, on_failure, options.network)
 
@@ -129,4 +131,12 @@ class Engine:
         return in_background(items, ahead=ahead, threads=self._threads)
 
     def _runner(self) -> NetworkRunner:
-        return NetworkRunner(self.network, self.output_processor, self.card, self.device, self.dtype, self._threads)
+        return NetworkRunner(
+            self.network,
+            self.output_processor,
+            self.card,
+            self.device,
+            self.dtype,
+            self._threads,
+            lambda: self.input_processor.release_memory(),
+        )

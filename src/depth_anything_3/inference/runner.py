@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,17 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from depth_anything_3.errors import DeviceMemoryError, UnsupportedError
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
-from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.failure import ImageFailure, memory_failure
 from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
 from depth_anything_3.model.catalog import ModelCard
+from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
+from depth_anything_3.runtime.cuda_events import record_event
+from depth_anything_3.runtime.device_errors import error_reason, out_of_memory, translate_device_errors
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.output_processor import OutputProcessor, SceneInput
@@ -63,6 +65,7 @@ class NetworkRunner:
         device: device of the network.
         dtype: dtype of the backbone's computation.
         threads: pool of the thread that the network runs in, reused between runs.
+        release_memory: gives back memory of the device that is held only to be reused.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class NetworkRunner:
         device: torch.device,
         dtype: torch.dtype,
         threads: ThreadPool,
+        release_memory: Callable[[], None],
     ) -> None:
         self._network = network
         self._card = card
@@ -80,6 +84,7 @@ class NetworkRunner:
         self._device = device
         self._dtype = dtype
         self._threads = threads
+        self._release_memory = release_memory
 
     def views(
         self,
@@ -97,7 +102,10 @@ class NetworkRunner:
         """
         forward: Forward = {**options.forward(), "extrinsics": extrinsics, "intrinsics": intrinsics}
         with self._callers_stream(), translate_device_errors(self._device):
-            computed = self._launch(batch, [batch.images], 0, forward)
+            computed = self._attempt(batch, [batch.images], 0, forward)
+            if isinstance(computed, str):  # memory ran out
+                self._release_memory()
+                computed = self._launch(batch, [batch.images], 0, forward)
             return self._finish(
                 computed,
                 failures=batch.failures,
@@ -134,7 +142,7 @@ class NetworkRunner:
                     results = [(item.index, item)]
                 else:
                     places = [images[0].index for images in item.images]
-                    results = list(zip(places, self._finish(item), strict=True))
+                    results = list(zip(places, self._finish_smaller(item), strict=True))
                 for index, result in results:
                     for ready in in_order.put(index, result):
                         if isinstance(ready, ImageFailure):
@@ -163,27 +171,33 @@ class NetworkRunner:
     ) -> Iterator[_Computed | ImageFailure]:
         """Yield one result for a batch of independent images, or several if it is split because memory runs out."""
         count, size = len(batch.images), (batch.tensor.shape[2], batch.tensor.shape[3])
-        computed, reason = None, ""
+        scenes: list[tuple[PlannedImage, ...]] = [(one,) for one in batch.images]
+        with limit.measured(size, count):
+            computed = self._attempt(batch, scenes, 1, options)
+        if isinstance(computed, str):
+            limit.fail(size, count)
+            self._release_memory()
+            if count > 1:
+                for half in (batch.part(0, count // 2), batch.part(count // 2, count)):
+                    yield from self._within_memory(half, limit, options)
+                return
+            computed = self._attempt(batch, scenes, 1, options)
+        if isinstance(computed, str):
+            (image,) = batch.images
+            yield memory_failure(image.index, image.label, size, self._device, computed)
+        else:
+            yield computed
+
+    def _attempt(
+        self, batch: ProcessedBatch, images: list[tuple[PlannedImage, ...]], axis: int, options: Forward
+    ) -> _Computed | str:
+        """Run the network, or return the reason if memory runs out."""
         try:
-            with limit.measured(size, count):
-                computed = self._launch(batch, [(one,) for one in batch.images], 1, options)
+            return self._launch(batch, images, axis, options)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            reason = str(error).strip().partition("\n")[0]
-        if computed is not None:
-            yield computed
-            return
-        # Outside the except block, because the error keeps the network's tensors alive.
-        limit.fail(size, count)
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        if count == 1:
-            (image,) = batch.images
-            yield ImageFailure(image.index, image.label, _memory_error(image, size, self._device, reason))
-            return
-        for half in (batch.part(0, count // 2), batch.part(count // 2, count)):
-            yield from self._within_memory(half, limit, options)
+            return error_reason(error)  # without the error, which keeps the network's tensors alive
 
     @torch.inference_mode()
     def _launch(
@@ -204,12 +218,12 @@ class NetworkRunner:
             outputs = _on_host(self._call(x, moved))
             seconds = time.perf_counter() - began
             return _Computed(images, outputs, batch.pixels.cpu(), None, lambda: seconds)
-        start, end, finished = (torch.cuda.Event(enable_timing=timed) for timed in (True, True, False))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         computed = self._call(x, moved)
         end.record()
         outputs, pixels = _on_host(computed), _pinned(batch.pixels)
-        finished.record()
+        finished = record_event(self._device)
         return _Computed(images, outputs, pixels, finished, lambda: 1e-3 * start.elapsed_time(end))
 
     def _call(self, x: torch.Tensor, options: Forward) -> Outputs:
@@ -217,7 +231,10 @@ class NetworkRunner:
             with self._autocast():
                 outputs: Outputs = self._network(x, **options)
         except Exception as error:
-            if type(error).__module__.split(".")[:2] not in (["torch", "_dynamo"], ["torch", "_inductor"]):
+            if out_of_memory(error) or type(error).__module__.split(".")[:2] not in (
+                ["torch", "_dynamo"],
+                ["torch", "_inductor"],
+            ):
                 raise
             reason = str(error).strip().partition("\n")[0]
             raise UnsupportedError(
@@ -264,6 +281,19 @@ class NetworkRunner:
         ]
         return self._output_processor(outputs, scenes)
 
+    def _finish_smaller(self, computed: _Computed) -> list[Prediction | ImageFailure]:
+        """Like `_finish` for independent images; one by one if host memory runs out, of which some may fail."""
+        try:
+            return [*self._finish(computed)]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = error_reason(error)
+        if len(computed.images) > 1:
+            return [one for scene in _scenes(computed) for one in self._finish_smaller(scene)]
+        (image,) = computed.images[0]
+        return [memory_failure(image.index, image.label, image.plan.result_hw, torch.device("cpu"), reason)]
+
     def _callers_stream(self) -> AbstractContextManager[Any]:  # Any: torch's own context or none
         """Return a context that selects the caller's CUDA stream on the network's GPU, for use in any thread.
 
@@ -280,11 +310,23 @@ class NetworkRunner:
         return torch.autocast(self._device.type, dtype=self._dtype)
 
 
-def _memory_error(image: PlannedImage, size: tuple[int, int], device: torch.device, reason: str) -> DeviceMemoryError:
-    return DeviceMemoryError(
-        f"{image.label}: too large for the memory of {device} at {size[1]}x{size[0]} ({reason}); use a smaller "
-        "process_res or model, or free memory used by other programs"
-    )
+def _scenes(computed: _Computed) -> Iterator[_Computed]:
+    """Split the network's output into single scenes, of one view each."""
+    count = len(computed.images)
+
+    def part(value: Any, index: int) -> Any:
+        if isinstance(value, Mapping):
+            return {name: part(one, index) for name, one in value.items()}
+        if isinstance(value, Gaussians):
+            return value.scene(index)
+        return value[index : index + 1] if isinstance(value, torch.Tensor) else value
+
+    for index, images in enumerate(computed.images):
+        pixels = computed.pixels[index : index + 1]
+        outputs = part(computed.outputs, index)
+        yield replace(
+            computed, images=[images], outputs=outputs, pixels=pixels, seconds=lambda: computed.seconds() / count
+        )
 
 
 def _on_host(outputs: Outputs) -> dict[str, Any]:
@@ -307,8 +349,14 @@ def _map_tensors(outputs: Outputs, work: Callable[[torch.Tensor], torch.Tensor])
 
 
 def _pinned(tensor: torch.Tensor) -> torch.Tensor:
-    """Copy to pinned memory on the current stream, without blocking the caller."""
-    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+    """Copy to pinned memory on the current stream, without blocking the caller; without such memory, to other."""
+    try:
+        host = torch.empty_like(tensor, device="cpu", pin_memory=True)
+    except RuntimeError as error:  # containers and the system limit pinned memory
+        if not out_of_memory(error):
+            raise
+        return tensor.cpu()
+    return host.copy_(tensor, non_blocking=True)
 
 
 def _scale(plan: ResizePlan) -> tuple[float, float]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from depth_anything_3.errors import DA3Error, ImageDecodeError
+from depth_anything_3.errors import DA3Error, DeviceMemoryError, ImageDecodeError
 
-__all__ = ["ImageFailure", "log_failure", "log_warnings", "raise_failure"]
+__all__ = ["ImageFailure", "log_failure", "log_warnings", "memory_failure", "raise_failure"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,16 @@ class ImageFailure:
     index: int
     label: str
     error: DA3Error
+
+
+def memory_failure(index: int, label: str, result_hw: tuple[int, int], device: object, reason: str) -> ImageFailure:
+    """Return the failure of an image that does not fit into a device's memory, even alone."""
+    height, width = result_hw
+    error = DeviceMemoryError(
+        f"{label}: too large for the memory of {device} at {width}x{height} ({reason}); use a smaller process_res or "
+        "model, or free memory used by other programs"
+    )
+    return ImageFailure(index, label, error)
 
 
 def log_failure(failure: ImageFailure) -> None:

@@ -6,7 +6,15 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 
-__all__ = ["choose_device", "default_dtype", "parse_dtype", "synchronize"]
+__all__ = [
+    "choose_device",
+    "default_dtype",
+    "empty_cache",
+    "memory_is_scarce",
+    "parse_dtype",
+    "synchronize",
+    "total_memory",
+]
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -73,3 +81,29 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def empty_cache(device: torch.device) -> None:
+    """Return the unused memory that torch holds on a device to its driver, for other libraries to use."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def total_memory(device: torch.device) -> int | None:
+    """Return the bytes of memory that a GPU has, or that Apple's GPU should use at most; None for the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return None
+
+
+def memory_is_scarce(device: torch.device) -> bool:
+    """Whether less than a 32nd of a CUDA device's memory is free for other libraries; False on other devices."""
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return bool(free < total // 32)

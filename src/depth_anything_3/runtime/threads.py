@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 
 __all__ = ["ThreadPool", "usable_cores"]
 
 _AT_WORK, _IDLE = "da3-prefetch", "da3-idle"  # the threads' names
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 _Task = tuple[Callable[[], None], threading.Event]
 
@@ -82,7 +86,43 @@ def _end(idle: deque[tuple[threading.Thread, SimpleQueue[_Task | None]]]) -> Non
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use; on a cluster it can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use: those it may run on, or fewer under a quota.
+
+    On a cluster the first can be fewer than the machine has. Containers mostly limit time instead: a quota of 2.5 cores
+    counts as 3.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *map(math.ceil, _quotas())]))
+
+
+def _quotas() -> list[float]:
+    """Return the quotas, in cores, of this process's control group and of those above it (Linux, version 1 and 2)."""
+    try:
+        lines = _OWN_CGROUP.read_text("utf-8").splitlines()
+    except (OSError, ValueError):  # no Linux, or no access
+        return []
+    found: list[float] = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, own = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = _CGROUPS / controllers if controllers else _CGROUPS
+        group = root / own.lstrip("/")
+        # A container sees its own group at the root, whatever its path is outside.
+        folders = [group, *group.parents] if ".." not in own else [root]
+        found += [quota for folder in folders if folder.is_relative_to(root) and (quota := _quota(folder)) is not None]
+    return found
+
+
+def _quota(folder: Path) -> float | None:
+    """Return the quota of a control group in cores, or None if it has none."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text("utf-8").split()  # "max 100000": no limit
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text("utf-8") for name in ("quota", "period"))
+        cores = float(quota) / float(period)  # version 1: -1 is no limit
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+    return cores if cores > 0 else None

@@ -18,11 +18,13 @@ from depth_anything_3.errors import ImageSizeError, UnsupportedError
 from depth_anything_3.inputs.choices import ProcessResMethod
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
+from depth_anything_3.inputs.resample import gpu
 from depth_anything_3.inputs.resample.cpu import compile_passes, resample, resample_stepwise
 from depth_anything_3.inputs.resample.gpu import GPUResampler, available_resamplers, open_resampler
 from depth_anything_3.inputs.resample.layout import ImageLayout, chunked_columns, grouped_rows
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
 from depth_anything_3.inputs.resample.torch_resampler import TorchResampler
+from depth_anything_3.runtime.device_errors import out_of_memory
 from support.images import largest_difference, psnr
 
 CPU = torch.device("cpu")
@@ -304,3 +306,26 @@ def test_kornia_resembles_the_reference(orientation, method):
     again = torch.zeros(pixels.shape)
     resampler.normalize(pixels, [1], again)
     assert torch.equal(normalized, again)
+
+
+@pytest.mark.parametrize(
+    ("failures", "runs"),
+    [
+        pytest.param([], True, id="runs"),
+        pytest.param([RuntimeError("Triton Error [CUDA]: out of memory")], True, id="short of memory for a moment"),
+        pytest.param([torch.OutOfMemoryError("CUDA out of memory")] * 2, False, id="no memory"),
+        pytest.param([RuntimeError("Failed to find C compiler")], False, id="no compiler"),
+    ],
+)
+def test_a_passing_shortage_of_memory_does_not_exclude_triton(monkeypatch, failures, runs):
+    left, emptied = list(failures), []
+
+    def run(resampler, device):
+        if left:
+            raise left.pop(0)
+
+    monkeypatch.setattr(gpu, "_run_triton", run)
+    monkeypatch.setattr(gpu, "empty_cache", emptied.append)
+    assert gpu._triton_runs(torch.device("cuda")) is runs
+    assert left == []
+    assert len(emptied) == (len(failures) > 0 and out_of_memory(failures[0]))

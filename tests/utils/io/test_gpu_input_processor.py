@@ -17,6 +17,7 @@ from depth_anything_3.inputs.batch import gpu_assembler
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.resample.layout import ImageLayout
 from depth_anything_3.inputs.routing.strategy import Capabilities
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from support.faulty_decoder import NEAREST, FaultyDecoder
@@ -134,7 +135,7 @@ def test_batches_are_made_in_the_calling_thread_where_the_gpu_needs_it(cpu):
 
 
 def test_batches_too_large_for_one_call_are_decoded_in_parts(cpu, monkeypatch):
-    monkeypatch.setattr(gpu_assembler, "_MAX_DECODED_BYTES", 2 * 3 * 120 * 90)
+    monkeypatch.setattr(gpu_assembler, "memory_budget", lambda device: 8 * 3 * 120 * 90)
     decoder = FaultyDecoder()  # overwrites what it gave before
     inputs = [jpeg(120, 90, seed) for seed in range(5)]
     with gpu_processor(decoder) as processor:
@@ -302,3 +303,20 @@ def test_warm_up_has_no_side_effects():
     with gpu_processor() as processor:
         processor.warm_up()
         assert strategies(processor([photo(120, 90, 1)], process_res=56)) == [MIXED]
+
+
+def test_warm_up_compiles_for_every_alignment_and_both_layouts(monkeypatch):
+    with gpu_processor() as processor:
+        seen = set()
+        resampler = processor._assembler._resampler
+
+        class Seeing:
+            normalize = staticmethod(resampler.normalize)
+
+            def __call__(self, images, *rest):
+                seen.update((layout.step, layout.align) for layout in map(ImageLayout.of, images))
+                resampler(images, *rest)
+
+        monkeypatch.setattr(processor._assembler, "_resampler", Seeing())
+        processor.warm_up()
+    assert seen == {(step, align) for step in (1, 3) for align in (1, 4, 16)}

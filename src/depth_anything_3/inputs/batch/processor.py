@@ -23,12 +23,14 @@ from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
-from depth_anything_3.inputs.failure import ImageFailure, log_warnings, raise_failure
+from depth_anything_3.inputs.failure import ImageFailure, log_warnings, memory_failure, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs
 from depth_anything_3.inputs.pil_image import decoded_here
 from depth_anything_3.inputs.routing.strategy import Request
+from depth_anything_3.runtime.device_errors import error_reason, out_of_memory, translate_device_errors
+from depth_anything_3.runtime.devices import empty_cache
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
 
@@ -67,6 +69,9 @@ class BatchProcessor(ABC, Generic[Image]):
     @abstractmethod
     def _assemble(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch:
         """Assemble images of one size into a batch without cameras."""
+
+    device = torch.device("cpu")
+    """Device of the batches."""
 
     _assembles_in_background = True
     """Whether batches may be assembled outside the network's thread."""
@@ -153,13 +158,16 @@ class BatchProcessor(ABC, Generic[Image]):
                     break  # an earlier image may still fail on the GPU; the first failure is raised
             else:
                 groups.setdefault(result.plan.result_hw, []).append(result)
-        batches = [self._assemble(group, normalized) for group in groups.values()]
+        with translate_device_errors(self.device):
+            batches = [self._assemble_views(group, normalized) for group in groups.values()]
+            batches = [self._deliver(batch) for batch in batches]
         failures += [one for batch in batches for one in batch.failures]
         failures.sort(key=lambda one: one.index)
-        batches = [_logged(self._deliver(batch)) for batch in batches if batch.images]
+        batches = [_logged(batch) for batch in batches if batch.images]
         if failures and (raising or not batches):
             _raise(failures, raising)
-        batch = crop_or_pad(batches, options.mixed_sizes)
+        with translate_device_errors(self.device):
+            batch = crop_or_pad(batches, options.mixed_sizes)
         used = [one.index for one in batch.images]
         matrices = None if ixt is None else transform_intrinsics(batch, ixt)
         return replace(
@@ -176,6 +184,7 @@ class BatchProcessor(ABC, Generic[Image]):
         *,
         batch_size: int = 1,
         limit: Callable[[tuple[int, int]], int] | None = None,
+        on_shortage: Callable[[tuple[int, int], int], None] | None = None,
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         """Yield independent images in batches of one size, prepared ahead in a background thread; nothing is cropped.
 
@@ -185,10 +194,13 @@ class BatchProcessor(ABC, Generic[Image]):
             options: preprocessing options; `on_error` and `mixed_sizes` are ignored.
             batch_size: maximum number of images in a batch.
             limit: returns the current maximum for results of (height, width); `batch_size` is then only an estimate.
+            on_shortage: called with (height, width) and the number of images if memory does not hold such a batch, or
+                runs out twice while batches of that size are assembled; `limit` should return less from then on.
 
         Yields:
             Normalised batches, not in the order of the images: `images[i].index` is the index in the input. Each
-            unusable image yields an `ImageFailure`, alone or in a batch's `failures`.
+            unusable image yields an `ImageFailure`, alone or in a batch's `failures`. A batch that memory does not hold
+            is yielded in parts.
         """
         request = Request.of(
             options.strategy,
@@ -198,12 +210,16 @@ class BatchProcessor(ABC, Generic[Image]):
             overlapped=True,
         )
         prepared = self._prepare(images, options, request)
-        return self._batches(prepared, limit or (lambda size: batch_size), self._enter())
+        context = self._enter()
+        return self._batches(
+            prepared, limit or (lambda size: batch_size), on_shortage or (lambda size, count: None), context
+        )
 
     def _batches(
         self,
         prepared: Iterator[Image | ImageFailure],
         limit: Callable[[tuple[int, int]], int],
+        on_shortage: Callable[[tuple[int, int], int], None],
         context: AbstractContextManager[Any],
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         def bucketed() -> Generator[list[Image] | ImageFailure, None, None]:
@@ -212,18 +228,69 @@ class BatchProcessor(ABC, Generic[Image]):
 
         def assembled(
             groups: Generator[list[Image] | ImageFailure, None, None],
-        ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
+        ) -> Generator[ProcessedBatch | list[Image] | ImageFailure, None, None]:
             with closing(groups):
                 for group in groups:
-                    yield group if isinstance(group, ImageFailure) else self._assemble(group, True)
+                    if isinstance(group, ImageFailure):
+                        yield group
+                    else:
+                        batch = self._attempt(group, True)
+                        yield group if isinstance(batch, str) else batch
 
         if self._assembles_in_background:
             made = in_background(assembled(bucketed()), ahead=1, threads=self._threads)
         else:
             made = assembled(in_background(bucketed(), ahead=1, threads=self._threads))
+        sizes_short: set[tuple[int, int]] = set()
         with closing(made):
             for item in made:
-                yield item if isinstance(item, ImageFailure) else _logged(self._deliver(item))
+                if isinstance(item, ImageFailure):
+                    yield item
+                elif isinstance(item, ProcessedBatch):
+                    yield _logged(self._deliver(item))
+                else:  # memory ran out; here, in the network's thread, the network does not use any
+                    size = item[0].plan.result_hw
+                    if size in sizes_short:
+                        on_shortage(size, len(item))
+                    sizes_short.add(size)
+                    yield from self._assemble_smaller(item, on_shortage)
+
+    def _attempt(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch | str:
+        """Assemble a batch, or return the reason if memory runs out."""
+        try:
+            return self._assemble(images, normalized)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return error_reason(error)  # without the error, which keeps its frames' tensors alive
+
+    def _assemble_views(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch:
+        """Assemble images that must form one batch; if memory runs out, give some back and try once more."""
+        batch = self._attempt(images, normalized)
+        if not isinstance(batch, str):
+            return batch
+        self.release_memory()
+        return self._assemble(images, normalized)
+
+    def _assemble_smaller(
+        self, images: list[Image], on_shortage: Callable[[tuple[int, int], int], None]
+    ) -> Iterator[ProcessedBatch | ImageFailure]:
+        """Give memory back and assemble a batch for which it ran out: whole, then in halves.
+
+        A half is yielded, and so used, before the next one is assembled. An image that does not fit alone fails.
+        """
+        self.release_memory()
+        batch = self._attempt(images, True)
+        if not isinstance(batch, str):
+            yield _logged(self._deliver(batch))
+            return
+        size, count = images[0].plan.result_hw, len(images)
+        if count == 1:
+            yield memory_failure(images[0].index, images[0].label, size, self.device, batch)
+            return
+        on_shortage(size, count)
+        for half in (images[: count // 2], images[count // 2 :]):
+            yield from self._assemble_smaller(half, on_shortage)
 
     def _prepare(
         self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request
@@ -242,6 +309,10 @@ class BatchProcessor(ABC, Generic[Image]):
         tiny = np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)
         # The kernel is compiled once per result layout: contiguous, and strided as for reversed channels.
         self.views([tiny, tiny[..., ::-1]], PreprocessOptions(process_res=PATCH_SIZE, num_workers=1))
+
+    def release_memory(self) -> None:
+        """Give back the device's memory that is held only to be reused; called when memory runs out."""
+        empty_cache(self.device)
 
     def close(self) -> None:
         """End the workers; the next call starts new ones. An iteration in progress raises `CancelledError`."""

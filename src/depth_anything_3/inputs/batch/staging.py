@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from depth_anything_3.runtime.cuda_events import record_event
+
 __all__ = ["Staging"]
 
 _BUFFERS = 2  # one is filled while the other is being copied
@@ -23,6 +25,7 @@ class Staging:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pinned = device.type == "cuda"
         self._buffers: deque[tuple[torch.Tensor, torch.cuda.Event | None]] = deque()
 
@@ -44,10 +47,7 @@ class Staging:
             pairs = list(run)
             (first, slot), count = pairs[0], len(pairs)
             pixels[slot : slot + count].copy_(staged[first : first + count], non_blocking=self._pinned)
-        if self._pinned:
-            _, event = self._buffers[-1]
-            assert event is not None
-            event.record()
+        self._buffers[-1] = self._buffers[-1][0], record_event(self._device)
 
     def _take(self, size: int) -> torch.Tensor:
         """Return a buffer of `size` bytes that no copy is reading, and move it to the end of the ring."""
@@ -56,7 +56,5 @@ class Staging:
             event.synchronize()
         if buffer is None or buffer.numel() < size:
             buffer = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=self._pinned)
-        if event is None and self._pinned:
-            event = torch.cuda.Event()
-        self._buffers.append((buffer, event))
+        self._buffers.append((buffer, None))
         return buffer[:size]

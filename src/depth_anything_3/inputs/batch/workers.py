@@ -35,11 +35,12 @@ class WorkerPools:
         self._pools: dict[tuple[Executor, int], futures.Executor] = {}  # least recently used first
         self._process = os.getpid()
         self._inherited: list[futures.Executor] = []
+        self._cores = usable_cores()  # asked once: it reads files
 
     def get(self, kind: Executor, count: int) -> futures.Executor:
         """Return a pool of `count` workers, at most one per core: more would compete, each with a full-size bitmap."""
         self._drop_inherited()
-        key = kind, min(count, usable_cores())
+        key = kind, min(count, self._cores)
         pool = self._pools.pop(key, None) or _new_pool(*key)
         self._pools[key] = pool
         # Thread pools of other sizes are cached, because new threads allocate new memory. An evicted pool is not

@@ -18,6 +18,8 @@ import torch
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
+from depth_anything_3.runtime.device_errors import out_of_memory
+from depth_anything_3.runtime.devices import empty_cache
 
 __all__ = ["GPUResampler", "available_resamplers", "open_resampler"]
 
@@ -68,13 +70,23 @@ def _triton_runs(device: torch.device) -> bool:
     try:
         from depth_anything_3.inputs.resample.triton_resampler import TritonResampler
 
-        tiny = torch.zeros((1, 3, 14, 14), dtype=torch.uint8, device=device)
-        TritonResampler(device).normalize(tiny, [0], torch.empty(tiny.shape, device=device))
-        torch.cuda.synchronize(device)
+        try:
+            _run_triton(TritonResampler(device), device)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            empty_cache(device)  # a shortage says nothing about Triton
+            _run_triton(TritonResampler(device), device)
     except Exception as error:  # compilers, drivers and read-only folders raise various errors
         logger.warning("Triton is not usable; resampling with torch instead, which is slower: %s", error)
         return False
     return True
+
+
+def _run_triton(resampler: GPUResampler, device: torch.device) -> None:
+    tiny = torch.zeros((1, 3, 14, 14), dtype=torch.uint8, device=device)
+    resampler.normalize(tiny, [0], torch.empty(tiny.shape, device=device))
+    torch.cuda.synchronize(device)
 
 
 def open_resampler(name: str, device: torch.device) -> GPUResampler:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -41,6 +40,12 @@ from depth_anything_3.inputs.routing.strategy import (
 from depth_anything_3.runtime.devices import choose_device
 
 __all__ = ["GPUInputProcessor"]
+
+_WARM_UP_SIDES = (2 * PATCH_SIZE + 4, 2 * PATCH_SIZE, 2 * PATCH_SIZE - 1)
+"""Sides of images whose rows are aligned to 16, 4 and 1 bytes, interleaved as well as planar: kernels compile for each.
+
+Videos and most photos are aligned to 16 or 4; cropped images are often not aligned.
+"""
 
 
 class GPUInputProcessor(BatchProcessor[HostResult]):
@@ -109,10 +114,18 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
     def warm_up(self) -> None:
         """Load decoders and compiled kernels before the first image; compilation takes seconds, once per machine."""
         super().warm_up()
-        pixels = np.zeros((3, 2 * PATCH_SIZE, 2 * PATCH_SIZE), np.uint8)
         file = io.BytesIO()
-        Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "JPEG")
-        self([file.getvalue(), torch.from_numpy(pixels).to(self.device)], process_res=PATCH_SIZE, num_workers=1)
+        Image.new("RGB", (_WARM_UP_SIDES[0],) * 2).save(file, "JPEG")
+        images: list[ImageInput] = [file.getvalue()]
+        for side in _WARM_UP_SIDES:
+            interleaved = torch.zeros((side, side, 3), dtype=torch.uint8, device=self.device).permute(2, 0, 1)
+            images += [interleaved, interleaved.contiguous()]
+        self(images, process_res=PATCH_SIZE, num_workers=1)
+
+    def release_memory(self) -> None:
+        """Give back the memory of the decoders, which are reopened when needed, and what torch holds unused."""
+        self._assembler.close()
+        super().release_memory()
 
     def close(self) -> None:
         """End the workers and release the decoders' memory; the next call starts new ones."""
@@ -151,7 +164,7 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
         return preparer.finish(opened, choice)
 
     def _enter(self) -> AbstractContextManager[Any]:  # Any: the context's value is not used
-        self._assembler.wait_for_caller_stream()
+        self._assembler.note_caller_stream()
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     def _drop_decoder(self, name: str, reason: str) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import itertools
+import os
 import re
 import subprocess
 import sys
 import types
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from depth_anything_3.inputs.decode.gpu.pinned_files import PinnedFiles
 from depth_anything_3.inputs.decode.gpu.registry import find_decoders, open_decoder
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.runtime import packages as installed
+from support.faulty_decoder import SkippingLibrary
 from support.images import encoded, exif_block, jpeg
 
 CPU = torch.device("cpu")
@@ -187,7 +191,7 @@ def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():
     np.testing.assert_array_equal(decoded(decoder, jpeg())[0], as_pillow(jpeg()))
 
 
-def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder():
+def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder_and_reports_on_each_file():
     made = {}
     library = types.SimpleNamespace(
         BackendKind=types.SimpleNamespace(
@@ -197,7 +201,170 @@ def test_on_cuda_nvimgcodec_never_uses_its_cpu_decoder():
         Decoder=lambda **options: made.update(options),
     )
     nvimgcodec._create(library, torch.device("cuda", 1))
-    assert made == {"device_id": 1, "backends": ["engine", "gpu", "hybrid"], "options": ":fancy_upsampling=1"}
+    assert made.pop("max_num_cpu_threads") >= 1
+    assert made == {
+        "device_id": 1,
+        "backends": ["engine", "gpu", "hybrid"],
+        "options": ":fancy_upsampling=1 nvjpeg_hw_decoder:force_batch_single=1",
+    }
+
+
+@pytest.fixture
+def skipping():
+    """An open nvimgcodec decoder, and the files that its library skips."""
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    skipped = []
+    decoder._decoder = SkippingLibrary(decoder._decoder, skipped)
+    yield decoder, skipped
+    decoder.close()
+
+
+def test_an_image_that_nvimgcodec_skips_shows_no_earlier_image_and_is_found(skipping):
+    decoder, skipped = skipping
+    batches = [[jpeg(120, 90, 3 * call + place) for place in range(3)] for call in range(5)]
+    seen = []
+    for call, files in enumerate(batches):
+        lost = call % 3
+        skipped[:] = [files[lost]]
+        results = decoder.decode(files, [probe(data, "x") for data in files], [None] * 3)
+        assert decoder.guard.sample(results).unwritten() == [place == lost for place in range(3)]
+        for place, pixels in enumerate(results):
+            if place != lost:
+                np.testing.assert_array_equal(pixels.numpy(), as_pillow(files[place]))
+        rest = results[lost].numpy()
+        assert all((rest == earlier).mean() < 0.05 for earlier in seen)
+        seen += [as_pillow(data) for data in files]
+
+
+def test_memory_that_is_not_in_use_holds_no_image(skipping):
+    decoder, _ = skipping
+    for call, (width, height) in enumerate([(120, 90), (60, 40), (200, 160), (16, 16), (121, 83)]):
+        decoded(decoder, *[jpeg(width, height, call + place) for place in range(1 + call % 3)])
+        idle = decoder._sets[0]
+        for output in idle.outputs:
+            pattern = torch.zeros_like(output.memory)
+            decoder.guard.wipe(pattern, pattern.numel())
+            assert torch.equal(decoder._memory(output.image), pattern)
+
+
+def test_nvimgcodec_decodes_twice_only_to_get_larger_memory(skipping):
+    decoder, _ = skipping
+    calls = decoder._decoder.calls
+    small, large = jpeg(60, 40, 1), jpeg(300, 200, 2)
+    for files, expected in [
+        ([small, large], [(2, False), (2, True)]),
+        ([small, large], [(1, True), (1, False), (2, True)]),  # one output is left from the check at opening
+        ([large, small], [(2, True)]),  # the larger memory is taken for the larger file
+        ([small], [(1, True)]),
+        ([large, large], [(1, True), (2, True)]),
+        ([large, large], [(1, True), (2, True)]),
+        ([large, small], [(2, True)]),
+    ]:
+        calls.clear()
+        for pixels, data in zip(decoded(decoder, *files), files, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+        assert calls == expected
+
+
+def test_nvimgcodec_waits_for_the_work_of_the_call_before_last_only(monkeypatch):
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    for _ in range(2):
+        decoded(decoder, jpeg(16, 16))  # from now on no memory is allocated
+    log, number = [], itertools.count(1)
+
+    class Event:
+        def __init__(self):
+            self.number = next(number)
+            log.append(f"record {self.number}")
+
+        def synchronize(self):
+            log.append(f"wait {self.number}")
+
+    monkeypatch.setattr(nvimgcodec, "record_event", lambda device: Event())
+    for _ in range(4):
+        decoded(decoder, jpeg(16, 16))
+    # Event 1 is recorded when call 1 begins: before its own work, and after that of the call before.
+    assert log == ["record 1", "record 2", "wait 1", "record 3", "wait 2", "record 4", "wait 3"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "usable", "threads"), [(128, 128, 8), (128, 6, 6), (128, 2, 4), (2, 2, 2), (8, 1, 4), (None, 1, 1)]
+)
+def test_nvimgcodecs_thread_pool_is_small_on_any_machine(monkeypatch, machine, usable, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: machine)
+    monkeypatch.setattr(nvimgcodec, "usable_cores", lambda: usable)
+    assert nvimgcodec._decoder_threads() == threads
+
+
+def run_python(code, **environment):
+    """Run code in a new process; return what it prints and what libraries log."""
+    environment = {**{name: value for name, value in os.environ.items() if "VERBOSITY" not in name}, **environment}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return ran.stdout.strip(), ran.stderr
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "0"), ({"PYNVIMGCODEC_VERBOSITY": "2"}, "2")])
+def test_nvimgcodec_logs_no_errors_unless_asked_to(given, kept):
+    pytest.importorskip("nvidia.nvimgcodec")
+    code = (
+        "import os, torch; from depth_anything_3.inputs.decode.gpu.registry import open_decoder;"
+        "open_decoder('nvimgcodec', torch.device('cpu')); print(os.environ['PYNVIMGCODEC_VERBOSITY'])"
+    )
+    printed, logged = run_python(code, **given)
+    assert printed == kept
+    assert given or "ERROR" not in logged
+
+
+def images_of(decoder):
+    return {output.image for outputs in decoder._sets for output in outputs.outputs}
+
+
+def memory_held(decoder):
+    return sum(image.capacity for image in images_of(decoder))
+
+
+def test_memory_of_all_places_of_a_batch_stays_within_the_budget():
+    """Each place keeps the largest image that it held, so a large image at each in turn would add up."""
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    large, small = jpeg(200, 200, 1), jpeg(20, 20, 2)
+    decoder._budget = 2 * 2 * 3 * 200 * 200
+    held = []
+    for place in [*range(6), 0, 0]:
+        files = [small] * 6
+        files[place] = large
+        for pixels, data in zip(decoded(decoder, *files), files, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+        held.append(memory_held(decoder))
+    assert max(held) <= decoder._budget
+    before = images_of(decoder)
+    decoded(decoder, *files)
+    decoded(decoder, *files)
+    assert images_of(decoder) == before, "memory that fits is reused"
+
+
+def test_a_call_beyond_the_budget_keeps_none_of_the_memory_before():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    decoder._budget = 2 * 3 * 200 * 200
+    for _ in range(2):
+        decoded(decoder, *[jpeg(100, 100)] * 2)
+    before = images_of(decoder)
+    for _ in range(2):
+        assert not any(isinstance(one, str) for one in decoded(decoder, *[jpeg(300, 300)] * 2))
+    assert not images_of(decoder) & before
+
+
+def test_a_closed_decoder_holds_no_memory():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = open_decoder("nvimgcodec", CPU)
+    decoded(decoder, jpeg())
+    alive = weakref.ref(decoder._decoder)
+    decoder.close()
+    assert images_of(decoder) == set()
+    assert alive() is None
 
 
 def test_only_the_deprecation_of_torchvisions_decoders_is_silenced():

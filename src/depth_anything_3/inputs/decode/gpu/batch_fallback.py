@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from depth_anything_3.inputs.decode.gpu.output_guard import AllocationGuard
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 
 if TYPE_CHECKING:
@@ -19,30 +20,44 @@ def decode_each(
     files: Sequence[torch.Tensor],
     headers: Sequence[ImageHeader],
     name: str,
+    guard: AllocationGuard | None = None,
 ) -> list[torch.Tensor | str]:
     """Decode a batch in one call, and file by file if that fails, so that one bad file does not fail the others.
+
+    Files whose outputs are not guarded are decoded again alone, and rejected if that does not help.
 
     Args:
         decode: decodes files to (3, H, W) pixels; raises `RuntimeError` if one of them cannot be decoded.
         files: encoded files as 1-D uint8 tensors on the CPU.
         headers: header of each file from `probe`.
         name: name of the decoder, for the reasons.
+        guard: wipes the memory of the outputs before each call; None if there is no need.
 
     Returns:
         For each file, (H, W, 3) pixels, or the reason why it was not decoded.
     """
     if not files:
         return []
+
+    def alone(index: int) -> torch.Tensor | str:
+        return decode_each(decode, [files[index]], [headers[index]], name, guard)[0]
+
+    wiped = guard.wipe_next([header.stored_hw for header in headers]) if guard else {}
     try:
-        decoded: list[torch.Tensor | str] = list(decode(list(files)))
+        decoded = list(decode(list(files)))
     except RuntimeError as error:
         if len(files) == 1:
             return [error_summary(error, name)]
-        return [decode_each(decode, [file], [header], name)[0] for file, header in zip(files, headers, strict=True)]
-    return [
-        one if isinstance(one, str) else check_stored_size(one.permute(1, 2, 0), header, name)
-        for one, header in zip(decoded, headers, strict=True)
-    ]
+        return [alone(index) for index in range(len(files))]
+    results: list[torch.Tensor | str] = []
+    for index, (planes, header) in enumerate(zip(decoded, headers, strict=True)):
+        if guard is None or wiped.get(planes.data_ptr(), 0) >= planes.numel():
+            results.append(check_stored_size(planes.permute(1, 2, 0), header, name))
+        elif len(files) > 1:
+            results.append(alone(index))
+        else:
+            results.append(f"{name}: the memory that it decoded into could not be wiped before")
+    return results
 
 
 def check_stored_size(pixels: torch.Tensor, header: ImageHeader, name: str) -> torch.Tensor | str:

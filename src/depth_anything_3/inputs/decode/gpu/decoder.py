@@ -11,9 +11,19 @@ from depth_anything_3.inputs.header import Buffer, ImageHeader, JpegProcess
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DecoderTraits", "GPUDecoder"]
+__all__ = ["DecoderTraits", "GPUDecoder", "memory_budget"]
 
 _COMMON_SAMPLINGS = frozenset({(1, 1), (2, 1), (2, 2), (1, 2)})  # 4:4:4, 4:2:2, 4:2:0, 4:4:0
+
+_MEMORY_SHARE = 16
+_NO_GPU = 2**34  # bytes; stands for the memory of a GPU where there is none
+
+
+def memory_budget(device: torch.device) -> int:
+    """Return the bytes that the full-size pixels of one decoder may take: a 16th of the device's memory."""
+    from depth_anything_3.runtime.devices import total_memory  # imports torch
+
+    return (total_memory(device) or _NO_GPU) // _MEMORY_SHARE
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,8 @@ class DecoderTraits:
 class GPUDecoder(Protocol):
     """Decode JPEG files into a device's memory, one batch per call. Not thread-safe.
 
-    Use one decoder per device; several waste memory.
+    Use one decoder per device; several waste memory. A decoder that fills its memory with the pattern of an
+    `OutputGuard` has this as `guard`; then images that it did not write are detected.
     """
 
     @property
@@ -69,6 +80,9 @@ class GPUDecoder(Protocol):
     ) -> list[torch.Tensor | str]:
         """Decode a batch on the device's current stream without applying the orientation.
 
+        JPEG engines may write before earlier work on the stream is done. So a decoder waits for the work that may
+        still read the memory that it writes.
+
         Args:
             files: complete encoded files for which `traits.unsupported_reason` is None.
             headers: header of each file from `probe`.
@@ -77,7 +91,7 @@ class GPUDecoder(Protocol):
 
         Returns:
             For each file, an (H, W, 3) uint8 RGB view on the device, unrotated and of any strides, or the reason why it
-            was not decoded. The pixels are valid until the next call.
+            was not decoded. The pixels are valid until the next call, for work queued on the same stream before.
         """
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.output_guard import AllocationGuard
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.packages import check_cuda_build, package_version, require_min_version
 
@@ -52,6 +53,8 @@ class TorchcodecDecoder:
         self._device = device
         try:
             from torchcodec.decoders import decode_jpeg
+
+            self.guard = AllocationGuard(device) if device.type == "cuda" else None
         except (ImportError, OSError, RuntimeError) as error:  # its native libraries are built for one torch version
             raise UnsupportedError(f"{NAME} cannot be loaded: {error_summary(error, NAME)}") from error
         self._decode_jpeg = decode_jpeg
@@ -70,6 +73,7 @@ class TorchcodecDecoder:
             [encoded_tensor(_without_exif(data)) for data in files],
             headers,
             NAME,
+            self.guard,
         )
 
     def close(self) -> None:

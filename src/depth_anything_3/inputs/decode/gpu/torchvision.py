@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import decode_each, encoded_tensor, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.output_guard import AllocationGuard
 from depth_anything_3.inputs.header import Buffer, ImageHeader
+from depth_anything_3.runtime.cuda_events import wait_for_stream
 from depth_anything_3.runtime.packages import check_cuda_build, package_version
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class TorchvisionDecoder:
         self._device = device
         try:
             from torchvision.io import ImageReadMode, decode_jpeg
+
+            self.guard = AllocationGuard(device) if device.type == "cuda" else None
         except (ImportError, OSError, RuntimeError) as error:  # its native libraries are built for one torch version
             raise UnsupportedError(f"{NAME} cannot be loaded: {error_summary(error, NAME)}") from error
         warnings.filterwarnings("ignore", message=_DEPRECATION, category=DeprecationWarning)
@@ -68,12 +72,14 @@ class TorchvisionDecoder:
         self, files: Sequence[Buffer], headers: Sequence[ImageHeader], min_hw: Sequence[tuple[int, int] | None]
     ) -> list[torch.Tensor | str]:
         """Decode a batch at full size, on the device's current stream. See `GPUDecoder.decode`."""
-        return decode_each(
-            lambda batch: self._decode_jpeg(batch, mode=self._mode, device=self._device),
-            [encoded_tensor(data) for data in files],
-            headers,
-            NAME,
-        )
+
+        def decode(batch: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+            # It decodes on a stream of its own, into memory from torch that the current stream may still use.
+            wait_for_stream(self._device)
+            decoded: Sequence[torch.Tensor] = self._decode_jpeg(batch, mode=self._mode, device=self._device)
+            return decoded
+
+        return decode_each(decode, [encoded_tensor(data) for data in files], headers, NAME, self.guard)
 
     def close(self) -> None:
         """Do nothing: the library caches its decoder for the lifetime of the process."""
