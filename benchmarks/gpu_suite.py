@@ -2,8 +2,9 @@
 
     PYTHONPATH=src python benchmarks/gpu_suite.py --out results
 
-Sections: correctness of every GPU strategy against the CPU, the benchmark's table with the peers, times of the kernels
-against the memory bandwidth, races, leaks, the network end to end, and the tests marked `gpu`. Each runs in its own
+Sections: correctness of every GPU strategy against the CPU, pixels of earlier images, the benchmark's table with the
+peers, the parts of the time budget, times of the kernels against the memory bandwidth, the network from a CUDA graph,
+the tests marked `gpu`, the throughput from disk to disk, races, the network's speed, and leaks. Each runs in its own
 process with a time limit, so that a crash or a broken CUDA context affects only that section. A summary is printed
 last; `suite.json`, `suite.log` and `table.json` (for `gpu_preprocessing_benchmark.py --read`) hold the details. The
 exit code is 1 if a check failed. Without a GPU, only the checks that a CPU can run are made. `--rehearse` uses the CPU
@@ -16,30 +17,35 @@ import argparse
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["main"]
+__all__ = ["FoundTests", "main", "read_tests"]
 
 # Only the standard library up here: what is missing on a machine must be reported, section by section.
 
 SECTIONS = {
     "facts": 30,
-    "operators": 60,
-    "decoders": 60,
-    "table": 140,
-    "kernels": 35,
-    "tests": 60,
+    "operators": 50,
+    "decoders": 50,
+    "stale_pixels": 20,
+    "table": 80,
+    "budget": 35,
+    "kernels": 30,
+    "graphs": 20,
+    "tests": 120,
     "disk_to_disk": 75,
-    "network": 120,
-    "races": 45,
-    "leaks": 40,
+    "races": 35,
+    "network": 60,
+    "leaks": 25,
 }
 """Name (of a module in `gpu_checks`, but for the tests) to the most seconds it may take, the most important first.
 
@@ -51,7 +57,8 @@ _NEED_NO_GPU = ("facts", "table")
 _SECONDS = 455
 _GRACE = 12  # between a section's own end of time and being stopped
 _MIN_SECONDS = 8  # seconds that are worth starting a section for
-_QUICK_SECONDS = {"table": 25}
+_QUICK_SECONDS = {"table": 30}
+_REHEARSAL_FACTOR = 2  # of the limits: a CPU in place of a GPU is slow
 _LINE = 110
 _MAX_FAILED = 1000  # characters
 _PASSED_SHOWN = 16  # of a section with more, the lines that passed are in the files only
@@ -83,10 +90,13 @@ def main() -> None:
     began = time.monotonic()
     sections: list[Section] = []
     has_gpu = True
+    if options.rehearse:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin beside other work
     with tempfile.TemporaryDirectory(prefix="da3-suite-") as scratch:
         for name in options.only or SECTIONS:
             left = options.seconds - (time.monotonic() - began)
-            section = _section(name, min(SECTIONS[name], left - _GRACE), has_gpu, Path(scratch), options)
+            seconds = min(_slowness(options) * SECTIONS[name], left - _GRACE)
+            section = _section(name, seconds, has_gpu, Path(scratch), options)
             sections.append(section)
             if name == "facts":
                 has_gpu = options.rehearse or _says_cuda(section)
@@ -126,6 +136,10 @@ def _run_section(options: argparse.Namespace) -> None:
         run(report, setting, options.quick or options.rehearse or device.type == "cpu")
 
 
+def _slowness(options: argparse.Namespace) -> int:
+    return _REHEARSAL_FACTOR if options.rehearse else 1
+
+
 def _section(name: str, seconds: float, has_gpu: bool, scratch: Path, options: argparse.Namespace) -> Section:
     section = Section(name)
     began = time.monotonic()
@@ -137,7 +151,8 @@ def _section(name: str, seconds: float, has_gpu: bool, scratch: Path, options: a
         _run_tests(section, seconds, scratch)
     else:
         quick = options.quick or options.rehearse or not has_gpu
-        seconds = min(seconds, _QUICK_SECONDS.get(name, seconds)) if quick else seconds
+        if quick and name in _QUICK_SECONDS:
+            seconds = min(seconds, _slowness(options) * _QUICK_SECONDS[name])
         _run_child(section, seconds, scratch, options)
     section.seconds = time.monotonic() - began
     return section
@@ -162,18 +177,51 @@ def _run_tests(section: Section, seconds: float, scratch: Path) -> None:
         section.add("skipped", "there is no tests/gpu")
         return
     log = scratch / "tests.log"
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", str(_TESTS), "-q", "-p", "no:cacheprovider"]
+    # A line a test, so that the log of a stopped run says what had been found.
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", str(_TESTS), "-v", "-p", "no:cacheprovider"]
     ended = _call(command, log, seconds)
+    text = log.read_text(encoding="utf-8", errors="replace")
     if ended is None:
-        section.add("FAILED", f"stopped after {seconds:.0f} s")
-    else:
-        last = _last_line(log)
-        status = {0: "passed", 5: "skipped"}.get(ended, "FAILED")  # 5: nothing was collected
-        section.add("skipped" if status == "passed" and " passed" not in last else status, last)
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        for line in lines if status == "FAILED" else ():
-            if line.startswith(("FAILED ", "ERROR ")):
-                section.add("FAILED", line)
+        found = read_tests(text)
+        status = "skipped" if seconds < SECTIONS["tests"] and not found.failed else "FAILED"
+        section.add(status, f"stopped after {seconds:.0f} s: {found}")
+        for name in found.failed:
+            section.add("FAILED", name)
+        return
+    last = _last_line(log).strip("= ")
+    status = {0: "passed", 5: "skipped"}.get(ended, "FAILED")  # 5: nothing was collected
+    section.add("skipped" if status == "passed" and " passed" not in last else status, last)
+    for line in text.splitlines() if status == "FAILED" else ():
+        if line.startswith(("FAILED ", "ERROR ")):
+            section.add("FAILED", line)
+
+
+class FoundTests(NamedTuple):
+    """Results of tests that a stopped run has left.
+
+    Attributes:
+        counts: number of tests by outcome.
+        failed: names of those that failed.
+        running: the test that was stopped.
+    """
+
+    counts: dict[str, int]
+    failed: list[str]
+    running: str | None
+
+    def __str__(self) -> str:
+        counted = ", ".join(f"{number} {outcome.lower()}" for outcome, number in self.counts.items()) or "none finished"
+        return f"{counted}; running: {self.running or 'none'}"
+
+
+def read_tests(log: str) -> FoundTests:
+    """Read the log of a `pytest -v` that may have been stopped at any point."""
+    finished = re.findall(r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b.*$", log, re.MULTILINE)
+    lines = log.splitlines()
+    last = lines[-1].strip() if lines else ""
+    running = last if "::" in last and all(not last.startswith(f"{name} ") for name, _ in finished) else None
+    failed = [name for name, outcome in finished if outcome in ("FAILED", "ERROR")]
+    return FoundTests(dict(Counter(outcome for _, outcome in finished)), failed, running)
 
 
 def _call(command: list[str], log: Path, seconds: float) -> int | None:

@@ -48,7 +48,7 @@ from harness.machine import describe_machine
 from harness.report import as_json
 from harness.timing import Timing, take_turns, timed
 
-__all__ = ["Plan", "as_the_reference", "layouts", "memory", "network_inputs", "seed_weights", "speed"]
+__all__ = ["Plan", "as_the_reference", "autocast", "layouts", "memory", "network_inputs", "seed_weights", "speed"]
 
 Network = DepthAnything3Net | NestedDepthAnything3Net
 Found = dict[str, Any]  # Any: plain JSON values

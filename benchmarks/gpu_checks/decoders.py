@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from depth_anything_3.diagnostics.self_check import EXACT_DECODER_DB, EXACT_DECODER_LEVELS
 from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.inputs.choices import Fidelity, ProcessResMethod, Strategy
 from depth_anything_3.inputs.decode.cpu.decode import decode
@@ -23,8 +24,8 @@ from harness.method import Setting, declared_fidelity, find_cuda_decoders
 
 __all__ = ["run"]
 
-_MIN_DB = {Fidelity.HIGH: 50.0, Fidelity.FAST: 44.0}
-"""What the fidelities promise."""
+_MIN_DB = {Fidelity.EXACT: EXACT_DECODER_DB, Fidelity.HIGH: 50.0, Fidelity.FAST: 44.0}
+"""What the fidelities promise of a GPU decoder."""
 
 _TRIANGLE_DB = 50.0
 """Nearest chroma is 45 to 49 dB away from libjpeg at full size, another rounding of the same filter above 55."""
@@ -114,7 +115,9 @@ def _resampled(
                     if choose_strategy(capabilities, image, request).strategy is not result.choice.strategy:
                         elsewhere.append(f"{name}, {method.value}: {result.choice.reason}")
             total = worst(list(found.values()))
-            good = total.levels <= 1 if fidelity is Fidelity.EXACT else total.psnr_db >= _MIN_DB[fidelity]
+            good = total.psnr_db >= _MIN_DB[fidelity]
+            if fidelity is Fidelity.EXACT:
+                good &= total.levels <= EXACT_DECODER_LEVELS
             what = f"gpu_decode, {traits.name}, {resampler}, {fidelity.value}"
             data = {key: str(one) for key, one in found.items() if one.levels > 1}
             text = f"{on_gpu} of {len(found)} on the GPU: {total}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import nvjpeg_version
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
@@ -25,6 +26,10 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     has_cuda = setting.device.type == "cuda"
     text = f"{found.device_type}; resamplers {', '.join(found.resamplers)}; {found.jpeg_engines} JPEG engines"
     report.measured("capabilities", f"{text}; costs {'known' if found.costs else 'not measured'}", cuda=has_cuda)
+    if found.missing_engine is not None:
+        report.measured("no JPEG engine", f"{found.missing_engine.cause}; {found.missing_engine.hint}")
+    version = nvjpeg_version()
+    report.measured("nvJPEG", "not found" if version is None else ".".join(map(str, version)))
     decoders = find_cuda_decoders(setting.device)
     for name, why in decoders.missing.items():
         report.skipped(f"decoder {name}", why)

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -18,7 +19,7 @@ from depth_anything_3.runtime.devices import synchronize
 from gpu_checks.outcome import Report
 from harness.method import Setting
 
-__all__ = ["run"]
+__all__ = ["SIZES", "ResamplerTime", "run", "time_resampler"]
 
 SIZES = {"FHD": (1080, 1920), "4K": (2160, 3840)}
 """Name to (height, width)."""
@@ -57,9 +58,22 @@ def _copy_bandwidth(device: torch.device, size: int) -> float:
     return 2 * size / (ms / 1e3)
 
 
-def _resample(
-    report: Report, setting: Setting, name: str, size: str, source_hw: tuple[int, int], layout: str, bandwidth: float
-) -> None:
+class ResamplerTime(NamedTuple):
+    """Milliseconds for a batch on the device and on the host, and the number of input sets that took turns."""
+
+    device_ms: float
+    host_ms: float
+    input_sets: int
+
+
+def time_resampler(setting: Setting, name: str, source_hw: tuple[int, int], layout: str) -> ResamplerTime:
+    """Time resampling and normalising a batch of decoded images.
+
+    Args:
+        name: of the resampler.
+        source_hw: (height, width) of the images.
+        layout: "interleaved" or "planar", as decoders return them.
+    """
     device = setting.device
     decoded = _BATCH * source_hw[0] * source_hw[1] * 3
     sets = [_images(device, source_hw, layout) for _ in range(_sets(device, decoded))]
@@ -75,11 +89,18 @@ def _resample(
 
     ms, host_ms = _time(call, device, calls=_calls(name, device))
     assert not normalized.isnan().any(), "values were left unwritten"
-    floor_ms = 1e3 * decoded / bandwidth
+    return ResamplerTime(ms, host_ms, len(sets))
+
+
+def _resample(
+    report: Report, setting: Setting, name: str, size: str, source_hw: tuple[int, int], layout: str, bandwidth: float
+) -> None:
+    ms, host_ms, input_sets = time_resampler(setting, name, source_hw, layout)
+    floor_ms = 1e3 * _BATCH * source_hw[0] * source_hw[1] * 3 / bandwidth
     text = f"{ms:.3f} ms for {_BATCH}, {ms / floor_ms:.1f} times the floor of {floor_ms:.3f}; host {host_ms:.2f} ms"
-    data = {"ms": ms, "floor_ms": floor_ms, "host_ms": host_ms, "input_sets": len(sets)}
+    data = {"ms": ms, "floor_ms": floor_ms, "host_ms": host_ms, "input_sets": input_sets}
     what = f"resample + normalise, {name}, {size}, {layout}"
-    if name == available_resamplers(device)[0]:
+    if name == available_resamplers(setting.device)[0]:
         verdict = "met" if ms <= _TIMES_FLOOR * floor_ms else "MISSED"
         text = f"{verdict} (at most {_TIMES_FLOOR:g} times the floor): {text}"
     report.measured(what, text, **data)

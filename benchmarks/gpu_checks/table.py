@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from depth_anything_3.diagnostics.calibrate import calibrate
+from depth_anything_3.diagnostics.calibrate import SIZES, calibrate
 from depth_anything_3.diagnostics.network_load import NetworkLoad
 from depth_anything_3.inputs.choices import Strategy
 from gpu_checks.outcome import Report
@@ -27,6 +28,7 @@ _FULL = ("4K", "FHD")
 
 _QUICK_PLAN = {"VGA": (3, 1.0)}
 _CALIBRATION_SHARE = 0.1
+_QUICK_SIZES = ((64, 48),)
 _MAX_MS = 6.0
 _MIN_AGAINST_REFERENCE = 10.0
 _MIN_AGAINST_USUAL = 3.0
@@ -35,9 +37,9 @@ _MIN_AGAINST_USUAL = 3.0
 def run(report: Report, setting: Setting, quick: bool) -> None:
     """Write the rows to a file beside the report; the targets are about the 4K files."""
     methods, missing = make_methods(setting)
-    if setting.has_gpu and not quick:
+    if setting.has_gpu:
         with report.guard("calibration"):
-            methods.append(_calibrated(report, setting))
+            methods.append(_calibrated(report, setting, _QUICK_SIZES if quick else SIZES))
     for name, why in missing.items():
         report.skipped(name, why)
     load = NetworkLoad(setting.device) if setting.has_gpu else None
@@ -63,9 +65,10 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
     _targets(report, rows)
 
 
-def _calibrated(report: Report, setting: Setting) -> Method:
+def _calibrated(report: Report, setting: Setting, sizes: Sequence[tuple[int, int]]) -> Method:
     """Calibrate this machine, and return the method "auto" with its costs."""
-    costs = calibrate(setting.device, setting.capabilities, seconds=_CALIBRATION_SHARE * report.seconds_left)
+    seconds = _CALIBRATION_SHARE * report.seconds_left
+    costs = calibrate(setting.device, setting.capabilities, seconds=seconds, sizes=sizes)
     report.measured("calibration", f"{len(costs.table)} costs", costs=[str(one) for one in costs.table])
     known = replace(setting, capabilities=replace(setting.capabilities, costs=costs))
     return OursOnGPU(known, Strategy.AUTO, note="calibrated")

@@ -21,6 +21,7 @@ from depth_anything_3.diagnostics import doctor_report as doctor_report
 from depth_anything_3.diagnostics.self_check import SelfCheck, self_check
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.choices import Strategy
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import MissingEngine
 from depth_anything_3.inputs.routing import cost_store as calibration
 from depth_anything_3.inputs.routing.cost_store import Calibration
 from depth_anything_3.inputs.routing.costs import Cost, Costs
@@ -285,22 +286,6 @@ def test_the_system_knows_the_driver_where_the_tool_does_not(no_driver, text, ve
     assert doctor.driver_version() == version
 
 
-class _Nvjpeg:
-    """Says 13.0.2, or fails."""
-
-    def __init__(self, status: int = 0) -> None:
-        self.status = status
-
-    def nvjpegGetProperty(self, which, value):
-        value._obj.value = (13, 0, 2)[which]
-        return self.status
-
-
-@pytest.mark.parametrize(("library", "version"), [(None, None), (_Nvjpeg(), "13.0.2"), (_Nvjpeg(1), None)])
-def test_the_version_of_nvjpeg_is_what_it_says(library, version):
-    assert doctor.nvjpeg_version(lambda: library) == version
-
-
 def test_a_driver_that_torch_cannot_use_is_hinted_at(no_driver, monkeypatch):
     monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: False)
     doctor._DRIVER_FILE.write_text("Module 580.65.06")
@@ -316,8 +301,14 @@ def test_another_distribution_with_this_package_is_hinted_at(no_driver, monkeypa
     assert "pip uninstall depth-anything-3 depth-anything-3-fast" in hint
 
 
-def test_jpeg_engines_that_cannot_be_asked_for_are_hinted_at(as_gpu):
-    as_gpu(replace(gpu_with("good"), jpeg_engines=None, missing=("better",)))
-    first, second = doctor.examine(CPU).hints
-    assert first == "better"
-    assert "pip install '.[cuda]'" in second
+def test_the_cause_of_a_missing_jpeg_engine_is_shown_with_what_to_do(as_gpu):
+    cause = MissingEngine("libnvcuvid.so.1 of the NVIDIA driver cannot be loaded", "add the driver capability 'video'")
+    hidden = replace(gpu_with("good"), jpeg_engines=0, missing_engine=cause, missing=("better",))
+    as_gpu(hidden)
+    diagnosis = doctor.examine(CPU)
+    assert diagnosis.hints == ("better", f"no JPEG engine can be used: {cause.cause}; {cause.hint}")
+    assert diagnosis.as_dict()["missing_engine"] == {"cause": cause.cause, "hint": cause.hint}
+    text = " ".join(printed(doctor_report.report(diagnosis, [])).split())
+    assert "JPEG engines 0: libnvcuvid.so.1 of the NVIDIA driver cannot be loaded" in text
+    (reason,) = {one.choice.reason for one in diagnosis.strategies if one.input == "JPEG 1920x1080"}
+    assert reason.startswith(f"no hardware JPEG engine ({cause.cause})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import os
 import platform
@@ -21,7 +20,7 @@ from PIL import features
 from depth_anything_3.diagnostics.calibrate import calibrate, nothing_to_measure
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.choices import Fidelity, Strategy
-from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import nvjpeg_version
 from depth_anything_3.inputs.header import ImageHeader, JpegCoding, JpegProcess
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
@@ -35,7 +34,7 @@ from depth_anything_3.inputs.routing.strategy import (
     check_strategy,
     choose_strategy,
 )
-from depth_anything_3.runtime.packages import DISTRIBUTION, install_hint, other_owners
+from depth_anything_3.runtime.packages import DISTRIBUTION, other_owners
 from depth_anything_3.runtime.version import __version__
 
 __all__ = [
@@ -44,7 +43,6 @@ __all__ = [
     "choose_strategies",
     "driver_version",
     "examine",
-    "nvjpeg_version",
     "recalibrate",
 ]
 
@@ -126,6 +124,7 @@ class Diagnosis:
             "device_name": found.device_name,
             "decoders": [{"name": one.name, "version": one.version, "exact": one.exact} for one in found.decoders],
             "jpeg_engines": found.jpeg_engines,
+            "missing_engine": found.missing_engine and asdict(found.missing_engine),
             "resamplers": list(found.resamplers),
             "cores": found.cores,
             "calibration": {
@@ -164,7 +163,7 @@ def examine(device: torch.device) -> Diagnosis:
         torch=torch.__version__,
         cuda=torch.version.cuda or (f"ROCm {torch.version.hip}" if torch.version.hip else None),
         driver=driver,
-        nvjpeg=nvjpeg_version() if device.type == "cuda" else None,
+        nvjpeg=_nvjpeg() if device.type == "cuda" else None,
         device=str(device),
         compute_capability=f"{properties.major}.{properties.minor}" if properties else None,
         memory_bytes=properties.total_memory if properties else None,
@@ -249,19 +248,10 @@ def driver_version() -> str | None:
     return found[0] if found else None
 
 
-def nvjpeg_version(load: Callable[[], Any] = load_nvjpeg) -> str | None:
-    """Return the version of nvJPEG, which the GPU decoders use and which reports JPEG engines; None if not found.
-
-    Args:
-        load: returns the `ctypes` library (its functions are untyped), or None.
-    """
-    library = load()
-    if library is None:
-        return None
-    parts = [ctypes.c_int() for _ in range(3)]  # major, minor, patch
-    if any(library.nvjpegGetProperty(which, ctypes.byref(part)) for which, part in enumerate(parts)):
-        return None
-    return ".".join(str(part.value) for part in parts)
+def _nvjpeg() -> str | None:
+    """Return the version of nvJPEG, which the GPU decoders use and which reports JPEG engines; None if not found."""
+    version = nvjpeg_version()
+    return version and ".".join(map(str, version))
 
 
 def _input_kinds(capabilities: Capabilities) -> dict[str, ImageTraits]:
@@ -303,7 +293,7 @@ def _hints(device: torch.device, capabilities: Capabilities, driver: str | None)
             f"NVIDIA driver {driver} is installed, but torch {torch.__version__} {built} and finds no GPU; install a "
             "torch build for your driver, see https://pytorch.org/get-started",
         )
-    if capabilities.device_type == "cuda" and capabilities.jpeg_engines is None:
-        unknown = "the number of JPEG engines is unknown, because nvJPEG for CUDA 11.9 or newer was not found"
-        return (*capabilities.missing, f"{unknown}; {install_hint('cuda')}")
+    missing = capabilities.missing_engine
+    if missing is not None:
+        return (*capabilities.missing, f"no JPEG engine can be used: {missing.cause}; {missing.hint}")
     return capabilities.missing

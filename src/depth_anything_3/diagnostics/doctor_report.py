@@ -102,8 +102,8 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "GPU decoders", escape(", ".join(decoders)) or "[yellow]none[/]"
         yield "resamplers", escape(", ".join(found.resamplers))
     if found.device_type == "cuda":
-        engines = found.jpeg_engines
-        yield "JPEG engines", "unknown" if engines is None else str(engines)
+        engines = "unknown" if found.jpeg_engines is None else str(found.jpeg_engines)
+        yield "JPEG engines", escape(f"{engines}: {found.missing_engine.cause}" if found.missing_engine else engines)
         yield "nvJPEG", diagnosis.nvjpeg or "[yellow]none[/]"
     if found.device_type == "cuda" or diagnosis.driver:
         yield "NVIDIA driver", escape(diagnosis.driver or "unknown")

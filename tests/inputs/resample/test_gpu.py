@@ -51,6 +51,17 @@ CASES = {
 }
 
 
+def let_scalars_be_numbers(interpreter) -> None:
+    """Let numpy 2.5 or newer run loops in the interpreter of Triton before 3.9, whose scalars are arrays of one."""
+    patch_tensors = interpreter._patch_lang_tensor
+
+    def patch(tensor, scope):
+        patch_tensors(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.reshape(())))
+
+    interpreter._patch_lang_tensor = patch
+
+
 @pytest.fixture(scope="module")
 def triton_resampler() -> Iterator[GPUResampler]:
     """The Triton resampler on the CPU.
@@ -70,6 +81,7 @@ def triton_resampler() -> Iterator[GPUResampler]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         module = importlib.import_module(KERNEL_MODULES[0])
+        let_scalars_be_numbers(importlib.import_module("triton.runtime.interpreter"))
         yield module.TritonResampler(CPU)
     # Stored under another name: modules that Python does not clear at its end make nanobind list all it has as leaked.
     sys.modules.update({f"interpreted.{name}": module for name, module in take_out().items()})

@@ -7,6 +7,7 @@ import pytest
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import MissingEngine
 from depth_anything_3.inputs.header import ImageHeader, JpegCoding, JpegProcess
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.routing.costs import Cost, Costs
@@ -30,10 +31,12 @@ def jpeg(process=JpegProcess.BASELINE, bits=8, sampling=CHROMA_420, hw=(2160, 38
 FINE = DecoderTraits("nvimgcodec", "0.9", exact=True)
 COARSE = DecoderTraits("torchcodec", "0.17", exact=False)
 APPLE = DecoderTraits("imageio", "13.0", exact=False)
+HIDDEN = MissingEngine("libnvcuvid.so.1 cannot be loaded", "add the capability")
 
 MACHINES = {
     "cuda, engine": Capabilities("cuda", "A", (FINE, COARSE), jpeg_engines=1),
     "cuda, no engine": Capabilities("cuda", "B", (FINE, COARSE), jpeg_engines=0),
+    "cuda, hidden engine": Capabilities("cuda", "B", (FINE,), jpeg_engines=0, missing_engine=HIDDEN),
     "cuda, not asked": Capabilities("cuda", "C", (FINE,), jpeg_engines=None),
     "cuda, coarse only": Capabilities("cuda", "D", (COARSE,), jpeg_engines=1, missing=("pip install x",)),
     "cuda, no decoder": Capabilities("cuda", "E", jpeg_engines=1, missing=("pip install x",)),
@@ -85,11 +88,12 @@ def test_the_automatic_choice_and_its_reason(machine, image):
         ("cuda, engine", "cut", "without an end marker"),
         ("cuda, engine", "pixels", "pixels in memory"),
         ("cuda, engine", "on the gpu", "already in the GPU's memory"),
-        ("cuda, no engine", "jpeg", "this GPU has none"),
-        ("cuda, not asked", "jpeg", "the driver could not be queried"),
-        ("cuda, coarse only", "jpeg", "does not reconstruct chroma as libjpeg does"),
+        ("cuda, no engine", "jpeg", "nvJPEG reports none"),
+        ("cuda, hidden engine", "jpeg", r"no hardware JPEG engine \(libnvcuvid\.so\.1 cannot be loaded\)"),
+        ("cuda, not asked", "jpeg", "nvJPEG could not be queried"),
+        ("cuda, coarse only", "jpeg", "does not decode as libjpeg does"),
         ("cuda, no decoder", "jpeg", r"no GPU decoder is available \(pip install x\)"),
-        ("mps", "jpeg", "imageio does not reconstruct chroma"),
+        ("mps", "jpeg", "imageio does not decode as libjpeg does"),
         ("none", "jpeg", "the network is on the CPU"),
     ],
 )

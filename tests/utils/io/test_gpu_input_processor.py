@@ -234,7 +234,7 @@ def test_gpu_decoding_that_cannot_be_exact_says_so():
     capabilities = replace(CUDA, decoders=(NEAREST,))
     with gpu_processor(FaultyDecoder(NEAREST), capabilities) as processor:
         with pytest.raises(
-            UnsupportedError, match=r"coarse does not reconstruct .* pass fidelity='high' or fidelity='fast'"
+            UnsupportedError, match=r"coarse does not decode as libjpeg does.* pass fidelity='high' or fidelity='fast'"
         ):
             processor([jpeg(120, 90)], strategy="gpu_decode")
         assert strategies(processor([jpeg(560, 420)], process_res=56, strategy="gpu_decode", fidelity="high")) == [GPU]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines, missing_engine
 from depth_anything_3.inputs.decode.gpu.registry import find_decoders
 from depth_anything_3.inputs.resample.gpu import available_resamplers
 from depth_anything_3.inputs.routing.cost_store import load_costs
@@ -20,11 +20,13 @@ __all__ = ["find_capabilities"]
 def find_capabilities(device: torch.device) -> Capabilities:
     """Find the decoders, resamplers and cores for a device, and the costs stored by `da3 doctor --calibrate`."""
     found = find_decoders(device.type)
+    name, engines = _name(device), _engines(device)
     capabilities = Capabilities(
         device_type=device.type,
-        device_name=_name(device),
+        device_name=name,
         decoders=found.decoders,
-        jpeg_engines=_engines(device),
+        jpeg_engines=engines,
+        missing_engine=missing_engine(engines, name) if device.type == "cuda" and not torch.version.hip else None,
         resamplers=available_resamplers(device),
         cores=usable_cores(),
         missing=found.missing,

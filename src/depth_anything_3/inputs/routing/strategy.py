@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import MissingEngine
 from depth_anything_3.inputs.header import ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.routing.costs import Costs
@@ -53,6 +54,7 @@ class Capabilities:
         device_name: name from the driver; for display only, never used in decisions.
         decoders: installed GPU decoders, best first.
         jpeg_engines: number of hardware JPEG engines; None if the driver could not be queried.
+        missing_engine: why this process can use no engine, on CUDA; for display only.
         resamplers: GPU resamplers, best first: "triton", "torch"; "kornia" only on request.
         cores: CPU cores that this process may use.
         costs: measured decode costs, if the machine was calibrated.
@@ -63,6 +65,7 @@ class Capabilities:
     device_name: str = ""
     decoders: tuple[DecoderTraits, ...] = ()
     jpeg_engines: int | None = None
+    missing_engine: MissingEngine | None = None
     resamplers: tuple[str, ...] = ("torch",)
     cores: int = 1
     costs: Costs | None = None
@@ -163,7 +166,7 @@ def check_strategy(capabilities: Capabilities, request: Request) -> None:
     if request.fidelity is Fidelity.EXACT and not any(one.exact for one in capabilities.decoders):
         names = ", ".join(one.name for one in capabilities.decoders)
         raise UnsupportedError(
-            f"{option} with fidelity='exact': {names} does not reconstruct chroma as libjpeg does; "
+            f"{option} with fidelity='exact': {names} does not decode as libjpeg does; "
             f"pass fidelity='high' or fidelity='fast' ({hint})"
         )
 
@@ -226,7 +229,9 @@ def _for_file(capabilities: Capabilities, image: ImageTraits, header: ImageHeade
     if request.strategy is Strategy.GPU_DECODE:
         return RoutingDecision(Strategy.GPU_DECODE, "requested", name)
     if capabilities.device_type == "cuda" and not capabilities.jpeg_engines:
-        why = "the driver could not be queried" if capabilities.jpeg_engines is None else "this GPU has none"
+        why = "nvJPEG could not be queried" if capabilities.jpeg_engines is None else "nvJPEG reports none"
+        if capabilities.missing_engine is not None:
+            why = capabilities.missing_engine.cause
         return RoutingDecision(
             Strategy.HYBRID,
             f"no hardware JPEG engine ({why}): decoding would compete with the network for multiprocessors; "
@@ -240,7 +245,7 @@ def _fidelity_reason(decoder: DecoderTraits, image: ImageTraits, header: ImageHe
     if decoder.exact:
         return None
     if fidelity is Fidelity.EXACT:
-        return f"fidelity 'exact': {decoder.name} does not reconstruct chroma as libjpeg does"
+        return f"fidelity 'exact': {decoder.name} does not decode as libjpeg does"
     subsampled = header.jpeg is not None and header.jpeg.subsampled
     minimum = _MIN_REDUCTION_NEAREST_CHROMA[fidelity]
     if subsampled and image.reduction < minimum:

@@ -22,6 +22,7 @@ from depth_anything_3.diagnostics.synthetic import photo
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu import nvimgcodec, torchcodec, torchvision
 from depth_anything_3.inputs.decode.gpu.batch_fallback import encoded_tensor
+from depth_anything_3.inputs.decode.gpu.pinned_files import PinnedFiles
 from depth_anything_3.inputs.decode.gpu.registry import find_decoders, open_decoder
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.runtime import packages as installed
@@ -151,6 +152,29 @@ def test_pixels_are_valid_until_the_next_call():
     results = decoder.decode(files, [probe(data, "x") for data in files], [None, None])
     for pixels, data in zip(results, files, strict=True):
         np.testing.assert_array_equal(pixels.numpy(), as_pillow(data))
+
+
+def test_page_locked_copies_of_the_files_give_the_same_pixels():
+    pytest.importorskip("nvidia.nvimgcodec")
+    decoder = nvimgcodec.NvImageCodecDecoder(CPU, pinned=True)
+    for count in (2, 5, 1, 3):
+        files = [jpeg(40 + 8 * place, 60, 10 * count + place) for place in range(count)]
+        bad = cut_in_the_middle(jpeg(90, 90))
+        *results, reason = decoded(decoder, *map(memoryview, files), bad)
+        for pixels, data in zip(results, files, strict=True):
+            np.testing.assert_array_equal(pixels, as_pillow(data))
+        assert isinstance(reason, str)
+    decoder.close()
+
+
+def test_page_locked_copies_survive_one_further_call():
+    copy_files, files = PinnedFiles(CPU), [b"first", b"", b"x" * 1000]
+    first = copy_files(files)
+    copy_files([b"y" * 3000])
+    assert [one.tobytes() for one in first] == files
+    third = copy_files([b"z" * 100])
+    assert third[0].ctypes.data == first[0].ctypes.data, "the buffers take turns"
+    assert copy_files([]) == []
 
 
 def test_a_library_that_fails_as_a_whole_gives_reasons_and_recovers():
@@ -385,6 +409,17 @@ def test_decoders_are_found_best_first(monkeypatch):
     assert names(found) == ["nvimgcodec", "torchcodec", "torchvision"]
     assert [traits.exact for traits in found.decoders] == [True, False, False]
     assert found.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "exact"),
+    [("cuda", (13, 0, 2), True), ("cuda", (12, 4, 0), False), ("cuda", None, True), ("cpu", (12, 4, 0), True)],
+)
+def test_nvimgcodec_is_exact_only_with_an_nvjpeg_that_may_round_as_libjpeg(monkeypatch, device, version, exact):
+    installed_as(monkeypatch, nvidia_nvimgcodec_cu12="0.9.0.20")
+    monkeypatch.setattr(nvimgcodec, "load_nvjpeg", object)
+    monkeypatch.setattr(nvimgcodec, "nvjpeg_version", lambda load: version)
+    assert nvimgcodec.find(device).exact is exact
 
 
 def test_missing_decoders_are_listed_with_their_extra(monkeypatch):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import ctypes.util
+
 import pytest
 import torch
 
-from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines, missing_engine, nvjpeg_version
 
 
 class Function:
@@ -70,3 +72,54 @@ def test_an_nvjpeg_that_cannot_be_queried_returns_none():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_number_of_engines_is_unknown():
     assert jpeg_engines(0) is None
+
+
+HERE = ctypes.util.find_library("c")  # a library that can be loaded, as the driver's can where all is well
+GONE = "libnvcuvid-is-not-there.so.1"
+
+
+@pytest.mark.parametrize(
+    ("engines", "name", "nvjpeg", "library", "cause", "hint"),
+    [
+        (0, "NVIDIA H100", object(), GONE, f"{GONE} of the NVIDIA driver", "CAPABILITIES=compute,utility,video"),
+        (None, "NVIDIA H100", object(), GONE, "cannot be loaded", "libnvidia-decode"),
+        (None, "NVIDIA H100", None, GONE, "cannot be loaded", "libnvidia-decode"),
+        (0, "NVIDIA H100 80GB HBM3 MIG 1g.10gb", object(), HERE, "this MIG slice has none", "nvidia-smi mig -lgip"),
+        (0, "NVIDIA GeForce RTX 4090", object(), HERE, "this GPU has none", "nothing is wrong"),
+        (None, "NVIDIA H100", object(), HERE, "nvJPEG does not answer", "CUDA 11.9"),
+        (None, "NVIDIA H100", None, HERE, "nvJPEG was not found", "pip install '.[cuda]'"),
+    ],
+    ids=["no video capability", "and no answer", "and no nvJPEG", "MIG", "no engine", "no answer", "no nvJPEG"],
+)  # fmt: skip
+def test_a_missing_engine_has_a_cause_and_a_hint(monkeypatch, engines, name, nvjpeg, library, cause, hint):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    missing = missing_engine(engines, name, lambda: nvjpeg, library)
+    assert cause in missing.cause
+    assert hint in missing.hint
+
+
+def test_a_mig_slice_is_also_known_by_its_identifier(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
+    assert "MIG" in missing_engine(0, "NVIDIA A100", lambda: object(), HERE).cause
+
+
+def test_where_there_are_engines_nothing_is_missing():
+    assert missing_engine(7, "NVIDIA H100", lambda: None, GONE) is None
+
+
+class Versioned:
+    """Says 13.0.2, or fails."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+
+    def nvjpegGetProperty(self, which, value):
+        value._obj.value = (13, 0, 2)[which]
+        return self.status
+
+
+@pytest.mark.parametrize(
+    ("library", "version"), [(None, None), (object(), None), (Versioned(), (13, 0, 2)), (Versioned(1), None)]
+)
+def test_the_version_of_nvjpeg_is_what_it_says(library, version):
+    assert nvjpeg_version(lambda: library) == version

@@ -33,7 +33,8 @@ class DecoderTraits:
     Attributes:
         name: for instance "nvimgcodec".
         version: version of its library.
-        exact: whether it reconstructs chroma as libjpeg does (triangle filter), as `Fidelity.EXACT` requires.
+        exact: whether it decodes as libjpeg does (chroma by the triangle filter, similar rounding), as
+            `Fidelity.EXACT` requires.
         processes: the JPEG coding processes that it supports.
     """
 

@@ -17,8 +17,9 @@ import numpy as np
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.decode.gpu.batch_fallback import check_stored_size, error_summary
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits, memory_budget
-from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg
+from depth_anything_3.inputs.decode.gpu.jpeg_engine import load_nvjpeg, nvjpeg_version
 from depth_anything_3.inputs.decode.gpu.output_guard import OutputGuard
+from depth_anything_3.inputs.decode.gpu.pinned_files import PinnedFiles
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.runtime.cuda_events import record_event, wait_for_stream
 from depth_anything_3.runtime.packages import install_hint, package_version, require_min_version
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "NvImageCodecDecoder", "find"]
 
 NAME = "nvimgcodec"
+_EXACT_NVJPEG = 13  # major version
 _DISTRIBUTIONS = ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12")
 _MIN_THREADS, _MAX_THREADS = 4, 8  # each thread has nvJPEG states of its own; the library's default is one per core
 
@@ -46,7 +48,17 @@ def find(device_type: str) -> DecoderTraits:
     )
     if device_type == "cuda" and load_nvjpeg() is None:
         raise UnsupportedError(f"{NAME} does not find nvJPEG; {install_hint('cuda')}")
-    return DecoderTraits(NAME, version, exact=True)
+    return DecoderTraits(NAME, version, exact=device_type != "cuda" or _rounds_as_libjpeg())
+
+
+def _rounds_as_libjpeg() -> bool:
+    """Whether nvJPEG can be expected to stay within the levels that `EXACT` allows its decoders.
+
+    CUDA 13.0 changed the rounding of its transform, chroma sampling and colour conversion; older versions have not been
+    compared with libjpeg.
+    """
+    version = nvjpeg_version(load_nvjpeg)
+    return version is None or version[0] >= _EXACT_NVJPEG
 
 
 _OPTIONS = ":fancy_upsampling=1 nvjpeg_hw_decoder:force_batch_single=1"
@@ -103,12 +115,14 @@ class NvImageCodecDecoder:
 
     Args:
         device: a CUDA device, or "cpu".
+        pinned: copy the files into page-locked memory first. `benchmarks/gpu_suite.py` compares both; until it has run
+            on a GPU, the default is the simpler way.
 
     Raises:
         UnsupportedError: the library is missing, too old, or does not run on this device.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, pinned: bool = False) -> None:
         self._traits = find(device.type)
         self._device = device
         # The library logs files that it rejects, and each optional library that is absent, as errors.
@@ -121,8 +135,10 @@ class NvImageCodecDecoder:
         except (ImportError, RuntimeError) as error:
             raise UnsupportedError(f"{NAME} is not usable on {device}: {error_summary(error, NAME)}") from error
         self._params = nvimgcodec.DecodeParams(apply_exif_orientation=False, color_spec=nvimgcodec.ColorSpec.SRGB)
+        self._pinned = PinnedFiles(device) if pinned else None
+        self._code_stream = nvimgcodec.CodeStream
         self._sets = _new_sets()  # the last one is of the latest call
-        self._files: list[bytes | bytearray] = []
+        self._files: list[Any] = []  # or the library's streams of their copies
         self.guard = OutputGuard(device)
 
     @property
@@ -143,6 +159,8 @@ class NvImageCodecDecoder:
             current.wiped.synchronize()  # the engines write without waiting for the stream
         # The library accepts no memoryview. Keep the files until the next call: their upload may outlast this one.
         self._files = [bytes(data) if isinstance(data, memoryview) else data for data in files]
+        if self._pinned is not None:
+            self._files = [self._code_stream(view) for view in self._pinned(self._files)]
         results: list[torch.Tensor | str] = [f"{NAME} could not decode the file"] * len(files)
         try:
             outputs = self._wiped_outputs(current, self._files, headers)
@@ -158,10 +176,10 @@ class NvImageCodecDecoder:
 
     def close(self) -> None:
         """Release the decoder's memory."""
-        self._sets, self._files, self._decoder = _new_sets(), [], None
+        self._sets, self._files, self._decoder, self._pinned = _new_sets(), [], None, None
 
     def _wiped_outputs(
-        self, current: _OutputSet, files: Sequence[bytes | bytearray], headers: Sequence[ImageHeader]
+        self, current: _OutputSet, files: Sequence[Any], headers: Sequence[ImageHeader]
     ) -> dict[int, _Output]:
         """Return index -> wiped output, large enough unless the file cannot be decoded or its header is wrong."""
         sizes = [3 * header.stored_hw[0] * header.stored_hw[1] for header in headers]
@@ -188,7 +206,7 @@ class NvImageCodecDecoder:
             output.written = sizes[index]
         return assigned
 
-    def _call(self, files: list[bytes | bytearray], outputs: list[_Output] | None) -> list[Any]:
+    def _call(self, files: list[Any], outputs: list[_Output] | None) -> list[Any]:
         """Decode files into outputs, or into new images; return an image or None for each."""
         if not files:
             return []
