@@ -11,6 +11,7 @@ from torch import nn
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.model import RefViewStrategy, build_network
+from depth_anything_3.model.backbone import use_matrix_dtype
 from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard
 from depth_anything_3.model.precision import keep_float32
 from depth_anything_3.runtime.attribute_dict import AttributeDict
@@ -71,7 +72,9 @@ class NetworkModule(nn.Module):
             InvalidInputError: a shape, layer or strategy is not accepted.
             UnsupportedError: the model does not support given poses or Gaussians.
         """
-        with torch.no_grad(), low_precision(image.device, self._engine.dtype_on(image.device)):
+        dtype = self._engine.dtype_on(image.device)
+        use_matrix_dtype(self.model, dtype)
+        with torch.no_grad(), low_precision(image.device, dtype):
             outputs: AttributeDict[Any] = self.model(
                 image,
                 extrinsics,
@@ -94,6 +97,10 @@ class NetworkModule(nn.Module):
         convert, requested = keep_float32(fn)
         if requested is not None:
             self._engine.weights_dtype = None if requested is torch.float32 else requested
+        target = convert(torch.empty(0)).device
+        if requested is not torch.float32 and target.type != "cpu" and self.device.type == "cpu":
+            # Before the move: half as much crosses the bus, and the float32 values stay where they are.
+            use_matrix_dtype(self.model, self._engine.dtype_on(target))
         super()._apply(convert, recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -22,6 +22,7 @@ from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
+from depth_anything_3.model.backbone import use_matrix_dtype
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
@@ -195,6 +196,7 @@ class NetworkRunner:
         options: Forward,
     ) -> _Computed:
         """Run the network, on CUDA asynchronously. `axis` is where a dimension is added to form (B, S)."""
+        use_matrix_dtype(self._network, self._dtype)
         moved = {
             name: value.to(self._device) if isinstance(value, torch.Tensor) else value
             for name, value in options.items()

@@ -6,8 +6,9 @@ attention across all views of a scene (DA3, Lin et al., 2025).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from depth_anything_3.model.blocks import Block
 from depth_anything_3.model.catalog import PATCH_SIZE, Preset
 from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.model.position_table import TABLE_SIDE, PositionTables
+from depth_anything_3.model.precision import LowPrecisionMatrices, is_low_precision
 from depth_anything_3.model.reference_view import (
     order_from_reference,
     order_to_original,
@@ -25,7 +27,10 @@ from depth_anything_3.model.reference_view import (
 from depth_anything_3.model.rope import RotaryTable, cross_view_table, in_view_positions, rotary_table
 from depth_anything_3.model.table_cache import TableCache
 
-__all__ = ["Backbone", "BackboneOutput"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Backbone", "BackboneOutput", "use_matrix_dtype"]
 
 _BLOCK_NORM_EPS = 1e-6  # the final norm and the query and key norms use 1e-5
 
@@ -62,7 +67,12 @@ class PatchEmbed(nn.Module):
 
 
 class Backbone(nn.Module):
-    """The transformer shared by all outputs of the network."""
+    """The transformer shared by all outputs of the network.
+
+    Attributes:
+        matrices: converts its matrices to low precision and back. They are float32 again before the state is saved,
+            loaded, copied, converted or trained.
+    """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -86,6 +96,7 @@ class Backbone(nn.Module):
         self.norm = nn.LayerNorm(width)
         self._position_tables = PositionTables()
         self._rotary_tables: TableCache[tuple[RotaryTable, RotaryTable]] = TableCache()
+        self.matrices = LowPrecisionMatrices()
 
     def _in_second_stage(self, index: int) -> bool:
         return self.preset.alt_start is not None and index >= self.preset.alt_start
@@ -107,6 +118,16 @@ class Backbone(nn.Module):
             export_layers: Blocks whose normalised output is also returned, ascending.
             strategy: How the reference view is chosen if one is needed.
         """
+        if not torch.compiler.is_compiling():
+            self.matrices.check(self, images, camera_tokens)
+        dtype = self.patch_embed.proj.weight.dtype
+        # Low-precision matrices cannot be restored in compiled code or in a replica of DataParallel.
+        with torch.autocast(images.device.type, dtype=dtype) if is_low_precision(dtype) else nullcontext():
+            return self._run(images, camera_tokens, export_layers, strategy)
+
+    def _run(
+        self, images: Tensor, camera_tokens: Tensor | None, export_layers: Sequence[int], strategy: RefViewStrategy
+    ) -> BackboneOutput:
         preset = self.preset
         views, grid = images.shape[1], (images.shape[3] // PATCH_SIZE, images.shape[4] // PATCH_SIZE)
         in_view, cross_view = self._rotations(grid, images.device)
@@ -133,6 +154,29 @@ class Backbone(nn.Module):
             if index in export_layers:
                 exported.append(torch.unflatten(_in_callers_order(self.norm(x[:, :, 1:]), reference), 2, grid))
         return BackboneOutput(tuple(features), tuple(tokens), tuple(exported), reference)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; see `nn.Module.train`."""
+        if mode:
+            self.matrices.restore()
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.matrices.before_apply(fn, self.cls_token)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _save_to_state_dict(self, *args: Any) -> None:  # Any: torch's own
+        self.matrices.restore()
+        super()._save_to_state_dict(*args)
+
+    def _load_from_state_dict(self, *args: Any) -> None:  # Any: torch's own
+        self.matrices.restore()
+        super()._load_from_state_dict(*args)
+
+    def __getstate__(self) -> dict[str, Any]:  # Any: torch's own; for copies and pickles
+        self.matrices.restore()
+        return self.__dict__.copy()
 
     def _embed(self, images: Tensor) -> Tensor:
         batch, views, _, height, width = images.shape
@@ -175,3 +219,17 @@ class Backbone(nn.Module):
 def _in_callers_order(x: Tensor, reference: Tensor | None) -> Tensor:
     """Undo the reordering of the views of `x` `(B, S, ...)`, if any."""
     return x if reference is None else take_views(x, order_to_original(reference, x.shape[1]))
+
+
+def use_matrix_dtype(network: nn.Module, dtype: torch.dtype) -> None:
+    """Convert the matrices of a network's backbones to the dtype of their computation, if they are not in it.
+
+    Args:
+        network: any module; one without a `Backbone` is left as it is.
+        dtype: float32, bfloat16 or float16.
+    """
+    if isinstance(network, Backbone):
+        network.matrices.use(network, dtype)
+        return
+    for child in network.children():
+        use_matrix_dtype(child, dtype)
