@@ -208,6 +208,8 @@ class GPUAssembler:
             if isinstance(one.data, torch.Tensor):
                 if self._stream is not None and one.data.is_cuda:
                     one.data.record_stream(self._stream)
+                    if one.ready is not None:
+                        self._stream.wait_event(one.ready)
                 frame = one.data.permute(1, 2, 0)
             else:
                 frame = _as_tensor(one.data)
