@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from depth_anything_3.model.backbone import use_matrix_dtype
+from depth_anything_3.model.network import use_matrix_dtype
 from support.tiny_networks import assert_same, images, run
 
 LOW = [torch.bfloat16, torch.float16]

@@ -45,7 +45,7 @@ class Engine:
     Attributes:
         compute_dtype: dtype of the backbone's computation; None selects the device's default.
         weights_dtype: low-precision dtype to which the caller converted the model, which takes the place of
-            `compute_dtype`, because weights stay float32; else None.
+            `compute_dtype`, because weights keep their float32 values; else None.
         output_processor: builds predictions from the network's output.
     """
 

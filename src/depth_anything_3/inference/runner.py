@@ -22,8 +22,8 @@ from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
-from depth_anything_3.model.backbone import use_matrix_dtype
 from depth_anything_3.model.catalog import ModelCard
+from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
 from depth_anything_3.runtime.devices import low_precision

@@ -7,7 +7,6 @@ attention across all views of a scene (DA3, Lin et al., 2025).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -30,7 +29,7 @@ from depth_anything_3.model.table_cache import TableCache
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Backbone", "BackboneOutput", "use_matrix_dtype"]
+__all__ = ["Backbone", "BackboneOutput"]
 
 _BLOCK_NORM_EPS = 1e-6  # the final norm and the query and key norms use 1e-5
 
@@ -121,8 +120,10 @@ class Backbone(nn.Module):
         if not torch.compiler.is_compiling():
             self.matrices.check(self, images, camera_tokens)
         dtype = self.patch_embed.proj.weight.dtype
-        # Low-precision matrices cannot be restored in compiled code or in a replica of DataParallel.
-        with torch.autocast(images.device.type, dtype=dtype) if is_low_precision(dtype) else nullcontext():
+        if not is_low_precision(dtype):
+            return self._run(images, camera_tokens, export_layers, strategy)
+        # Compiled code and replicas of DataParallel cannot restore float32: they compute in the matrices' dtype.
+        with torch.autocast(images.device.type, dtype=dtype):
             return self._run(images, camera_tokens, export_layers, strategy)
 
     def _run(
@@ -219,17 +220,3 @@ class Backbone(nn.Module):
 def _in_callers_order(x: Tensor, reference: Tensor | None) -> Tensor:
     """Undo the reordering of the views of `x` `(B, S, ...)`, if any."""
     return x if reference is None else take_views(x, order_to_original(reference, x.shape[1]))
-
-
-def use_matrix_dtype(network: nn.Module, dtype: torch.dtype) -> None:
-    """Convert the matrices of a network's backbones to the dtype of their computation, if they are not in it.
-
-    Args:
-        network: any module; one without a `Backbone` is left as it is.
-        dtype: float32, bfloat16 or float16.
-    """
-    if isinstance(network, Backbone):
-        network.matrices.use(network, dtype)
-        return
-    for child in network.children():
-        use_matrix_dtype(child, dtype)

@@ -38,7 +38,7 @@ def keep_float32(convert: Convert) -> tuple[Convert, torch.dtype | None]:
     """
     moved = convert(torch.empty(0))
     if moved.dtype in _LOW:
-        logger.warning("weights stay float32; the backbone computes in %s, by autocast", moved.dtype)
+        logger.warning("weights stay float32; the backbone computes in %s", moved.dtype)
         return lambda tensor: tensor.to(convert(tensor.new_empty(0)).device), moved.dtype
     made_float = moved.dtype is torch.float32 and convert(torch.empty(0, dtype=torch.float16)).dtype is torch.float32
     return convert, torch.float32 if made_float else None
@@ -67,7 +67,7 @@ class LowPrecisionMatrices:
     def use(self, module: nn.Module, dtype: torch.dtype) -> None:
         """Convert the matrices of `module` to a dtype; float32 restores them.
 
-        A network that is trained, traced or captured keeps float32, as does one that was used in float32 (`check`).
+        A network that is trained, traced or captured stays in float32, as does one that was used in float32 (`check`).
         """
         wanted = dtype if dtype in _LOW else None
         if wanted is self.dtype or (wanted is not None and self._must_stay(module)):
@@ -133,8 +133,9 @@ class LowPrecisionMatrices:
             return True
         if is_tracing() or torch.compiler.is_compiling():
             return True
-        capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-        return capturing or any(one.grad is not None for one in module.parameters())
+        weights = list(module.parameters())
+        capturing = weights[0].is_cuda and torch.cuda.is_current_stream_capturing()
+        return capturing or any(one.grad is not None for one in weights)
 
     def _is_autocast(self, inputs: tuple[Tensor | None, ...]) -> bool:
         assert inputs[0] is not None
