@@ -23,7 +23,6 @@ from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
 from depth_anything_3.model.catalog import ModelCard
-from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.device_errors import out_of_memory, translate_device_errors
 from depth_anything_3.runtime.devices import low_precision
@@ -196,7 +195,6 @@ class NetworkRunner:
         options: Forward,
     ) -> _Computed:
         """Run the network, on CUDA asynchronously. `axis` is where a dimension is added to form (B, S)."""
-        use_matrix_dtype(self._network, self._dtype)
         moved = {
             name: value.to(self._device) if isinstance(value, torch.Tensor) else value
             for name, value in options.items()

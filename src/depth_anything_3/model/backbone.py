@@ -6,6 +6,7 @@ attention across all views of a scene (DA3, Lin et al., 2025).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -167,15 +168,22 @@ class Backbone(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _save_to_state_dict(self, *args: Any) -> None:  # Any: torch's own
-        self.matrices.restore()
-        super()._save_to_state_dict(*args)
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """Return the weights in float32; see `nn.Module.state_dict`, whose types these are."""
+        with self.matrices.in_float32():
+            return super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        with self.matrices.in_float32():
+            memo[id(self)] = twin = type(self).__new__(type(self))
+            twin.__setstate__(copy.deepcopy(self.__dict__, memo))  # type: ignore[no-untyped-call]
+            return twin
 
     def _load_from_state_dict(self, *args: Any) -> None:  # Any: torch's own
         self.matrices.restore()
         super()._load_from_state_dict(*args)
 
-    def __getstate__(self) -> dict[str, Any]:  # Any: torch's own; for copies and pickles
+    def __getstate__(self) -> dict[str, Any]:  # Any: torch's own; for pickles
         self.matrices.restore()
         return self.__dict__.copy()
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class LowPrecisionMatrices:
         self.dtype: torch.dtype | None = None
         self._float32: list[tuple[nn.Parameter, Tensor, torch.dtype]] = []
         self._keeps_float32 = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[type[LowPrecisionMatrices], tuple[()]]:
         return type(self), ()
@@ -115,6 +116,13 @@ class LowPrecisionMatrices:
                 one.data = _restored(one.data, exact, low)
                 self._float32.pop()
             self.dtype = None
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Return a context in which the matrices are float32, whatever other threads compute meanwhile."""
+        with self._lock:
+            self.restore()
+            yield
 
     def before_apply(self, convert: Convert, weight: Tensor) -> None:
         """Restore float32 unless `convert`, applied by `Module._apply`, only moves tensors between devices.
