@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -132,6 +134,30 @@ def test_the_weights_are_the_loaded_float32_for(tiny, held, asked):
         assert {one.dtype for one in result.values()} == {torch.float32}
     if isinstance(result, nn.Module):
         assert_exact(result, tiny)
+
+
+def test_a_compiled_backbone_can_be_copied(tiny, held):
+    held.backbone["pretrained"].compile()
+    for twin in (copy.deepcopy(held), pickle.loads(pickle.dumps(held))):
+        assert_exact(twin, tiny)
+        assert twin.backbone["pretrained"]._compiled_call_impl is None
+
+
+def test_weights_are_read_whole_while_another_thread_converts_them(tiny, held):
+    stopped = threading.Event()
+
+    def convert():
+        while not stopped.is_set():
+            use_matrix_dtype(held, torch.bfloat16)
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(convert)
+        for _ in range(20):
+            state, twin = held.state_dict(), copy.deepcopy(held)
+            assert all(torch.equal(state[name], one) for name, one in tiny.state_dict().items())
+            assert_exact(twin, tiny)
+        stopped.set()
+        running.result()
 
 
 def test_float32_results_are_exact_afterwards(tiny, held):

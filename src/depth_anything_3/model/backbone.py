@@ -176,7 +176,7 @@ class Backbone(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         with self.matrices.in_float32():
             memo[id(self)] = twin = type(self).__new__(type(self))
-            twin.__setstate__(copy.deepcopy(self.__dict__, memo))  # type: ignore[no-untyped-call]
+            twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
             return twin
 
     def _load_from_state_dict(self, *args: Any) -> None:  # Any: torch's own
@@ -185,7 +185,7 @@ class Backbone(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:  # Any: torch's own; for pickles
         self.matrices.restore()
-        return self.__dict__.copy()
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled_call_impl"}
 
     def _embed(self, images: Tensor) -> Tensor:
         batch, views, _, height, width = images.shape
