@@ -39,6 +39,7 @@ from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, b
 from depth_anything_3.model.catalog import MODEL_CARDS
 from depth_anything_3.model.dpt import DptTrunk, FusionBlock, resize_map
 from depth_anything_3.model.dual_dpt import DualDptHead
+from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.model.position_table import interpolate_position_table
 from depth_anything_3.model.rope import RotaryTable, in_view_positions, rotary_table
 from depth_anything_3.model.table_cache import TableCache
@@ -264,7 +265,7 @@ class _LiveTensors(TorchDispatchMode):
 
 
 def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found:
-    """Measure the bytes of the float32 weights, and the peak of one image with the backbone in bfloat16.
+    """Measure the bytes of the weights and the peak of one image, both with the backbone in bfloat16.
 
     Counted, so it is the same on every machine. What operations need inside, such as a convolution's workspace, is not
     in it, nor what a CUDA context and the allocator's rounding take.
@@ -274,6 +275,7 @@ def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found
     net.to_empty(device=device)
     for parameter in net.parameters():
         parameter.zero_()
+    use_matrix_dtype(net, torch.bfloat16)
     x, live = network_inputs(1, size_hw, device), _LiveTensors()
     with torch.inference_mode(), autocast(device, torch.bfloat16), live:
         net(x)

@@ -85,8 +85,9 @@ class DepthAnything3(NetworkModule):
                 models`), or "da3-nano", the demonstration model bundled with the package.
             device: device of the weights. None or "auto" selects CUDA, then Apple's GPU, then the CPU.
             dtype: dtype of the backbone's computation: "float32", "bfloat16" or "float16". None or "auto" selects
-                bfloat16 on CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. Weights
-                stay float32.
+                bfloat16 on CUDA devices of capability 8.0 and above, float16 on older ones, float32 elsewhere. The
+                device then holds the backbone's matrices in it; `state_dict()` and `save_pretrained` give float32 as
+                loaded; see docs/models.md.
             options: any of these.
 
                 - local_files_only: use only the local cache of the hub.
@@ -110,9 +111,10 @@ class DepthAnything3(NetworkModule):
         checkpoint = find_checkpoint(pretrained_model_name_or_path, **hub)
         with torch.device("meta") if plain else nullcontext():  # a subclass may have weights of its own
             model = cls(model_name=checkpoint.preset, **own)
-        load_weights(model, checkpoint, target)
         model._engine.compute_dtype = compute_dtype
-        return (model if plain else model.to(target)).eval()
+        low = model._engine.dtype_on(target) is not torch.float32
+        load_weights(model, checkpoint, torch.device("cpu") if low else target)
+        return model.to(target).eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Unpack[SaveKwargs]) -> None:
         """Write `config.json` and `model.safetensors` in the official format, each in an atomic write.

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from depth_anything_3.api import DepthAnything3
 from depth_anything_3.diagnostics.synthetic import photo
+from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
 from support.images import jpeg
 
@@ -70,3 +72,37 @@ def test_a_stream_on_the_gpu_gives_each_photo_what_it_has_alone(on_gpu):
         np.testing.assert_array_equal(one.processed_images, alone.processed_images)
         assert np.median(np.abs(one.depth / alone.depth - 1)) < 1e-3  # other batch sizes, other algorithms
         assert one.choices
+
+
+def test_a_loaded_model_holds_its_matrices_in_the_dtype_of_its_computation(small_checkpoint, seeded_small, cuda):
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated(cuda)
+    model = DepthAnything3.from_pretrained(small_checkpoint, cuda, "bfloat16")
+    held = torch.cuda.memory_allocated(cuda) - before
+    full = sum(one.nbytes for one in seeded_small.parameters())
+    backbone = sum(one.nbytes for one in seeded_small.model.backbone.parameters())
+    assert held < full - 0.45 * backbone
+    model.depth([photo(280, 210, 5)], process_res=140)
+    state = model.state_dict()
+    for name, one in seeded_small.state_dict().items():
+        assert state[name].device == model.device
+        assert torch.equal(state[name].cpu(), one), name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_held_matrices_give_what_autocast_gives(seeded_small, cuda, dtype):
+    net, x = copy.deepcopy(seeded_small.model).to(cuda), torch.randn(1, 2, 3, 140, 140, device=cuda)
+    with torch.inference_mode(), torch.autocast("cuda", dtype=dtype):
+        expected = net(x)["depth"]
+        use_matrix_dtype(net, dtype)
+        found = net(x)["depth"]
+    assert torch.equal(found, expected)
+    assert {one.dtype for one in net.backbone.parameters()} == {torch.float32, dtype}
+
+
+def test_weights_move_between_devices_without_loss(seeded_small, cuda):
+    model = copy.deepcopy(seeded_small).to(cuda, torch.bfloat16)
+    model.depth([photo(280, 210, 5)], process_res=140)
+    moved = model.to("cpu").float()
+    for (name, one), expected in zip(moved.named_parameters(), seeded_small.parameters(), strict=True):
+        assert torch.equal(one, expected), name

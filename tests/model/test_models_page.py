@@ -44,7 +44,8 @@ def test_the_page_states_the_size_of_the_network(preset):
     parameters, row = PARAMETER_COUNTS[preset][1], table(MEMORY)[preset]
     assert row["parameters"] == f"{parameters / 1e6:.1f} M"
     assert row["float32 file"] == f"{4 * parameters / 1e6:,.0f} MB"
-    assert megabytes(row["memory at 504x336, computed"]) > 4 * parameters / 1e6
+    # The backbone's matrices have two bytes a value, other weights four.
+    assert 2 * parameters / 1e6 < megabytes(row["memory at 504x336, computed"])
 
 
 def megabytes(cell):

@@ -17,7 +17,9 @@ from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.model.catalog import ModelCard
+from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.device_errors import translate_device_errors
 from depth_anything_3.runtime.devices import default_dtype
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
@@ -45,7 +47,7 @@ class Engine:
     Attributes:
         compute_dtype: dtype of the backbone's computation; None selects the device's default.
         weights_dtype: low-precision dtype to which the caller converted the model, which takes the place of
-            `compute_dtype`, because weights stay float32; else None.
+            `compute_dtype`, because weights keep their float32 values; else None.
         output_processor: builds predictions from the network's output.
     """
 
@@ -149,6 +151,9 @@ class Engine:
         return in_background(items, ahead=ahead, threads=self._threads)
 
     def _runner(self) -> NetworkRunner:
+        # Once for each run: a caller may read the weights between its results.
+        with translate_device_errors(self.device):
+            use_matrix_dtype(self.network, self.dtype)
         return NetworkRunner(
             self.network,
             self.output_processor,

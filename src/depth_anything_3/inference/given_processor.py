@@ -13,7 +13,7 @@ from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.image_source import ImageInput, as_source, check_image_list
+from depth_anything_3.inputs.image_source import ImageInput, ImageSource, as_source, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.plan.resize_plan import Orientation, ResizePlan
@@ -55,7 +55,7 @@ class GivenProcessor:
             InvalidInputError: the function returns something else than it should.
         """
         check_image_list(images)
-        inputs = list(images)
+        inputs: list[Any] = [one.data if isinstance(one, ImageSource) else one for one in images]  # Any: an image
         names = (one.name for one in fields(options) if one.name not in _POSITIONAL)
         changed = {name: value for name in names if (value := getattr(options, name)) != getattr(_DEFAULTS, name)}
         method = options.process_res_method.value

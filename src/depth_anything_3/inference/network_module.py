@@ -12,6 +12,7 @@ from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.model import RefViewStrategy, build_network
 from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard
+from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.model.precision import keep_float32
 from depth_anything_3.runtime.attribute_dict import AttributeDict
 from depth_anything_3.runtime.devices import choose_device, low_precision
@@ -71,7 +72,9 @@ class NetworkModule(nn.Module):
             InvalidInputError: a shape, layer or strategy is not accepted.
             UnsupportedError: the model does not support given poses or Gaussians.
         """
-        with torch.no_grad(), low_precision(image.device, self._engine.dtype_on(image.device)):
+        dtype = self._engine.dtype_on(image.device)
+        use_matrix_dtype(self.model, dtype)
+        with torch.no_grad(), low_precision(image.device, dtype):
             outputs: AttributeDict[Any] = self.model(
                 image,
                 extrinsics,
@@ -90,10 +93,15 @@ class NetworkModule(nn.Module):
             super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """Convert as `to`, `half` and others ask, except that weights stay float32 in low precision."""
+        """Convert as `to`, `half` and others ask; a low dtype becomes that of the backbone's computation."""
         convert, requested = keep_float32(fn)
         if requested is not None:
             self._engine.weights_dtype = None if requested is torch.float32 else requested
+        target = convert(torch.empty(0)).device
+        on_cpu = any(one.device.type == "cpu" for one in self.model.parameters())
+        if on_cpu and target.type != "cpu" and requested is not torch.float32:
+            # Before the move: half as much crosses the bus, and the float32 values stay where they are.
+            use_matrix_dtype(self.model, self._engine.dtype_on(target))
         super()._apply(convert, recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -55,10 +55,12 @@ class ImageSource:
         data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), or a
             tensor (3, H, W) on any device. For worker processes, a PIL image is replaced by what was read of it, or by
             the error.
+        ready: CUDA event after which a tensor is complete; None if it is written on the current stream.
     """
 
     label: str
     data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor | PilImage | DA3Error
+    ready: torch.cuda.Event | None = None
 
 
 def check_image_list(images: Iterable[ImageInput]) -> None:

@@ -6,8 +6,9 @@ attention across all views of a scene (DA3, Lin et al., 2025).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from depth_anything_3.model.blocks import Block
 from depth_anything_3.model.catalog import PATCH_SIZE, Preset
 from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.model.position_table import TABLE_SIDE, PositionTables
+from depth_anything_3.model.precision import LowPrecisionMatrices, is_low_precision
 from depth_anything_3.model.reference_view import (
     order_from_reference,
     order_to_original,
@@ -24,6 +26,9 @@ from depth_anything_3.model.reference_view import (
 )
 from depth_anything_3.model.rope import RotaryTable, cross_view_table, in_view_positions, rotary_table
 from depth_anything_3.model.table_cache import TableCache
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Backbone", "BackboneOutput"]
 
@@ -62,7 +67,12 @@ class PatchEmbed(nn.Module):
 
 
 class Backbone(nn.Module):
-    """The transformer shared by all outputs of the network."""
+    """The transformer shared by all outputs of the network.
+
+    Attributes:
+        matrices: converts its matrices to low precision and back. They are float32 again before the state is saved,
+            loaded, copied, converted or trained.
+    """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -86,6 +96,7 @@ class Backbone(nn.Module):
         self.norm = nn.LayerNorm(width)
         self._position_tables = PositionTables()
         self._rotary_tables: TableCache[tuple[RotaryTable, RotaryTable]] = TableCache()
+        self.matrices = LowPrecisionMatrices()
 
     def _in_second_stage(self, index: int) -> bool:
         return self.preset.alt_start is not None and index >= self.preset.alt_start
@@ -107,6 +118,18 @@ class Backbone(nn.Module):
             export_layers: Blocks whose normalised output is also returned, ascending.
             strategy: How the reference view is chosen if one is needed.
         """
+        if not torch.compiler.is_compiling():
+            self.matrices.check(self, images, camera_tokens)
+        dtype = self.patch_embed.proj.weight.dtype
+        if not is_low_precision(dtype):
+            return self._run(images, camera_tokens, export_layers, strategy)
+        # Compiled code and replicas of DataParallel cannot restore float32: they compute in the matrices' dtype.
+        with torch.autocast(images.device.type, dtype=dtype):
+            return self._run(images, camera_tokens, export_layers, strategy)
+
+    def _run(
+        self, images: Tensor, camera_tokens: Tensor | None, export_layers: Sequence[int], strategy: RefViewStrategy
+    ) -> BackboneOutput:
         preset = self.preset
         views, grid = images.shape[1], (images.shape[3] // PATCH_SIZE, images.shape[4] // PATCH_SIZE)
         in_view, cross_view = self._rotations(grid, images.device)
@@ -133,6 +156,36 @@ class Backbone(nn.Module):
             if index in export_layers:
                 exported.append(torch.unflatten(_in_callers_order(self.norm(x[:, :, 1:]), reference), 2, grid))
         return BackboneOutput(tuple(features), tuple(tokens), tuple(exported), reference)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; see `nn.Module.train`."""
+        if mode:
+            self.matrices.restore()
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.matrices.before_apply(fn, self.cls_token)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """Return the weights in float32; see `nn.Module.state_dict`, whose types these are."""
+        with self.matrices.in_float32():
+            return super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        with self.matrices.in_float32():
+            memo[id(self)] = twin = type(self).__new__(type(self))
+            twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+            return twin
+
+    def _load_from_state_dict(self, *args: Any) -> None:  # Any: torch's own
+        self.matrices.restore()
+        super()._load_from_state_dict(*args)
+
+    def __getstate__(self) -> dict[str, Any]:  # Any: torch's own; for pickles
+        self.matrices.restore()
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled_call_impl"}
 
     def _embed(self, images: Tensor) -> Tensor:
         batch, views, _, height, width = images.shape

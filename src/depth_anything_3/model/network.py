@@ -24,7 +24,7 @@ from depth_anything_3.model.ray_pose import cameras_from_rays
 from depth_anything_3.model.sky_dpt import SkyDptHead, SkyMaps
 from depth_anything_3.runtime.attribute_dict import AttributeDict
 
-__all__ = ["DepthAnything3Net"]
+__all__ = ["DepthAnything3Net", "use_matrix_dtype"]
 
 logger = logging.getLogger(__name__)
 
@@ -253,6 +253,22 @@ class DepthAnything3Net(nn.Module):
             extrinsics=rigid_inverse(camera_to_world),
             intrinsics=intrinsics,
         )
+
+
+def use_matrix_dtype(network: nn.Module, dtype: torch.dtype) -> None:
+    """Convert the matrices of a network's backbones to the dtype of their computation, if they are not in it.
+
+    Args:
+        network: any module; one without a `Backbone` is left as it is.
+        dtype: float32, bfloat16 or float16.
+    """
+    if isinstance(network, Backbone):
+        network.matrices.use(network, dtype)
+        return
+    # Not through the heads: this is called before every forward.
+    inside = [network.backbone] if isinstance(network, DepthAnything3Net) else network.children()
+    for child in inside:
+        use_matrix_dtype(child, dtype)
 
 
 def _check_images(x: Tensor) -> None:

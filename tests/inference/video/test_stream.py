@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from itertools import count
@@ -22,9 +23,11 @@ from depth_anything_3.errors import (
     VideoReadError,
 )
 from depth_anything_3.inference.video.live import LiveStream
+from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.video import Frame, IterableSource
 from support.clips import draw_image, read_clip, write_clip
+from support.fake_streams import FakeEvent
 
 SMALL = {"process_res": 42}
 
@@ -69,6 +72,42 @@ def test_temporal_smoothing_is_available_by_name(seeded_small, clip, expected):
     first, *rest = seeded_small.stream_video(clip, temporal="ema", **SMALL)
     np.testing.assert_allclose(first[1].depth, expected[1][0].depth, rtol=2e-4)
     assert len(rest) == 8
+
+
+@pytest.mark.parametrize("mode", ["throughput", "live"])
+def test_the_event_of_a_frame_reaches_the_input_pipeline(seeded_small, clip, expected, monkeypatch, mode):
+    events, seen = [FakeEvent() for _ in range(2)], []
+    frames = [
+        Frame(torch.from_numpy(image).permute(2, 0, 1), float(place), place, 0.0, events[place])
+        for place, image in enumerate(read_clip(clip)[1][:2])
+    ]
+    original = ImagePreparer.open
+
+    def watched(preparer, index, image):
+        opened = original(preparer, index, image)
+        seen.append(opened.ready)
+        return opened
+
+    monkeypatch.setattr(ImagePreparer, "open", watched)
+    results = seeded_small.stream_video(frames, mode=mode, **SMALL)
+    for (frame, prediction), other in zip(results, expected[1], strict=False):
+        assert frame.ready is events[frame.index]
+        np.testing.assert_allclose(prediction.depth, other.depth, rtol=2e-4)
+    assert [one for one in seen if one is not None] == events
+
+
+def test_a_given_processor_gets_the_frames_tensor(seeded_small):
+    seen = []
+
+    def process(images, *_, **__):
+        seen.extend(images)
+        return torch.zeros(len(images), 3, 28, 28), None, None
+
+    frame = Frame(torch.zeros((3, 28, 28), dtype=torch.uint8), 0.0, 0, 0.0, FakeEvent())
+    model = copy.deepcopy(seeded_small)
+    model.input_processor = process
+    assert len(list(model.stream_video([frame], **SMALL))) == 1
+    assert [type(one) for one in seen] == [torch.Tensor]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

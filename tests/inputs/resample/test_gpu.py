@@ -23,7 +23,7 @@ from depth_anything_3.inputs.resample.cpu import compile_passes, resample, resam
 from depth_anything_3.inputs.resample.gpu import GPUResampler, available_resamplers, open_resampler
 from depth_anything_3.inputs.resample.layout import ImageLayout, chunked_columns, grouped_rows
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
-from depth_anything_3.inputs.resample.torch_resampler import TorchResampler
+from depth_anything_3.inputs.resample.torch_resampler import TorchResampler, rounding
 from depth_anything_3.runtime.device_errors import out_of_memory
 from support.images import largest_difference, psnr
 
@@ -329,3 +329,19 @@ def test_a_passing_shortage_of_memory_does_not_exclude_triton(monkeypatch, failu
     assert gpu._triton_runs(torch.device("cuda")) is runs
     assert left == []
     assert len(emptied) == (len(failures) > 0 and out_of_memory(failures[0]))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_levels_are_rounded_half_to_even_on_every_device(device):
+    """`round_` of torch before 2.9 rounds ties away from zero on MPS."""
+    values = np.arange(0, 255.5, 0.5, dtype=np.float32)
+    near = [np.nextafter(values, np.float32(limit)) for limit in (0, 255)]
+    values = np.concatenate([values, *near, np.random.default_rng(0).uniform(0, 255, 100_000).astype(np.float32)])
+    rounded = rounding(torch.device(device))(torch.from_numpy(values.copy()))
+    np.testing.assert_array_equal(rounded.numpy(), np.rint(values))
+
+
+def test_mps_does_not_use_torchs_rounding(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "round_", lambda levels: levels.add_(0.5).floor_())  # as on MPS
+    assert rounding(torch.device("mps"))(torch.tensor([0.5, 1.5, 2.5])).tolist() == [0, 2, 2]
+    assert rounding(torch.device("cpu")) is torch.Tensor.round_

@@ -13,6 +13,7 @@ from depth_anything_3.errors import VideoDecodeError
 from depth_anything_3.inputs.video import nvdec, open_source
 from depth_anything_3.inputs.video.pyav import VideoTraits
 from support.clips import read_clip, write_clip
+from support.fake_streams import FakeStreams
 
 CUDA = torch.device("cuda")
 PLAIN = VideoTraits("yuv420p", plain=True)
@@ -22,6 +23,7 @@ class PretendedDecoder:
     """`torchcodec.decoders.VideoDecoder` as far as it is used, in the CPU's memory."""
 
     breaks_at = float("inf")
+    streams = ()
     cpu_fallback = None
 
     def __init__(self, path, *, device, dimension_order):
@@ -33,6 +35,7 @@ class PretendedDecoder:
         self.metadata = SimpleNamespace(begin_stream_seconds=times[0], end_stream_seconds=float(self.ends[-1]))
 
     def get_frames_played_in_range(self, start, stop):
+        self.streams.append(torch.cuda.current_stream())
         if stop > self.breaks_at:
             raise RuntimeError("cannot decode")
         shown = (self.ends > start) & (self.times < stop)
@@ -40,9 +43,14 @@ class PretendedDecoder:
 
 
 @pytest.fixture
-def torchcodec(monkeypatch):
+def streams(monkeypatch):
+    return FakeStreams(monkeypatch)
+
+
+@pytest.fixture
+def torchcodec(monkeypatch, streams):
     """A decoder whose class can be changed."""
-    kind = type("Decoder", (PretendedDecoder,), {})
+    kind = type("Decoder", (PretendedDecoder,), {"streams": []})
     decoders = ModuleType("torchcodec.decoders")
     decoders.VideoDecoder = kind
     monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
@@ -63,6 +71,27 @@ def test_the_gpu_gives_the_frames_that_the_cpu_gives(torchcodec, tmp_path, times
     assert [frame.time for frame in given] == [frame.time for frame in expected]
     for frame, other in zip(given, expected, strict=True):
         assert np.array_equal(frame.image.permute(1, 2, 0), other.image)
+
+
+@pytest.mark.parametrize(("selection", "held"), [({"every": 3}, 1), ({"fps": 1}, 1), ({}, 8)], ids=str)
+def test_a_selected_frame_holds_no_other_frames(torchcodec, tmp_path, selection, held):
+    # Frames are views of a block of eight; if all are used, none is copied.
+    frames = list(open_source(write_clip(tmp_path / "a.mp4", 60), device=CUDA, **selection))
+    sizes = [frame.image.untyped_storage().nbytes() / frame.image.nbytes for frame in frames]
+    assert max(sizes) <= held + 1  # and the frame that was displayed since before the block
+    assert held > 1 or set(sizes) == {1}
+
+
+def test_frames_are_decoded_on_a_stream_of_their_own_and_complete_when_given(torchcodec, streams, tmp_path):
+    caller = torch.cuda.current_stream()
+    for frame in open_source(write_clip(tmp_path / "a.mp4", 20), device=CUDA):
+        assert torch.cuda.current_stream() is caller
+        assert frame.ready.blocking  # waiting takes no core
+        assert frame.ready.log == ["recorded", "waited for"]
+        assert frame.ready.stream is torchcodec.streams[-1]
+        assert frame.as_source().ready is frame.ready
+    assert len(set(torchcodec.streams)) == 1
+    assert caller not in torchcodec.streams
 
 
 def test_the_cpu_continues_where_the_gpu_fails(torchcodec, tmp_path):

@@ -111,7 +111,7 @@ class _PendingFrames:
             try:
                 for frame in frames:
                     self._waiting.append(frame)
-                    yield frame.image
+                    yield frame.image if frame.ready is None else frame.as_source()
             except Exception as error:  # a caller's iterable may raise anything
                 self.error = error
 
@@ -151,7 +151,8 @@ def _live(
         return infer_views(engine, [image], views, GivenCameras())
 
     def compute(frame: Frame) -> Prediction:
-        return smooth(_named(infer(frame.image), source, frame))
+        image: Any = frame.image if frame.ready is None else frame.as_source()  # Any: the pipeline takes both
+        return smooth(_named(infer(image), source, frame))
 
     def report(frame: Frame, error: DA3Error) -> None:
         assert on_failure is not None

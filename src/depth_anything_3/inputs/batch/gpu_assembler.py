@@ -278,6 +278,8 @@ class GPUAssembler:
         if isinstance(image.data, torch.Tensor):
             if self._stream is not None and image.data.is_cuda:
                 image.data.record_stream(self._stream)
+                if image.ready is not None:
+                    self._stream.wait_event(image.ready)
             frame = image.data.permute(1, 2, 0)
         else:
             assert isinstance(image.data, np.ndarray)
@@ -308,7 +310,10 @@ class GPUAssembler:
 
 
 def _on_gpu(image: HostResult) -> bool:
-    return isinstance(image, OpenedImage) and isinstance(image.data, torch.Tensor) and image.data.is_cuda
+    """Whether an image is a frame on the GPU that the caller's stream may still be writing."""
+    if not isinstance(image, OpenedImage) or image.ready is not None:
+        return False
+    return isinstance(image.data, torch.Tensor) and image.data.is_cuda
 
 
 def _chunks(images: dict[int, OpenedImage], max_bytes: int) -> Iterator[dict[int, OpenedImage]]:

@@ -134,6 +134,7 @@ class ImagePreparer:
             decode_seconds=seconds,
             exif=exif,
             allow_truncated=self.options.allow_truncated,
+            ready=source.ready,
         )
 
     def decode(self, opened: OpenedImage, scratch: ScratchBuffer | None = None) -> OpenedImage:

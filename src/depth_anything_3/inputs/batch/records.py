@@ -57,12 +57,14 @@ class OpenedImage(PlannedImage):
         header: header of an encoded file; None for pixels.
         min_hw: minimum stored (height, width) to decode at; None requires full size.
         allow_truncated: whether to decode a truncated or damaged file as far as possible.
+        ready: CUDA event after which a tensor is complete; None if it is written on the caller's current stream.
     """
 
     data: Buffer | UInt8Array | torch.Tensor
     header: ImageHeader | None = None
     min_hw: tuple[int, int] | None = None
     allow_truncated: bool = False
+    ready: torch.cuda.Event | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

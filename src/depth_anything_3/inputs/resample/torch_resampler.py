@@ -8,7 +8,7 @@ of samples differ instead of 0.1 %.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,11 @@ from depth_anything_3.inputs.plan.banded_operator import BandedOperator, Resampl
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
 
-__all__ = ["TorchNormalizer", "TorchResampler"]
+__all__ = ["TorchNormalizer", "TorchResampler", "rounding"]
 
 _BAND = 64  # result rows or columns per product: one matrix for a 4K image would be 30 times larger, mostly zeros
 _PLAN_CACHE_SIZE = 64
+_INTEGERS_FROM = 2.0**23  # from here on, float32 has no fractions
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class _MatrixPass:
         self.columns = _bands(source.columns, device)
         self.size = len(source.rows.start), len(source.columns.start)
         self.transpose, self.ties_up = source.transpose, source.ties_up
+        self._round = rounding(device)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Resample (H, W, 3) uint8 to upright (3, height, width) float32 integers; not contiguous."""
@@ -60,8 +62,21 @@ class _MatrixPass:
         for band in self.columns:
             result[:, band.result] = band.weights @ lines[:, band.source]
         result = result.clamp_(0.0, 255.0)
-        result = result.add_(0.5).floor_() if self.ties_up else result.round_()
+        result = result.add_(0.5).floor_() if self.ties_up else self._round(result)
         return result.permute(2, 1, 0) if self.transpose else result.permute(2, 0, 1)
+
+
+def rounding(device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that rounds float32 levels in place, ties to even.
+
+    `round_` does so everywhere but on MPS, where it rounds ties away from zero before torch 2.9 (pytorch PR 161712).
+    """
+    return _round_by_addition if device.type == "mps" else torch.Tensor.round_
+
+
+def _round_by_addition(levels: torch.Tensor) -> torch.Tensor:
+    """Round values from 0 to 2^22: the sum has no fraction, and IEEE additions round ties to even."""
+    return levels.add_(_INTEGERS_FROM).sub_(_INTEGERS_FROM)
 
 
 def _bands(operator: BandedOperator, device: torch.device) -> list[_Band]:

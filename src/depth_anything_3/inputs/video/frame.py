@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from depth_anything_3.inputs.image_source import ImageSource, as_source
 
 if TYPE_CHECKING:
     import torch
@@ -30,12 +32,23 @@ class Frame:
         time: presentation time in seconds by the source's clock; for cameras, since the first frame.
         index: index among all frames since reading began, including those not selected.
         captured: `time.monotonic()` when the frame became available; latency is measured from it.
+        ready: CUDA event after which `image` is complete; NVDEC frames are yielded after it. None: the image is on the
+            CPU, or complete in the order of the iterating thread's current stream.
     """
 
     image: npt.NDArray[np.uint8] | torch.Tensor | Path
     time: float
     index: int
     captured: float
+    ready: torch.cuda.Event | None = None
+
+    def as_source(self) -> ImageSource:
+        """Return the image, with its event, as the input pipeline takes it.
+
+        Raises:
+            ImageTypeError, ImageSizeError: the image is not accepted.
+        """
+        return replace(as_source(self.image, self.index), ready=self.ready)
 
 
 @dataclass(frozen=True)

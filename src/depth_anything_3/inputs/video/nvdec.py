@@ -16,7 +16,7 @@ from depth_anything_3.errors import UnsupportedError, VideoReadError
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
 from depth_anything_3.inputs.video.pyav import PyAVSource, VideoTraits
-from depth_anything_3.inputs.video.selection import FrameSelection
+from depth_anything_3.inputs.video.selection import FrameSelection, FrameSelector
 from depth_anything_3.runtime.packages import check_cuda_build, package_version, require_min_version
 
 if TYPE_CHECKING:
@@ -75,8 +75,11 @@ class NvdecSource(FrameSource):
         self, path: str, selection: FrameSelection, info: SourceInfo, device: torch.device | None, *, on_error: OnError
     ) -> None:
         try:
+            import torch
             from torchcodec.decoders import VideoDecoder
 
+            # NVDEC waits for the colour conversion, which runs on the current stream: there, after the network.
+            self._stream = torch.cuda.Stream(device)
             self._decoder: Any = VideoDecoder(path, device=str(device), dimension_order="NCHW")  # Any: optional
             fallback = getattr(self._decoder, "cpu_fallback", None)
         except (ImportError, OSError, RuntimeError, ValueError) as error:  # native libraries, drivers, files
@@ -89,6 +92,8 @@ class NvdecSource(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield frames; raise VideoDecodeError at damage, unless `on_error` is "skip"."""
+        import torch
+
         metadata = self._decoder.metadata
         origin, finish = float(metadata.begin_stream_seconds), float(metadata.end_stream_seconds)
         selector, index = self._selection.selector(origin), 0
@@ -98,16 +103,16 @@ class NvdecSource(FrameSource):
         while position < finish and not self._stopped.is_set() and not selector.is_past(position):
             window = position, min(position + step, finish)
             try:
-                batch = self._decoder.get_frames_played_in_range(*window)
+                times, images, ready = self._decode(window, last, selector)
             except RuntimeError:  # damaged or unsupported: PyAV determines which
                 yield from self._by_pyav(last, index)
                 return
-            for image, seconds in zip(batch.data, batch.pts_seconds.tolist(), strict=True):
-                if seconds <= last:  # displayed since before the window
-                    continue
-                last = seconds
-                if selector.selects(seconds):
-                    yield Frame(image, seconds, index, time.monotonic())
+            for last in times:
+                image = images.pop(last, None)
+                if image is not None:
+                    if image.is_cuda:
+                        image.record_stream(torch.cuda.current_stream(image.device))
+                    yield Frame(image, last, index, time.monotonic(), ready)
                 index += 1
                 if self._stopped.is_set():
                     return
@@ -118,6 +123,31 @@ class NvdecSource(FrameSource):
     def close(self) -> None:
         """End an iteration in progress at its next frame."""
         self._stopped.set()
+
+    def _decode(
+        self, window: tuple[float, float], last: float, selector: FrameSelector
+    ) -> tuple[list[float], dict[float, torch.Tensor], torch.cuda.Event]:
+        """Decode the frames after `last` that are displayed within a window of time, and wait for them.
+
+        Returns:
+            The time of each frame, the selected images by their time, and the event that was waited for. The wait costs
+            little, because decoding has waited for all but the last conversion; so any thread may use the frames.
+        """
+        import torch
+
+        with torch.cuda.stream(self._stream):
+            batch = self._decoder.get_frames_played_in_range(*window)
+            new: dict[float, torch.Tensor] = {}
+            for image, seconds in zip(batch.data, batch.pts_seconds.tolist(), strict=True):
+                if seconds > last:  # else displayed since before the window
+                    new[seconds], last = image, seconds
+            taken = [seconds for seconds in new if selector.selects(seconds)]
+            # Each image is a view of the whole block, which it would keep in memory.
+            images = {one: new[one] if len(taken) == len(new) else new[one].clone() for one in taken}
+            ready = torch.cuda.Event(blocking=True)
+            ready.record(self._stream)
+        ready.synchronize()
+        return list(new), images, ready
 
     def _by_pyav(self, last: float, index: int) -> Iterator[Frame]:
         selection = replace(self._selection, after=max(last, self._selection.after or last))
