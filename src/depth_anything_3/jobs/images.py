@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,7 @@ def run_images(
     on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
     predictions = engine.stream(writing.noted(paths), options, on_failure)
     engine.input_processor.warm_up()
-    with reported(report, report_file), writer:
+    with reported(report, report_file), closing(predictions), writer:  # type: ignore[type-var]  # a generator
         for prediction in predictions:
             writer.put(partial(writing.write, prediction))
     return report
