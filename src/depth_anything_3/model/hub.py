@@ -168,7 +168,9 @@ def _why_no_answer(seconds: float) -> str | None:
             status = get_session().head(constants.ENDPOINT, timeout=seconds).status_code
             problem = f"{constants.ENDPOINT}: HTTP status {status}" if status >= _SERVER_ERROR else None
         except Exception as error:  # of the library that makes the connection
-            problem = f"{constants.ENDPOINT}: {str(error).partition(chr(10))[0] or type(error).__name__}"
+            text = str(error).partition("\n")[0] or type(error).__name__
+            if "timed out" not in text.lower() and "timeout" not in text.lower():
+                problem = f"{constants.ENDPOINT}: {text}"
 
     # In a thread, because the look-up of a name has no timeout.
     asking = threading.Thread(target=ask, name="da3-hub", daemon=True)
