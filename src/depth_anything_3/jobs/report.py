@@ -115,8 +115,8 @@ class RunReport:
         files = list(map(str, outputs))
         share = {stage: value / count for stage, value in seconds.items()}
         for source, size, choice in zip_longest(prediction.sources, prediction.source_hw, prediction.choices):
-            told = prediction.warnings
-            warnings = [one for one in told if count == 1 or one.startswith(f"{source}: ")]
+            own = f"{source}: "  # how the texts about this view begin
+            warnings = [one for one in prediction.warnings if count == 1 or one.startswith(own)]
             self.records.append(
                 ImageRecord(
                     source=source or "",

@@ -137,7 +137,7 @@ class ColmapHandler(InputHandler):
         Raises:
             InvalidInputError: the folder has no images or no sparse model, or they do not match.
             UnsupportedError: the sparse model was made from images without their EXIF orientation, so that
-                `inference` must be told to ignore it; use `da3 colmap`.
+                `inference` would apply it; use `da3 colmap`.
         """
         folder = Path(colmap_dir)
         model = read_sparse_model(find_sparse_model(folder, sparse_subdir or None))

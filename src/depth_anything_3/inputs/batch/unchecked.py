@@ -19,7 +19,7 @@ class UncheckedImages:
     Attributes:
         decoder: its name.
         images: the files, by slot of the batch, in the order of `samples`.
-        samples: what tells whether they were written.
+        samples: what shows whether they were written.
     """
 
     decoder: str
