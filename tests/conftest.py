@@ -18,6 +18,7 @@ from support.seeded_values import seeded_array
 
 # Time is not what these tests are about, and the machine may be busy.
 hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.register_profile("same-examples", deadline=None, derandomize=True)  # a check can be repeated
 hypothesis.settings.load_profile("no-deadline")
 
 

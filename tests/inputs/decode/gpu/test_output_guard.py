@@ -36,6 +36,19 @@ def test_a_written_image_is_not(size):
     assert found == [False] * 3
 
 
+@pytest.mark.parametrize("size", [(3, 4), (8, 8), (40, 60), (41, 62), (41, 61), (17, 33)], ids=str)
+def test_a_grey_planar_image_is_not(size):
+    guard = OutputGuard(torch.device("cpu"))
+    memory, _ = memory_of(guard, size)
+    planes = memory.view(3, *size)
+    assert guard.sample([planes.permute(1, 2, 0)]).unwritten() == [True]
+    found = []
+    for level in range(256):
+        planes.fill_(level)
+        found += guard.sample([planes.permute(1, 2, 0)]).unwritten()
+    assert not any(found)
+
+
 @pytest.mark.parametrize("missing", [1, 8, 16, 1000])
 def test_an_image_whose_end_is_missing_is_found(missing):
     guard = OutputGuard(torch.device("cpu"))

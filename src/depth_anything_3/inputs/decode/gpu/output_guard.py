@@ -47,8 +47,8 @@ class OutputGuard:
 
     Libraries reuse memory, and may report success for an image that they skipped or wrote in part; what is left would
     be an earlier image. Since all of the memory is filled, no earlier image can appear, whatever was not written. What
-    is detected are images with an unwritten pixel among `_SAMPLED_ROWS` rows of their last column, which include the
-    last pixel: skipped images, and those that end early in raster order. One written image in a million looks
+    is detected are images with an unwritten pixel at the end of one of `_SAMPLED_ROWS` rows, which include the last
+    one: skipped images, and those that end early in raster order. One written image in a million looks
     unwritten; it is only decoded again.
 
     Args:
@@ -64,7 +64,7 @@ class OutputGuard:
         self._word = int.from_bytes(pattern, sys.byteorder, signed=True)
         self._bytes = torch.tensor(list(pattern), dtype=torch.uint8, device=device)
 
-        self._expected = lru_cache(maxsize=_SIZE_CACHE)(self._last_column)
+        self._expected = lru_cache(maxsize=_SIZE_CACHE)(self._unwritten)
 
     def wipe(self, memory: torch.Tensor, size: int) -> None:
         """Fill at least the first `size` bytes of (bytes,) uint8 memory, on the current stream."""
@@ -88,18 +88,19 @@ class OutputGuard:
         columns, expected = [], []
         for image in images:
             first, step = _rows(image.shape[0])
-            columns.append(image[first::step, -1])
+            columns.append(_row_ends(image, first, step))
             expected.append(self._expected(image.shape[:2], image.stride()))
         pixels = torch.cat(columns)
         if pixels.is_cuda:
             pixels = torch.empty_like(pixels, device="cpu", pin_memory=True).copy_(pixels, non_blocking=True)
         return GuardSamples(pixels, np.concatenate(expected), tuple(len(one) for one in columns))
 
-    def _last_column(self, size: tuple[int, int], strides: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    def _unwritten(self, size: tuple[int, int], strides: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
         """Return the samples of an image of (height, width) that was not written, (samples, 3)."""
         first, step = _rows(size[0])
-        last_pixels = np.arange(first, size[0], step) * strides[0] + (size[1] - 1) * strides[1]
-        offsets = last_pixels[:, None] + np.arange(3) * strides[2]
+        rows = np.arange(first, size[0], step) * strides[0]
+        columns = np.arange(size[1] - 3, size[1]) if _on_diagonal(size[1], strides[2]) else np.repeat(size[1] - 1, 3)
+        offsets = rows[:, None] + columns * strides[1] + np.arange(3) * strides[2]
         return np.asarray(self._pattern[offsets % _PERIOD], np.uint8)
 
 
@@ -125,6 +126,21 @@ class AllocationGuard(OutputGuard):
         import torch
 
         return torch.empty(size, dtype=torch.uint8, device=self._device)
+
+
+def _on_diagonal(width: int, channel_stride: int) -> bool:
+    """Say whether the samples of the three channels are taken from the last three pixels, and not from the last one.
+
+    In planar memory the pattern may be the same in two planes, so that a grey pixel could look unwritten.
+    """
+    return width >= 3 and channel_stride % (_PERIOD // 2) == 0
+
+
+def _row_ends(image: torch.Tensor, first: int, step: int) -> torch.Tensor:
+    """Return a sample of each channel at the end of the rows `first`, `first + step` and so on, (samples, 3)."""
+    if _on_diagonal(image.shape[1], image.stride(2)):
+        return image[first::step, -3:].diagonal(dim1=1, dim2=2)
+    return image[first::step, -1]
 
 
 def _rows(height: int) -> tuple[int, int]:
