@@ -78,6 +78,8 @@ KEYWORDS = (
     "depth_anything_3.inputs.options:ProcessorKwargs",
     "depth_anything_3.inference.options:ImageKwargs",
     "depth_anything_3.inference.options:StreamKwargs",
+    "depth_anything_3.export.options:ExportKwargs",
+    "depth_anything_3.export.image_results:DepthKwargs",
     "depth_anything_3.inputs.video:SelectionKwargs",
     "depth_anything_3.inference.video.options:VideoKwargs",
     "depth_anything_3.inference.options:BatchInferenceKwargs",

@@ -287,7 +287,7 @@ class DepthAnything3(NetworkModule):
                   line that converts.
                 - One image. An open file is read during the call.
                 - The path of a folder, for its image files; a path with `*`, `?` or `**` that does not exist, for those
-                  that match. Both are sorted, without results of earlier runs and without `export_dir`.
+                  that match. Both are sorted, without results of earlier runs of `da3` and without `export_dir`.
                 - An array (N, H, W, 3) or a tensor (N, 3, H, W), for N images.
             on_failure: called with the `ImageFailure` of each skipped image; without it, failures are logged.
             options: any of these.
