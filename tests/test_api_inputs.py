@@ -79,8 +79,10 @@ def test_a_function_as_input_processor_takes_one_image_and_open_files(seeded_sma
         assert seeded_small.inference(io.BytesIO(jpeg(28, 28)), **SMALL).depth.shape == (1, 28, 28)
         with pytest.raises(ImageReadError, match="is empty, or was read to its end"):
             seeded_small.inference([io.BytesIO()], **SMALL)
+        labels = [one.sources[0] for one in seeded_small.depth([IMAGE, IMAGE], **SMALL)]
     finally:
         seeded_small.input_processor = None
+    assert labels == ["image 0 (array 28x28x3)", "image 1 (array 28x28x3)"]
     assert given[0][0] is IMAGE
     assert isinstance(given[1][0], bytes)
 

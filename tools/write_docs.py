@@ -212,7 +212,7 @@ def _signature(name: str, value: Callable[..., object], *, bound: bool = False) 
 
 def _plain(annotation: Any) -> str:  # Any: a string, or a class
     text: str = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    return text
+    return text.replace("'", '"')  # as the formatter has it
 
 
 def _value(default: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -74,13 +74,15 @@ class GivenProcessor:
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         """Yield independent images in order, each in a batch of its own; the other arguments are ignored."""
         options = replace(options, on_error=OnError.RAISE)  # the caller of this method decides
-        for index, image in enumerate(expand_images(images).images):
+        given: Iterable[Any] = read_open_files(expand_images(images).images, options.max_bytes)  # Any: an image
+        for index, image in enumerate(given):
+            label = _label(image, index)
             try:
                 batch = self.views([image], options)
             except DA3Error as error:
-                yield ImageFailure(index, f"image {index}", error)
+                yield ImageFailure(index, label, error)
                 continue
-            yield replace(batch, images=tuple(replace(one, index=index) for one in batch.images))
+            yield replace(batch, images=tuple(replace(one, index=index, label=label) for one in batch.images))
 
     def warm_up(self) -> None:
         """Do nothing: the function warms up by itself."""
@@ -93,6 +95,13 @@ def _data_of(source: ImageSource) -> object:
     if isinstance(source.data, DA3Error):
         raise source.data
     return source.data
+
+
+def _label(image: ImageInput | ImageSource, index: int) -> str:
+    try:
+        return as_source(image, index).label
+    except DA3Error:  # the function may take what this package does not
+        return f"image {index}"
 
 
 def _as_batch(result: object, inputs: list[ImageInput]) -> ProcessedBatch:
