@@ -158,6 +158,11 @@ def test_what_cannot_be_written_is_refused_before_an_image_is_read(seeded_small,
         seeded_small.stream(["gone.jpg"], **options, **SMALL)
 
 
+def test_colmap_of_pixels_in_memory_is_refused_before_anything_is_computed(seeded_small, tmp_path):
+    with pytest.raises(UnsupportedError, match="colmap needs the names of the image files"):
+        seeded_small.stream([IMAGE], export_dir=tmp_path / "out", export_format="colmap", **SMALL)
+
+
 def test_options_of_writers_without_effect_are_named(seeded_small, caplog):
     seeded_small.stream([], show_cameras=False, **SMALL)
     assert caplog.messages == ["show_cameras: no effect without export_dir"]

@@ -318,7 +318,7 @@ class DepthAnything3(NetworkModule):
     def _stream(
         self, given: GivenImages, options: StreamOptions, on_failure: OnFailure | None, writing: DepthKwargs
     ) -> Iterator[Prediction]:
-        results = ImageResults.parse(writing, self.card, options, given.folder)
+        results = ImageResults.parse(writing, self.card, options, given)
         images: Iterable[Any] = given.images  # Any: open files are replaced by sources
         if given.is_one:  # an open file may be closed before the first result is taken
             images = list(read_open_files(images, options.preprocess.max_bytes))

@@ -19,6 +19,7 @@ from depth_anything_3.inference.options import StreamKwargs, StreamOptions
 from depth_anything_3.inputs.discover import FoundImage
 
 if TYPE_CHECKING:
+    from depth_anything_3.inputs.given_images import GivenImages
     from depth_anything_3.model.catalog import ModelCard
     from depth_anything_3.prediction import Prediction
 
@@ -55,7 +56,7 @@ class ImageResults:
         given: Mapping[str, Any],  # Any: values of different types
         card: ModelCard,
         options: StreamOptions,
-        folder: Path | None = None,
+        images: GivenImages,
     ) -> ImageResults | None:
         """Check and build what writes results from the keyword arguments of a public function.
 
@@ -63,7 +64,7 @@ class ImageResults:
             given: keyword arguments; those that are not of `ExportKwargs` are ignored.
             card: the model.
             options: preprocessing and network.
-            folder: folder that the images were found in.
+            images: the images, and the folder that they were found in.
 
         Returns:
             None without `export_dir`.
@@ -79,11 +80,12 @@ class ImageResults:
             views=1,
             gaussians=options.network.infer_gs,
             features=bool(options.network.export_feat_layers),
+            paths=images.may_be_paths,
             cropped=options.preprocess.process_res_method.crops,
         )
         export_dir = given.get("export_dir")
         formats = check_writing(export_dir, given.get("export_format", DEFAULT_FORMAT), writing, available)
-        return None if export_dir is None else cls(Path(export_dir), formats, writing, folder)
+        return None if export_dir is None else cls(Path(export_dir), formats, writing, images.folder)
 
     def written(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
         """Write each prediction, then yield it.

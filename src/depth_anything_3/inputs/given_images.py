@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,11 @@ class GivenImages:
     images: Iterable[ImageInput]
     is_one: bool = False
     folder: Path | None = None
+
+    @property
+    def may_be_paths(self) -> bool:
+        """Whether every image is a path, or that is unknown because an iterator gives them."""
+        return not isinstance(self.images, Sequence) or all(isinstance(one, (str, os.PathLike)) for one in self.images)
 
 
 def expand_images(images: ImagesInput, exclude: Collection[Path] = ()) -> GivenImages:
