@@ -234,7 +234,8 @@ class DepthAnything3(NetworkModule):
             cropped=preprocess.process_res_method.crops,
         )
         formats = check_writing(export_dir, export_format, writing, available)
-        prediction = infer_views(self.engine, inputs, ViewOptions(preprocess=preprocess, network=network), cameras)
+        views: list[Any] = list(read_open_files(inputs, preprocess.max_bytes))  # Any: images and sources
+        prediction = infer_views(self.engine, views, ViewOptions(preprocess=preprocess, network=network), cameras)
         if export_dir is not None:
             export(prediction, Path(export_dir), formats, options=writing)
         return prediction
@@ -302,7 +303,7 @@ class DepthAnything3(NetworkModule):
                   that it may fill.
                 - export_dir: folder to write each image's results to before its prediction is yielded. Names are those
                   of `da3 images`, without the suffix of the file; pixels and bytes in memory are named by their index,
-                  `image_0003`. No two images of a call share a name.
+                  `image_0003`. No two images of a call share a name; the names are held in memory.
                 - export_format and the fields of `export.ExportOptions`: as for `inference`.
 
         Raises:
@@ -319,9 +320,9 @@ class DepthAnything3(NetworkModule):
         self, given: GivenImages, options: StreamOptions, on_failure: OnFailure | None, writing: DepthKwargs
     ) -> Iterator[Prediction]:
         results = ImageResults.parse(writing, self.card, options, given)
-        images: Iterable[Any] = given.images  # Any: open files are replaced by sources
+        images: Iterable[Any] = read_open_files(given.images, options.preprocess.max_bytes)  # Any: images and sources
         if given.is_one:  # an open file may be closed before the first result is taken
-            images = list(read_open_files(images, options.preprocess.max_bytes))
+            images = list(images)
         raising = options.preprocess.on_error is OnError.RAISE
         predictions = self.engine.stream(images, options, raise_failure if raising else on_failure or log_failure)
         return predictions if results is None else results.written(predictions)
