@@ -97,7 +97,7 @@ def _plain(value: object) -> str | int | float | bool | None:
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         return f"{'x'.join(map(str, value.shape))}:{_digest(np.asarray(value, np.float64).tobytes())}"
-    if isinstance(value, (tuple, list)) and all(isinstance(one, int) for one in value):
+    if isinstance(value, (tuple, list)) and all(isinstance(one, (int, float)) for one in value):
         return ",".join(map(str, value))
     return _digest(repr(value).encode())
 
