@@ -22,6 +22,7 @@ __all__ = [
     "check_colors",
     "check_depth_scale",
     "check_percentile",
+    "depth_range_of",
     "inverse_range",
     "parse_depth_range",
 ]
@@ -137,6 +138,19 @@ def inverse_range(value: DepthRange | None) -> tuple[float, float] | None:
         return None
     near, far = parse_depth_range(value)
     return 1.0 / far, 1.0 / near
+
+
+def depth_range_of(inverse: tuple[float, float]) -> tuple[float, float] | None:
+    """Return the nearest and the farthest depth of a range of inverse depth, which may be of one depth only.
+
+    Args:
+        inverse: the lower and the upper inverse depth, 0 or more; None is returned if both are 0.
+    """
+    low, high = inverse
+    if high <= 0:
+        return None
+    near = 1.0 / high
+    return near, max(1.0 / low if low > 0 else math.inf, near * (1.0 + 1e-6))
 
 
 def check_percentile(name: str, value: float) -> None:

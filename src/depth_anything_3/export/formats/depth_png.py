@@ -69,7 +69,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: D
         if options.depth_scale is None:
             values, scale = _in_whole_range(depth)
         else:
-            values, scale = _in_fixed_steps(depth, options.depth_scale, path), 1.0 / options.depth_scale
+            values, scale = _in_fixed_steps(depth, options.depth_scale, f"{view}.png"), 1.0 / options.depth_scale
         info = PngInfo()
         info.add_text("depth_scale", repr(scale))
         info.add_text("depth_unit", depth_unit(prediction))
@@ -87,7 +87,7 @@ def _in_whole_range(depth: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint
     return values, scale
 
 
-def _in_fixed_steps(depth: npt.NDArray[np.float32], per_unit: float, path: Path) -> npt.NDArray[np.uint16]:
+def _in_fixed_steps(depth: npt.NDArray[np.float32], per_unit: float, name: str) -> npt.NDArray[np.uint16]:
     """Quantise depth; 0 where it is invalid, or too far or too near for 16 bits, of which the latter two are logged."""
     valid = np.isfinite(depth) & (depth > 0)
     steps = np.rint(np.where(valid, depth, 0.0).astype(np.float64) * per_unit)
@@ -97,6 +97,6 @@ def _in_fixed_steps(depth: npt.NDArray[np.float32], per_unit: float, path: Path)
         logger.warning(
             "%s: %.2g %% of the pixels are not from %g to %g, which is what 16 bits hold with depth_scale=%g; they are "
             "0 (invalid). Choose another depth_scale, or write tiff or npz",
-            *(path, 100.0 * lost / depth.size, 0.5 / per_unit, _MAX_VALUE / per_unit, per_unit),
+            *(name, 100.0 * lost / depth.size, 0.5 / per_unit, _MAX_VALUE / per_unit, per_unit),
         )
     return np.where(held, steps, 0.0).astype(np.uint16)
