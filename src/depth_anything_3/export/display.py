@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,8 @@ __all__ = ["plot", "to_html", "to_image"]
 
 _MAX_VIEWS = 8
 _MAX_HTML_BYTES = 90_000  # of all thumbnails together
-_SIDES_PX = (360, 240, 160, 112, 80, 56)  # tried until a thumbnail is small enough
+_SIDES_PX = (360, 224, 160, 112, 80, 56)  # tried until a thumbnail is small enough; the first for a single view
+_MAX_LABEL = 80  # characters
 _QUALITY = 80
 _PLOT_WIDTH = 10.0  # inches
 
@@ -47,7 +49,7 @@ def plot(prediction: Prediction, index: int | None, colormap: str, depth_range: 
     images, names = prediction.processed_images, _names(prediction)
     columns = 1 if images is None else 2
     height, width = prediction.depth.shape[1:]
-    size = (_PLOT_WIDTH, _PLOT_WIDTH / columns * height / width * len(views) + 0.5)
+    size = (_PLOT_WIDTH, 0.9 * _PLOT_WIDTH / columns * height / width * len(views) + 0.5)
     figure, axes = pyplot.subplots(len(views), columns, figsize=size, squeeze=False, layout="constrained")
     for row, view in zip(axes, views, strict=True):
         if images is not None:
@@ -80,28 +82,26 @@ def to_html(prediction: Prediction) -> str:
     """Make thumbnails of the first eight views as HTML with inline images; see `Prediction._repr_html_`."""
     shown = min(len(prediction.depth), _MAX_VIEWS)
     images, names = prediction.processed_images, _names(prediction)
-    budget = _MAX_HTML_BYTES // (shown * (1 if images is None else 2))
+    sides = _SIDES_PX if shown == 1 else _SIDES_PX[1:]
     cells = []
     for view in range(shown):
-        pixels = (
-            [colorize_depth(prediction.depth[view])]
-            if images is None
-            else [images[view], colorize_depth(prediction.depth[view])]
-        )
-        tags = "".join(f'<img src="{_data_uri(one, budget)}" style="display:inline">' for one in pixels)
-        label = html.escape(names[view])
-        cells.append(f'<figure style="display:inline-block;margin:4px">{tags}<figcaption>{label}</figcaption></figure>')
+        pixels = colorize_depth(prediction.depth[view])
+        if images is not None:
+            pixels = np.hstack([images[view], pixels])
+        source = _data_uri(pixels, _MAX_HTML_BYTES // shown, [one * (1 if images is None else 2) for one in sides])
+        label = f"<figcaption>{html.escape(names[view][-_MAX_LABEL:])}</figcaption>"
+        cells.append(f'<figure style="display:inline-block;margin:4px"><img src="{source}">{label}</figure>')
     rest = len(prediction.depth) - shown
-    more = f"<div>and {rest} more views</div>" if rest else ""
+    more = f"<div>and {rest} more view(s)</div>" if rest else ""
     return f"<div>{''.join(cells)}{more}<pre>{html.escape(repr(prediction))}</pre></div>"
 
 
-def _data_uri(pixels: npt.NDArray[np.uint8], budget: int) -> str:
-    """Encode a thumbnail of at most `budget` bytes as a data URI."""
+def _data_uri(pixels: npt.NDArray[np.uint8], budget: int, widths: Sequence[int]) -> str:
+    """Encode a thumbnail as a data URI, of the first width that gives at most `budget` characters, or of the last."""
     encoded = ""
-    for side in _SIDES_PX:
+    for width in widths:
         thumbnail = Image.fromarray(pixels)
-        thumbnail.thumbnail((side, side))
+        thumbnail.thumbnail((width, width))
         content = io.BytesIO()
         thumbnail.save(content, "JPEG", quality=_QUALITY)
         encoded = base64.b64encode(content.getbuffer()).decode()

@@ -95,7 +95,7 @@ def _in_fixed_steps(depth: npt.NDArray[np.float32], per_unit: float, name: str) 
     lost = int(np.count_nonzero(valid & ~held))
     if lost:
         logger.warning(
-            "%s: %.2g %% of the pixels are not from %g to %g, which is what 16 bits hold with depth_scale=%g; they are "
+            "%s: %.3g %% of the pixels are not from %g to %g, which is what 16 bits hold with depth_scale=%g; they are "
             "0 (invalid). Choose another depth_scale, or write tiff or npz",
             *(name, 100.0 * lost / depth.size, 0.5 / per_unit, _MAX_VALUE / per_unit, per_unit),
         )
