@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from depth_anything_3.jobs.demo import demo_images
-
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "src" / "depth_anything_3" / "export" / "colormap_tables.py"
 PREVIEW = ROOT / "docs" / "images" / "colormaps.jpg"
@@ -58,7 +56,9 @@ def write_tables() -> None:
 
 def draw_preview() -> None:
     """Draw the true depth of a demo image in every map, with the map below it."""
+    # Now that the tables are written.
     from depth_anything_3.export.colormap import Colormap, color_table, colorize_depth
+    from depth_anything_3.jobs.demo import demo_images
 
     scene = demo_images()[_SCENE]
     depth = np.asarray(Image.fromarray(scene.depth_m).resize(_CELL[::-1], Image.Resampling.NEAREST))

@@ -35,7 +35,7 @@ def test_depth_that_16_bits_cannot_hold_is_invalid_and_reported(tmp_path, caplog
 def test_relative_depth_is_refused_unless_forced(tmp_path):
     relative = Prediction(depth=np.full((1, 2, 3), 2.5, np.float32))
     with pytest.raises(
-        UnsupportedError, match=r"depth_scale=1000: depth of this prediction is not metric.*metric=True"
+        UnsupportedError, match=r"depth_scale=1000: depth of this prediction is not metric.*force_depth_scale=True"
     ):
         export(relative, tmp_path, "depth_png", "a", MILLIMETRES)
     assert list(tmp_path.iterdir()) == []

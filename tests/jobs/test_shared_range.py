@@ -70,7 +70,11 @@ def test_a_disk_that_is_full_leaves_nothing_that_was_held(seeded_small, paths, t
 def test_resuming_is_refused_with_the_reason(seeded_small, paths, tmp_path):
     with pytest.raises(InvalidInputError, match="shared_range=True does not work with resume=True: the range depends"):
         run_images(seeded_small, paths, tmp_path / "out", "depth_color", export_options=SHARED, resume=True, **SMALL)
+    left = tmp_path / "out" / f".{'0' * 32}.spool"  # by a run that was killed
+    left.mkdir(parents=True)
+    (left / "0.npz").touch()
     run_images(seeded_small, paths[:1], tmp_path / "out", "npz", export_options=SHARED, resume=True, **SMALL)
+    assert not left.exists()
 
 
 def test_the_range_of_many_images_is_their_percentiles_and_each_counts_the_same():

@@ -49,7 +49,7 @@ class DepthPngOptions(FormatOptions):
         if self.depth_scale is not None and not self.force_depth_scale and not available.metric:
             raise UnsupportedError(
                 f"depth_scale={self.depth_scale:g}: depth of {available.owner} is not metric, so values of different "
-                "files would not be comparable; compute metric depth with metric=True, leave depth_scale out, or pass "
+                "files would not be comparable; compute metric depth, leave depth_scale out, or pass "
                 "force_depth_scale=True"
             )
 
