@@ -203,7 +203,7 @@ class Prediction:
         Args:
             path: with a suffix, a file: .png (`depth_color`), .jpg (`depth_vis`), .tiff, .exr, .npz, .ply or .glb. A
                 format of images takes a prediction of one view. Otherwise a folder; files are named as by `export`,
-                those of one view after its source. Existing files are replaced. Existing files are replaced.
+                those of one view after its source. Existing files are replaced.
             format: name of the format, see docs/exports.md, such as "depth_png"; for a folder, several joined with
                 '-'. None: by the suffix; "npz-depth_color" for a folder.
             options: options of the writers, such as `ExportOptions(colormap="turbo")`.
