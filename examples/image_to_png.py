@@ -5,10 +5,7 @@ python examples/image_to_png.py photo.jpg depth.png
 
 import argparse
 
-from PIL import Image
-
 from depth_anything_3 import DepthAnything3
-from depth_anything_3.export.colormap import colorize_depth
 
 
 def main() -> None:
@@ -22,7 +19,7 @@ def main() -> None:
     model = DepthAnything3.from_pretrained(args.model_dir)
     prediction = model.inference([args.image])
     depth = prediction.depth[0]  # (H, W) float32, at the network's resolution
-    Image.fromarray(colorize_depth(depth)).save(args.output)
+    prediction.save(args.output, "depth_color")
     print(f"{args.output}: {depth.shape[1]}x{depth.shape[0]}, depth {depth.min():.2f} to {depth.max():.2f}")
 
 

@@ -61,6 +61,7 @@ def test_dir_lists_the_public_names_and_the_modules(package):
 
 
 CHOICES = {
+    "Colormap": "export.format_options",
     "Executor": "inputs.choices",
     "Exif": "inputs.choices",
     "Fidelity": "inputs.choices",

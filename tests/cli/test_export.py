@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from depth_anything_3.cli import app
@@ -52,3 +53,16 @@ def test_what_a_result_lacks_is_named(results, tmp_path):
     with pytest.raises(InvalidInputError, match=r"gone\.npz"):
         run("export", tmp_path / "gone.npz", "--export-dir", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_results_share_one_range_of_colours(tmp_path):
+    files = []
+    for name, scale in (("a", 1.0), ("b", 3.0)):
+        depth = (scale * np.linspace(1, 2, 28 * 42)).reshape(1, 28, 42).astype(np.float32)
+        files += export(Prediction(depth=depth), tmp_path, "npz", name)
+    options = ("--export-dir", tmp_path / "out", "--export-format", "depth_color", "--colormap", "gray")
+    run("export", *files, *options, "--shared-range")
+    near, far = (np.asarray(Image.open(tmp_path / "out" / "depth_color" / f"{name}.png")) for name in "ab")
+    assert near.max() == 255
+    assert far.min() == 0
+    assert near.min() > far.max()  # 1 to 2, and 3 to 6

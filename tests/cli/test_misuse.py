@@ -23,6 +23,7 @@ PYTHON = re.compile(
     r"(?<![\w/\\?&.-])[a-z_]+=|(?<![\w/.'-])(?:[a-z]+_[a-z_]*[a-z])(?=[ ,;:)])|\b(?:True|False|None)\b|`\w+\("
 )
 PHRASES = {
+    "depth_color",
     "depth_png",
     "depth_vis",
     "feat_vis",
@@ -86,8 +87,8 @@ MISUSES = [
     ("images a.png --dtype half", MISUSE, "--dtype half is unknown; choose 'auto', 'float32'"),
     ("demo a.png --strategy hybrid --device cpu", MISUSE, "--strategy hybrid needs a GPU"),
     # formats
-    ("images a.png --export-format png", MISUSE, "did you mean 'depth_png'?"),
-    ("images a.png --export-format depth", MISUSE, "did you mean 'depth_png' or 'depth_vis'?"),
+    ("images a.png --export-format png", MISUSE, "did you mean 'depth_png' or 'depth_color'?"),
+    ("images a.png --export-format depth", MISUSE, "did you mean 'depth_png' or 'depth_vis' or 'depth_color'?"),
     ("images a.png --export-format npz,glb", MISUSE, "did you mean 'npz-glb'?"),
     ("images a.png --export-format ''", MISUSE, "--export-format '' is unknown"),
     (
@@ -96,7 +97,7 @@ MISUSES = [
         "--export-format avi is unknown; join some of these with '-': mp4, ffv1",
     ),
     ("video film.mp4 --export-format ''", MISUSE, "--export-format '' is unknown; join some of these with '-': mp4"),
-    ("export plain.npz --export-format avi", MISUSE, "depth_vis, tiff, exr, ply, glb"),
+    ("export plain.npz --export-format avi", MISUSE, "depth_color, tiff, exr, ply, glb"),
     ("export plain.npz --export-format gs_ply", MISUSE, "gs_ply needs 3D Gaussians, .* on request; or write points"),
     ("images a.png --export-format gs_ply", MISUSE, "pass --infer-gs with da3-giant"),
     ("images a.png --export-format feat_vis", MISUSE, "pass --export-feat 11, for example"),
@@ -137,6 +138,14 @@ MISUSES = [
     ("colmap deep", FAILURES, "deep: no sparse model"),
     ("export nothere.npz", FAILURES, "nothere.npz: no such file"),
     ("export a.png", FAILURES, "a.png: not an .npz archive"),
+    # colours
+    ("images a.png --colormap jet", MISUSE, "--colormap jet is unknown; choose 'spectral'"),
+    ("images a.png --depth-range 5:1", MISUSE, "--depth-range 5:1: give the nearest"),
+    ("images a.png --depth-range 1:5 --shared-range", MISUSE, "--depth-range and --shared-range both set"),
+    ("images a.png --shared-range --resume", MISUSE, "--shared-range does not work with --resume"),
+    ("images a.png --export-format depth_png --depth-scale 1000", MISUSE, "pass --force-depth-scale"),
+    ("video film.mp4 --colormap jet", MISUSE, "--colormap jet is unknown"),
+    ("webcam nothere.mp4 --colormap jet", MISUSE, "--colormap jet is unknown"),
     # models
     ("images a.png --model-dir da3-nanoo", FAILURES, "did you mean 'da3-nano'?"),
     ("images a.png --model-dir test/none", FAILURES, "pass --model-dir PATH .* or --model-dir da3-nano"),
@@ -176,6 +185,9 @@ def test_misuse_is_reported_in_flags_of_its_command(da3, files, tmp_path, monkey
         ("images a.png --num-max-points 9 --feat-vis-fps 3", ["--num-max-points", "--feat-vis-fps"]),
         ("images a.png --no-show-cameras", ["--show-cameras"]),
         ("images a.png --export-format npz --process-res 70", []),
+        ("images a.png --export-format npz --colormap turbo --depth-range 1:9", ["--colormap", "--depth-range"]),
+        ("image a.png --shared-range --depth-scale 9", ["--shared-range", "--depth-scale"]),
+        ("images a.png --export-format depth_color --colormap gray --force-depth-scale", ["--force-depth-scale"]),
     ],
 )
 def test_flags_without_effect_are_named(da3, files, tmp_path, monkeypatch, line, flags):

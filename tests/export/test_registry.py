@@ -141,17 +141,19 @@ def test_an_unknown_or_missing_format_is_an_error(given):
     ("fields", "expected"),
     [
         pytest.param(
-            ARCHIVE_FIELDS, "mini_npz, npz, depth_png, depth_vis, tiff, exr, ply, glb", id="read-back-from-npz"
+            ARCHIVE_FIELDS,
+            "mini_npz, npz, depth_png, depth_vis, depth_color, tiff, exr, ply, glb",
+            id="read-back-from-npz",
         ),
-        pytest.param(FRAME_FIELDS, "mini_npz, npz, depth_png, depth_vis, tiff, exr, ply, glb", id="frame"),
+        pytest.param(FRAME_FIELDS, "mini_npz, npz, depth_png, depth_vis, depth_color, tiff, exr, ply, glb", id="frame"),
         pytest.param(
             AvailableFields.expected(MODEL_CARDS["da3mono-large"], views=2),
-            "mini_npz, npz, depth_png, depth_vis, tiff, exr",
+            "mini_npz, npz, depth_png, depth_vis, depth_color, tiff, exr",
             id="mono",
         ),
         pytest.param(
             AvailableFields.expected(MODEL_CARDS["da3mono-large"], views=1, intrinsics=True),
-            "mini_npz, npz, depth_png, depth_vis, tiff, exr, ply",
+            "mini_npz, npz, depth_png, depth_vis, depth_color, tiff, exr, ply",
             id="mono-with-intrinsics",
         ),
         pytest.param(

@@ -59,7 +59,7 @@ def draw_demo_image(name: str, folder: Path, atlas: Atlas, size: tuple[int, int]
     image = drawn.image[0].permute(1, 2, 0).numpy()
     jpeg = write_image(folder / f"{name}.jpg", image, "JPEG", quality=_QUALITY, exif=exif)
     depth = drawn.depth[0, DEPTH_STEP // 2 :: DEPTH_STEP, DEPTH_STEP // 2 :: DEPTH_STEP].numpy()
-    return jpeg, *depth_png.write(Prediction(depth=depth[None], is_metric=1), folder, name)
+    return jpeg, *depth_png.write(Prediction(depth=depth[None], is_metric=1), folder, name, depth_png.DepthPngOptions())
 
 
 def _lens_exif(focal_px: float, width: int) -> bytes:

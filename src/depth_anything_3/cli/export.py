@@ -37,11 +37,14 @@ def export(
     from depth_anything_3.export.naming import result_names
     from depth_anything_3.inputs.discover import FoundImage
     from depth_anything_3.jobs.manifest import Manifest
+    from depth_anything_3.jobs.shared_range import with_shared_range
 
     formats = parse_formats(export_format, [one.name for one in formats_for(ARCHIVE_FIELDS)])
     options = writers.options()
     check_export_dir(export_dir)
     scene = len(sources) == 1 and sources[0].name == "results.npz"
+    if options.shared_range and not scene:
+        options = with_shared_range(options, (load_prediction(one).depth for one in sources))
     names = [None] if scene else result_names([FoundImage.alone(one) for one in sources])
     manifest = Manifest(export_dir)
     for source, name in zip(sources, names, strict=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.export.registry import FORMATS
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -24,6 +25,7 @@ __all__ = [
     "AutoCleanup",
     "BackendFlags",
     "BatchFlags",
+    "ColormapName",
     "Device",
     "ExportDir",
     "FindFlags",
@@ -55,6 +57,9 @@ Resume = Annotated[
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="With --resume: compute anew what was computed with other settings.")
+]
+ColormapName = Annotated[
+    str, typer.Option(help="Colours of depth; near is red or bright.", metavar="|".join(one.value for one in Colormap))
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 AutoCleanup = Annotated[
@@ -233,6 +238,39 @@ class WriterFlags:
     num_max_points: Annotated[int, typer.Option(help="Maximum number of points (ply, glb, colmap).")] = 1_000_000
     show_cameras: Annotated[bool, typer.Option(help="Draw the cameras (glb).")] = True
     feat_vis_fps: Annotated[int, typer.Option(help="Frames per second of the video (feat_vis).")] = 15
+    colormap: Annotated[
+        str,
+        typer.Option(
+            help="Colours of depth; near is red or bright (depth_vis, depth_color, mp4).",
+            metavar="|".join(one.value for one in Colormap),
+        ),
+    ] = Colormap.SPECTRAL.value
+    depth_range: Annotated[
+        str,
+        typer.Option(
+            help="Nearest and farthest depth that the colours cover, in the unit of the depth, such as 0.5:20 "
+            "(depth_vis, depth_color, mp4). Default: the range of each image, or of the video.",
+            metavar="NEAR:FAR",
+        ),
+    ] = ""
+    shared_range: Annotated[
+        bool,
+        typer.Option(
+            "--shared-range",
+            help="One range of the colours for all images of the run, so that they can be compared (depth_vis, "
+            "depth_color). They are written at the end.",
+        ),
+    ] = False
+    depth_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Values per unit of depth, such as 1000 for millimetres (depth_png). Default: each file has a scale "
+            "of its own. Needs metric depth."
+        ),
+    ] = None
+    force_depth_scale: Annotated[
+        bool, typer.Option("--force-depth-scale", help="Accept --depth-scale for depth that is not metric (depth_png).")
+    ] = False
 
     def options(self) -> ExportOptions:
         """Parse the options.
@@ -242,7 +280,17 @@ class WriterFlags:
         """
         from depth_anything_3.export import ExportOptions
 
-        return ExportOptions(self.conf_thresh_percentile, self.num_max_points, self.show_cameras, self.feat_vis_fps)
+        return ExportOptions(
+            self.conf_thresh_percentile,
+            self.num_max_points,
+            self.show_cameras,
+            self.feat_vis_fps,
+            colormap=self.colormap,
+            depth_range=self.depth_range or None,
+            shared_range=self.shared_range,
+            depth_scale=self.depth_scale,
+            force_depth_scale=self.force_depth_scale,
+        )
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,13 @@ def _writes_none_of(*formats: str) -> Callable[[str, _Values], bool]:
     return applies
 
 
+def _writes_no_colors(command: str, values: _Values) -> bool:
+    if not values.get("export_format"):  # da3 webcam has no formats; those that da3 auto chooses have coloured depth
+        return False
+    colored = ("depth_vis", "depth_color", "mp4") + ("glb",) * (_is_scene(command, values) or command == "export")
+    return _writes_none_of(*colored)(command, values)
+
+
 _BATCHING = ("batch_size", "max_batch_size", "target_memory_utilization")
 _RULES = (
     _Rule(_BATCHING, lambda command, _: command == "image", "one image is computed"),
@@ -50,6 +57,10 @@ _RULES = (
     _Rule(
         ("conf_thresh_percentile", "num_max_points"), _writes_none_of("ply", "glb", "colmap"), "no points are written"
     ),
+    _Rule(("colormap", "depth_range", "shared_range"), _writes_no_colors, "no coloured depth is written"),
+    _Rule(("shared_range",), lambda command, _: command == "image", "one image is computed"),
+    _Rule(("depth_scale", "force_depth_scale"), _writes_none_of("depth_png"), "it is for the format depth_png"),
+    _Rule(("force_depth_scale",), lambda _, values: values.get("depth_scale") is None, "it is for --depth-scale"),
     _Rule(("show_cameras",), _writes_none_of("glb"), "it is for the format glb"),
     _Rule(("export_feat", "feat_vis_fps"), _writes_none_of("feat_vis"), "it is for the format feat_vis"),
     _Rule(("infer_gs",), _writes_none_of("gs_ply", "gs_video"), "it is for the formats gs_ply and gs_video"),

@@ -11,6 +11,7 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import escape_message, load_model, stderr, stdout
 from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.cli.messages import flags_of
+from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
@@ -41,6 +42,7 @@ def webcam(
         ),
     ] = "",
     record: Annotated[Path | None, typer.Option(help="Also record the display to this .mp4 file.")] = None,
+    colormap: o.ColormapName = Colormap.SPECTRAL.value,
     model: o.ModelFlags = _MODEL,
     temporal: Annotated[
         str, typer.Option(help="Temporal smoothing of scale and shift (ema), or none.", metavar="ema|none")
@@ -63,7 +65,7 @@ def webcam(
         mode=VideoMode.LIVE, temporal=Temporal(temporal), stream=StreamOptions(preprocess=preprocess)
     )
     check_device(target, preprocess)
-    outputs = check_outputs(http, record)
+    outputs = check_outputs(http, record, colormap)
     flags = flags_of([webcam])
     with open_live_source(source, target, reconnect=reconnect, strategy=preprocess.strategy) as frames:
         loaded = load_model(model)

@@ -110,8 +110,9 @@ def check_formats(
     options = ExportOptions() if options is None else options
     parsed = parse_formats(formats)
     for one in parsed:
-        options.of(one)
+        chosen = options.of(one)
         _check_format(one, available)
+        chosen.check(available)
     return parsed
 
 

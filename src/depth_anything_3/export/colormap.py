@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["colorize_depth", "inverse_depth_range", "spectral_colors", "spectral_table", "table_index"]
+from depth_anything_3.export.colormap_tables import TABLES
+from depth_anything_3.export.format_options import Colormap
+
+__all__ = [
+    "Colormap",
+    "color_table",
+    "colorize_depth",
+    "inverse_depth_range",
+    "spectral_colors",
+    "spectral_table",
+    "table_index",
+]
 
 # Spectral, 11 classes, of ColorBrewer (Cynthia Brewer): near is red, far is blue.
 _SPECTRAL = (
@@ -40,19 +53,42 @@ def inverse_depth_range(depth: npt.NDArray[np.floating], percentile: float = 2) 
 
 
 def colorize_depth(
-    depth: npt.NDArray[np.floating], inverse_range: tuple[float, float] | None = None
+    depth: npt.NDArray[np.floating],
+    inverse_range: tuple[float, float] | None = None,
+    colormap: Colormap | str = Colormap.SPECTRAL,
 ) -> npt.NDArray[np.uint8]:
     """Colour a depth map by inverse depth.
 
     Args:
         depth: (H, W); invalid depth gets the colour of the farthest depth.
-        inverse_range: inverse depths that become blue and red; None: `inverse_depth_range` of this map.
+        inverse_range: inverse depths of the farthest and the nearest colour, which depths beyond them get too; None:
+            `inverse_depth_range` of this map.
+        colormap: see `color_table`.
 
     Returns:
-        (H, W, 3) uint8 RGB; near is red, far is blue.
+        (H, W, 3) uint8 RGB; with "spectral" near is red, far is blue.
+
+    Raises:
+        InvalidInputError: the colour map is unknown.
     """
-    index = table_index(depth, inverse_range or inverse_depth_range(depth) or (0.0, 0.0))
-    return np.asarray(spectral_table()[index], np.uint8)
+    table = color_table(colormap)
+    return table[table_index(depth, inverse_range or inverse_depth_range(depth) or (0.0, 0.0))]
+
+
+def color_table(colormap: Colormap | str) -> npt.NDArray[np.uint8]:
+    """Return a colour map, (256, 3) uint8 RGB, from the nearest depth to the farthest.
+
+    "spectral" runs from red to blue, "turbo" from red to dark blue; the others from bright to dark.
+
+    Raises:
+        InvalidInputError: the colour map is unknown.
+    """
+    chosen = Colormap(colormap)
+    if chosen is Colormap.SPECTRAL:
+        return spectral_table()
+    if chosen is Colormap.GRAY:
+        return np.repeat(np.arange(_LEVELS - 1, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
+    return np.frombuffer(base64.b64decode(TABLES[chosen.value]), np.uint8).reshape(_LEVELS, 3)[::-1]
 
 
 def table_index(

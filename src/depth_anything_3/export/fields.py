@@ -31,6 +31,7 @@ class AvailableFields:
         paths: every source is a file.
         uncropped: images were not cropped.
         owner: the prediction or model that has the fields, for messages.
+        metric: depth is in metres.
     """
 
     views: int | None = None
@@ -42,6 +43,7 @@ class AvailableFields:
     paths: bool = True
     uncropped: bool = True
     owner: str = "this model"
+    metric: bool = True
 
     @property
     def poses_of_views(self) -> bool:
@@ -60,6 +62,7 @@ class AvailableFields:
             features=bool(prediction.aux),
             paths=bool(prediction.sources) and not any(IN_MEMORY.fullmatch(one) for one in prediction.sources),
             owner="this prediction",
+            metric=bool(prediction.is_metric),
         )
 
     @classmethod
@@ -73,6 +76,7 @@ class AvailableFields:
         features: bool = False,
         paths: bool = True,
         cropped: bool = False,
+        metric: bool = False,
     ) -> AvailableFields:
         """List the fields that a model's prediction will have.
 
@@ -83,6 +87,7 @@ class AvailableFields:
             gaussians, features: whether they are requested.
             paths: whether every source is a file.
             cropped: whether preprocessing crops.
+            metric: whether depth is converted to metric depth.
         """
         poses = card is None or card.has_poses
         return cls(
@@ -94,6 +99,7 @@ class AvailableFields:
             paths=paths,
             uncropped=not cropped,
             owner="this model" if card is None else card.name,
+            metric=metric or card is None or card.depth_kind.value == "metric",
         )
 
 

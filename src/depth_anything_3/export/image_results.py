@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.checks import check_writing
 from depth_anything_3.export.fields import IN_MEMORY, AvailableFields
 from depth_anything_3.export.naming import ResultNames
@@ -85,6 +86,11 @@ class ImageResults:
         )
         export_dir = given.get("export_dir")
         formats = check_writing(export_dir, given.get("export_format", DEFAULT_FORMAT), writing, available)
+        if any(getattr(writing.of(one), "shared_range", False) for one in formats):
+            raise InvalidInputError(
+                "shared_range=True needs the depth of all images before the first result is written; use da3 images "
+                "--shared-range, or pass depth_range=(near, far)"
+            )
         return None if export_dir is None else cls(Path(export_dir), formats, writing, images.folder)
 
     def written(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.export.format_options import FormatOptions, PointOptions
+from depth_anything_3.export.format_options import (
+    Colormap,
+    ColormapName,
+    ColorOptions,
+    FormatOptions,
+    PointOptions,
+    check_depth_scale,
+    parse_depth_range,
+)
 from depth_anything_3.export.registry import ExportFormat, Formats, find_format, format_names
 from depth_anything_3.runtime.option_values import positive_int
 
@@ -21,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class ExportKwargs(TypedDict, total=False):
-    """Keyword arguments of calls that write results: a folder, the formats, and the fields of `ExportOptions`."""
+    """Keyword arguments of calls that write each result: a folder, the formats, and fields of `ExportOptions`."""
 
     export_dir: str | os.PathLike[str] | None
     export_format: Formats
@@ -33,6 +41,10 @@ class ExportKwargs(TypedDict, total=False):
     render_ixts: Any
     render_hw: tuple[int, int] | None
     export_kwargs: Mapping[str, Mapping[str, Any]] | None
+    colormap: Colormap | ColormapName | None
+    depth_range: tuple[float, float] | str | None
+    depth_scale: float | None
+    force_depth_scale: bool | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +58,9 @@ class ExportOptions:
         render_exts, render_ixts, render_hw: cameras of `gs_video`, see `GsVideoOptions`.
         export_kwargs: further options by format, as `{format: {name: value}}`. Values of the fields above override
             them, as in upstream.
+        colormap, depth_range, shared_range: for coloured depth (`depth_vis`, `depth_color`, `glb` of views), see
+            `ColorOptions`; None: not given.
+        depth_scale, force_depth_scale: for `depth_png`, see `DepthPngOptions`; None: not given.
 
     Raises:
         InvalidInputError: a value is not accepted.
@@ -59,11 +74,27 @@ class ExportOptions:
     render_ixts: Any = None
     render_hw: tuple[int, int] | None = None
     export_kwargs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    colormap: Colormap | str | None = None
+    depth_range: tuple[float, float] | str | None = None
+    shared_range: bool | None = None
+    depth_scale: float | None = None
+    force_depth_scale: bool | None = None
 
     def __post_init__(self) -> None:
         # Checked even if no requested format uses them.
         PointOptions(self.conf_thresh_percentile, self.num_max_points)
         positive_int("feat_vis_fps", self.feat_vis_fps)
+        check_depth_scale(self.depth_scale)
+        if self.depth_range is not None:
+            object.__setattr__(self, "depth_range", parse_depth_range(self.depth_range))
+        if self.colormap is not None:
+            object.__setattr__(self, "colormap", Colormap(self.colormap))
+        self.colors()
+
+    def colors(self) -> ColorOptions:
+        """Return the options of coloured depth, without `export_kwargs`."""
+        given = {"colormap": self.colormap, "depth_range": self.depth_range, "shared_range": self.shared_range}
+        return ColorOptions(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
     def unused_by(self, formats: Sequence[ExportFormat]) -> list[str]:
         """List the parameters that differ from their defaults, but that no format uses."""

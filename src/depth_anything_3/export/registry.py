@@ -126,6 +126,7 @@ FORMATS: tuple[ExportFormat, ...] = (
         suffix=".png",
         views_files=("depth_png/0000.png",),
         read_by="any image viewer or library",
+        options="depth_png:DepthPngOptions",
     ),
     ExportFormat(
         name="depth_vis",
@@ -135,6 +136,16 @@ FORMATS: tuple[ExportFormat, ...] = (
         views_files=("depth_vis/0000.jpg",),
         read_by="any image viewer",
         required=RequiredFields(images=True),
+        options="depth_vis:ColorOptions",
+    ),
+    ExportFormat(
+        name="depth_color",
+        help="coloured depth as PNG",
+        writer="depth_color:write",
+        suffix=".png",
+        views_files=("depth_color/0000.png",),
+        read_by="any image viewer",
+        options="depth_color:ColorOptions",
     ),
     ExportFormat(
         name="tiff",

@@ -72,6 +72,7 @@ class Destination:
             gaussians=network.infer_gs,
             features=bool(network.export_feat_layers),
             cropped=preprocess.process_res_method.crops,
+            metric=self.metric is not None,
         )
         check_formats(self.formats, available, self.options)
         if self.metric is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -24,6 +25,7 @@ from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.report import RunReport, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
+from depth_anything_3.jobs.shared_range import HeldImages, shared_formats
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["run_images"]
@@ -60,12 +62,18 @@ def run_images(
 
     Raises:
         InvalidInputError: with `resume` and without `overwrite`, images were computed with other settings; the message
-            names these. Or the manifest is damaged.
+            names these. Or the manifest is damaged, or `resume` is combined with a shared range of colours.
         DA3Error: with `on_error` "raise", the error of the first image that failed; earlier results are written.
         ExportError: a file cannot be written; later results are not written.
         UnsupportedError: the model does not predict what a format or metric depth needs.
     """
     destination.check(engine.card, options.preprocess, options.network)
+    shared = shared_formats(destination.parsed_formats, destination.options)
+    if shared and resume:
+        raise InvalidInputError(
+            "shared_range=True does not work with resume=True: the range depends on the depth of all images; compute "
+            "all anew, or set the range with depth_range"
+        )
     settings: Settings = {
         **network_settings(engine, options.preprocess, options.network),
         **destination_settings(destination),
@@ -75,7 +83,8 @@ def run_images(
     # Named before any is skipped, so that names do not depend on which images are skipped.
     names = dict(zip((str(one.path) for one in found), result_names(found, manifest.name_of), strict=True))
     paths = [one.path for one in found]
-    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress)
+    held = HeldImages(destination.folder, shared, destination.options)
+    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress, held)
     if resume:
         paths = writing.skip_complete(paths, overwrite=overwrite)
     raising = options.preprocess.on_error is OnError.RAISE
@@ -85,7 +94,7 @@ def run_images(
     on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
     predictions = engine.stream(writing.noted(paths), options, on_failure)
     engine.input_processor.warm_up()
-    with reported(report, report_file), closing(predictions), writer:  # type: ignore[type-var]  # a generator
+    with reported(report, report_file), held.coloring(), closing(predictions), writer:  # type: ignore[type-var]
         for prediction in predictions:
             writer.put(partial(writing.write, prediction))
     return report
@@ -103,6 +112,7 @@ class _Writing:
     names: Mapping[str, str]
     report: RunReport
     on_progress: Callable[[], None]
+    held: HeldImages
     _files: dict[str, SourceFile] = field(default_factory=dict)
 
     def noted(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -125,10 +135,19 @@ class _Writing:
                 return
             self.report.add_focal_lengths(origins)
         name = self.names[source]
-        outputs = export(prediction, destination.folder, destination.formats, name, destination.options)
-        self.manifest.add("image", name, self.settings, [self._files[source]], outputs)
+        formats = [one for one in destination.parsed_formats if one not in self.held.formats]
+        outputs = export(prediction, destination.folder, formats, name, destination.options) if formats else []
+        if self.held.formats:
+            self.held.add(prediction, name, partial(self._colored, len(self.report.records), source, outputs))
+        if outputs:
+            self.manifest.add("image", name, self.settings, [self._files[source]], outputs)
         self.report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
         self.on_progress()
+
+    def _colored(self, record: int, source: str, outputs: list[Path], colored: list[Path]) -> None:
+        """Record the coloured depth of an image that was written already."""
+        self.report.records[record].outputs.extend(map(str, colored))
+        self.manifest.add("image", self.names[source], self.settings, [self._files[source]], [*outputs, *colored])
 
     def fail(self, failure: ImageFailure) -> None:
         """Record an image that failed."""
@@ -171,4 +190,4 @@ def _remove_temporary(export_dir: Path, folders: set[Path]) -> None:
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
                 if _TEMPORARY.fullmatch(entry.name):
-                    os.unlink(entry)
+                    shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from depth_anything_3.export.format_options import ColorOptions
 from depth_anything_3.export.options import ExportOptions
 from depth_anything_3.export.registry import ExportFormat
 from depth_anything_3.inference.engine import Engine
@@ -24,6 +25,7 @@ from depth_anything_3.prediction.metric import MetricConversion
 
 __all__ = [
     "camera_settings",
+    "color_settings",
     "destination_settings",
     "metric_settings",
     "network_settings",
@@ -63,9 +65,15 @@ def writer_settings(formats: Iterable[ExportFormat], options: ExportOptions | No
         chosen = given.of(one)
         for option in fields(chosen):
             parameter = option.metadata.get("parameter", option.name)
-            name = parameter if hasattr(given, parameter) else f"{one.name}.{option.name}"
+            # Not given there: each format may have its own, from `export_kwargs`.
+            name = f"{one.name}.{option.name}" if getattr(given, parameter, None) is None else parameter
             settings[name] = _plain(getattr(chosen, option.name))
     return settings
+
+
+def color_settings(colors: ColorOptions) -> Settings:
+    """Return the colours of a video, which has one range anyway."""
+    return {"colormap": _plain(colors.colormap), "depth_range": _plain(colors.depth_range)}
 
 
 def metric_settings(metric: MetricConversion | None) -> Settings:
@@ -97,7 +105,7 @@ def _plain(value: object) -> str | int | float | bool | None:
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         return f"{'x'.join(map(str, value.shape))}:{_digest(np.asarray(value, np.float64).tobytes())}"
-    if isinstance(value, (tuple, list)) and all(isinstance(one, int) for one in value):
+    if isinstance(value, (tuple, list)) and all(isinstance(one, (int, float)) for one in value):
         return ",".join(map(str, value))
     return _digest(repr(value).encode())
 

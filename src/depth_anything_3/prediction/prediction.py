@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +20,13 @@ from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX, MODEL_CARDS, Dept
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction.focal_length import FocalLength, check_focal_or_fov, exif_focal_length
 from depth_anything_3.runtime.attribute_dict import AttributeDict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+    from depth_anything_3.export.format_options import DepthRange
+    from depth_anything_3.export.options import ExportOptions
 
 __all__ = ["Prediction", "to_metric"]
 
@@ -181,10 +191,83 @@ class Prediction:
             )
         return FocalLength(lengths * np.array(self.source_scale).mean(axis=1), (origin,) * len(self.depth))
 
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,  # as in Pillow
+        *,
+        options: ExportOptions | None = None,
+    ) -> list[Path]:
+        """Write the prediction to a file, or in several formats to a folder.
+
+        Args:
+            path: with a suffix, a file: .png (`depth_color`), .jpg (`depth_vis`), .tiff, .exr, .npz, .ply or .glb. A
+                format of images takes a prediction of one view. Otherwise a folder; files are named as by `export`,
+                those of one view after its source. Existing files are replaced.
+            format: name of the format, see docs/exports.md, such as "depth_png"; for a folder, several joined with
+                '-'. None: by the suffix; "npz-depth_color" for a folder.
+            options: options of the writers, such as `ExportOptions(colormap="turbo")`.
+
+        Returns:
+            Paths of the files, which were written atomically.
+
+        Raises:
+            InvalidInputError: the suffix, the format or an option is not accepted, or a file cannot hold all views.
+            UnsupportedError: the prediction lacks a field that a format requires, or a package is missing.
+            ExportError: a file cannot be written.
+        """
+        from depth_anything_3.export.save import save
+
+        return save(self, path, format, options)
+
+    def to_image(
+        self, index: int | None = None, *, colormap: str = "spectral", depth_range: DepthRange | None = None
+    ) -> Image:
+        """Return the depth of a view in colour, as a Pillow image of W x H pixels.
+
+        Args:
+            index: of the view; may be left out if there is one.
+            colormap: spectral, inferno, magma, plasma, viridis, turbo or gray; near is red or bright.
+            depth_range: nearest and farthest depth that the colours cover, such as (1, 20); None: by the view.
+
+        Raises:
+            InvalidInputError: an argument is not accepted.
+        """
+        from depth_anything_3.export.display import to_image
+
+        return to_image(self, index, colormap, depth_range)
+
+    def plot(
+        self, index: int | None = None, *, colormap: str = "spectral", depth_range: DepthRange | None = None
+    ) -> Figure:
+        """Draw image and depth side by side with matplotlib, and a colour bar with the depth; one row a view.
+
+        Args:
+            index: of the view to draw; None: the first eight.
+            colormap, depth_range: as for `to_image`.
+
+        Returns:
+            The figure of pyplot: `matplotlib.pyplot.show()` shows it, `figure.savefig` writes it, `figure.axes` has the
+            axes.
+
+        Raises:
+            InvalidInputError: an argument is not accepted.
+            UnsupportedError: matplotlib is not installed.
+        """
+        from depth_anything_3.export.display import plot
+
+        return plot(self, index, colormap, depth_range)
+
+    def _repr_html_(self) -> str:
+        """Return thumbnails of image and depth for a notebook, less than 100 kB."""
+        from depth_anything_3.export.display import to_html
+
+        return to_html(self)
+
     def __repr__(self) -> str:
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
-        shown = (f"{name}={_shape_or_value(value)}" for name, value in values.items() if not _is_absent(value))
-        return f"Prediction({', '.join(shown)})"
+        from depth_anything_3.prediction.summary import describe
+
+        return describe(self)
 
 
 def to_metric(
@@ -198,16 +281,3 @@ def to_metric(
     lengths = prediction.focal_length(focal, fov=fov)
     factors = (lengths.pixels / CANONICAL_FOCAL_PX).astype(np.float32)
     return np.asarray(prediction.depth * factors[:, None, None], np.float32), lengths
-
-
-def _is_absent(value: object) -> bool:
-    return value is None or (isinstance(value, (tuple, str, Mapping)) and not value)
-
-
-def _shape_or_value(value: object) -> str:
-    if isinstance(value, DepthKind):
-        return repr(value.value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {_shape_or_value(one)}" for key, one in value.items()) + "}"
-    shape = getattr(value, "shape", None)  # of an array, or of a tensor
-    return repr(value) if shape is None else f"{getattr(value, 'dtype', '')}{list(shape)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from depth_anything_3.export.colormap import colorize_depth
+from depth_anything_3.export.colormap import Colormap, colorize_depth
 from depth_anything_3.jobs.live import FrameView
 from depth_anything_3.prediction import Prediction
 
@@ -46,3 +46,8 @@ def test_a_frame_without_depth_keeps_the_range():
 def test_nothing_known_at_all_is_drawn_far():
     nothing = Prediction(depth=np.zeros((1, 20, 30), np.float32), processed_images=SEEN)
     assert len(np.unique(FrameView()(nothing, 0.0)[:, 30:].reshape(-1, 3), axis=0)) == 1
+
+
+def test_the_colours_are_chosen():
+    image = FrameView(Colormap.GRAY)(prediction(), 0.0)
+    np.testing.assert_array_equal(image[:, 30:], colorize_depth(prediction().depth[0], colormap="gray"))

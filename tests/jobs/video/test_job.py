@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError, VideoReadError
+from depth_anything_3.export import ExportOptions
 from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
 from depth_anything_3.export.naming import video_name
 from depth_anything_3.export.video_file import part_files
@@ -101,6 +102,22 @@ def test_colours_cover_one_range_all_through_the_video(seeded_small, clip, depth
         assert (
             np.abs(image[: expected.shape[0], : expected.shape[1]] - expected).mean() < 20
         )  # 4:2:0; neighbours are unlike
+
+
+def test_colours_and_ranges_are_chosen(seeded_small, clip, depths, tmp_path):
+    options = ExportOptions(colormap="gray", depth_range=(1, 20))
+    run_video(seeded_small, clip, tmp_path, VideoResults(options=options), **SMALL)
+    image = read_clip(tmp_path / "a clip_depth.mp4")[1][0].astype(int)
+    expected = colorize_depth(depths[0], (1 / 20, 1), "gray")
+    assert np.ptp(image, axis=2).max() <= 4
+    assert np.abs(image[: len(expected), : expected.shape[1]] - expected).mean() < 20
+    frames = tmp_path / "frames"
+    shared = VideoResults("depth_color", options=ExportOptions(shared_range=True))
+    run_video(seeded_small, clip, frames, shared, **SMALL)
+    within = RunState.read(frames / "a clip_frames.csv").inverse_depth
+    for number, depth in enumerate(depths):
+        found = np.asarray(Image.open(frames / "depth_color" / f"a clip_{number:06d}.png"), int)
+        assert np.abs(found - colorize_depth(depth, within)).mean() < 1
 
 
 def test_the_range_of_a_long_video_is_that_of_its_keyframes(seeded_small, tmp_path, monkeypatch):

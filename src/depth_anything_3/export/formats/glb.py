@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import UnsupportedError
-from depth_anything_3.export.format_options import PointOptions, check_percentile
+from depth_anything_3.export.format_options import ColorOptions, PointOptions, check_colors, check_percentile
 from depth_anything_3.export.formats import depth_vis
 from depth_anything_3.export.point_cloud import confidence_threshold, gather_points, homogeneous, inverse
 from depth_anything_3.prediction import Prediction
@@ -31,8 +31,8 @@ _SATURATION, _VALUE = 0.85, 0.95
 
 
 @dataclass(frozen=True)
-class GlbOptions(PointOptions):
-    """Options of `glb`.
+class GlbOptions(ColorOptions, PointOptions):
+    """Options of `glb`; those of `ColorOptions` are for `depth_vis`.
 
     Attributes:
         conf_thresh: lower bound of the confidence threshold.
@@ -52,7 +52,8 @@ class GlbOptions(PointOptions):
     export_depth_vis: bool = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        PointOptions.__post_init__(self)
+        check_colors(self)
         check_percentile("ensure_thresh_percentile", self.ensure_thresh_percentile)
 
 
@@ -89,7 +90,7 @@ def write(prediction: Prediction, export_dir: Path, name: str | None, options: G
         temporary.write_bytes(content)
     if name is not None or not options.export_depth_vis:
         return [path]
-    images = depth_vis.write(prediction, export_dir, None)
+    images = depth_vis.write(prediction, export_dir, None, options)
     cover = export_dir / "scene.jpg"
     with atomic_write(cover) as temporary:
         shutil.copyfile(images[0], temporary)

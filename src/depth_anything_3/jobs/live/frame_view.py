@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
+from depth_anything_3.export.colormap import Colormap, colorize_depth, inverse_depth_range
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["FrameView"]
@@ -16,9 +16,14 @@ _TIME_CONSTANT = 1.0  # seconds, of the colour range
 
 
 class FrameView:
-    """Draws frame | depth. The colour range is low-pass filtered over time."""
+    """Draws frame | depth. The colour range is low-pass filtered over time.
 
-    def __init__(self) -> None:
+    Args:
+        colormap: colours of the depth.
+    """
+
+    def __init__(self, colormap: Colormap = Colormap.SPECTRAL) -> None:
+        self._colormap = colormap
         self._range: npt.NDArray[np.float64] | None = None
         self._time = 0.0
 
@@ -30,7 +35,7 @@ class FrameView:
             time: of the frame, in seconds.
 
         Returns:
-            (H, 2 W, 3) uint8 RGB; near is red, far is blue.
+            (H, 2 W, 3) uint8 RGB.
         """
         assert prediction.processed_images is not None
         depth = prediction.depth[0]
@@ -41,4 +46,4 @@ class FrameView:
             self._range = previous + weight * (np.array(found) - previous)
         self._time = time
         inverse_range = None if self._range is None else (float(self._range[0]), float(self._range[1]))
-        return np.hstack([prediction.processed_images[0], colorize_depth(depth, inverse_range)])
+        return np.hstack([prediction.processed_images[0], colorize_depth(depth, inverse_range, self._colormap)])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.video.live import LiveStats, LiveStream
@@ -48,11 +49,13 @@ class LiveOutputs:
         address: host and port of the page for browsers; None: no page.
         window: whether a window is opened.
         recording: .mp4 file to write; None: no recording.
+        colormap: colours of the depth.
     """
 
     address: tuple[str, int] | None = None
     window: bool = False
     recording: Path | None = None
+    colormap: Colormap = Colormap.SPECTRAL
 
 
 @dataclass(frozen=True)
@@ -72,24 +75,25 @@ class LiveEvents:
     failed: Callable[[ImageFailure], None]
 
 
-def check_outputs(http: str, recording: Path | None) -> LiveOutputs:
+def check_outputs(http: str, recording: Path | None, colormap: str = Colormap.SPECTRAL.value) -> LiveOutputs:
     """Choose and check the outputs, before anything is loaded.
 
     Args:
         http: [HOST:]PORT of a page; empty: open a window if there is a display.
         recording: .mp4 file to write, or None.
+        colormap: name of the colours of the depth.
 
     Raises:
-        InvalidInputError: the address or the file is not accepted.
+        InvalidInputError: the address, the file or the colour map is not accepted.
         UnsupportedError: there is no output, or PyAV is not installed.
     """
-    address = parse_address(http) if http else None
+    address, colors = parse_address(http) if http else None, Colormap(colormap)
     if recording is not None:
         _check_recording(recording)
     no_window = why_no_window() if address is None else None
     if no_window is not None and recording is None:
         raise UnsupportedError(f"cannot open a window: {no_window}; watch in a browser with --http 8000")
-    return LiveOutputs(address, address is None and no_window is None, recording)
+    return LiveOutputs(address, address is None and no_window is None, recording, colors)
 
 
 def _check_recording(target: Path) -> None:
@@ -158,15 +162,15 @@ def watch(
         if outputs.window:
             shows.append(stack.enter_context(_window(title)))
         try:
-            _show_all(stream, shows, events)
+            _show_all(stream, FrameView(outputs.colormap), shows, events)
         except KeyboardInterrupt as stopped:
             if stopped.args:  # SIGTERM
                 raise
     return stream.stats
 
 
-def _show_all(stream: LiveStream, shows: Sequence[_Show], events: LiveEvents) -> None:
-    view, reported, text, began = FrameView(), 0.0, "", None
+def _show_all(stream: LiveStream, view: FrameView, shows: Sequence[_Show], events: LiveEvents) -> None:
+    reported, text, began = 0.0, "", None
     events.status("waiting for the first frame")
     for frame, prediction in stream:
         began = frame.time if began is None else began

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import VideoReadError
-from depth_anything_3.export.colormap import colorize_depth
+from depth_anything_3.export.colormap import Colormap, colorize_depth
 from depth_anything_3.export.image_file import write_image
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.choices import Fidelity
@@ -31,6 +31,7 @@ def colorize_frame(
     prediction: Prediction,
     inverse_range: tuple[float, float] | None,
     *,
+    colormap: Colormap = Colormap.SPECTRAL,
     side_by_side: bool = False,
     full_size: bool = False,
     preprocess: PreprocessOptions = _DEFAULTS,
@@ -41,12 +42,13 @@ def colorize_frame(
         frame: the decoded frame.
         prediction: of the frame.
         inverse_range: range of inverse depth that the colours cover; None: the range of this frame.
+        colormap: colours.
         side_by_side: put the frame to the left of its depth.
         full_size: draw at the size of the frame instead of the network's.
         preprocess: with which `prediction` was computed, for frames that are files.
 
     Returns:
-        (H, W, 3) uint8 RGB; near is red, far is blue.
+        (H, W, 3) uint8 RGB.
     """
     assert prediction.processed_images is not None
     depth, image = prediction.depth[0], prediction.processed_images[0]
@@ -54,7 +56,7 @@ def colorize_frame(
         height, width = prediction.source_hw[0]
         depth = np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR))
         image = pixels_of(frame, preprocess) if side_by_side else image
-    coloured = colorize_depth(depth, inverse_range)
+    coloured = colorize_depth(depth, inverse_range, colormap)
     return np.hstack([image, coloured]) if side_by_side else coloured
 
 

@@ -25,7 +25,13 @@ from depth_anything_3.inputs.video import Frame, FrameSelection, FrameSource, So
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.report import RunReport, reported
-from depth_anything_3.jobs.settings import metric_settings, network_settings, selection_settings, writer_settings
+from depth_anything_3.jobs.settings import (
+    color_settings,
+    metric_settings,
+    network_settings,
+    selection_settings,
+    writer_settings,
+)
 from depth_anything_3.jobs.video.results import ResultsWriter, VideoFiles, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
 from depth_anything_3.prediction import Prediction
@@ -84,7 +90,8 @@ def run_video(
     if results.metric is not None:
         results.metric.check(engine.card)
     if results.frame_formats:
-        available = AvailableFields.expected(engine.card, views=1, intrinsics=results.metric is not None, paths=False)
+        metric = results.metric is not None
+        available = AvailableFields.expected(engine.card, views=1, intrinsics=metric, paths=False, metric=metric)
         check_formats(results.frame_formats, available, results.options)
     target, report = Path(export_dir), RunReport.of(engine, export_dir)
     settings = _settings(engine, results, options)
@@ -102,7 +109,7 @@ def run_video(
     opened = _open(engine, source, options, after=state.times[-1] if state.times else None)
     on_begin(opened.info, _expected(opened.info, options.selection), report.skipped)
     engine.input_processor.warm_up()
-    if files.videos and not state.times:
+    if results.needs_range and not state.times:
         samples = _samples(engine, source, opened.info, results, options)
         state = with_range(state, samples) if samples else state
     with reported(report, report_file):
@@ -160,6 +167,7 @@ def _settings(engine: Engine, results: VideoResults, options: VideoOptions) -> S
         "side_by_side": results.side_by_side,
         "full_size": results.full_size,
         **writer_settings(results.frame_formats, results.options),
+        **(color_settings(results.colors) if "mp4" in results.videos else {}),
         **metric_settings(results.metric),
         "temporal": options.temporal.value if isinstance(options.temporal, Temporal) else "function",
         "window": options.window,

@@ -16,6 +16,7 @@ from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import ExportFormat, ExportOptions, check_formats, export, result_files
 from depth_anything_3.export.colormap import inverse_depth_range
 from depth_anything_3.export.fields import FRAME_FIELDS
+from depth_anything_3.export.format_options import ColorOptions, depth_range_of, inverse_range
 from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.registry import formats_for, parse_formats, unknown_format
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
@@ -23,6 +24,7 @@ from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile
 from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.jobs.shared_range import shared_formats, with_depth_range
 from depth_anything_3.jobs.video.frames import colorize_frame, depth_levels
 from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
 from depth_anything_3.prediction import Prediction
@@ -49,7 +51,7 @@ class VideoResults:
         side_by_side: for "mp4", show the frame to the left of its depth.
         full_size: for "mp4", write at the size of the input video instead of the network's.
         metric: conversion to metric depth; None: none.
-        options: options of the writers of `export`.
+        options: options of the writers of `export`; "mp4" takes `colormap` and `depth_range` from them.
         videos: the formats that are one video.
         frame_formats: the formats that are one file per frame.
 
@@ -75,6 +77,21 @@ class VideoResults:
         object.__setattr__(self, "frame_formats", _checked(others, accepted) if others else ())
         if (self.side_by_side or self.full_size) and "mp4" not in self.videos:
             raise InvalidInputError("side_by_side and full_size need the format mp4; add it to export_format")
+
+    @property
+    def colors(self) -> ColorOptions:
+        """Colours of "mp4"."""
+        return (self.options or ExportOptions()).colors()
+
+    @property
+    def shared(self) -> tuple[ExportFormat, ...]:
+        """The formats of frames whose colours have the range of the video."""
+        return shared_formats(self.frame_formats, self.options)
+
+    @property
+    def needs_range(self) -> bool:
+        """Whether the range of the whole video is needed."""
+        return bool(self.videos or self.shared)
 
 
 def _checked(formats: str, accepted: Sequence[str]) -> tuple[ExportFormat, ...]:
@@ -170,7 +187,7 @@ class ResultsWriter:
         if self.results.metric is not None:
             prediction, origins = self.results.metric.apply(prediction)
             self.report.add_focal_lengths(origins)
-        if self.files.videos and self.state.inverse_depth is None:
+        if self.results.needs_range and self.state.inverse_depth is None:
             self._held.append((frame, prediction))
             if len(self._held) == _RANGE_FRAMES:
                 self.flush()
@@ -215,15 +232,23 @@ class ResultsWriter:
         if not self.state.times:
             self.state = replace(self.state, times=(frame.time,))
         number = self.report.skipped + self.report.images
-        if self.results.frame_formats:
-            name = self.files.frame_name(number)
-            export(prediction, self.files.folder, self.results.frame_formats, name, self.results.options)
+        self._export(prediction, self.files.frame_name(number))
         for kind, writer in self._writers.items():
             writer.write(self._pixels(kind, frame, prediction), frame.time - first)
         self._log.add(frame.time)
         self.warnings.update(dict.fromkeys(prediction.warnings))
         self.report.add_prediction(prediction, time.perf_counter() - exporting, (), keep_records=False)
         self.on_progress()
+
+    def _export(self, prediction: Prediction, name: str) -> None:
+        """Write the files of a frame."""
+        folder, shared, options = self.files.folder, self.results.shared, self.results.options
+        if shared and self.state.inverse_depth is not None:
+            ranged = with_depth_range(options, depth_range_of(self.state.inverse_depth))
+            export(prediction, folder, shared, name, ranged)
+        others = [one for one in self.results.frame_formats if one not in shared]
+        if others:
+            export(prediction, folder, others, name, options)
 
     def _begin(self, prediction: Prediction) -> None:
         scale = {"depth_scale": repr(self.state.depth_scale), "depth_unit": depth_unit(prediction)}
@@ -242,7 +267,8 @@ class ResultsWriter:
             pixels = colorize_frame(
                 frame,
                 prediction,
-                self.state.inverse_depth,
+                inverse_range(results.colors.depth_range) or self.state.inverse_depth,
+                colormap=results.colors.colormap,
                 side_by_side=results.side_by_side,
                 full_size=results.full_size,
                 preprocess=self.preprocess,
