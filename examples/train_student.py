@@ -3,6 +3,7 @@
 python examples/train_student.py photos/ --steps 200 --workers 4
 
 Without a folder it trains on the package's three demonstration images, with da3-nano as teacher.
+The size is that of the crops in pixels, a multiple of 56.
 """
 
 import argparse
@@ -26,10 +27,10 @@ class RandomCrops(Dataset[torch.Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        options = {"process_res": self.size, "process_res_method": "lower_bound_resize", "num_workers": 1}
-        image = self.processor([self.paths[index]], **options).tensor[0]  # (3, H, W) float32, the shorter side is size
-        top, left = (int(torch.randint(side - self.size + 1, ())) for side in image.shape[1:])
-        return image[:, top : top + self.size, left : left + self.size]
+        path, size, method = self.paths[index], self.size, "lower_bound_resize"  # the shorter side becomes size
+        image = self.processor([path], process_res=size, process_res_method=method, num_workers=1).tensor[0]
+        top, left = (int(torch.randint(side - size + 1, ())) for side in image.shape[1:])
+        return image[:, top : top + size, left : left + size]
 
 
 def make_student() -> nn.Module:
@@ -49,9 +50,8 @@ def main() -> None:
     """Read the arguments, and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?")
-    for name, default in (("--steps", 60), ("--batch-size", 8), ("--workers", 2)):
+    for name, default in (("--steps", 60), ("--batch-size", 8), ("--workers", 2), ("--size", 112)):
         parser.add_argument(name, type=int, default=default)
-    parser.add_argument("--size", type=int, default=112, help="of the crops in pixels, a multiple of 56")
     parser.add_argument("--model-dir", default="da3-nano", help="the teacher")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -63,8 +63,8 @@ def main() -> None:
     sampler = RandomSampler(crops, replacement=True, num_samples=args.steps * args.batch_size)
     loader = DataLoader(crops, batch_size=args.batch_size, sampler=sampler, num_workers=args.workers)
     for step, images in enumerate(loader, 1):
-        images = images.to(teacher.device)
         with torch.no_grad():
+            images = images.to(teacher.device)
             result = teacher.model(images[:, None])  # (B, 1, 3, H, W): each image is a scene of its own
         depth = result["depth"][:, 0]  # (B, H, W)
         known = result["sky"][:, 0] < 0.3 if "sky" in result else depth > 0
