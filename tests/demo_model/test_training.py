@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from augment import Batch, coarse_truth, make_batch, normalise
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.jobs.demo import demo_images
 from evaluate import UnseenScenes, evaluate, fit_ramp, network_size, ramp
 from losses import total_loss
 from network import NANO, NanoDepth, NetworkSize
@@ -264,3 +269,20 @@ def test_images_are_normalised_as_the_package_does() -> None:
     white = normalise(torch.ones(1, 3, 2, 2))
     expected = (1.0 - torch.tensor(MEAN)) / torch.tensor(STD)
     torch.testing.assert_close(white[0, :, 0, 0], expected.float())
+
+
+def test_the_student_of_the_examples_learns_from_the_demonstration_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here and not with the other examples, because torch takes seconds to import what its optimisers need."""
+    for one in demo_images():
+        with Image.open(one.path) as image:
+            image.draft("RGB", (480, 270))
+            image.resize((160, 90)).save(tmp_path / one.path.name)
+    script = Path(__file__).parents[2] / "examples" / "train_student.py"
+    options = ["--steps", "30", "--batch-size", "4", "--size", "56"]
+    monkeypatch.setattr(sys, "argv", [script.name, str(tmp_path), *options])
+    runpy.run_path(str(script), run_name="__main__")
+    errors = [float(one) for one in re.findall(r"error of log depth (\S+)", capsys.readouterr().out)]
+    assert len(errors) == 4
+    assert errors[-1] < 0.8 * errors[0]
