@@ -42,6 +42,7 @@ def auto(
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     auto_cleanup: o.AutoCleanup = False,
+    index: o.Index = False,
     metric: o.MetricFlags,
     find: o.FindFlags,
     preprocess: PreprocessOptions = PREPROCESS,
@@ -72,6 +73,7 @@ def auto(
         resume=resume,
         overwrite=overwrite,
         auto_cleanup=auto_cleanup,
+        index=index,
     )
     first = sources[0]
     if len(sources) == 1 and _is_workspace(first, workspace):

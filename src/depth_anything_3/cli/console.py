@@ -105,8 +105,9 @@ def progress(total: int | None, description: str = "images") -> Iterator[Progres
         yield ProgressBar(bar, bar.add_task(description, total=total, rate=""))
 
 
-def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> None:
-    """Print the report of a command's run; exit with code 1 if an image failed."""
+def finish(command: Callable[..., None], report: RunReport, as_json: bool, to: Console | None = None) -> None:
+    """Print the report of a command's run, to stdout or another console; exit with code 1 if an image failed."""
+    out = stdout if to is None else to
     flags = flags_of([command]) if report.failures else {}
     for failure in report.failures:
         stderr.print(f"[red]failed:[/] {escape_message(failure['error'], flags)}")
@@ -116,7 +117,7 @@ def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> No
         skipped = f", {report.skipped} already done" if report.skipped else ""
         failed = f", {len(report.failures)} failed" if report.failures else ""
         written = f"; written to {report.export_dir}" if report.images else ""
-        stdout.print(
+        out.print(
             f"{report.images} image(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} images/s) "
             f"on {report.device}{skipped}{failed}{written}",
             markup=False,
@@ -124,12 +125,12 @@ def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> No
         if report.images:
             stages = report.stage_seconds.items()
             each = " | ".join(f"{stage} {1e3 * seconds / report.images:.1f}" for stage, seconds in stages)
-            stdout.print(f"ms per image: {each}")
+            out.print(f"ms per image: {each}")
             counts = {name: sum(reasons.values()) for name, reasons in report.strategies.items()}
-            stdout.print(f"strategy: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+            out.print(f"strategy: {', '.join(f'{name} {count}' for name, count in counts.items())}")
         if report.focal_lengths:
             origins = ", ".join(f"{origin} {count}" for origin, count in report.focal_lengths.items())
-            stdout.print(f"focal length for metric depth: {origins}", markup=False)
+            out.print(f"focal length for metric depth: {origins}", markup=False)
     if report.failures:
         raise typer.Exit(EXIT_FAILURES)
 

@@ -19,7 +19,9 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.jobs.background_writer import BackgroundWriter
+from depth_anything_3.jobs.depth_facts import depth_facts, write_thumbnails
 from depth_anything_3.jobs.destination import Destination
+from depth_anything_3.jobs.index import indexed
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.naming import result_names
 from depth_anything_3.jobs.report import RunReport, reported
@@ -40,6 +42,7 @@ def run_images(
     resume: bool = False,
     overwrite: bool = False,
     report_file: Path | None = None,
+    index: bool = False,
     on_progress: Callable[[], None] = lambda: None,
 ) -> RunReport:
     """Compute depth of independent images, and write results in order while the network computes the next.
@@ -54,8 +57,11 @@ def run_images(
         resume: skip images that the manifest of the folder lists as complete: computed with the same settings, from a
             file that has not changed since, and with all results there. Temporary files of a killed run are removed,
             so no other run may be writing to the folder.
-        overwrite: with `resume`, compute images anew that were computed with other settings.
+        overwrite: with `resume`, compute images anew that were computed with other settings. Results of another source
+            with the same name are replaced without a warning.
         report_file: JSON file for the report, written at the end of the run, also after an error or Ctrl-C.
+        index: also write `index.html`, a page with all results of the folder, at the end of the run, as the report;
+            and a thumbnail of each image, unless `depth_vis` is written.
         on_progress: called once for each image that was written, failed or skipped; in the writer's thread.
 
     Raises:
@@ -71,11 +77,11 @@ def run_images(
         **destination_settings(destination),
     }
     found = [FoundImage.alone(one) if isinstance(one, Path) else one for one in images]
-    manifest, report = Manifest(destination.folder), RunReport.of(engine, destination.folder)
+    manifest, report = Manifest(destination.folder, warns=not overwrite), RunReport.of(engine, destination.folder)
     # Named before any is skipped, so that names do not depend on which images are skipped.
     names = dict(zip((str(one.path) for one in found), result_names(found, manifest.name_of), strict=True))
     paths = [one.path for one in found]
-    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress)
+    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress, index)
     if resume:
         paths = writing.skip_complete(paths, overwrite=overwrite)
     raising = options.preprocess.on_error is OnError.RAISE
@@ -85,7 +91,8 @@ def run_images(
     on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
     predictions = engine.stream(writing.noted(paths), options, on_failure)
     engine.input_processor.warm_up()
-    with reported(report, report_file), closing(predictions), writer:  # type: ignore[type-var]  # a generator
+    shown = indexed(manifest, report, index)
+    with shown, reported(report, report_file), closing(predictions), writer:  # type: ignore[type-var]  # a generator
         for prediction in predictions:
             writer.put(partial(writing.write, prediction))
     return report
@@ -103,6 +110,7 @@ class _Writing:
     names: Mapping[str, str]
     report: RunReport
     on_progress: Callable[[], None]
+    index: bool
     _files: dict[str, SourceFile] = field(default_factory=dict)
 
     def noted(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -126,7 +134,10 @@ class _Writing:
             self.report.add_focal_lengths(origins)
         name = self.names[source]
         outputs = export(prediction, destination.folder, destination.formats, name, destination.options)
-        self.manifest.add("image", name, self.settings, [self._files[source]], outputs)
+        facts = depth_facts(prediction)
+        if self.index and destination.folder / "depth_vis" / f"{name}.jpg" not in outputs:
+            facts = write_thumbnails(prediction, facts, destination.folder, name)
+        self.manifest.add("image", name, self.settings, [self._files[source]], outputs, facts)
         self.report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
         self.on_progress()
 
