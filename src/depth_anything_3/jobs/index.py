@@ -6,6 +6,7 @@ import html
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def _write(manifest: Manifest, failures: Sequence[Mapping[str, str]], stopped_by
         title=_text(f"{os.path.basename(os.path.abspath(manifest.folder)) or 'results'} - depth"),
         summary="\n".join(f"<p>{_text(one)}</p>" for one in summary),
         failures=_failures(failures),
-        results="\n".join(map(_html, cards)),
+        results="\n".join(_html(card, order) for order, card in sorted(enumerate(cards), key=_by_name)),
     )
     path = manifest.folder / INDEX
     with atomic_write(path) as temporary:
@@ -174,7 +175,13 @@ def _first(outputs: Iterable[str], suffixes: tuple[str, ...]) -> str:
 # HTML
 
 
-def _html(card: _Card) -> str:
+def _by_name(numbered: tuple[int, _Card]) -> list[tuple[bool, int, str]]:
+    """Sort by name, numbers in it by value."""
+    parts = re.split(r"([0-9]+)", numbered[1].name.casefold())
+    return [(not one.isdecimal(), int(one) if one.isdecimal() else 0, one) for one in parts if one]
+
+
+def _html(card: _Card, order: int) -> str:
     name = _text(card.name)
     if not card.picture:
         picture = '<div class="none">no picture</div>'
@@ -186,7 +193,8 @@ def _html(card: _Card) -> str:
         picture = f'<a class="picture" href="{_url(card.picture)}">{image}</a>'
     lines = "".join(f"<p>{_text(one)}</p>" for one in card.lines)
     links = " ".join(f'<a href="{_url(one)}">{_text(label)}</a>' for one, label in _links(card))
-    return f'<li class="card">{picture}<div><h3>{name}</h3>{lines}<p class="files">{links}</p></div></li>'
+    text = f'<div><h3>{name}</h3>{lines}<p class="files">{links}</p></div>'
+    return f'<li class="card" data-order="{order}">{picture}{text}</li>'
 
 
 def _links(card: _Card) -> Iterator[tuple[str, str]]:
