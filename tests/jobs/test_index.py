@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +16,7 @@ from depth_anything_3.errors import ImageDecodeError, InvalidInputError
 from depth_anything_3.export import export, load_prediction
 from depth_anything_3.jobs.index import index_of_folder
 from depth_anything_3.jobs.manifest import Manifest
+from support.chromium import CHROMIUM, run_chromium
 from support.jobs import run_images, run_views
 from support.run_state import files_in
 from support.seeded_values import seeded_images_uint8
@@ -180,3 +182,27 @@ def test_overwrite_replaces_results_of_another_source_without_a_warning(seeded_s
     assert (report.images, report.skipped, caplog.text) == (1, 0, "")
     run_images(seeded_small, [photos / "b9.png"], tmp_path / "out", "npz", **SMALL)
     assert "replaced the results of" in caplog.text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_real_browser_filters_and_sorts(seeded_small, photos, tmp_path):
+    out = tmp_path / "out"
+    run_images(seeded_small, [photos / f"{one}.png" for one in NAMES], out, "depth_vis", index=True, **SMALL)
+    use = """<script>
+      filter.value = "100% ALERT(";
+      filter.dispatchEvent(new Event("input"));
+      const kept = count.textContent;
+      sort.value = "-name";
+      sort.dispatchEvent(new Event("change"));
+      onload = () => setTimeout(() => {
+        const loaded = Array.from(document.images, (one) => one.naturalWidth);
+        const names = Array.from(list.children, (one) => one.querySelector("h3").textContent.slice(0, 3)).join();
+        document.title = kept + ";" + names + ";" + Math.max(...loaded);
+      }, 500);
+    </script></body>"""
+    text = (out / "index.html").read_text(encoding="utf-8")
+    (out / "used.html").write_text(text.replace("</body>", use), encoding="utf-8")
+    page = run_chromium((out / "used.html").as_uri(), tmp_path, "--virtual-time-budget=3000", "--dump-dom")
+    title = re.search("<title>(.*)</title>", page)
+    assert title is not None
+    assert title[1] == "1 of 3 shown;b10,b9,a #;112"

@@ -19,7 +19,7 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.jobs.background_writer import BackgroundWriter
-from depth_anything_3.jobs.depth_facts import depth_facts, write_thumbnails
+from depth_anything_3.jobs.depth_facts import THUMBNAILS, depth_facts, write_thumbnails
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.index import indexed
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
@@ -157,7 +157,7 @@ class _Writing:
         for path in paths:
             name = self.names[str(path)]
             files = result_files(self.destination.folder, self.destination.formats, name, self.destination.options)
-            folders |= {file.parent for file in files}
+            folders |= {file.parent for file in (*files, self.destination.folder / THUMBNAILS / name)}
             record = self.manifest.record("image", name)
             if record is None or not SourceFile.of(path).is_same(record.sources[0]):
                 left.append(path)
