@@ -89,7 +89,7 @@ def auto(
         found = find_sources(sources, find, results.export_dir)
         options = ViewOptions(preprocess=preprocess, network=network.options())
         report = compute_scene([one.path for one in found], replace(run, report=len(found) > 1), options)
-    finish(auto, report, as_json)
+    finish(auto, report, as_json, index=index)
 
 
 def _is_workspace(source: str, flags: WorkspaceFlags) -> bool:

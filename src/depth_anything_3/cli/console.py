@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,8 +106,18 @@ def progress(total: int | None, description: str = "images") -> Iterator[Progres
         yield ProgressBar(bar, bar.add_task(description, total=total, rate=""))
 
 
-def finish(command: Callable[..., None], report: RunReport, as_json: bool, to: Console | None = None) -> None:
-    """Print the report of a command's run, to stdout or another console; exit with code 1 if an image failed."""
+def finish(
+    command: Callable[..., None], report: RunReport, as_json: bool, *, index: bool = False, to: Console | None = None
+) -> None:
+    """Print the report of a command's run; exit with code 1 if an image failed.
+
+    Args:
+        command: the function of the command.
+        report: of the run.
+        as_json: print it as JSON.
+        index: whether the page of the folder was written.
+        to: where to print; None: stdout.
+    """
     out = stdout if to is None else to
     flags = flags_of([command]) if report.failures else {}
     for failure in report.failures:
@@ -131,6 +142,8 @@ def finish(command: Callable[..., None], report: RunReport, as_json: bool, to: C
         if report.focal_lengths:
             origins = ", ".join(f"{origin} {count}" for origin, count in report.focal_lengths.items())
             out.print(f"focal length for metric depth: {origins}", markup=False)
+        if index:
+            out.print(f"index: {os.path.join(report.export_dir, 'index.html')}", markup=False)
     if report.failures:
         raise typer.Exit(EXIT_FAILURES)
 

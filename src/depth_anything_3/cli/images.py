@@ -74,7 +74,7 @@ def images(
             index=index,
         )
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
-        finish(images, compute_scene([one.path for one in found], run, views), as_json)
+        finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)
         return
     loaded = load_model(model)
     note_unit(loaded, metric)
@@ -91,7 +91,7 @@ def images(
             index=index,
             on_progress=advance,
         )
-    finish(images, report, as_json)
+    finish(images, report, as_json, index=index)
 
 
 def note_unit(model: DepthAnything3, metric: o.MetricFlags) -> None:
