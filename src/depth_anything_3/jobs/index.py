@@ -205,7 +205,8 @@ def _links(card: _Card) -> Iterator[tuple[str, str]]:
         return
     tops = [PurePosixPath(one).parts[0] for one in card.outputs]
     for one, top in zip(card.outputs, tops, strict=True):
-        yield one, top if "/" in one and tops.count(top) == 1 else PurePosixPath(one).name
+        is_format = "/" in one and top != "exports" and tops.count(top) == 1
+        yield one, top if is_format else PurePosixPath(one).name
 
 
 def _failures(failures: Sequence[Mapping[str, str]]) -> str:
