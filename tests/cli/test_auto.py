@@ -29,9 +29,9 @@ def results(out):
 
 
 def test_a_folder_is_one_scene(da3, room, tmp_path):
-    run = da3("auto", room, "--process-res", 56, "--export-dir", tmp_path / "out")
+    run = da3("auto", room, "--process-res", 56, "--export-dir", tmp_path / "out", "--index")
     assert (run.code, run.err) == (DONE, "")
-    assert files_in(tmp_path / "out") == SCENE
+    assert files_in(tmp_path / "out") == sorted([*SCENE, "index.html"])
 
 
 def test_the_views_of_a_folder_are_those_of_inference(da3, room, tmp_path, seeded_small):

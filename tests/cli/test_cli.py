@@ -124,6 +124,19 @@ def test_da3_demo_alone_compares_three_images_with_their_true_depth(da3, tmp_pat
     assert "focal length" not in run.out  # it is in the files
 
 
+def test_a_folder_gets_a_page_which_da3_index_writes_again(da3, photos, tmp_path):
+    line = ("images", photos, "--process-res", 56, "--device", "cpu", "--export-dir", tmp_path, "--index")
+    first = da3(*line)
+    assert (first.code, first.out.splitlines()[-1]) == (FAILURES, f"index: {tmp_path / 'index.html'}")
+    page = (tmp_path / "index.html").read_text()
+    assert da3(*line, "--skip-existing").out.startswith("0 image(s) in ")
+    (tmp_path / "index.html").unlink()
+    run = da3("index", tmp_path)
+    assert (run.code, run.out) == (DONE, f"{tmp_path / 'index.html'}\n")
+    assert (tmp_path / "index.html").read_text() == page
+    assert all(name in page for name in ("depth_vis/a.jpg", "npz/c.npz", "truncated PNG"))
+
+
 # Layout of results
 
 

@@ -29,7 +29,9 @@ from depth_anything_3.cli.console import (
 from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
 from depth_anything_3.cli.export import export
+from depth_anything_3.cli.image import image
 from depth_anything_3.cli.images import images
+from depth_anything_3.cli.index import index
 from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.video import video
@@ -50,12 +52,13 @@ app = typer.Typer(
 
 app.command("demo", short_help="Try the pipeline offline, with the bundled model and images.")(demo)
 app.command("images", short_help="Compute depth of many images: files, folders, patterns, lists.")(images)
-app.command("image", short_help="Compute depth of one image.")(images)
+app.command("image", short_help="Compute depth of one image.")(image)
 app.command("auto", short_help="Compute a scene from images, a video or a COLMAP workspace, as upstream.")(auto)
 app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
+app.command("index", short_help="Write a page that shows the results of a folder.")(index)
 app.command("models", short_help="List the models and their licences.")(models)
 app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
 

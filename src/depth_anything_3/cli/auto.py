@@ -42,6 +42,7 @@ def auto(
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     auto_cleanup: o.AutoCleanup = False,
+    index: o.Index = False,
     metric: o.MetricFlags,
     find: o.FindFlags,
     preprocess: PreprocessOptions = PREPROCESS,
@@ -72,6 +73,7 @@ def auto(
         resume=resume,
         overwrite=overwrite,
         auto_cleanup=auto_cleanup,
+        index=index,
     )
     first = sources[0]
     if len(sources) == 1 and _is_workspace(first, workspace):
@@ -87,7 +89,7 @@ def auto(
         found = find_sources(sources, find, results.export_dir)
         options = ViewOptions(preprocess=preprocess, network=network.options())
         report = compute_scene([one.path for one in found], replace(run, report=len(found) > 1), options)
-    finish(auto, report, as_json)
+    finish(auto, report, as_json, index=index)
 
 
 def _is_workspace(source: str, flags: WorkspaceFlags) -> bool:

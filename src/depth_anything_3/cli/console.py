@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -106,8 +107,19 @@ def progress(total: int | None, description: str = "images") -> Iterator[Progres
         yield ProgressBar(bar, bar.add_task(description, total=total, rate=""))
 
 
-def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> None:
-    """Print the report of a command's run; exit with code 1 if an image failed."""
+def finish(
+    command: Callable[..., None], report: RunReport, as_json: bool, *, index: bool = False, to: Console | None = None
+) -> None:
+    """Print the report of a command's run; exit with code 1 if an image failed.
+
+    Args:
+        command: the function of the command.
+        report: of the run.
+        as_json: print it as JSON.
+        index: whether the page of the folder was written.
+        to: where to print; None: stdout.
+    """
+    out = stdout if to is None else to
     flags = flags_of([command]) if report.failures else {}
     for failure in report.failures:
         stderr.print(f"[red]failed:[/] {escape_message(failure['error'], flags)}")
@@ -117,7 +129,7 @@ def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> No
         skipped = f", {report.skipped} already done" if report.skipped else ""
         failed = f", {len(report.failures)} failed" if report.failures else ""
         written = f"; written to {report.export_dir}" if report.images else ""
-        stdout.print(
+        out.print(
             f"{report.images} image(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} images/s) "
             f"on {report.device}{skipped}{failed}{written}",
             markup=False,
@@ -125,12 +137,14 @@ def finish(command: Callable[..., None], report: RunReport, as_json: bool) -> No
         if report.images:
             stages = report.stage_seconds.items()
             each = " | ".join(f"{stage} {1e3 * seconds / report.images:.1f}" for stage, seconds in stages)
-            stdout.print(f"ms per image: {each}")
+            out.print(f"ms per image: {each}")
             counts = {name: sum(reasons.values()) for name, reasons in report.strategies.items()}
-            stdout.print(f"strategy: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+            out.print(f"strategy: {', '.join(f'{name} {count}' for name, count in counts.items())}")
         if report.focal_lengths:
             origins = ", ".join(f"{origin} {count}" for origin, count in report.focal_lengths.items())
-            stdout.print(f"focal length for metric depth: {origins}", markup=False)
+            out.print(f"focal length for metric depth: {origins}", markup=False)
+        if index:
+            out.print(f"index: {os.path.join(report.export_dir, 'index.html')}", markup=False)
     if report.failures:
         raise typer.Exit(EXIT_FAILURES)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import wraps
@@ -14,7 +15,7 @@ import typer
 
 from depth_anything_3.cli.unused import unused_flags
 
-__all__ = ["Omit", "flag_of", "flags_table", "grouped"]
+__all__ = ["Hide", "Omit", "flag_of", "flags_table", "grouped"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,13 @@ _CONTEXT = "typer_context"
 @dataclass(frozen=True)
 class Omit:
     """Fields of a group of flags that a command does not take; an annotation of its parameter."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hide:
+    """Fields of a group of flags that a command takes and does not show; an annotation of its parameter."""
 
     names: tuple[str, ...]
 
@@ -49,7 +57,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(_keyword(one.name, hints[one.name], one.default))
             continue
         default = record() if one.default is inspect.Parameter.empty else one.default
-        flags = _flags(record, default, omitted)
+        flags = [_hide(flag, hints[one.name]) for flag in _flags(record, default, omitted)]
         groups[one.name] = default, [flag.name for flag in flags]
         parameters += flags
 
@@ -79,6 +87,16 @@ def _record(hint: Any) -> tuple[type | None, tuple[str, ...]]:  # Any: an annota
         hint, *notes = get_args(hint)
         omitted = tuple(name for note in notes if isinstance(note, Omit) for name in note.names)
     return (hint, omitted) if isinstance(hint, type) and is_dataclass(hint) else (None, ())
+
+
+def _hide(flag: inspect.Parameter, hint: Any) -> inspect.Parameter:  # Any: an annotation
+    """Keep a flag out of the help if its group says so."""
+    if not any(isinstance(note, Hide) and flag.name in note.names for note in getattr(hint, "__metadata__", ())):
+        return flag
+    kind, option = get_args(flag.annotation)
+    option = copy(option)
+    option.hidden = True
+    return flag.replace(annotation=Annotated[kind, option])
 
 
 def _flags(record: type, default: object, omitted: tuple[str, ...]) -> list[inspect.Parameter]:

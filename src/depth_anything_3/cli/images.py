@@ -1,4 +1,4 @@
-"""Define `da3 images` and `da3 image`, which compute depth of images on disk."""
+"""Define `da3 images`, which computes depth of images on disk."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, progress, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
-from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inputs.discover import FoundImage
 
-__all__ = ["PREPROCESS", "find_sources", "images"]
+__all__ = ["PREPROCESS", "find_sources", "images", "note_unit"]
 
 PREPROCESS = PreprocessOptions(on_error=OnError.SKIP)
 
 
 @grouped
 def images(
-    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -42,6 +41,7 @@ def images(
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     auto_cleanup: o.AutoCleanup = False,
+    index: o.Index = False,
     metric: o.MetricFlags,
     find: o.FindFlags,
     preprocess: PreprocessOptions = PREPROCESS,
@@ -55,7 +55,6 @@ def images(
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.jobs.images import run_images
-    from depth_anything_3.model.catalog import DepthKind
     from depth_anything_3.runtime.devices import choose_device
 
     backend.check()
@@ -72,19 +71,13 @@ def images(
             resume=resume,
             overwrite=overwrite,
             auto_cleanup=auto_cleanup,
+            index=index,
         )
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
-        finish(images, compute_scene([one.path for one in found], run, views), as_json)
+        finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)
         return
-    single = context.info_name == "image"
-    if single and len(found) != 1:
-        raise InvalidInputError(f"da3 image takes one image, but {len(found)} were given; use da3 images")
     loaded = load_model(model)
-    if loaded.card.depth_kind is DepthKind.CANONICAL and not metric.metric:
-        stderr.print(
-            f"{loaded.model_name} predicts canonical depth (for a focal length of 300 pixels); "
-            "pass --metric for metric depth"
-        )
+    note_unit(loaded, metric)
     clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
     with progress(len(found)) as advance:
         report = run_images(
@@ -94,10 +87,22 @@ def images(
             replace(options, batching=batches.options(len(found))),
             resume=resume,
             overwrite=overwrite,
-            report_file=None if single else destination.folder / "report.json",
+            report_file=destination.folder / "report.json",
+            index=index,
             on_progress=advance,
         )
-    finish(images, report, as_json)
+    finish(images, report, as_json, index=index)
+
+
+def note_unit(model: DepthAnything3, metric: o.MetricFlags) -> None:
+    """Print a note if the unit of depth is not what users expect."""
+    from depth_anything_3.model.catalog import DepthKind
+
+    if model.card.depth_kind is DepthKind.CANONICAL and not metric.metric:
+        stderr.print(
+            f"{model.model_name} predicts canonical depth (for a focal length of 300 pixels); "
+            "pass --metric for metric depth"
+        )
 
 
 def find_sources(sources: list[str], find: o.FindFlags, export_dir: Path) -> list[FoundImage]:

@@ -29,6 +29,7 @@ __all__ = [
     "Device",
     "ExportDir",
     "FindFlags",
+    "Index",
     "Json",
     "MetricFlags",
     "ModelFlags",
@@ -51,12 +52,26 @@ Resume = Annotated[
     bool,
     typer.Option(
         "--resume",
+        "--skip-existing",
         help="Continue a stopped run: skip what the folder's manifest lists as computed from the same unchanged files "
-        "with the same settings.",
+        "with the same settings. A result is never trusted for its name alone.",
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="With --resume: compute anew what was computed with other settings.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        "-y",
+        help="Compute everything and replace existing results, without a warning; with --resume: only those computed "
+        "with other settings.",
+    ),
+]
+Index = Annotated[
+    bool,
+    typer.Option(
+        "--index",
+        help="Also write index.html to the output folder: a page with thumbnails of all results there, for a browser.",
+    ),
 ]
 ColormapName = Annotated[
     str, typer.Option(help="Colours of depth; near is red or bright.", metavar="|".join(one.value for one in Colormap))

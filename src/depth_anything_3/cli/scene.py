@@ -29,6 +29,7 @@ class SceneRun:
         results: output folder and formats; no formats: glb, or depth_vis-npz for a model that predicts no cameras.
         writers, metric, model: as the flags.
         resume, overwrite, auto_cleanup: as the flags.
+        index: as the flag.
         report: whether report.json is written.
     """
 
@@ -39,6 +40,7 @@ class SceneRun:
     resume: bool = False
     overwrite: bool = False
     auto_cleanup: bool = False
+    index: bool = False
     report: bool = True
 
 
@@ -72,6 +74,7 @@ def compute_scene(
             resume=run.resume,
             overwrite=run.overwrite,
             report_file=destination.folder / "report.json" if run.report else None,
+            index=run.index,
         )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
 
-__all__ = ["unused_flags"]
+from depth_anything_3.export.suffixes import suffixes
+
+__all__ = ["is_given", "unused_flags"]
 
 _Values = Mapping[str, Any]  # Any: values from the command line
 
@@ -34,7 +37,11 @@ def _is_scene(command: str, values: _Values) -> bool:
 
 def _writes_none_of(*formats: str) -> Callable[[str, _Values], bool]:
     def applies(_command: str, values: _Values) -> bool:
-        return not {*formats} & {*str(values.get("export_format", "")).split("-")}
+        written = {*str(values.get("export_format", "")).split("-")}
+        if values.get("output") is not None:  # its suffix says the format
+            means = suffixes().get(Path(values["output"]).suffix.lower())
+            written |= {means.name} if means else set()
+        return not {*formats} & written
 
     return applies
 
@@ -49,6 +56,7 @@ def _writes_no_colors(command: str, values: _Values) -> bool:
 _BATCHING = ("batch_size", "max_batch_size", "target_memory_utilization")
 _RULES = (
     _Rule(_BATCHING, lambda command, _: command == "image", "one image is computed"),
+    _Rule(("export_dir", "auto_cleanup"), lambda _, values: bool(values.get("output")), "--output names the only file"),
     _Rule(_BATCHING, _is_scene, "the views of one scene are computed together"),
     _Rule(_BATCHING[1:], lambda _, values: values.get("batch_size") != "auto", "--batch-size sets the batch size"),
     _Rule(_BATCHING, lambda _, values: values.get("temporal") == "window", "--temporal window computes whole windows"),
@@ -71,7 +79,7 @@ _RULES = (
 def unused_flags(context: typer.Context) -> dict[str, str]:
     """Return the flags given on the command line that have no effect, each with the reason."""
     flags = {one.name: one.opts[0] for one in context.command.params}
-    given = {name for name in flags if _is_given(context, name)}
+    given = {name for name in flags if is_given(context, name)}
     return {
         flags[name]: rule.why
         for rule in _RULES
@@ -80,6 +88,7 @@ def unused_flags(context: typer.Context) -> dict[str, str]:
     }
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was given on the command line."""
     source = context.get_parameter_source(name)  # an enum of click, or of typer's copy of it
     return source is not None and source.name == "COMMANDLINE"

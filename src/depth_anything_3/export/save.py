@@ -11,26 +11,15 @@ from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export.checks import check_export_dir, check_formats
 from depth_anything_3.export.fields import AvailableFields
 from depth_anything_3.export.options import ExportOptions
-from depth_anything_3.export.registry import FORMATS, ExportFormat, parse_formats
+from depth_anything_3.export.registry import ExportFormat
 from depth_anything_3.export.results import export
+from depth_anything_3.export.suffixes import format_of_suffix
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["format_of_suffix", "save"]
+__all__ = ["save"]
 
 _FOLDER_FORMATS = "npz-depth_color"
-_BY_SUFFIX = {
-    ".png": "depth_color",  # a picture, as people expect of the suffix; depth_png is asked for by name
-    ".jpg": "depth_vis",
-    ".jpeg": "depth_vis",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".exr": "exr",
-    ".npz": "npz",
-    ".ply": "ply",
-    ".glb": "glb",
-}
-_ALIASES = {".jpeg": ".jpg", ".tif": ".tiff"}
 
 
 def save(
@@ -48,30 +37,6 @@ def save(
     chosen = format_of_suffix(target, formats)
     _write_file(prediction, target, chosen, options or ExportOptions())
     return [target]
-
-
-def format_of_suffix(path: Path, formats: str | None = None) -> ExportFormat:
-    """Choose the format of a file by its suffix, or check that a format has this suffix.
-
-    Raises:
-        InvalidInputError: no format has the suffix, or the format has another one or consists of several files.
-    """
-    suffix = path.suffix.lower()
-    if formats is None and suffix not in _BY_SUFFIX:
-        raise InvalidInputError(
-            f"{path}: no format has the suffix {path.suffix!r}; give one of {', '.join(_BY_SUFFIX)}, or a folder"
-        )
-    parsed = parse_formats(_BY_SUFFIX[suffix] if formats is None else formats)
-    wanted = _ALIASES.get(suffix, suffix)
-    if len(parsed) > 1 or parsed[0].file_names is not None:
-        raise InvalidInputError(f"{path}: format={formats!r} writes several files; give a folder")
-    if parsed[0].suffix != wanted:
-        others = ", ".join(one.name for one in FORMATS if one.suffix == wanted and one.file_names is None)
-        hint = f"or one of the formats of this suffix: {others}" if others else "or a folder"
-        raise InvalidInputError(
-            f"{path}: the suffix of {parsed[0].name} is {parsed[0].suffix!r}; give a path with it, {hint}"
-        )
-    return parsed[0]
 
 
 def _write_file(prediction: Prediction, target: Path, one: ExportFormat, options: ExportOptions) -> None:

@@ -21,7 +21,9 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.jobs.background_writer import BackgroundWriter
+from depth_anything_3.jobs.depth_facts import THUMBNAILS, DepthFacts, depth_facts, write_thumbnails
 from depth_anything_3.jobs.destination import Destination
+from depth_anything_3.jobs.index import indexed
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.report import RunReport, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
@@ -42,6 +44,7 @@ def run_images(
     resume: bool = False,
     overwrite: bool = False,
     report_file: Path | None = None,
+    index: bool = False,
     on_progress: Callable[[], None] = lambda: None,
 ) -> RunReport:
     """Compute depth of independent images, and write results in order while the network computes the next.
@@ -56,8 +59,11 @@ def run_images(
         resume: skip images that the manifest of the folder lists as complete: computed with the same settings, from a
             file that has not changed since, and with all results there. Temporary files of a killed run are removed,
             so no other run may be writing to the folder.
-        overwrite: with `resume`, compute images anew that were computed with other settings.
+        overwrite: with `resume`, compute images anew that were computed with other settings. Results of another source
+            with the same name are replaced without a warning.
         report_file: JSON file for the report, written at the end of the run, also after an error or Ctrl-C.
+        index: also write `index.html`, a page with all results of the folder, at the end of the run, as the report;
+            and a thumbnail of each image, unless `depth_vis` is written.
         on_progress: called once for each image that was written, failed or skipped; in the writer's thread.
 
     Raises:
@@ -79,12 +85,12 @@ def run_images(
         **destination_settings(destination),
     }
     found = [FoundImage.alone(one) if isinstance(one, Path) else one for one in images]
-    manifest, report = Manifest(destination.folder), RunReport.of(engine, destination.folder)
+    manifest, report = Manifest(destination.folder, warns=not overwrite), RunReport.of(engine, destination.folder)
     # Named before any is skipped, so that names do not depend on which images are skipped.
     names = dict(zip((str(one.path) for one in found), result_names(found, manifest.name_of), strict=True))
     paths = [one.path for one in found]
     held = HeldImages(destination.folder, shared, destination.options)
-    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress, held)
+    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress, held, index)
     if resume:
         paths = writing.skip_complete(paths, overwrite=overwrite)
     raising = options.preprocess.on_error is OnError.RAISE
@@ -94,7 +100,8 @@ def run_images(
     on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
     predictions = engine.stream(writing.noted(paths), options, on_failure)
     engine.input_processor.warm_up()
-    with reported(report, report_file), held.coloring(), closing(predictions), writer:  # type: ignore[type-var]
+    shown = indexed(manifest, report, index)
+    with shown, reported(report, report_file), held.coloring(), closing(predictions), writer:  # type: ignore[type-var]
         for prediction in predictions:
             writer.put(partial(writing.write, prediction))
     return report
@@ -113,6 +120,7 @@ class _Writing:
     report: RunReport
     on_progress: Callable[[], None]
     held: HeldImages
+    index: bool
     _files: dict[str, SourceFile] = field(default_factory=dict)
 
     def noted(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -137,17 +145,23 @@ class _Writing:
         name = self.names[source]
         formats = [one for one in destination.parsed_formats if one not in self.held.formats]
         outputs = export(prediction, destination.folder, formats, name, destination.options) if formats else []
+        facts = depth_facts(prediction)
+        if self.index and "depth_vis" not in {one.name for one in destination.parsed_formats}:
+            facts = write_thumbnails(prediction, facts, destination.folder, name)
         if self.held.formats:
-            self.held.add(prediction, name, partial(self._colored, len(self.report.records), source, outputs))
+            self.held.add(prediction, name, partial(self._colored, len(self.report.records), source, outputs, facts))
         if outputs:
-            self.manifest.add("image", name, self.settings, [self._files[source]], outputs)
+            self.manifest.add("image", name, self.settings, [self._files[source]], outputs, facts)
         self.report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
         self.on_progress()
 
-    def _colored(self, record: int, source: str, outputs: list[Path], colored: list[Path]) -> None:
+    def _colored(
+        self, record: int, source: str, outputs: list[Path], facts: Sequence[DepthFacts], colored: list[Path]
+    ) -> None:
         """Record the coloured depth of an image that was written already."""
         self.report.records[record].outputs.extend(map(str, colored))
-        self.manifest.add("image", self.names[source], self.settings, [self._files[source]], [*outputs, *colored])
+        files = [self._files[source]]
+        self.manifest.add("image", self.names[source], self.settings, files, [*outputs, *colored], facts)
 
     def fail(self, failure: ImageFailure) -> None:
         """Record an image that failed."""
@@ -165,7 +179,7 @@ class _Writing:
         for path in paths:
             name = self.names[str(path)]
             files = result_files(self.destination.folder, self.destination.formats, name, self.destination.options)
-            folders |= {file.parent for file in files}
+            folders |= {file.parent for file in (*files, self.destination.folder / THUMBNAILS / name)}
             record = self.manifest.record("image", name)
             if record is None or not SourceFile.of(path).is_same(record.sources[0]):
                 left.append(path)

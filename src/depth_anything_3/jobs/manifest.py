@@ -19,6 +19,7 @@ from typing import Any
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.inputs.earlier_results import MANIFEST
+from depth_anything_3.jobs.depth_facts import DepthFacts
 from depth_anything_3.runtime.atomic_file import atomic_write
 from depth_anything_3.runtime.version import __version__
 
@@ -78,6 +79,7 @@ class Record:
         run: index of the settings in `manifest.json`; -1 for other files.
         sources: the files that were read, in order.
         outputs: the files that were written, relative to the export folder.
+        facts: of each depth map, in the order of the sources; empty if unknown.
     """
 
     kind: str
@@ -85,6 +87,12 @@ class Record:
     run: int
     sources: tuple[SourceFile, ...]
     outputs: tuple[str, ...]
+    facts: tuple[DepthFacts, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The outputs and the thumbnails."""
+        return (*self.outputs, *(one.thumbnail for one in self.facts if one.thumbnail))
 
 
 class Manifest:
@@ -92,25 +100,31 @@ class Manifest:
 
     Args:
         folder: export folder; it may be missing or have no manifest.
+        warns: whether a warning names the first result of another source that is replaced.
 
     Raises:
         InvalidInputError: the manifest cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, warns: bool = True) -> None:
         self.folder = folder
         self._runs: list[dict[str, Any]] = []  # Any: plain JSON values
         self._results: list[str] = []
         self._records: dict[str, dict[str, Record]] = {}  # by kind and name
         self._names: dict[str, str] = {}
         self._is_cut = False  # whether the last line of the records is incomplete
-        self._has_warned = False  # of replaced results
+        self._has_warned = not warns  # of replaced results
         self._read()
 
     @property
     def results(self) -> tuple[str, ...]:
         """Names of the entries of the folder that hold results."""
         return tuple(self._results)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All results, by kind."""
+        return tuple(one for kept in self._records.values() for one in kept.values())
 
     def record(self, kind: str, name: str = "") -> Record | None:
         """Return the record of a result, if there is one; see `Record`."""
@@ -134,7 +148,13 @@ class Manifest:
             return False
 
     def add(
-        self, kind: str, name: str, settings: Settings, sources: Sequence[SourceFile], outputs: Iterable[Path]
+        self,
+        kind: str,
+        name: str,
+        settings: Settings,
+        sources: Sequence[SourceFile],
+        outputs: Iterable[Path],
+        facts: Sequence[DepthFacts] = (),
     ) -> None:
         """Record a complete result, and remove files of an earlier result of that name that are out of date.
 
@@ -143,12 +163,15 @@ class Manifest:
             settings: settings of the run.
             sources: identity of the source files, from before they were read.
             outputs: all files of the result, inside the export folder.
+            facts: see `Record`; empty: those of the earlier result stay, if it is of the same unchanged sources.
 
         Raises:
             ExportError: the manifest cannot be written.
         """
         files = self._relative(outputs)
-        record = Record(kind, name, self._begin(settings, files), tuple(sources), files)
+        thumbnails = (one.thumbnail for one in facts if one.thumbnail)
+        run = self._begin(settings, (*files, *thumbnails))
+        record = Record(kind, name, run, tuple(sources), files, tuple(facts) or self._kept_facts(kind, name, sources))
         self._remove_outdated(record)
         self._append(record)
 
@@ -165,8 +188,7 @@ class Manifest:
 
     def remove_results(self) -> None:
         """Remove all files that are recorded, folders that this leaves empty, and the manifest; forget the records."""
-        records = (one for kept in self._records.values() for one in kept.values())
-        files = [self.folder / one for record in records for one in record.outputs]
+        files = [self.folder / one for record in self.records for one in record.files]
         for file in (*files, self.folder / MANIFEST, self.folder / RECORDS):
             file.unlink(missing_ok=True)
         folders = {parent for file in files for parent in file.parents if self.folder in parent.parents}
@@ -221,12 +243,11 @@ class Manifest:
         is_scene = record.kind == "scene"
         unchanged = not is_scene and all(map(SourceFile.is_same, record.sources, earlier.sources))
         folders = {os.path.dirname(one) for one in record.outputs} - {""}
-        outdated = set(earlier.outputs) - set(record.outputs)
+        outdated = set(earlier.files) - set(record.files)
         if outdated:  # not what a result of another kind has
-            others = (one for kind, kept in self._records.items() if kind != record.kind for one in kept.values())
-            outdated.difference_update(*(one.outputs for one in others))
+            outdated.difference_update(*(one.files for one in self.records if one.kind != record.kind))
         for file in outdated:
-            if not unchanged or os.path.dirname(file) in folders:
+            if not unchanged or os.path.dirname(file) in folders or file not in earlier.outputs:
                 with suppress(OSError):
                     (self.folder / file).unlink()
         if not (is_scene or unchanged or self._has_warned) and earlier.sources[0].path != record.sources[0].path:
@@ -237,6 +258,10 @@ class Manifest:
                 record.sources[0].path,
                 earlier.sources[0].path,
             )
+
+    def _kept_facts(self, kind: str, name: str, sources: Sequence[SourceFile]) -> tuple[DepthFacts, ...]:
+        earlier = self.record(kind, name)
+        return earlier.facts if earlier is not None and earlier.sources == tuple(sources) else ()
 
     def _keep(self, record: Record) -> None:
         self._records.setdefault(record.kind, {})[record.name] = record
@@ -281,10 +306,11 @@ class Manifest:
             int(values["run"]),
             tuple(SourceFile(**one) for one in values["sources"]),
             tuple(map(str, values["outputs"])),
+            tuple(map(DepthFacts.parse, values.get("facts", ()))),
         )
         if record.kind != "other":
             self._runs[record.run]["settings"].keys()
-        if any(os.path.isabs(one) or ".." in one.split("/") for one in record.outputs):
+        if any(os.path.isabs(one) or ".." in one.split("/") for one in record.files):
             raise ValueError("a result outside the folder")  # results are removed
         return record
 

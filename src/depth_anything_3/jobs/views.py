@@ -13,7 +13,9 @@ from depth_anything_3.export.labels import source_names, view_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
 from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.jobs.depth_facts import depth_facts, write_thumbnails
 from depth_anything_3.jobs.destination import Destination
+from depth_anything_3.jobs.index import indexed
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.report import RunReport, reported
 from depth_anything_3.jobs.settings import camera_settings, destination_settings, network_settings
@@ -35,6 +37,7 @@ def run_views(
     resume: bool = False,
     overwrite: bool = False,
     report_file: Path | None = None,
+    index: bool = False,
 ) -> RunReport:
     """Compute depth and cameras of the views of one scene, and write them in upstream's layout.
 
@@ -51,6 +54,7 @@ def run_views(
             unchanged files.
         overwrite: with `resume`, compute the scene anew if it was computed with other settings.
         report_file: JSON file for the report, written at the end of the run, also after an error or Ctrl-C.
+        index: also write `index.html`, a page with all results of the folder, and thumbnails, as `run_images` does.
 
     Raises:
         InvalidInputError: with `resume` and without `overwrite`, the scene was computed with other settings. Or the
@@ -75,9 +79,10 @@ def run_views(
         assert record is not None
         for path in paths:
             report.add_skipped(str(path), [destination.folder / one for one in record.outputs])
-        return report
+        with indexed(manifest, report, index):
+            return report
     engine.input_processor.warm_up()
-    with reported(report, report_file):
+    with indexed(manifest, report, index), reported(report, report_file):
         try:
             prediction = infer_views(engine, paths, options, cameras)
         except (ImageReadError, ImageSizeError) as error:
@@ -92,7 +97,10 @@ def run_views(
         outputs = export(prediction, destination.folder, destination.formats, options=destination.options)
         outputs.append(_write_view_list(prediction, destination.folder))
         computed = [one for path, one in zip(paths, sources, strict=True) if str(path) in prediction.sources]
-        manifest.add("scene", "", settings, computed, outputs)
+        facts = depth_facts(prediction)
+        if index and not any(one.parent.name == "depth_vis" for one in outputs):
+            facts = write_thumbnails(prediction, facts, destination.folder, None)
+        manifest.add("scene", "", settings, computed, outputs, facts)
         report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
         for failure in prediction.failures:
             report.add_failure(failure.label, failure.error)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import http.client
 import io
 import json
-import os
 import re
-import shutil
 import socket
-import subprocess
 import threading
 import time
 
@@ -20,10 +17,8 @@ from PIL import Image
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.jobs.live import WebViewer
 from depth_anything_3.jobs.live.web import parse_address
+from support.chromium import CHROMIUM, run_chromium
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 GREEN, RED = (20, 200, 40), (210, 30, 30)
 
 
@@ -154,17 +149,9 @@ def test_a_real_browser_shows_both_halves(viewer, tmp_path):
     shooting = threading.Thread(target=camera, daemon=True)
     shooting.start()
     shot = tmp_path / "page.png"
-    as_root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    options = ("--window-size=800,600", "--virtual-time-budget=3000", f"--screenshot={shot}")
     try:
-        subprocess.run(
-            [
-                str(CHROMIUM), "--headless", *as_root, "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-                "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=800,600",
-                "--virtual-time-budget=3000", f"--screenshot={shot}", viewer.url,
-            ],
-            check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
+        run_chromium(viewer.url, tmp_path, *options)
     finally:
         ended.set()
         shooting.join()
