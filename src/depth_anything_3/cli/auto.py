@@ -45,6 +45,7 @@ def auto(
     metric: o.MetricFlags,
     find: o.FindFlags,
     preprocess: PreprocessOptions = PREPROCESS,
+    output: o.OutputOptions,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
     backend: o.BackendFlags,
@@ -72,6 +73,7 @@ def auto(
         resume=resume,
         overwrite=overwrite,
         auto_cleanup=auto_cleanup,
+        output=output,
     )
     first = sources[0]
     if len(sources) == 1 and _is_workspace(first, workspace):

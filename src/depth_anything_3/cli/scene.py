@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SceneRun", "clean", "compute_scene"]
 
+_AT_NETWORK_SIZE = o.OutputOptions()
 _FORMATS_WITHOUT_POSES = "depth_vis-npz"
 
 
@@ -30,6 +31,7 @@ class SceneRun:
         writers, metric, model: as the flags.
         resume, overwrite, auto_cleanup: as the flags.
         report: whether report.json is written.
+        output: size of the results.
     """
 
     results: o.ResultFlags
@@ -40,6 +42,7 @@ class SceneRun:
     overwrite: bool = False
     auto_cleanup: bool = False
     report: bool = True
+    output: o.OutputOptions = _AT_NETWORK_SIZE
 
 
 def compute_scene(
@@ -67,7 +70,7 @@ def compute_scene(
             loaded.engine,
             paths,
             destination,
-            options,
+            replace(options, output=run.output),
             cameras or GivenCameras(),
             resume=run.resume,
             overwrite=run.overwrite,

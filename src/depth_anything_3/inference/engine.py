@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -12,7 +13,9 @@ from torch import nn
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.inference.options import NetworkOptions, StreamOptions
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inference.runner import NetworkRunner
+from depth_anything_3.inference.source_images import stream_at_input_size
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
@@ -115,12 +118,18 @@ class Engine:
 
         Args:
             images: any iterable of images, consumed a few batches ahead in another thread.
-            options: preprocessing, network and batching.
+            options: preprocessing, network, batching and size of results.
             on_failure: called for each image that cannot be used, at its place in the order.
 
         Raises:
             InvalidInputError: the network does not support an option; raised before anything is read.
         """
+        if options.output.at_input_size:
+            at_network_size = replace(options, output=OutputOptions())
+            return stream_at_input_size(
+                lambda noted, failed: self.stream(noted, at_network_size, failed),
+                *(images, options.output, options.preprocess, on_failure),
+            )
         limit = BatchLimit(options.batching, self.device)
         batches = self.input_processor.batches(
             images, options.preprocess, batch_size=limit.expected, limit=limit, on_shortage=limit.fail

@@ -1,10 +1,20 @@
-"""Enums of the preprocessing options; each accepts its string value."""
+"""Enums of the options of preprocessing and results; each accepts its string value."""
 
 from __future__ import annotations
 
 from depth_anything_3.runtime.option_values import StringEnum
 
-__all__ = ["Executor", "Exif", "Fidelity", "MixedSizes", "OnError", "ProcessResMethod", "Strategy"]
+__all__ = [
+    "Executor",
+    "Exif",
+    "Fidelity",
+    "MixedSizes",
+    "OnError",
+    "OutputSize",
+    "ProcessResMethod",
+    "Strategy",
+    "Upsampling",
+]
 
 
 class ProcessResMethod(StringEnum):
@@ -92,3 +102,17 @@ class MixedSizes(StringEnum):
     CROP = "crop"
     PAD = "pad"
     REFUSE = "refuse"
+
+
+class OutputSize(StringEnum):
+    """The size of depth maps: that of the `NETWORK`'s input, or of the `INPUT` image, upright."""
+
+    NETWORK = "network"
+    INPUT = "input"
+
+
+class Upsampling(StringEnum):
+    """How depth maps are enlarged: `GUIDED` with edges that follow the image, or `LINEAR` by interpolation alone."""
+
+    GUIDED = "guided"
+    LINEAR = "linear"
