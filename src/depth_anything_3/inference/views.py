@@ -90,6 +90,7 @@ def infer_views(
         ShapeMismatchError: results are wanted at the size of the images, and that differs.
     """
     check_image_list(images)
+    engine.check_output(options.output)
     inputs, intrinsics = list(images), _used_intrinsics(engine, cameras)
     batch = engine.input_processor.views(inputs, options.preprocess, cameras.extrinsics, intrinsics)
     if options.output.at_input_size:

@@ -50,8 +50,8 @@ class Prediction:
         extrinsics: (N, 3, 4) float32 world-to-camera, OpenCV axes (x right, y down, z forward); (N, 4, 4) for given
             poses that were transformed into the predicted frame.
         intrinsics: (N, 3, 3) float32 in pixels of (H, W).
-        processed_images: (N, H, W, 3) uint8 RGB, the network's input before normalisation; with `at_input_size`, the source
-            images.
+        processed_images: (N, H, W, 3) uint8 RGB, the network's input before normalisation; with `at_input_size`, the
+            source images.
         gaussians: 3D Gaussians, for models that predict them; tensors on the network's device, first axis 1.
         aux: `feat_layer_i` -> (N, H / 14, W / 14, C) float32, for the requested layers; the keys are also attributes.
         scale_factor: factor by which a nested model scaled its depth to metric depth.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 __all__ = ["Placement", "Upsampler"]
 
-_RADIUS = 2
+_RADIUS = 3
 """Radius of the guided filter's window, in pixels of the network."""
 
-_EPSILON = 3e-4 * 255**2
-"""Variance of the guide, in squared 8-bit levels, below which it counts as flat; a standard deviation of 4.4 levels."""
+_EPSILONS = (3e-4 * 255**2,) * 3 + (0.5,) * 2
+"""Regularisation of the fit: variance below which an input counts as constant, in squared levels for the three colours
+(a standard deviation of 4.4) and in squared pixels for the position."""
 
 _STRIP_ROWS = 64  # rows computed at a time: they stay in the processor's cache
 
@@ -64,9 +65,10 @@ class Upsampler:
     """Resizes the maps of one view to the size of its source image.
 
     Without a guide, maps are interpolated linearly; where the source is smaller than the map, they are averaged. With
-    a guide, depth and sky are enlarged by the fast guided filter (He and Sun, 2015, arXiv:1505.00996): in each window
-    of the map, inverse depth is fitted as a linear function of the colour (He, Sun and Tang, Guided Image Filtering,
-    IEEE TPAMI 35(6), 2013, section 3.6). The coefficients are enlarged linearly and applied to the full-size image. The
+    a guide, depth and sky are enlarged by a fast guided filter (He and Sun, 2015, arXiv:1505.00996): in each window of
+    the map, inverse depth is fitted as a linear function of the colour (He, Sun and Tang, Guided Image Filtering, IEEE
+    TPAMI 35(6), 2013, section 3.6), and of the position, which is ours: a slanted surface then needs no colour, and its
+    texture does not appear in its depth. The coefficients are enlarged linearly and applied to the full-size image. The
     result stays between the smallest and the largest inverse depth of the window.
 
     Args:
@@ -79,7 +81,7 @@ class Upsampler:
         canvas = placement.canvas_hw
         self._shrinks = self._size[0] <= canvas[0] and self._size[1] <= canvas[1]
         self._guide = None if self._shrinks else guide
-        self._fit = None if self._guide is None else _ColourFit(self._guide, canvas)
+        self._fit = None if self._guide is None else _WindowFit(self._guide, canvas)
 
     def depth(self, depth: Map) -> Map:
         """Return (H0, W0) float32 depth, interpolated as inverse depth; 0 where it is undefined or was cropped."""
@@ -116,12 +118,15 @@ class Upsampler:
             return self._linear(values, known, fill=0)
         assert self._guide is not None
         planes = self._fit.planes(values, known)
+        y, x = (
+            _centred(length, count).astype(np.float32) for length, count in zip(self._size, values.shape, strict=True)
+        )
         result = np.empty(self._size, np.float32)
         for rows, (*slopes, constant, low, high) in _strips(planes, self._size):
             target = result[rows]
             np.copyto(target, constant)
-            for slope, channel in zip(slopes, cv2.split(self._guide[rows]), strict=True):
-                slope *= channel
+            for slope, factor in zip(slopes, (*cv2.split(self._guide[rows]), y[rows, None], x), strict=True):
+                slope *= factor
                 target += slope
             np.clip(target, low, high, out=target)
         return self._masked(result, known, 0)
@@ -148,44 +153,82 @@ class Upsampler:
         return result
 
 
-class _ColourFit:
-    """The guide at the size of the map, and its statistics in windows."""
+class _WindowFit:
+    """Fits maps, in a window around each pixel, as a linear function of the guide's colour and of the position."""
 
     def __init__(self, guide: Pixels, canvas_hw: Size) -> None:
         small = cv2.resize(guide, canvas_hw[::-1], interpolation=cv2.INTER_AREA)
-        self._colours = [channel.astype(np.float64) for channel in cv2.split(small)]
+        y, x = np.meshgrid(*(_centred(length, length) for length in canvas_hw), indexing="ij")
+        self._inputs = [channel.astype(np.float64) for channel in (*cv2.split(small), y, x)]
+        self._moments: _Moments | None = None
 
     def planes(self, values: Map, known: Mask) -> Map:
-        """Fit values as a linear function of colour, in each window; values that are not known have no weight.
+        """Fit values; those that are not known have no weight.
 
         Returns:
-            (6, h, w): factors of the three colours, constant, smallest and largest value of the window.
+            (8, h, w): factors of red, green, blue, row and column, the constant, and the smallest and the largest value
+            of the window.
         """
-        weight = known.astype(np.float64)
-        total = _box(weight)
-        total[total < 1e-6] = np.inf  # no known value: the fit is 0
-
-        def mean(of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            return np.asarray(_box(of * weight) / total, np.float64)
-
-        target = values.astype(np.float64)
-        centres, centre = [mean(one) for one in self._colours], mean(target)
-        covariance = np.empty((*values.shape, 3, 3))
-        with_target = np.empty((*values.shape, 3, 1))
-        for i, one in enumerate(self._colours):
-            for j in range(i, 3):
-                covariance[..., i, j] = covariance[..., j, i] = mean(one * self._colours[j]) - centres[i] * centres[j]
-            covariance[..., i, i] += _EPSILON
-            with_target[..., i, 0] = mean(one * target) - centres[i] * centre
-        slopes = np.moveaxis(np.linalg.solve(covariance, with_target)[..., 0], -1, 0)
-        constant = centre - sum(slope * one for slope, one in zip(slopes, centres, strict=True))
-        fitted = np.isfinite(total).astype(np.float64)
-        windows = np.maximum(_box(fitted), 1e-6)
+        if self._moments is None or not np.array_equal(self._moments.known, known):
+            self._moments = _Moments.of(self._inputs, known)
+        moments, target = self._moments, values.astype(np.float64)
+        centre = moments.mean(target)
+        with_target = [
+            moments.mean(one * target) - mean * centre for one, mean in zip(self._inputs, moments.means, strict=True)
+        ]
+        slopes = np.einsum("hwij,jhw->ihw", moments.inverse, np.stack(with_target))
+        constant = centre - sum(slope * mean for slope, mean in zip(slopes, moments.means, strict=True))
         kernel = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
         low = cv2.erode(np.where(known, values, values.max()), kernel)
         high = cv2.dilate(np.where(known, values, np.float32(0)), kernel)
-        averaged = [_box(one * fitted) / windows for one in (*slopes, constant)]
+        averaged = [moments.average(one) for one in (*slopes, constant)]
         return np.stack([*averaged, low, high]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Means and covariance of the inputs of a fit, in a window around each pixel; unknown pixels have no weight.
+
+    Attributes:
+        known: (h, w) which pixels count.
+        total: (h, w) share of the window that is known; inf where nothing is, so that means and fits there are 0.
+        means: (h, w) mean of each input.
+        inverse: (h, w, n, n) inverse of the regularised covariance.
+    """
+
+    known: Mask
+    total: npt.NDArray[np.float64]
+    means: list[npt.NDArray[np.float64]]
+    inverse: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, inputs: Sequence[npt.NDArray[np.float64]], known: Mask) -> _Moments:
+        """Compute the moments of the inputs."""
+        total = _box(known.astype(np.float64))
+        total[total < 1e-6] = np.inf
+        empty = cls(known, total, [], np.empty(0))
+        means = [empty.mean(one) for one in inputs]
+        covariance = np.empty((*known.shape, len(inputs), len(inputs)))
+        for i, one in enumerate(inputs):
+            for j in range(i, len(inputs)):
+                covariance[..., i, j] = empty.mean(one * inputs[j]) - means[i] * means[j]
+                covariance[..., j, i] = covariance[..., i, j]
+            covariance[..., i, i] += _EPSILONS[i]
+        return cls(known, total, means, np.linalg.inv(covariance))
+
+    def mean(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the mean of the known values in each window."""
+        return np.asarray(_box(values * self.known) / self.total, np.float64)
+
+    def average(self, of_windows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Average a quantity of windows over the windows that a pixel is in."""
+        fitted = np.isfinite(self.total).astype(np.float64)
+        return np.asarray(_box(of_windows * fitted) / np.maximum(_box(fitted), 1e-6), np.float64)
+
+
+def _centred(length: int, count: int) -> npt.NDArray[np.float64]:
+    """Return the positions of the centres of `length` pixels that cover `count` others, from the middle of these."""
+    return (np.arange(length) + 0.5) * count / length - count / 2
 
 
 def _box(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -194,8 +237,12 @@ def _box(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _strips(planes: Map, size: Size) -> Iterator[tuple[slice, list[Map]]]:
-    """Enlarge planes (K, h, w) to (height, width) linearly, a strip of rows at a time, to bound memory."""
+    """Enlarge planes (K, h, w) to (height, width) linearly, a strip of rows at a time, to bound memory.
+
+    The next strip overwrites the one before.
+    """
     height, count = size[0], planes.shape[1]
+    scratch = np.empty((len(planes), min(_STRIP_ROWS, height), size[1]), np.float32)
     for first in range(0, height, _STRIP_ROWS):
         rows = np.arange(first, min(first + _STRIP_ROWS, height))
         at = np.clip((rows + 0.5) * count / height - 0.5, 0, count - 1)
@@ -203,7 +250,9 @@ def _strips(planes: Map, size: Size) -> Iterator[tuple[slice, list[Map]]]:
         share = (at - above).astype(np.float32)[None, :, None]
         below = planes[:, np.minimum(above + 1, count - 1)]
         strip = planes[:, above] * (1 - share) + below * share
-        wide = [cv2.resize(one, (size[1], len(rows)), interpolation=cv2.INTER_LINEAR) for one in strip]
+        wide = list(scratch[:, : len(rows)])
+        for one, target in zip(strip, wide, strict=True):
+            cv2.resize(one, (size[1], len(rows)), dst=target, interpolation=cv2.INTER_LINEAR)
         yield slice(first, first + len(rows)), wide
 
 

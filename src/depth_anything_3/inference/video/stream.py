@@ -62,6 +62,7 @@ def stream_video(
         VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or was interrupted.
     """
     preprocess = options.stream.preprocess
+    engine.check_output(options.stream.output)
     opened = open_source(
         source,
         raw=options.raw,
