@@ -99,6 +99,8 @@ class Upsampler:
 
     def sky(self, sky: Mask) -> Mask:
         """Return (H0, W0) bool; False where the image was cropped."""
+        if not sky.any():
+            return np.zeros(self._size, np.bool_)
         values = self._placement.on_canvas(sky, np.bool_(False)).astype(np.float32)
         mask: Mask = self._resized(values, self._inside(sky.shape)) >= 0.5
         return mask
