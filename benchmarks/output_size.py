@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,7 @@ from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 from harness.machine import describe_machine
 from harness.report import print_facts
+from harness.timing import take_turns, timed
 
 TOOLS = Path(__file__).parents[1] / "tools" / "demo_model"
 METHODS = ("depth, linear", "linear", "guided")
@@ -52,6 +52,7 @@ CROPS = {"street": (1080, 1560), "table": (880, 1500)}
 _MIN_STEP = 1.15  # ratio of neighbouring depths at an edge
 _REACH_PX = 48
 _ROW_STRIDE = 4
+_ROUNDS = 9
 _FAR_PX, _SMOOTH_PX = 40, 60
 _PANEL_HW = (270, 360)
 _GAP_PX, _LABEL_PX = 4, 24
@@ -61,7 +62,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass
-class Row:
+class Errors:
     """Errors of one method on one scene; width and shift in pixels."""
 
     scene: str
@@ -111,7 +112,7 @@ def edges(truth: Map, axis: int) -> npt.NDArray[np.bool_]:
     return np.moveaxis(np.maximum(first, second) > _MIN_STEP * np.minimum(first, second), 0, axis)
 
 
-def measure(name: str, process_res: int, method: str, depth: Map, truth: Map) -> Row:
+def errors_of(name: str, process_res: int, method: str, depth: Map, truth: Map) -> Errors:
     """Compare scaled depth with the truth."""
     ground = np.isfinite(truth)
     error = np.abs(depth / np.where(ground, truth, 1) - 1)
@@ -122,7 +123,9 @@ def measure(name: str, process_res: int, method: str, depth: Map, truth: Map) ->
     distance = cv2.distanceTransform(1 - near, cv2.DIST_L2, 5)
     at_edges = tuple(float(error[(distance <= band) & ground].mean()) for band in BANDS_PX)
     roughness = _roughness(depth, truth, ground & (distance > _FAR_PX))
-    return Row(name, process_res, method, float(error[ground].mean()), at_edges, *_profile(depth, columns), roughness)
+    return Errors(
+        name, process_res, method, float(error[ground].mean()), at_edges, *_profile(depth, columns), roughness
+    )
 
 
 def _roughness(depth: Map, truth: Map, where: npt.NDArray[np.bool_]) -> float:
@@ -154,7 +157,7 @@ def _profile(depth: Map, columns: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return statistics.median(widths), statistics.median(shifts)
 
 
-def print_rows(console: Console, rows: Sequence[Row]) -> None:
+def print_rows(console: Console, rows: Sequence[Errors]) -> None:
     """Print each row, and the means over the scenes."""
     table = Table(
         "process_res",
@@ -182,7 +185,7 @@ def print_rows(console: Console, rows: Sequence[Row]) -> None:
     console.print(table)
 
 
-def with_means(rows: Sequence[Row]) -> list[Row]:
+def with_means(rows: Sequence[Errors]) -> list[Errors]:
     """Add the mean over the scenes for each resolution and method."""
     result = list(rows)
     for resolution in dict.fromkeys(row.process_res for row in rows):
@@ -193,7 +196,7 @@ def with_means(rows: Sequence[Row]) -> list[Row]:
                 float(np.mean([getattr(row, name) for row in own]))
                 for name in ("abs_rel", "width", "shift", "roughness")
             ]
-            result.append(Row("mean", resolution, method, values[0], tuple(bands.tolist()), *values[1:]))
+            result.append(Errors("mean", resolution, method, values[0], tuple(bands.tolist()), *values[1:]))
     return result
 
 
@@ -203,20 +206,15 @@ def time_stages(model: DepthAnything3, path: Path, process_res: int) -> dict[str
     cv2.setNumThreads(1)
     (prediction,) = model.depth([path], process_res=process_res)
     pixels = ImagePreparer().upright(0, path)
-    x = torch.from_numpy(prediction.processed_images).permute(0, 3, 1, 2)[None].float() / 255  # type: ignore[arg-type]
+    x = torch.from_numpy(prediction.processed_images).permute(0, 3, 1, 2)[None].float() / 255
     stages: dict[str, Callable[[], object]] = {
         "network": lambda: model.model(x),
         "decode": lambda: ImagePreparer().upright(0, path),
         "linear": lambda: prediction.at_input_size([pixels], upsampling="linear"),
         "guided": lambda: prediction.at_input_size([pixels]),
     }
-    times: dict[str, list[float]] = {name: [] for name in stages}
-    for _ in range(9):  # in turns, so that a slow moment of the machine affects all
-        for name, stage in stages.items():
-            began = time.process_time()
-            stage()
-            times[name].append(time.process_time() - began)
-    return {name: 1e3 * statistics.median(values) for name, values in times.items()}
+    timings = take_turns({name: timed(stage) for name, stage in stages.items()}, rounds=_ROUNDS)
+    return {name: timing.cpu_ms for name, timing in timings.items()}
 
 
 def draw(results: Mapping[str, Mapping[str, Map]], file: Path) -> None:
@@ -249,14 +247,14 @@ def main() -> None:
     options = parser.parse_args()
     console, truths = Console(width=120, highlight=False), true_depths(options.folder)
     model = DepthAnything3.from_pretrained("da3-nano")
-    rows: list[Row] = []
+    rows: list[Errors] = []
     drawn: dict[str, dict[str, Map]] = {}
     for process_res in options.process_res:
         for image in demo_images():
             name = image.path.stem
             (prediction,) = model.depth([image.path], process_res=process_res)
             depths = {method: scaled(enlarge(prediction, method), truths[name]) for method in METHODS}
-            rows += [measure(name, process_res, method, depth, truths[name]) for method, depth in depths.items()]
+            rows += [errors_of(name, process_res, method, depth, truths[name]) for method, depth in depths.items()]
             drawn.setdefault(name, {**depths, "truth": truths[name]})
     print_facts(console, describe_machine())
     print_rows(console, with_means(rows))

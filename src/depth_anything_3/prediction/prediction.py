@@ -185,9 +185,9 @@ class Prediction:
         """Return this prediction at the size of its source images, upright: (H, W) becomes (H0, W0).
 
         Depth is interpolated as inverse depth. "guided" makes its edges follow the image, by a fast guided filter;
-        docs/output-size.md states errors and cost. Depth that is undefined does not spread into its surroundings. What preprocessing cropped has depth 0, confidence 1 and no sky. Intrinsics and canonical depth
-        are converted to pixels of the source, so metric depth and points stay the same. Poses, Gaussians and `aux` are
-        not changed.
+        docs/output-size.md states errors and cost. Depth that is undefined does not spread into its surroundings. What
+        preprocessing cropped has depth 0, confidence 1 and no sky. Intrinsics and canonical depth are converted to
+        pixels of the source, so metric depth and points stay the same. Poses, Gaussians and `aux` are not changed.
 
         Args:
             images: the source images, in the order of the views; None reads the files in `sources` again.
