@@ -45,7 +45,7 @@ def check_one_size(labels: Sequence[str], sizes: Sequence[tuple[int, int]]) -> N
             raise ShapeMismatchError(
                 f"the source images have different sizes ({labels[0]} {sizes[0][1]}x{sizes[0][0]}, {label} "
                 f"{width}x{height}), so their depth maps do not form one array; keep output_size='network', or compute "
-                "the images independently, with `depth` or `stream`"
+                "each image by itself"
             )
 
 
