@@ -19,6 +19,7 @@ from depth_anything_3 import errors
 from depth_anything_3.cli import app
 from depth_anything_3.cli.flag_groups import flags_table
 from depth_anything_3.export.registry import formats_table, options_table
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.options import PreprocessOptions
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -45,6 +46,7 @@ API: dict[str, tuple[str, ...]] = {
         "depth_anything_3.inference.options:StreamOptions",
         "depth_anything_3.inference.options:NetworkOptions",
         "depth_anything_3.inference.options:BatchOptions",
+        "depth_anything_3.inference.output_options:OutputOptions",
         "depth_anything_3.inference.video.options:VideoOptions",
     ),
     "video": (
@@ -76,6 +78,8 @@ KEYWORDS = (
     "depth_anything_3.inputs.options:PreprocessKwargs",
     "depth_anything_3.inputs.options:ViewKwargs",
     "depth_anything_3.inputs.options:ProcessorKwargs",
+    "depth_anything_3.inference.output_options:OutputKwargs",
+    "depth_anything_3.inference.options:InferenceKwargs",
     "depth_anything_3.inference.options:ImageKwargs",
     "depth_anything_3.inference.options:StreamKwargs",
     "depth_anything_3.export.options:ExportKwargs",
@@ -92,7 +96,15 @@ _WIDTH = 100
 _SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example):")
 _NO_METHODS = {"AvailableFields", "ExportFormat", "FrameSelection"}
 _OWN_METHODS_ONLY = {"GPUInputProcessor"}  # the others are on the page already
-_HIDDEN = {"batches", "engine", "of", "part", "scene", "views"}  # for the other layers of the package
+_HIDDEN = {
+    "batches",
+    "canonical_factors",
+    "engine",
+    "of",
+    "part",
+    "scene",
+    "views",
+}  # for the other layers of the package
 
 
 def api_section(places: Sequence[str]) -> str:
@@ -266,7 +278,10 @@ def tables() -> dict[Path, dict[str, str]]:
     """Make the generated parts of each page, by the names of their markers."""
     commands = {str(one.name): one.callback for one in app.registered_commands if one.callback is not None}
     return {
-        DOCS / "options.md": {"options": flags_table(PreprocessOptions, commands)},
+        DOCS / "options.md": {
+            "options": flags_table(PreprocessOptions, commands),
+            "output": flags_table(OutputOptions, commands),
+        },
         DOCS / "exports.md": {"formats": formats_table(), "options": options_table()},
         DOCS / "api.md": {
             **{section: api_section(places) for section, places in API.items()},

@@ -25,15 +25,16 @@ from depth_anything_3.inference.model_kwargs import (
     warn_of_unused,
 )
 from depth_anything_3.inference.network_module import NetworkModule
-from depth_anything_3.inference.options import BatchInferenceKwargs, NetworkOptions, StreamOptions
+from depth_anything_3.inference.options import BatchInferenceKwargs, InferenceKwargs, NetworkOptions, StreamOptions
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inference.video.options import VideoKwargs, VideoOptions
 from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
-from depth_anything_3.inputs.choices import OnError, ProcessResMethod, ProcessResMethodName
+from depth_anything_3.inputs.choices import OnError, OutputSize, ProcessResMethod, ProcessResMethodName, Upsampling
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
 from depth_anything_3.inputs.given_images import GivenImages, ImagesInput, expand_images, read_open_files
 from depth_anything_3.inputs.image_source import ImageInput
-from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs, check_names
+from depth_anything_3.inputs.options import PreprocessOptions, check_names
 from depth_anything_3.inputs.video import Frame, VideoInput
 from depth_anything_3.model import RefViewStrategy
 from depth_anything_3.model.checkpoint import find_checkpoint, load_weights, save_checkpoint
@@ -159,7 +160,7 @@ class DepthAnything3(NetworkModule):
         show_cameras: bool = True,
         feat_vis_fps: int = 15,
         export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
-        **options: Unpack[ViewKwargs],
+        **options: Unpack[InferenceKwargs],
     ) -> Prediction:
         """Compute depth and cameras of the views of ONE scene: every view attends to all others.
 
@@ -188,7 +189,8 @@ class DepthAnything3(NetworkModule):
                 `export.ExportOptions`.
             options: num_workers, executor, on_error, exif, mixed_sizes, strategy, fidelity, max_pixels, max_bytes,
                 allow_truncated; see docs/options.md. With `on_error="skip"`, unreadable views are listed in
-                `Prediction.failures`.
+                `Prediction.failures`. output_size ("network" or "input"), upsampling ("guided" or "linear"): size of
+                the results, see `Prediction.at_input_size`; the views must have one size for "input".
 
         Raises:
             InvalidInputError: an argument is not accepted (see its subclasses for images).
@@ -197,8 +199,12 @@ class DepthAnything3(NetworkModule):
             ImageReadError, ImageDecodeError: a file is missing, unreadable, truncated or damaged.
             ExportError: a result cannot be written.
         """
+        output = OutputOptions(
+            output_size=OutputSize(options.pop("output_size", OutputSize.NETWORK)),
+            upsampling=Upsampling(options.pop("upsampling", Upsampling.GUIDED)),
+        )
         preprocess = replace(
-            PreprocessOptions.parse(options, caller=self.inference, keywords=ViewKwargs),
+            PreprocessOptions.parse(options, caller=self.inference, keywords=InferenceKwargs),
             process_res=process_res,
             process_res_method=ProcessResMethod(process_res_method),
         )
@@ -235,7 +241,8 @@ class DepthAnything3(NetworkModule):
         )
         formats = check_writing(export_dir, export_format, writing, available)
         views: list[Any] = list(read_open_files(inputs, preprocess.max_bytes))  # Any: images and sources
-        prediction = infer_views(self.engine, views, ViewOptions(preprocess=preprocess, network=network), cameras)
+        viewing = ViewOptions(preprocess=preprocess, network=network, output=output)
+        prediction = infer_views(self.engine, views, viewing, cameras)
         if export_dir is not None:
             export(prediction, Path(export_dir), formats, options=writing)
         return prediction
@@ -297,6 +304,8 @@ class DepthAnything3(NetworkModule):
                   max_pixels, max_bytes, allow_truncated: preprocessing; see docs/options.md. `on_error="raise"` raises
                   at the first image that cannot be used, "skip" skips it.
                 - infer_gs, use_ray_pose, export_feat_layers: see `inference`.
+                - output_size, upsampling: "input" gives results at the size of each image, see
+                  `Prediction.at_input_size`. Files are decoded again; other images are held until their depth is known.
                 - batch_size: maximum number of images of one size computed together, or "auto": on CUDA, what memory
                   holds, measured once per size; 1 elsewhere. A batch that runs out of memory is halved.
                 - max_batch_size, target_memory_utilization: upper bound of "auto", and the share of the free memory

@@ -16,7 +16,15 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = ("gpu_preprocessing_benchmark", "decoders", "network_benchmark", "throughput", "video", "gpu_suite")
+SCRIPTS = (
+    "gpu_preprocessing_benchmark",
+    "decoders",
+    "network_benchmark",
+    "throughput",
+    "video",
+    "gpu_suite",
+    "output_size",
+)
 FILES = [*(BENCHMARKS / f"{name}.py" for name in SCRIPTS), *sorted(BENCHMARKS.glob("*/*.py"))]
 TREES = {path.relative_to(BENCHMARKS).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 

@@ -184,10 +184,12 @@ def test_misuse_is_reported_in_flags_of_its_command(da3, files, tmp_path, monkey
         ("image a.png --batch-size 2", ["--batch-size"]),
         ("images a.png --num-max-points 9 --feat-vis-fps 3", ["--num-max-points", "--feat-vis-fps"]),
         ("images a.png --no-show-cameras", ["--show-cameras"]),
+        ("images a.png --upsampling linear", ["--upsampling"]),
         ("images a.png --export-format npz --process-res 70", []),
         ("images a.png --export-format npz --colormap turbo --depth-range 1:9", ["--colormap", "--depth-range"]),
         ("image a.png --shared-range --depth-scale 9", ["--shared-range", "--depth-scale"]),
         ("images a.png --export-format depth_color --colormap gray --force-depth-scale", ["--force-depth-scale"]),
+        ("images a.png --export-format npz --output-size input --upsampling linear", []),
     ],
 )
 def test_flags_without_effect_are_named(da3, files, tmp_path, monkeypatch, line, flags):

@@ -66,7 +66,12 @@ def test_a_folder_gets_the_layout_of_export(tmp_path, fields, formats, expected)
     [
         ("a.gif", None, 1, r"a\.gif: the suffix '\.gif' is unknown; give one of \.png, \.jpg.*, or name a format"),
         ("a.jpg", "depth_png", 1, r"a\.jpg: files of depth_png end in \.png"),
-        ("a.npz", "npz-tiff", 1, r"a\.npz: npz-tiff writes several files; choose one format with one, or give a folder"),
+        (
+            "a.npz",
+            "npz-tiff",
+            1,
+            r"a\.npz: npz-tiff writes several files; choose one format with one, or give a folder",
+        ),
         ("a.bin", "colmap", 1, r"a\.bin: colmap writes several files"),
         ("a.png", "png", 1, "'png' is unknown; did you mean 'depth_png'"),
         ("a.tiff", None, 2, r"a\.tiff: tiff has one file per view, and the prediction has 2 views; give a folder"),

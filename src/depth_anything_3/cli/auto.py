@@ -46,6 +46,7 @@ def auto(
     metric: o.MetricFlags,
     find: o.FindFlags,
     preprocess: PreprocessOptions = PREPROCESS,
+    output: o.OutputOptions,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
     backend: o.BackendFlags,
@@ -74,6 +75,7 @@ def auto(
         overwrite=overwrite,
         auto_cleanup=auto_cleanup,
         index=index,
+        output=output,
     )
     first = sources[0]
     if len(sources) == 1 and _is_workspace(first, workspace):

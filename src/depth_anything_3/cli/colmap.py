@@ -54,6 +54,7 @@ def colmap(
     model: o.ModelFlags,
     workspace: WorkspaceFlags,
     preprocess: Annotated[PreprocessOptions, Omit(("exif", "on_error"))],  # the sparse model decides on EXIF
+    output: o.OutputOptions,
     network: o.NetworkFlags,
     find: Annotated[o.FindFlags, Omit(("recursive",))],
     writers: o.WriterFlags,
@@ -78,6 +79,7 @@ def colmap(
         resume=resume,
         overwrite=overwrite,
         auto_cleanup=auto_cleanup,
+        output=output,
     )
     finish(colmap, compute_workspace(folder, workspace, find, preprocess, network, run), as_json)
 

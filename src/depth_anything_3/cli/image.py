@@ -54,6 +54,7 @@ def image(
     preprocess: Annotated[PreprocessOptions, _OF_VIEWS] = PREPROCESS,
     batches: Annotated[o.BatchFlags, _OF_MANY],
     network: Annotated[o.NetworkFlags, _OF_VIEWS],
+    output_options: o.OutputOptions,
     writers: o.WriterFlags,
     backend: o.BackendFlags,
     as_json: o.Json = False,
@@ -75,7 +76,7 @@ def image(
         if output == STDOUT and as_json:
             raise InvalidInputError("--json and --output - both write to standard output; omit one of them")
     destination = results.destination(writers, metric)
-    options = o.stream_options(preprocess, network, batches)
+    options = o.stream_options(preprocess, network, batches, output_options)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     found = _one(find_sources(sources, find, destination.folder))
     if output is not None:

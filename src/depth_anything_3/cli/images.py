@@ -45,6 +45,7 @@ def images(
     metric: o.MetricFlags,
     find: o.FindFlags,
     preprocess: PreprocessOptions = PREPROCESS,
+    output: o.OutputOptions,
     batches: o.BatchFlags,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
@@ -59,7 +60,7 @@ def images(
 
     backend.check()
     destination = results.destination(writers, metric)
-    options = o.stream_options(preprocess, network, batches)
+    options = o.stream_options(preprocess, network, batches, output)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     found = find_sources(sources, find, destination.folder)
     if scene:
@@ -72,6 +73,7 @@ def images(
             overwrite=overwrite,
             auto_cleanup=auto_cleanup,
             index=index,
+            output=output,
         )
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
         finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)

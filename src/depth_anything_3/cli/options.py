@@ -11,6 +11,7 @@ import typer
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.export.registry import FORMATS
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.model.choices import RefViewStrategy
@@ -34,6 +35,7 @@ __all__ = [
     "MetricFlags",
     "ModelFlags",
     "NetworkFlags",
+    "OutputOptions",
     "Overwrite",
     "PreprocessOptions",
     "ResultFlags",
@@ -348,7 +350,9 @@ class ResultFlags:
         )
 
 
-def stream_options(preprocess: PreprocessOptions, network: NetworkFlags, batches: BatchFlags) -> StreamOptions:
+def stream_options(
+    preprocess: PreprocessOptions, network: NetworkFlags, batches: BatchFlags, output: OutputOptions
+) -> StreamOptions:
     """Parse the options of a stream whose number of images is not known yet.
 
     Raises:
@@ -356,4 +360,4 @@ def stream_options(preprocess: PreprocessOptions, network: NetworkFlags, batches
     """
     from depth_anything_3.inference.options import StreamOptions
 
-    return StreamOptions(preprocess=preprocess, network=network.options(), batching=batches.options())
+    return StreamOptions(preprocess=preprocess, network=network.options(), batching=batches.options(), output=output)

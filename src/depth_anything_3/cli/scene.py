@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SceneRun", "clean", "compute_scene"]
 
+_AT_NETWORK_SIZE = o.OutputOptions()
 _FORMATS_WITHOUT_POSES = "depth_vis-npz"
 
 
@@ -31,6 +32,7 @@ class SceneRun:
         resume, overwrite, auto_cleanup: as the flags.
         index: as the flag.
         report: whether report.json is written.
+        output: size of the results.
     """
 
     results: o.ResultFlags
@@ -42,6 +44,7 @@ class SceneRun:
     auto_cleanup: bool = False
     index: bool = False
     report: bool = True
+    output: o.OutputOptions = _AT_NETWORK_SIZE
 
 
 def compute_scene(
@@ -69,7 +72,7 @@ def compute_scene(
             loaded.engine,
             paths,
             destination,
-            options,
+            replace(options, output=run.output),
             cameras or GivenCameras(),
             resume=run.resume,
             overwrite=run.overwrite,

@@ -72,6 +72,7 @@ _RULES = (
     _Rule(("show_cameras",), _writes_none_of("glb"), "it is for the format glb"),
     _Rule(("export_feat", "feat_vis_fps"), _writes_none_of("feat_vis"), "it is for the format feat_vis"),
     _Rule(("infer_gs",), _writes_none_of("gs_ply", "gs_video"), "it is for the formats gs_ply and gs_video"),
+    _Rule(("upsampling",), lambda _, values: values.get("output_size") != "input", "it is for --output-size input"),
     _Rule(("reconnect",), lambda _, values: "://" not in str(values.get("source")), "it is for URLs"),
 )
 

@@ -129,6 +129,7 @@ def video(
     auto_cleanup: o.AutoCleanup = False,
     metric: o.MetricFlags,
     preprocess: Annotated[PreprocessOptions, Omit(("mixed_sizes",))],
+    output: o.OutputOptions,
     batches: o.BatchFlags = _BATCHES,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
@@ -142,7 +143,7 @@ def video(
     from depth_anything_3.runtime.devices import choose_device
 
     backend.check()
-    stream = o.stream_options(preprocess, network, batches)
+    stream = o.stream_options(preprocess, network, batches, output)
     options = VideoOptions(
         temporal=Temporal(temporal), raw=frames.raw or None, selection=frames.selection(), stream=stream
     )
@@ -163,6 +164,7 @@ def video(
             metric=metric,
             model=model,
             auto_cleanup=auto_cleanup,
+            output=output,
         )
         report = compute_video_scene(source, frames, preprocess, network, run)
     else:

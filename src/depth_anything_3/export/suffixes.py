@@ -43,9 +43,7 @@ def format_of_suffix(path: Path, formats: str | None = None) -> ExportFormat:
         return suffixes()[wanted]
     chosen, *more = parse_formats(formats)
     if more or chosen.file_names is not None:
-        raise InvalidInputError(
-            f"{path}: {formats} writes several files; choose one format with one, or give a folder"
-        )
+        raise InvalidInputError(f"{path}: {formats} writes several files; choose one format with one, or give a folder")
     if suffix and chosen.suffix != wanted:
         raise InvalidInputError(
             f"{path}: files of {chosen.name} end in {chosen.suffix}; rename it, or choose another format"

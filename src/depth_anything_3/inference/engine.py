@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.inference.options import NetworkOptions, StreamOptions
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inference.runner import NetworkRunner
+from depth_anything_3.inference.source_images import stream_at_input_size
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
@@ -115,12 +119,19 @@ class Engine:
 
         Args:
             images: any iterable of images, consumed a few batches ahead in another thread.
-            options: preprocessing, network and batching.
+            options: preprocessing, network, batching and size of results.
             on_failure: called for each image that cannot be used, at its place in the order.
 
         Raises:
             InvalidInputError: the network does not support an option; raised before anything is read.
         """
+        self.check_output(options.output)
+        if options.output.at_input_size:
+            at_network_size = replace(options, output=OutputOptions())
+            return stream_at_input_size(
+                lambda noted, failed: self.stream(noted, at_network_size, failed),
+                *(images, options.output, options.preprocess, on_failure),
+            )
         limit = BatchLimit(options.batching, self.device)
         batches = self.input_processor.batches(
             images, options.preprocess, batch_size=limit.expected, limit=limit, on_shortage=limit.fail
@@ -143,6 +154,18 @@ class Engine:
         )
         if options.use_ray_pose and not self.card.has_poses:
             logger.warning("use_ray_pose=True has no effect with %s, which predicts no cameras", self.card.name)
+
+    def check_output(self, output: OutputOptions) -> None:
+        """Check that results can have the size asked for.
+
+        Raises:
+            UnsupportedError: the caller's own processor prepares images, which does not report their size.
+        """
+        if output.at_input_size and isinstance(self.input_processor, GivenProcessor):
+            raise UnsupportedError(
+                "output_size='input' needs the size of the source images, which an input_processor of your own does "
+                "not report; use output_size='network'"
+            )
 
     def in_background(self, items: Generator[Item, None, None], *, ahead: int) -> Generator[Item, None, None]:
         """Run a generator that uses the network in a background thread, if the device allows it."""

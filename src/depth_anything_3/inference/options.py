@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inference.output_options import OutputKwargs, OutputOptions
 from depth_anything_3.inputs.choices import ProcessResMethod, ProcessResMethodName
-from depth_anything_3.inputs.options import InputKwargs, PreprocessKwargs, PreprocessOptions, check_names
+from depth_anything_3.inputs.options import InputKwargs, PreprocessKwargs, PreprocessOptions, ViewKwargs, check_names
 from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.runtime.option_values import positive_int
 
@@ -16,6 +17,7 @@ __all__ = [
     "BatchInferenceKwargs",
     "BatchOptions",
     "ImageKwargs",
+    "InferenceKwargs",
     "NetworkOptions",
     "StreamKwargs",
     "StreamOptions",
@@ -35,14 +37,18 @@ class _BatchKwargs(TypedDict, total=False):
     target_memory_utilization: float
 
 
-class ImageKwargs(PreprocessKwargs, _NetworkKwargs, total=False):
+class ImageKwargs(PreprocessKwargs, _NetworkKwargs, OutputKwargs, total=False):
     """Keyword arguments of calls that compute independent images, without those of batching."""
 
 
-class BatchInferenceKwargs(InputKwargs, _NetworkKwargs, total=False):
+class BatchInferenceKwargs(InputKwargs, _NetworkKwargs, OutputKwargs, total=False):
     """Keyword arguments of `DepthAnything3.batch_inference` that are not in its signature."""
 
     process_res_method: ProcessResMethod | ProcessResMethodName
+
+
+class InferenceKwargs(ViewKwargs, OutputKwargs, total=False):
+    """Keyword arguments of `DepthAnything3.inference` that are not in its signature."""
 
 
 class StreamKwargs(ImageKwargs, _BatchKwargs, total=False):
@@ -120,11 +126,12 @@ class BatchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """Options of a stream of independent images: preprocessing, network and batching."""
+    """Options of a stream of independent images: preprocessing, network, batching, and the size of results."""
 
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     network: NetworkOptions = field(default_factory=NetworkOptions)
     batching: BatchOptions = field(default_factory=BatchOptions)
+    output: OutputOptions = field(default_factory=OutputOptions)
 
     @classmethod
     def parse(
@@ -149,6 +156,7 @@ class StreamOptions:
             preprocess=PreprocessOptions(**_of(PreprocessOptions, given)),
             network=NetworkOptions(**_of(NetworkOptions, given)),
             batching=BatchOptions(**_of(BatchOptions, given)),
+            output=OutputOptions(**_of(OutputOptions, given)),
         )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import cv2
@@ -21,7 +22,7 @@ from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.bucketing import ReorderBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.failure import ImageFailure, memory_failure
-from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan
+from depth_anything_3.inputs.plan.resize_plan import Crop, ResizePlan, center_crop
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
@@ -258,12 +259,14 @@ class NetworkRunner:
             outputs, pixels = _pageable(outputs), pixels.clone()
         seconds = computed.seconds() / len(computed.images)
         arrays = iter(pixels.numpy())
+        size = pixels.shape[-2], pixels.shape[-1]
         scenes = [
             SceneInput(
                 processed_images=np.stack([_interleaved(next(arrays)) for _ in images]),
                 sources=tuple(one.label for one in images),
                 source_hw=tuple(one.plan.source_hw for one in images),
                 source_scale=tuple(_scale(one.plan) for one in images),
+                source_offset=tuple(_offset(one.plan, size, window) for one, window in zip_longest(images, windows)),
                 exif=tuple(one.exif for one in images),
                 model_name=self._card.name,
                 model_depth_kind=self._card.depth_kind,
@@ -358,6 +361,14 @@ def _scale(plan: ResizePlan) -> tuple[float, float]:
     """Return the (row, column) scale from pixels of the upright source image to pixels of the result."""
     matrix = plan.transform_intrinsics(np.eye(3))
     return float(matrix[1, 1]), float(matrix[0, 0])
+
+
+def _offset(plan: ResizePlan, size: tuple[int, int], window: Crop | None) -> tuple[int, int]:
+    """Return the (row, column) of the source's corner in a result of this size, at `window` of which it was padded."""
+    crop = plan.crop or Crop(0, 0, *plan.result_hw)
+    inside = center_crop(plan.result_hw, size) if window is None else window
+    sign = -1 if window is None else 1
+    return sign * inside.top - crop.top, sign * inside.left - crop.left
 
 
 def _interleaved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +13,13 @@ import torch
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import NetworkOptions
-from depth_anything_3.inputs.image_source import ImageInput
+from depth_anything_3.inference.output_options import OutputOptions
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.given_images import ImagesInput, expand_images
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.prediction import Prediction
+from depth_anything_3.prediction.input_size import check_one_size
 from depth_anything_3.prediction.pose_alignment import align_poses, normalize_extrinsics
 
 __all__ = ["GivenCameras", "ViewOptions", "check_cameras", "infer_views"]
@@ -44,10 +46,11 @@ class GivenCameras:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
-    """Options of the preprocessing and the network for the views of a scene."""
+    """Options of the preprocessing, the network, and the size of results for the views of a scene."""
 
     preprocess: PreprocessOptions = field(default_factory=PreprocessOptions)
     network: NetworkOptions = field(default_factory=NetworkOptions)
+    output: OutputOptions = field(default_factory=OutputOptions)
 
 
 def check_cameras(engine: Engine, cameras: GivenCameras) -> None:
@@ -70,9 +73,7 @@ def _used_intrinsics(engine: Engine, cameras: GivenCameras) -> Any:  # Any: arra
     return None if cameras.extrinsics is None and engine.card.has_poses else cameras.intrinsics
 
 
-def infer_views(
-    engine: Engine, images: Iterable[ImageInput], options: ViewOptions, cameras: GivenCameras
-) -> Prediction:
+def infer_views(engine: Engine, images: ImagesInput, options: ViewOptions, cameras: GivenCameras) -> Prediction:
     """Compute depth and cameras of the views of ONE scene: every view attends to all others.
 
     Args:
@@ -83,9 +84,18 @@ def infer_views(
 
     Raises:
         InvalidInputError, ImageReadError, ImageDecodeError: see `DepthAnything3.inference`.
+        ShapeMismatchError: results are wanted at the size of the images, and that differs.
     """
-    intrinsics = _used_intrinsics(engine, cameras)
-    batch = engine.input_processor.views(images, options.preprocess, cameras.extrinsics, intrinsics)
+    engine.check_output(options.output)
+    inputs, intrinsics = list(expand_images(images).images), _used_intrinsics(engine, cameras)
+    batch = engine.input_processor.views(inputs, options.preprocess, cameras.extrinsics, intrinsics)
+    if options.output.at_input_size:
+        check_one_size([one.label for one in batch.images], [one.plan.source_hw for one in batch.images])
+    prediction = _infer(engine, batch, options, cameras)
+    return options.output.apply(prediction, [inputs[one.index] for one in batch.images], options.preprocess)
+
+
+def _infer(engine: Engine, batch: ProcessedBatch, options: ViewOptions, cameras: GivenCameras) -> Prediction:
     if cameras.extrinsics is None:
         return engine.views(batch, options.network)
     given = _in_float64(cameras.extrinsics)[[one.index for one in batch.images]]

@@ -1,4 +1,4 @@
-"""Enums of the preprocessing options; each accepts its string value."""
+"""Enums of the options of preprocessing and results; each accepts its string value."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ __all__ = [
     "MixedSizesName",
     "OnError",
     "OnErrorName",
+    "OutputSize",
+    "OutputSizeName",
     "ProcessResMethod",
     "ProcessResMethodName",
     "ResamplerName",
     "Strategy",
     "StrategyName",
+    "Upsampling",
+    "UpsamplingName",
 ]
 
 # The strings of the enums below, and of resamplers, for editors and type checkers; a test compares them.
@@ -30,9 +34,11 @@ ExifName = Literal["apply", "ignore"]
 FidelityName = Literal["exact", "high", "fast"]
 MixedSizesName = Literal["crop", "pad", "refuse"]
 OnErrorName = Literal["raise", "skip"]
+OutputSizeName = Literal["network", "input"]
 ProcessResMethodName = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 ResamplerName = Literal["triton", "torch", "kornia"]
 StrategyName = Literal["auto", "gpu_decode", "hybrid", "full_gpu", "cpu"]
+UpsamplingName = Literal["guided", "linear"]
 
 
 class ProcessResMethod(StringEnum):
@@ -120,3 +126,17 @@ class MixedSizes(StringEnum):
     CROP = "crop"
     PAD = "pad"
     REFUSE = "refuse"
+
+
+class OutputSize(StringEnum):
+    """The size of depth maps: that of the `NETWORK`'s input, or of the `INPUT` image, upright."""
+
+    NETWORK = "network"
+    INPUT = "input"
+
+
+class Upsampling(StringEnum):
+    """How depth maps are enlarged: `GUIDED` with edges that follow the image, or `LINEAR` by interpolation alone."""
+
+    GUIDED = "guided"
+    LINEAR = "linear"

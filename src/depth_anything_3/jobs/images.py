@@ -8,15 +8,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.errors import DA3Error, InvalidInputError
 from depth_anything_3.export import export, result_files
 from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure, raise_failure
@@ -82,6 +83,7 @@ def run_images(
         )
     settings: Settings = {
         **network_settings(engine, options.preprocess, options.network),
+        **options.output.settings(),
         **destination_settings(destination),
     }
     found = [FoundImage.alone(one) if isinstance(one, Path) else one for one in images]
@@ -98,7 +100,8 @@ def run_images(
     # Failures pass through the writer's queue: they are reported in order, and only one thread changes the report.
     # `stream` checks its arguments before the block below starts, so misuse writes no report.
     on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
-    predictions = engine.stream(writing.noted(paths), options, on_failure)
+    at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
+    predictions = engine.stream(writing.noted(paths), at_network_size, on_failure)
     engine.input_processor.warm_up()
     shown = indexed(manifest, report, index)
     with shown, reported(report, report_file), held.coloring(), closing(predictions), writer:  # type: ignore[type-var]
@@ -131,17 +134,19 @@ class _Writing:
 
     def write(self, prediction: Prediction) -> None:
         """Write the results of an image."""
-        exporting = time.perf_counter()
         source, destination = prediction.sources[0], self.destination
-        if destination.metric is not None:
-            try:
+        try:
+            origins: tuple[str, ...] = ()
+            if destination.metric is not None:
                 prediction, origins = destination.metric.apply(prediction)
-            except InvalidInputError as error:
-                if self.options.preprocess.on_error is OnError.RAISE:
-                    raise
-                self.fail(ImageFailure(self.report.images, source, error))
-                return
-            self.report.add_focal_lengths(origins)
+            prediction = self.options.output.apply(prediction, None, self.options.preprocess)
+        except DA3Error as error:  # the focal length is unknown, or the file is gone
+            if self.options.preprocess.on_error is OnError.RAISE:
+                raise
+            self.fail(ImageFailure(self.report.images, source, error))
+            return
+        self.report.add_focal_lengths(origins)
+        exporting = time.perf_counter()
         name = self.names[source]
         formats = [one for one in destination.parsed_formats if one not in self.held.formats]
         outputs = export(prediction, destination.folder, formats, name, destination.options) if formats else []

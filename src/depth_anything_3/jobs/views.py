@@ -69,6 +69,7 @@ def run_views(
     engine.check(options.network, has_poses=cameras.extrinsics is not None)
     settings: Settings = {
         **network_settings(engine, options.preprocess, options.network),
+        **options.output.settings(),
         **destination_settings(destination),
         **camera_settings(cameras),
     }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.inputs.choices import Upsampling, UpsamplingName
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.image_source import ImageInput, ImageSource
+from depth_anything_3.inputs.options import InputKwargs, PreprocessOptions
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX, MODEL_CARDS, DepthKind, models_that
 from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction.focal_length import FocalLength, check_focal_or_fov, exif_focal_length
+from depth_anything_3.prediction.upsampling import Placement
 from depth_anything_3.runtime.attribute_dict import AttributeDict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
+    from typing_extensions import Unpack
 
     from depth_anything_3.export.format_options import DepthRange
     from depth_anything_3.export.options import ExportOptions
@@ -39,8 +45,8 @@ FloatArray = npt.NDArray[np.floating]
 class Prediction:
     """Depth and cameras of the N views of one scene; N is 1 for an independent image.
 
-    Sizes (H, W) are those of the network's input, not of the source images. Missing results are None. The fields up to
-    `scale_factor` are the same as upstream's.
+    Sizes (H, W) are those of the network's input, or with `at_input_size` those of the source images. Missing results
+    are None. The fields up to `scale_factor` are the same as upstream's.
 
     Attributes:
         depth: (N, H, W) float32, distance along the optical axis; 0 where it is undefined. In metres if `is_metric`, in
@@ -51,13 +57,16 @@ class Prediction:
         extrinsics: (N, 3, 4) float32 world-to-camera, OpenCV axes (x right, y down, z forward); (N, 4, 4) for given
             poses that were transformed into the predicted frame.
         intrinsics: (N, 3, 3) float32 in pixels of (H, W).
-        processed_images: (N, H, W, 3) uint8 RGB, the network's input before normalisation.
+        processed_images: (N, H, W, 3) uint8 RGB, the network's input before normalisation; with `at_input_size`, the
+            source images.
         gaussians: 3D Gaussians, for models that predict them; tensors on the network's device, first axis 1.
         aux: `feat_layer_i` -> (N, H / 14, W / 14, C) float32, for the requested layers; the keys are also attributes.
         scale_factor: factor by which a nested model scaled its depth to metric depth.
         sources: name of each view: its path, or its index and type.
         source_hw: (height, width) of each view's upright source image.
         source_scale: (rows, columns) scale from pixels of each view's source image to pixels of (H, W).
+        source_offset: (row, column) of the corner of each view's source image in pixels of (H, W): negative if the
+            image was cropped, positive if it was padded.
         exif: Exif block of each view's file, or one made of the lens entries of a TIFF or of XMP; empty if it has none.
         depth_kind: unit of depth.
         model_name: name of the model.
@@ -66,7 +75,7 @@ class Prediction:
         warnings: what is wrong with files that were decoded nevertheless; each text begins with the view's name. They
             are also logged, once.
         seconds: time by stage: decode, resample (on the CPU, summed over workers; decoding on a GPU until the call
-            returned) and network.
+            returned), network and, for results at the size of the input, upsample.
     """
 
     depth: npt.NDArray[np.float32]
@@ -82,6 +91,7 @@ class Prediction:
     sources: tuple[str, ...] = ()
     source_hw: tuple[tuple[int, int], ...] = ()
     source_scale: tuple[tuple[float, float], ...] = ()
+    source_offset: tuple[tuple[int, int], ...] = ()
     exif: tuple[bytes, ...] = field(default=(), repr=False)
     depth_kind: DepthKind = DepthKind.RELATIVE
     model_name: str = ""
@@ -171,6 +181,87 @@ class Prediction:
         scale = np.array(self.source_scale or ((1.0, 1.0),) * len(self.depth))
         matrices[:, [1, 0], [1, 0]] = focal.pixels[:, None] * scale / scale.mean(axis=1, keepdims=True)
         return matrices.astype(np.float32)
+
+    def at_input_size(
+        self,
+        images: Iterable[ImageInput | ImageSource] | None = None,
+        *,
+        upsampling: Upsampling | UpsamplingName = Upsampling.GUIDED,
+        **options: Unpack[InputKwargs],
+    ) -> Prediction:
+        """Return this prediction at the size of its source images, upright: (H, W) becomes (H0, W0).
+
+        Depth is interpolated as inverse depth. "guided" makes its edges follow the image, by a fast guided filter;
+        docs/output-size.md states errors and cost. Depth that is undefined does not spread into its surroundings. What
+        preprocessing cropped has depth 0, confidence 1 and no sky. Intrinsics and canonical depth are converted to
+        pixels of the source, so metric depth and points stay the same. Poses, Gaussians and `aux` are not changed.
+
+        Args:
+            images: the source images, in the order of the views; None reads the files in `sources` again.
+            upsampling: "guided" or "linear". "linear" without `images` reads nothing: `processed_images` are enlarged
+                too.
+            options: exif, max_pixels, max_bytes, allow_truncated: how images are decoded; pass the same as for
+                inference.
+
+        Returns:
+            A new prediction, or this one if it has that size.
+
+        Raises:
+            InvalidInputError: an image is neither given nor a file, or has another size; or the prediction does not
+                hold the size of its sources.
+            ShapeMismatchError: the sources have different sizes.
+            ImageReadError, ImageDecodeError: a file cannot be read.
+        """
+        from depth_anything_3.prediction import input_size  # compiles kernels for decoding: only where it is needed
+
+        method = Upsampling(upsampling)
+        decoding = PreprocessOptions.parse(options, caller=self.at_input_size, keywords=InputKwargs)
+        count = len(self.depth)
+        placements, labels = self._placements(), self.sources or ("the prediction",) * count
+        input_size.check_one_size(labels, self.source_hw)
+        if all(one == Placement(self.depth.shape[1:], (1.0, 1.0), (0, 0)) for one in placements):
+            return self
+        began = time.perf_counter()
+        given = None if images is None else list(images)
+        guides: Iterable[npt.NDArray[np.uint8] | None] = (None,) * count
+        if given is not None or method is Upsampling.GUIDED:
+            guides = input_size.source_images(given, labels, self.source_hw, decoding)
+        maps = input_size.ViewMaps(self.depth, self.conf, self.sky, self.processed_images)
+        resized = input_size.resize_maps(maps, placements, guides, guided=method is Upsampling.GUIDED)
+        depth = resized.depth
+        if self.depth_kind is DepthKind.CANONICAL:
+            depth *= self.canonical_factors[:, None, None]
+        return replace(
+            self,
+            depth=depth,
+            conf=resized.conf,
+            sky=resized.sky,
+            processed_images=resized.images,
+            intrinsics=None if self.intrinsics is None else input_size.source_intrinsics(self.intrinsics, placements),
+            source_scale=((1.0, 1.0),) * count,
+            source_offset=((0, 0),) * count,
+            seconds={**self.seconds, "upsample": time.perf_counter() - began},
+        )
+
+    @property
+    def canonical_factors(self) -> npt.NDArray[np.float32]:
+        """(N,) factors from depth of (H, W) to that of the source images: 1, unless depth is canonical.
+
+        Canonical depth refers to a focal length of 300 pixels, and the pixels of the source are smaller.
+        """
+        if self.depth_kind is not DepthKind.CANONICAL:
+            return np.ones(len(self.depth), np.float32)
+        return np.asarray(np.mean(self.source_scale, axis=1), np.float32)
+
+    def _placements(self) -> list[Placement]:
+        count = len(self.depth)
+        if len(self.source_hw) != count or len(self.source_scale) != count:
+            raise InvalidInputError(
+                "the prediction does not hold the size of its source images (files of depth do not); compute it with "
+                "output_size='input', or set source_hw and source_scale"
+            )
+        offsets = self.source_offset or ((0, 0),) * count
+        return [Placement(*one) for one in zip(self.source_hw, self.source_scale, offsets, strict=True)]
 
     def _why_not_metric(self) -> str:
         card = MODEL_CARDS.get(self.model_name)

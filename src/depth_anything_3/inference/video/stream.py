@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inference.video.live import LiveStream
 from depth_anything_3.inference.video.options import VideoMode, VideoOptions
 from depth_anything_3.inference.video.temporal_smoothing import Temporal
@@ -22,6 +24,7 @@ from depth_anything_3.inference.views import GivenCameras, ViewOptions, infer_vi
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
 from depth_anything_3.inputs.video.real_time import RealTimeSource
 from depth_anything_3.prediction import Prediction
@@ -59,6 +62,7 @@ def stream_video(
         VideoReadError, VideoDecodeError: the source cannot be opened, is damaged or was interrupted.
     """
     preprocess = options.stream.preprocess
+    engine.check_output(options.stream.output)
     opened = open_source(
         source,
         raw=options.raw,
@@ -67,7 +71,7 @@ def stream_video(
         device=engine.device,
         **options.selection.kwargs(),
     )
-    smooth = options.smoother()
+    smooth, output = options.smoother(), options.stream.output
     raising = preprocess.on_error is OnError.RAISE
     try:
         if options.mode is VideoMode.LIVE:
@@ -78,12 +82,14 @@ def stream_video(
             (raise_failure if raising else on_failure)(frames.failed(failure))
 
         # The source raises where the video is damaged; a frame that cannot be prepared must not end the stream.
-        stream = replace(options.stream, preprocess=replace(preprocess, on_error=OnError.SKIP))
+        # Smoothed at the network's size, then enlarged with the frame, which is in memory.
+        stream = replace(options.stream, preprocess=replace(preprocess, on_error=OnError.SKIP), output=OutputOptions())
         if options.temporal is Temporal.WINDOW:
             predictions = stream_windows(engine, frames.images(), options.window, stream, failed)
         else:
             predictions = engine.stream(frames.images(), stream, failed)
-        return _paired(frames, predictions, smooth)
+        resize = partial(_resized, output, preprocess)
+        return _paired(frames, predictions, smooth, resize, raise_failure if raising else on_failure)
     except BaseException:
         opened.close()
         raise
@@ -126,16 +132,30 @@ class _PendingFrames:
 
 
 def _paired(
-    frames: _PendingFrames, predictions: Iterator[Prediction], smooth: Callable[[Prediction], Prediction]
+    frames: _PendingFrames,
+    predictions: Iterator[Prediction],
+    smooth: Callable[[Prediction], Prediction],
+    resize: Callable[[Frame, Prediction], Prediction],
+    on_failure: Callable[[ImageFailure], None],
 ) -> Iterator[tuple[Frame, Prediction]]:
     try:
         for prediction in predictions:
             frame = frames.next()
-            yield frame, smooth(_named(prediction, frames.source, frame))
+            smoothed = smooth(_named(prediction, frames.source, frame))
+            try:
+                resized = resize(frame, smoothed)
+            except DA3Error as error:  # the file of the frame is gone
+                on_failure(ImageFailure(frame.index, _label(frames.source, frame), error))
+            else:
+                yield frame, resized
         if frames.error is not None:
             raise frames.error
     finally:
         frames.source.close()
+
+
+def _resized(output: OutputOptions, preprocess: PreprocessOptions, frame: Frame, prediction: Prediction) -> Prediction:
+    return output.apply(prediction, [frame.as_source()], preprocess) if output.at_input_size else prediction
 
 
 def _live(
@@ -152,7 +172,8 @@ def _live(
 
     def compute(frame: Frame) -> Prediction:
         image: Any = frame.image if frame.ready is None else frame.as_source()  # Any: the pipeline takes both
-        return smooth(_named(infer(image), source, frame))
+        smoothed = smooth(_named(infer(image), source, frame))
+        return _resized(options.output, options.preprocess, frame, smoothed)
 
     def report(frame: Frame, error: DA3Error) -> None:
         assert on_failure is not None

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _PER_VIEW_FIELDS = (
     *("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images"),
-    *("sources", "source_hw", "source_scale", "exif", "choices"),
+    *("sources", "source_hw", "source_scale", "source_offset", "exif", "choices"),
 )
 
 

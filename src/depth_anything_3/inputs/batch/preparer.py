@@ -28,7 +28,7 @@ from depth_anything_3.inputs.image_source import ImageInput, ImageSource, PilIma
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
-from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
+from depth_anything_3.inputs.plan.resize_plan import Orientation, ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
 from depth_anything_3.inputs.routing.reduced_decode import choose_reduction
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
@@ -102,6 +102,25 @@ class ImagePreparer:
             ImageDecodeError: the format is unknown, or the header is damaged.
             ImageSizeError: the image is empty, too large, or too thin for a usable result.
         """
+        return self._open(index, image, self._plan)
+
+    def upright(self, index: int, image: ImageInput | ImageSource) -> UInt8Array:
+        """Decode one image at full size, and apply its orientation. Errors as in `open` and `decode`.
+
+        Returns:
+            (H, W, 3) uint8 RGB, contiguous.
+        """
+        data = self.decode(self._open(index, image, _unresized))
+        assert not isinstance(data.data, (bytes, bytearray, memoryview))
+        if isinstance(data.data, np.ndarray):
+            pixels = np.stack([data.data] * 3, axis=2) if data.data.ndim == 2 else data.data[..., :3]
+        else:
+            pixels = _on_cpu(data.data).transpose(1, 2, 0)
+        return data.plan.orientation.upright(pixels)
+
+    def _open(
+        self, index: int, image: ImageInput | ImageSource, plan: Callable[[tuple[int, int], int, str], ResizePlan]
+    ) -> OpenedImage:
         start = time.perf_counter()
         source = as_source(image, index)
         data, header, orientation, exif = source.data, None, 1, b""
@@ -123,12 +142,14 @@ class ImagePreparer:
             stored_hw, orientation, exif = header.stored_hw, header.exif_orientation, header.exif
         else:
             stored_hw = data.shape[1], data.shape[2]
-        plan = self._plan(stored_hw, orientation, source.label)
+        if self.options.exif is Exif.IGNORE:
+            orientation = 1
+        planned = plan(stored_hw, orientation, source.label)
         seconds = time.perf_counter() - start
         return OpenedImage(
             index=index,
             label=source.label,
-            plan=plan,
+            plan=planned,
             data=data,
             header=header,
             decode_seconds=seconds,
@@ -204,8 +225,6 @@ class ImagePreparer:
         )
 
     def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:
-        if self.options.exif is Exif.IGNORE:
-            orientation = 1
         try:
             return plan_resize(
                 stored_hw,
@@ -215,6 +234,10 @@ class ImagePreparer:
             )
         except ImageSizeError as error:
             raise ImageSizeError(f"{label}: {error}") from None
+
+
+def _unresized(stored_hw: tuple[int, int], orientation: int, _label: str) -> ResizePlan:
+    return ResizePlan(stored_hw, Orientation.from_exif(orientation), (), None)
 
 
 def attempt(work: Callable[[int, ImageInput], Prepared], index: int, image: ImageInput) -> Prepared | ImageFailure:

@@ -59,6 +59,11 @@ class Orientation:
         height, width = size
         return (width, height) if self.transpose else (height, width)
 
+    def upright(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return stored pixels (height, width, channels) upright and contiguous."""
+        pixels = pixels[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+        return np.ascontiguousarray(pixels.swapaxes(0, 1) if self.transpose else pixels)
+
 
 @dataclass(frozen=True)
 class ResizeStep:

@@ -72,11 +72,7 @@ def depth_levels(prediction: Prediction, scale: float) -> npt.NDArray[np.uint16]
 def pixels_of(frame: Frame, preprocess: PreprocessOptions = _DEFAULTS) -> UInt8Array:
     """Convert a frame to (H, W, 3) uint8 RGB in CPU memory; a file is decoded as for the network, at full size."""
     if isinstance(frame.image, Path):
-        preparer = ImagePreparer(replace(preprocess, fidelity=Fidelity.EXACT))
-        opened = preparer.open(frame.index, frame.image)
-        turn, pixels = opened.plan.orientation, np.asarray(preparer.decode(opened).data, np.uint8)
-        pixels = pixels[:: -1 if turn.flip_rows else 1, :: -1 if turn.flip_columns else 1]
-        return np.ascontiguousarray(pixels.swapaxes(0, 1) if turn.transpose else pixels)
+        return ImagePreparer(replace(preprocess, fidelity=Fidelity.EXACT)).upright(frame.index, frame.image)
     if isinstance(frame.image, np.ndarray):
         return frame.image
     return np.asarray(frame.image.permute(1, 2, 0).cpu().numpy(), np.uint8)

@@ -17,6 +17,7 @@ from depth_anything_3.export import AvailableFields, check_formats
 from depth_anything_3.export.naming import video_name
 from depth_anything_3.export.video_file import frames_in, part_files
 from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inference.video.options import VideoOptions
 from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.video.temporal_smoothing import Temporal
@@ -111,9 +112,9 @@ def run_video(
     engine.input_processor.warm_up()
     if results.needs_range and not state.times:
         samples = _samples(engine, source, opened.info, results, options)
-        state = with_range(state, samples) if samples else state
+        state = with_range(state, samples, options.stream.output) if samples else state
     with reported(report, report_file):
-        writing = ResultsWriter(files, state, report, on_progress, options.stream.preprocess)
+        writing = ResultsWriter(files, state, report, on_progress, options.stream)
         _compute(engine, opened, writing, options)
     return report
 
@@ -134,7 +135,9 @@ def _compute(engine: Engine, opened: FrameSource, writing: ResultsWriter, option
     """Compute and write results until the source ends, is damaged, or Ctrl-C is pressed."""
     writer, broken = BackgroundWriter(), None
     try:
-        with closing(stream_video(engine, opened, options)) as pairs, writer:  # type: ignore[type-var]
+        # The writer's thread enlarges.
+        at_network_size = replace(options, stream=replace(options.stream, output=OutputOptions()))
+        with closing(stream_video(engine, opened, at_network_size)) as pairs, writer:  # type: ignore[type-var]
             try:
                 for frame, prediction in pairs:
                     writer.put(partial(writing.add, frame, prediction))
@@ -163,6 +166,7 @@ def _settings(engine: Engine, results: VideoResults, options: VideoOptions) -> S
     """Collect what the results depend on besides the source."""
     return {
         **network_settings(engine, options.stream.preprocess, options.stream.network),
+        **options.stream.output.settings(),
         "export_format": results.formats,
         "side_by_side": results.side_by_side,
         "full_size": results.full_size,
@@ -250,7 +254,7 @@ def _samples(
                     last_time = frame.time
 
     preprocess = replace(options.stream.preprocess, on_error=OnError.SKIP)
-    quiet = VideoOptions(stream=replace(options.stream, preprocess=preprocess))
+    quiet = VideoOptions(stream=replace(options.stream, preprocess=preprocess, output=OutputOptions()))
     predictions = [prediction for _, prediction in stream_video(engine, frames(), quiet, lambda failure: None)]
     return [results.metric.apply(one)[0] if results.metric else one for one in predictions]
 

@@ -20,7 +20,8 @@ from depth_anything_3.export.format_options import ColorOptions, depth_range_of,
 from depth_anything_3.export.labels import depth_unit
 from depth_anything_3.export.registry import formats_for, parse_formats, unknown_format
 from depth_anything_3.export.video_file import VideoWriter, join_parts, part_files
-from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inference.options import StreamOptions
+from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile
 from depth_anything_3.jobs.report import RunReport
@@ -170,7 +171,7 @@ class ResultsWriter:
     state: RunState
     report: RunReport
     on_progress: Callable[[], None]
-    preprocess: PreprocessOptions
+    stream: StreamOptions
     warnings: dict[str, None] = field(default_factory=dict)
     _held: list[tuple[Frame, Prediction]] = field(default_factory=list)
     _writers: dict[str, VideoWriter] = field(default_factory=dict)
@@ -197,7 +198,7 @@ class ResultsWriter:
     def flush(self) -> None:
         """Write the frames that are held."""
         if self._held:
-            self.state = with_range(self.state, [prediction for _, prediction in self._held])
+            self.state = with_range(self.state, [prediction for _, prediction in self._held], self.stream.output)
             for frame, prediction in self._held:
                 self._write(frame, prediction)
             self._held.clear()
@@ -224,6 +225,8 @@ class ResultsWriter:
             self.files.complete(self.report.skipped + self.report.images)
 
     def _write(self, frame: Frame, prediction: Prediction) -> None:
+        if self.stream.output.at_input_size:
+            prediction = self.stream.output.apply(prediction, [frame.as_source()], self.stream.preprocess)
         exporting = time.perf_counter()
         if self._log is None:
             self._begin(prediction)
@@ -271,7 +274,7 @@ class ResultsWriter:
                 colormap=results.colors.colormap,
                 side_by_side=results.side_by_side,
                 full_size=results.full_size,
-                preprocess=self.preprocess,
+                preprocess=self.stream.preprocess,
             )
         size = self._sizes.setdefault(kind, pixels.shape[:2])
         if pixels.shape[:2] != size:
@@ -279,9 +282,12 @@ class ResultsWriter:
         return pixels
 
 
-def with_range(state: RunState, predictions: list[Prediction]) -> RunState:
-    """Set the colour range and depth scale of the whole video from some of its frames."""
-    depths = [one.depth.ravel()[:: max(1, one.depth.size // _MAX_DEPTHS)] for one in predictions]
+def with_range(state: RunState, predictions: list[Prediction], output: OutputOptions) -> RunState:
+    """Set the colour range and depth scale of the whole video from some of its frames, at the network's size."""
+    depths = [
+        one.depth.ravel()[:: max(1, one.depth.size // _MAX_DEPTHS)] * np.float32(output.depth_factor(one))
+        for one in predictions
+    ]
     together = np.concatenate(depths) if depths else np.ones(1, np.float32)
     known = together[np.isfinite(together) & (together > 0)]
     farthest = float(known.max()) if known.size else 1.0

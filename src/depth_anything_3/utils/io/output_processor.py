@@ -39,6 +39,7 @@ class SceneInput:
     sources: tuple[str, ...] = ()
     source_hw: tuple[tuple[int, int], ...] = ()
     source_scale: tuple[tuple[float, float], ...] = ()
+    source_offset: tuple[tuple[int, int], ...] = ()
     exif: tuple[bytes, ...] = ()
     model_name: str = ""
     model_depth_kind: DepthKind = DepthKind.RELATIVE
@@ -125,6 +126,7 @@ def _prediction(
         sources=scene.sources,
         source_hw=scene.source_hw,
         source_scale=scene.source_scale,
+        source_offset=scene.source_offset,
         exif=scene.exif,
         depth_kind=scene.model_depth_kind if reached else DepthKind.RELATIVE,
         model_name=scene.model_name,
