@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
+from depth_anything_3.cli.completion import complete_choices
 from depth_anything_3.cli.unused import unused_flags
 
 __all__ = ["Omit", "flag_of", "flags_table", "grouped"]
@@ -19,6 +23,8 @@ __all__ = ["Omit", "flag_of", "flags_table", "grouped"]
 logger = logging.getLogger(__name__)
 
 _CONTEXT = "typer_context"
+
+_PLACEHOLDERS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,11 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     Such a parameter becomes one flag per field, in the order of the signature; its default value holds the flags'
     defaults. A field is described by `Annotated[..., typer.Option(...)]`, or by `help` in its metadata. The function
     is called with the data class. Flags that have no effect are logged.
+
+    In the help, a flag stands in the panel that its `typer.Option` or metadata names, or that the class names by its
+    attribute `panel`.
     """
-    hints = get_type_hints(command, include_extras=True)
+    hints = {name: _completed(hint) for name, hint in get_type_hints(command, include_extras=True).items()}
     parameters: list[inspect.Parameter] = []
     groups: dict[str, tuple[Any, list[str]]] = {}  # Any: an instance of any data class
     for one in inspect.signature(command).parameters.values():
@@ -84,7 +93,11 @@ def _record(hint: Any) -> tuple[type | None, tuple[str, ...]]:  # Any: an annota
 def _flags(record: type, default: object, omitted: tuple[str, ...]) -> list[inspect.Parameter]:
     hints = get_type_hints(record, include_extras=True)
     return [
-        _keyword(one.name, _annotation(one, hints[one.name]), _plain(getattr(default, one.name)))
+        _keyword(
+            one.name,
+            _completed(_annotation(one, hints[one.name]), one.metadata.get("panel") or getattr(record, "panel", None)),
+            _plain(getattr(default, one.name)),
+        )
         for one in fields(record)
         if one.init and one.name not in omitted
     ]
@@ -100,6 +113,26 @@ def _annotation(one: Field[Any], hint: Any) -> Any:  # Any: annotations
     if hint is bool and one.default is False:
         return Annotated[bool, typer.Option(flag_of(one.name), help=text)]
     return Annotated[hint, typer.Option(help=text)]
+
+
+def _completed(hint: Any, panel: str | None = None) -> Any:  # Any: annotations
+    """Complete the description of a flag, if an annotation has one: panel, placeholder, choices for shells."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    kind, *notes = get_args(hint)
+    parts = (kind, *(_completed_option(one, kind, panel) for one in notes))
+    return Annotated[parts]  # type: ignore[valid-type]  # made at run time
+
+
+def _completed_option(note: Any, kind: Any, panel: str | None) -> Any:  # Any: a note or a type of any kind
+    if not isinstance(note, OptionInfo):
+        return note
+    option = copy(note)
+    option.rich_help_panel = note.rich_help_panel or panel
+    if option.metavar is None:
+        option.metavar = next((_PLACEHOLDERS[one] for one in (kind, *get_args(kind)) if one in _PLACEHOLDERS), None)
+    option.autocompletion = note.autocompletion or complete_choices(option.metavar or "")
+    return option
 
 
 def _plain(value: object) -> object:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, progress, stderr
+from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.cli.flag_groups import grouped
+from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.choices import OnError
@@ -86,7 +87,7 @@ def images(
             "pass --metric for metric depth"
         )
     clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
-    with progress(len(found)) as advance:
+    with progress(len(found), resumable=not single) as advance:
         report = run_images(
             loaded.engine,
             found,

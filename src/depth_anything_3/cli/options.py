@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from depth_anything_3.cli.completion import complete_choices, complete_formats, complete_models
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.registry import FORMATS
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
@@ -40,10 +41,30 @@ __all__ = [
     "stream_options",
 ]
 
-Device = Annotated[str, typer.Option(help="Device that runs the network.", metavar="auto|cpu|cuda|cuda:1|mps")]
-ExportDir = Annotated[Path, typer.Option(help="Output folder; created if missing.")]
+_DEVICES = "auto|cpu|cuda|cuda:1|mps"
+
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Device that runs the network.",
+        metavar=_DEVICES,
+        autocompletion=complete_choices(_DEVICES),
+        rich_help_panel="Model",
+    ),
+]
+ExportDir = Annotated[
+    Path,
+    typer.Option(
+        "--export-dir", "-o", help="Output folder; created if missing.", metavar="DIR", rich_help_panel="Output"
+    ),
+]
 Scene = Annotated[
-    bool, typer.Option("--scene", help="Treat the images as views of one scene, which attend to each other.")
+    bool,
+    typer.Option(
+        "--scene",
+        help="Treat the images as views of one scene, which attend to each other.",
+        rich_help_panel="Views and 3D",
+    ),
 ]
 Resume = Annotated[
     bool,
@@ -51,17 +72,25 @@ Resume = Annotated[
         "--resume",
         help="Continue a stopped run: skip what the folder's manifest lists as computed from the same unchanged files "
         "with the same settings.",
+        rich_help_panel="Output",
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="With --resume: compute anew what was computed with other settings.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        "-y",
+        help="With --resume: compute anew what was computed with other settings.",
+        rich_help_panel="Output",
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel="Output")]
 AutoCleanup = Annotated[
     bool,
     typer.Option(
         "--auto-cleanup/--no-auto-cleanup",
         help="First remove the results of earlier runs from the output folder; other files stay.",
+        rich_help_panel="Output",
     ),
 ]
 
@@ -70,20 +99,35 @@ AutoCleanup = Annotated[
 class ModelFlags:
     """Choice of the checkpoint, its device and precision."""
 
+    panel: ClassVar[str] = "Model"
+
     model_dir: Annotated[
         str,
         typer.Option(
+            "--model-dir",
+            "-m",
             help="Model: a hub id or preset (see da3 models), da3-nano (bundled), or a folder with config.json and "
             "model.safetensors.",
+            metavar="MODEL",
+            autocompletion=complete_models,
         ),
     ] = "depth-anything/DA3-BASE"
     device: Device = "auto"
     dtype: Annotated[
-        str, typer.Option(help="Data type in which the backbone computes.", metavar="auto|float32|bfloat16|float16")
+        str,
+        typer.Option(
+            help="Data type in which the backbone computes.",
+            metavar="auto|float32|bfloat16|float16",
+            rich_help_panel="Performance",
+        ),
     ] = "auto"
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="Compile the network with torch.compile; takes a minute or more at the start."),
+        typer.Option(
+            "--compile",
+            help="Compile the network with torch.compile; takes a minute or more at the start.",
+            rich_help_panel="Performance",
+        ),
     ] = False
 
 
@@ -91,15 +135,24 @@ class ModelFlags:
 class FindFlags:
     """Choice of files in folders and patterns."""
 
+    panel: ClassVar[str] = "Input"
+
     recursive: Annotated[bool, typer.Option("--recursive", help="Recurse into subfolders.")] = False
-    image_extensions: Annotated[str, typer.Option(help="File extensions to take from folders and patterns.")] = (
-        IMAGE_EXTENSIONS
-    )
+    image_extensions: Annotated[
+        str,
+        typer.Option(
+            help=f"File extensions to take from folders and patterns (default: {IMAGE_EXTENSIONS.replace(',', ', ')}).",
+            metavar="EXTENSIONS",
+            show_default=False,
+        ),
+    ] = IMAGE_EXTENSIONS
 
 
 @dataclass(frozen=True)
 class BatchFlags:
     """Batch size, or limits for choosing it."""
+
+    panel: ClassVar[str] = "Performance"
 
     batch_size: Annotated[
         str,
@@ -132,6 +185,8 @@ class BatchFlags:
 class NetworkFlags:
     """Options of the network."""
 
+    panel: ClassVar[str] = "Views and 3D"
+
     use_ray_pose: Annotated[
         bool,
         typer.Option(
@@ -153,7 +208,12 @@ class NetworkFlags:
         ),
     ] = False
     export_feat: Annotated[
-        str, typer.Option(help="Backbone layers whose features to export, such as 5,11 (feat_vis).")
+        str,
+        typer.Option(
+            help="Backbone layers whose features to export, such as 5,11 (feat_vis).",
+            metavar="LAYERS",
+            rich_help_panel="Output",
+        ),
     ] = ""
 
     def options(self) -> NetworkOptions:
@@ -179,6 +239,8 @@ class NetworkFlags:
 @dataclass(frozen=True)
 class MetricFlags:
     """Conversion to metric depth."""
+
+    panel: ClassVar[str] = "Metric depth"
 
     metric: Annotated[
         bool,
@@ -227,11 +289,18 @@ class BackendFlags:
 class WriterFlags:
     """Options of the writers."""
 
+    panel: ClassVar[str] = "Output"
+
     conf_thresh_percentile: Annotated[
-        float, typer.Option(help="Drop points below this percentile of confidence (ply, glb, colmap).")
+        float,
+        typer.Option(
+            help="Drop points below this percentile of confidence (ply, glb, colmap).", rich_help_panel="Views and 3D"
+        ),
     ] = 40.0
-    num_max_points: Annotated[int, typer.Option(help="Maximum number of points (ply, glb, colmap).")] = 1_000_000
-    show_cameras: Annotated[bool, typer.Option(help="Draw the cameras (glb).")] = True
+    num_max_points: Annotated[
+        int, typer.Option(help="Maximum number of points (ply, glb, colmap).", rich_help_panel="Views and 3D")
+    ] = 1_000_000
+    show_cameras: Annotated[bool, typer.Option(help="Draw the cameras (glb).", rich_help_panel="Views and 3D")] = True
     feat_vis_fps: Annotated[int, typer.Option(help="Frames per second of the video (feat_vis).")] = 15
 
     def options(self) -> ExportOptions:
@@ -249,10 +318,16 @@ class WriterFlags:
 class ResultFlags:
     """Output folder and formats."""
 
+    panel: ClassVar[str] = "Output"
+
     export_dir: ExportDir = Path("debug")
     export_format: Annotated[
         str,
         typer.Option(
+            "--export-format",
+            "-f",
+            metavar="FORMATS",
+            autocompletion=complete_formats(one.name for one in FORMATS),
             # "\b" keeps the line breaks of its paragraph.
             help="\n".join(
                 (
@@ -262,7 +337,7 @@ class ResultFlags:
                     "",
                     "Join several with '-', as in npz-glb.",
                 )
-            )
+            ),
         ),
     ] = "depth_vis-npz"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.naming import result_names
-from depth_anything_3.jobs.report import RunReport, reported
+from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.prediction import Prediction
 
@@ -40,7 +40,7 @@ def run_images(
     resume: bool = False,
     overwrite: bool = False,
     report_file: Path | None = None,
-    on_progress: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = no_progress,
 ) -> RunReport:
     """Compute depth of independent images, and write results in order while the network computes the next.
 
@@ -102,7 +102,7 @@ class _Writing:
     settings: Settings
     names: Mapping[str, str]
     report: RunReport
-    on_progress: Callable[[], None]
+    on_progress: OnProgress
     _files: dict[str, SourceFile] = field(default_factory=dict)
 
     def noted(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -128,12 +128,12 @@ class _Writing:
         outputs = export(prediction, destination.folder, destination.formats, name, destination.options)
         self.manifest.add("image", name, self.settings, [self._files[source]], outputs)
         self.report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
-        self.on_progress()
+        self.on_progress(len(self.report.failures))
 
     def fail(self, failure: ImageFailure) -> None:
         """Record an image that failed."""
         self.report.add_failure(failure.label, failure.error)
-        self.on_progress()
+        self.on_progress(len(self.report.failures))
 
     def skip_complete(self, paths: Sequence[Path], *, overwrite: bool) -> list[Path]:
         """Select the images whose results are not complete, and remove temporary files of a killed run.

@@ -24,7 +24,7 @@ from depth_anything_3.inputs.video import Frame, FrameSelection, FrameSource, So
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.naming import video_name
-from depth_anything_3.jobs.report import RunReport, reported
+from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import metric_settings, network_settings, selection_settings, writer_settings
 from depth_anything_3.jobs.video.results import ResultsWriter, VideoFiles, VideoResults, with_range
 from depth_anything_3.jobs.video.resume_log import RunState
@@ -49,7 +49,7 @@ def run_video(
     overwrite: bool = False,
     report_file: Path | None = None,
     on_begin: Callable[[SourceInfo, int | None, int], None] = lambda info, total, done: None,
-    on_progress: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = no_progress,
 ) -> RunReport:
     """Compute depth of the frames of a video, and write results while the network computes the next frames.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from depth_anything_3.export.video_file import VideoWriter, join_parts, part_fil
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile
-from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.jobs.report import OnProgress, RunReport
 from depth_anything_3.jobs.video.frames import colorize_frame, depth_levels
 from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
 from depth_anything_3.prediction import Prediction
@@ -152,7 +152,7 @@ class ResultsWriter:
     files: VideoFiles
     state: RunState
     report: RunReport
-    on_progress: Callable[[], None]
+    on_progress: OnProgress
     preprocess: PreprocessOptions
     warnings: dict[str, None] = field(default_factory=dict)
     _held: list[tuple[Frame, Prediction]] = field(default_factory=list)
@@ -223,7 +223,7 @@ class ResultsWriter:
         self._log.add(frame.time)
         self.warnings.update(dict.fromkeys(prediction.warnings))
         self.report.add_prediction(prediction, time.perf_counter() - exporting, (), keep_records=False)
-        self.on_progress()
+        self.on_progress(len(self.report.failures))
 
     def _begin(self, prediction: Prediction) -> None:
         scale = {"depth_scale": repr(self.state.depth_scale), "depth_unit": depth_unit(prediction)}
