@@ -121,7 +121,7 @@ def _completed(hint: Any, panel: str | None = None) -> Any:  # Any: annotations
         return hint
     kind, *notes = get_args(hint)
     parts = (kind, *(_completed_option(one, kind, panel) for one in notes))
-    return Annotated[parts]  # type: ignore[valid-type]  # made at run time
+    return Annotated[parts]
 
 
 def _completed_option(note: Any, kind: Any, panel: str | None) -> Any:  # Any: a note or a type of any kind

@@ -142,7 +142,7 @@ class FindFlags:
         str,
         typer.Option(
             help=f"File extensions to take from folders and patterns (default: {IMAGE_EXTENSIONS.replace(',', ', ')}).",
-            metavar="EXTENSIONS",
+            metavar="LIST",
             show_default=False,
         ),
     ] = IMAGE_EXTENSIONS
@@ -250,10 +250,12 @@ class MetricFlags:
             "the nested model does not.",
         ),
     ] = False
-    focal: Annotated[float | None, typer.Option(help="Focal length in pixels of the image file (with --metric).")] = (
-        None
-    )
-    fov: Annotated[float | None, typer.Option(help="Horizontal field of view in degrees (with --metric).")] = None
+    focal: Annotated[
+        float | None, typer.Option(help="Focal length in pixels of the image file (with --metric).", metavar="PIXELS")
+    ] = None
+    fov: Annotated[
+        float | None, typer.Option(help="Horizontal field of view in degrees (with --metric).", metavar="DEGREES")
+    ] = None
 
     def conversion(self) -> MetricConversion | None:
         """Parse the conversion; None without --metric.

@@ -71,7 +71,7 @@ def _write_panels(parameters: list[Any], ctx: Any, formatter: Any) -> None:
     for one in parameters:
         record = one.get_help_record(ctx)
         if record is not None:  # it is not hidden
-            panels.setdefault(panel_of(one), []).append((_name(one, record[0]), _meaning(one, record[1])))
+            panels.setdefault(panel_of(one), []).append(_row(one, *record))
     lengths = [len(name) for rows in panels.values() for name, _ in rows]
     column = max((one for one in lengths if one <= _MAX_FIRST_COLUMN), default=0)
     for title, rows in panels.items():
@@ -88,6 +88,15 @@ def _name(parameter: Any, written: str) -> str:
     if len(on) == len(off) == 1 and off[0] == f"--no-{on[0].removeprefix('--')}":
         written = f"--[no-]{on[0].removeprefix('--')}"
     return _INDENT + written if written.startswith("--") else written
+
+
+def _row(parameter: Any, name: str, text: str) -> tuple[str, str]:
+    """Make the two columns of a parameter; choices that are too long for the first stand in the second."""
+    choices, name, text = parameter.metavar or "", _name(parameter, name), _meaning(parameter, text)
+    if "|" not in choices or len(name) <= _MAX_FIRST_COLUMN:
+        return name, text
+    meaning, mark, default = text.partition("  [default: ")
+    return name.removesuffix(choices) + "CHOICE", f"{meaning} One of {choices.replace('|', ', ')}.{mark}{default}"
 
 
 def _meaning(parameter: Any, text: str) -> str:

@@ -113,10 +113,12 @@ def stop_line(stop: BaseException | None, arguments: Sequence[str]) -> str:
         stop = stop.__cause__ or stop.__context__
     if stop is None:
         return "stopped; the files written so far are complete"
+    if not stop.done:
+        return "Stopped before the first result."
     line = f"Stopped after {_count(stop)}"
     if stop.unit == "images":
         line += "; results so far are complete"
-    return f"{line}. Continue with: {_resuming(arguments)}" if stop.resumable and stop.done else f"{line}."
+    return f"{line}. Continue with: {_resuming(arguments)}" if stop.resumable else f"{line}."
 
 
 def _resuming(arguments: Sequence[str]) -> str:

@@ -45,11 +45,13 @@ class SelectionFlags:
         ),
     ] = None
     every: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None
-    start: Annotated[str, typer.Option(help="Start at this time: 90, 1:30 or 0:01:30.5.")] = ""
-    end: Annotated[str, typer.Option(help="Stop before this time.")] = ""
+    start: Annotated[str, typer.Option(help="Start at this time: 90, 1:30 or 0:01:30.5.", metavar="TIME")] = ""
+    end: Annotated[str, typer.Option(help="Stop before this time.", metavar="TIME")] = ""
     raw: Annotated[
         str,
-        typer.Option(help="Read raw frames from standard input: WxH:FORMAT@FPS, such as 640x480:rgb24@30."),
+        typer.Option(
+            help="Read raw frames from standard input: WxH:FORMAT@FPS, such as 640x480:rgb24@30.", metavar="FORMAT"
+        ),
     ] = ""
 
     def selection(self) -> FrameSelection:

@@ -157,7 +157,7 @@ class _Writing:
                 left.append(path)
             else:
                 self.report.add_skipped(str(path), files)
-                self.on_progress()
+                self.on_progress(len(self.report.failures))
         if other_settings and not overwrite:
             raise differences(self.destination.folder, other_settings, self.settings)
         _remove_temporary(self.destination.folder, folders)
