@@ -251,7 +251,8 @@ class MetricFlags:
         ),
     ] = False
     focal: Annotated[
-        float | None, typer.Option(help="Focal length in pixels of the image file (with --metric).", metavar="PIXELS")
+        float | None,
+        typer.Option(help="Focal length in pixels of the image file (with --metric).", metavar="PIXELS"),
     ] = None
     fov: Annotated[
         float | None, typer.Option(help="Horizontal field of view in degrees (with --metric).", metavar="DEGREES")
