@@ -101,7 +101,7 @@ def _row(parameter: Any, name: str, text: str) -> tuple[str, str]:
 
 def _meaning(parameter: Any, text: str) -> str:
     """Return the help text with the default: on or off of a pair of flags."""
-    text = text.replace(r"\[", "[")  # typer before 0.16 escapes it for rich
+    text = text.replace(r"\[", "[")  # typer 0.15 escapes it for rich
     if parameter.secondary_opts:
         text = re.sub(r"\[default: (no-)?[^]]*\]", lambda found: f"[default: {'off' if found[1] else 'on'}]", text)
     return text.replace("[required]", "").replace("; required]", "]").strip()
