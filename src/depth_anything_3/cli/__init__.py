@@ -49,21 +49,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_HELP_WIDTH},
 )
 
-
-def _add(name: str, command: Callable[..., None], short_help: str) -> None:
-    app.command(name, cls=PanelCommand, short_help=short_help)(command)
-
-
-_add("demo", demo, "Try the pipeline offline, with the bundled model and images.")
-_add("images", images, "Compute depth of many images: files, folders, patterns, lists.")
-_add("image", images, "Compute depth of one image.")
-_add("auto", auto, "Compute a scene from images, a video or a COLMAP workspace, as upstream.")
-_add("video", video, "Compute depth of a video.")
-_add("webcam", webcam, "Show live depth of a camera, stream or file.")
-_add("colmap", colmap, "Compute depth of a COLMAP workspace, given its cameras.")
-_add("export", export, "Convert saved results to other formats.")
-_add("models", models, "List the models and their licences.")
-_add("doctor", doctor, "Report what this machine supports, and test it.")
+app.command("demo", short_help="Try the pipeline offline, with the bundled model and images.")(demo)
+app.command("images", short_help="Compute depth of many images: files, folders, patterns, lists.")(images)
+app.command("image", short_help="Compute depth of one image.")(images)
+app.command("auto", short_help="Compute a scene from images, a video or a COLMAP workspace, as upstream.")(auto)
+app.command("video", short_help="Compute depth of a video.")(video)
+app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
+app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
+app.command("export", short_help="Convert saved results to other formats.")(export)
+app.command("models", short_help="List the models and their licences.")(models)
+app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
+for _command in app.registered_commands:
+    _command.cls = PanelCommand
 
 
 @app.callback(invoke_without_command=True)
