@@ -47,7 +47,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     is called with the data class. Flags that have no effect are logged.
 
     In the help, a flag stands in the panel that its `typer.Option` or metadata names, or that the class names by its
-    attribute `panel`.
+    attribute `panel`. A short flag that the function declares itself is taken from the flags of its data classes.
     """
     hints = {name: _completed(hint) for name, hint in get_type_hints(command, include_extras=True).items()}
     parameters: list[inspect.Parameter] = []
@@ -62,6 +62,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         groups[one.name] = default, [flag.name for flag in flags]
         parameters += flags
 
+    parameters = _with_own_short_flags(parameters, {flag for _, names in groups.values() for flag in names})
     own_context = next((one.name for one in parameters if one.annotation is typer.Context), None)
     if own_context is None:
         parameters.append(_keyword(_CONTEXT, typer.Context, inspect.Parameter.empty))
@@ -133,6 +134,24 @@ def _completed_option(note: Any, kind: Any, panel: str | None) -> Any:  # Any: a
         option.metavar = next((_PLACEHOLDERS[one] for one in (kind, *get_args(kind)) if one in _PLACEHOLDERS), None)
     option.autocompletion = note.autocompletion or complete_choices(option.metavar or "")
     return option
+
+
+def _with_own_short_flags(parameters: list[inspect.Parameter], in_records: set[str]) -> list[inspect.Parameter]:
+    """Take from the fields of data classes the short flags that other parameters declare."""
+    taken = {flag for one in parameters if one.name not in in_records for flag in _short_flags(one)}
+    kept = []
+    for one in parameters:
+        if one.name in in_records and taken.intersection(_short_flags(one)):
+            kind, option = get_args(one.annotation)
+            option.param_decls = tuple(flag for flag in option.param_decls if flag not in taken)  # a copy already
+            one = one.replace(annotation=Annotated[kind, option])
+        kept.append(one)
+    return kept
+
+
+def _short_flags(parameter: inspect.Parameter) -> list[str]:
+    options = (note for note in get_args(parameter.annotation) if isinstance(note, OptionInfo))
+    return [flag for option in options for flag in option.param_decls or () if not flag.startswith("--")]
 
 
 def _plain(value: object) -> object:
