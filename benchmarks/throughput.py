@@ -46,7 +46,7 @@ from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.images import run_images
-from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress
 from depth_anything_3.runtime.devices import choose_device
 from harness.images import parse_size
 from harness.machine import describe_machine
@@ -179,7 +179,7 @@ def _run(
 ) -> Run:
     watch, out = Watch(job.device), scratch / f"out-{strategy}"
 
-    def run(files: Sequence[Path], folder: Path, on_progress: Callable[[], None]) -> RunReport:
+    def run(files: Sequence[Path], folder: Path, on_progress: OnProgress) -> RunReport:
         preprocess = PreprocessOptions(
             process_res=job.process_res,
             num_workers=job.workers,
@@ -194,10 +194,10 @@ def _run(
             on_progress=on_progress,
         )
 
-    def count() -> None:
+    def count(_failed: int = 0, /) -> None:
         watch.done += 1
 
-    run(paths[: 2 * job.batch_size], scratch / "warm", lambda: None)
+    run(paths[: 2 * job.batch_size], scratch / "warm", no_progress)
     with watch.watching():
         report = run(paths, out, count)
     shutil.rmtree(out)

@@ -241,6 +241,8 @@ def command_lines(text: str) -> Iterator[list[str]]:
 
 def parse_fault(arguments: list[str]) -> str | None:
     """Parse a command line as `da3` does, without running it: what is wrong, or None."""
+    if arguments[:1] in (["--install-completion"], ["--show-completion"]):  # they act while they are parsed
+        return None
     name, *rest = arguments or ["--help"]
     is_command = not name.startswith("-")
     if is_command and name not in COMMANDS:
@@ -276,7 +278,7 @@ def mention_faults(code: Code) -> Iterator[str]:
 
 def flags(command: str) -> set[str]:
     taken = (flag for one in COMMANDS[command].params for flag in (*one.opts, *one.secondary_opts))
-    return {*taken, "-h", "--help", "--debug", "--version"}
+    return {*taken, "-h", "--help", "--version"}
 
 
 @cache

@@ -93,7 +93,7 @@ def test_a_read_only_disk_is_reported(seeded_small, paths, disk, tmp_path, caplo
 def test_a_folder_removed_during_the_run_is_created_again(seeded_small, paths, tmp_path):
     out, steps = tmp_path / "out", []
 
-    def remove() -> None:
+    def remove(_failed: int) -> None:
         steps.append(1)
         if len(steps) == 3:
             shutil.rmtree(out)

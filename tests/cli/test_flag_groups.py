@@ -23,6 +23,11 @@ class Toy:
     colour: Annotated[str, typer.Option("--colour", help="Its colour.")] = "red"
 
 
+@dataclass(frozen=True)
+class Folder:
+    folder: Annotated[str, typer.Option("--folder", "-o", help="Where.")] = "out"
+
+
 TOY, OTHER = Toy(length=5), PreprocessOptions()
 
 
@@ -54,6 +59,19 @@ def test_the_command_gets_records(run):
     ((name, toy, other),) = got
     assert (name, toy.length, toy.on_error, toy.quiet, toy.colour) == ("x", 5, "skip", True, "red")
     assert other == PreprocessOptions(process_res=98)
+
+
+def test_a_short_flag_of_the_command_is_taken_from_its_groups():
+    got = []
+
+    @grouped
+    def command(file: Annotated[str, typer.Option("--file", "-o", help="What.")] = "", *, folder: Folder) -> None:
+        got.append((file, folder.folder))
+
+    toy_app = typer.Typer()
+    toy_app.command()(command)
+    assert CliRunner().invoke(toy_app, ["-o", "a", "--folder", "b"]).exit_code == 0
+    assert got == [("a", "b")]
 
 
 def test_the_table_names_the_commands_that_take_each_field():

@@ -75,7 +75,6 @@ def test_a_dash_writes_the_file_alone_to_standard_output(photos, tmp_path, monke
     [
         (["-o", "a.png", "-y"], "a.png: the image itself, which is not replaced"),
         (["-o", "link.png", "-y"], "link.png: the image itself, which is not replaced"),
-        (["-o", ".", "--export-format", "npz"], ".: a folder; name a file in it, or use --export-dir"),
         (["-o", "x.bmp"], "x.bmp: the suffix '.bmp' is unknown; give one of"),
         (["-o", "x.npz", "--skip-existing"], "--output has none"),
         (["-o", "-", "--export-format", "npz", "--json"], "both write to standard output"),
@@ -108,3 +107,9 @@ def test_the_help_shows_what_one_image_has_a_use_for():
     assert many <= shown["images"]
     assert not {*many, "--index", "--mixed-sizes"} & shown["image"]
     assert {"--output", "--metric", "--skip-existing", "--overwrite"} <= shown["image"]
+
+
+def test_output_may_be_a_folder(da3, photos, tmp_path):
+    run = da3("image", photos / "a.png", *SMALL, "-o", tmp_path, "-f", "depth_png")
+    assert run.code == DONE
+    assert (tmp_path / "depth_png" / "a.png").is_file()

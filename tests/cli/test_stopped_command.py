@@ -122,13 +122,15 @@ def test_a_stopped_command_leaves_whole_files_and_resumes_even_if_killed(start, 
     folders = [tmp_path / one for one in reason]
     with ThreadPoolExecutor() as side_by_side:
         ends = list(side_by_side.map(lambda out, number: stopped(start, out, number), folders, numbers))
-    assert ends == [(code, "", "stopped; the files written so far are complete\n") for code in codes]
-    for out, by in zip(folders, reason, strict=True):
+    assert [(code, printed) for code, printed, _ in ends] == [(code, "") for code in codes]
+    for out, by, (_, _, line) in zip(folders, reason, ends, strict=True):
         report, results = json.loads((out / "report.json").read_text()), results_in(out)
         assert report["stopped_by"] == by
         assert 0 < report["images"] == len(complete_images(results)) < IMAGES
         assert files_in(out).keys() == {*results, "report.json"}
         assert len(results) == 4 * report["images"]
+        assert line.startswith(f"Stopped after {report['images']} of {IMAGES} images; results so far are complete. ")
+        assert line.endswith(f" --export-dir {out}\n")
     left = 4 * IMAGES - len(results_in(out))
     kill_at_random(start(out), out, random.Random(1), within=max(1, left // 2))
     before = results_in(out)

@@ -42,7 +42,7 @@ def test_a_run_over_images_writes_one_result_each_and_reports_the_rest(seeded_sm
         find_images([str(folder)], "png"),
         folder / "out",
         "npz-depth_png",
-        on_progress=lambda: steps.append(1),
+        on_progress=lambda _: steps.append(1),
         on_error="skip",
         **SMALL,
     )

@@ -45,7 +45,7 @@ def test_existing_results_are_skipped_and_names_stay_the_same(seeded_small, path
     run_images(seeded_small, paths[:1], out, "npz-depth_png", **SMALL)
     before, steps = files_in(out), []
     report = run_images(
-        seeded_small, paths, out, "npz-depth_png", resume=True, on_progress=lambda: steps.append(1), **SMALL
+        seeded_small, paths, out, "npz-depth_png", resume=True, on_progress=lambda _: steps.append(1), **SMALL
     )
     assert (report.images, report.skipped, len(steps)) == (3, 1, 4)
     assert files_in(out).keys() == files_in(whole).keys()
@@ -239,7 +239,7 @@ def test_progress_is_reported_once_an_image_after_its_file_is_written(seeded_sma
     seen = []
     run_images(
         *(seeded_small, paths, tmp_path / "out", "npz"),
-        on_progress=lambda: seen.append(sorted(path.name for path in tmp_path.glob("out/npz/*.npz"))),
+        on_progress=lambda _: seen.append(sorted(path.name for path in tmp_path.glob("out/npz/*.npz"))),
         on_error="skip",
         **SMALL,
     )

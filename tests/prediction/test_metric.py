@@ -213,7 +213,7 @@ def test_a_folder_as_metric_depth(metric, tmp_path):
         "depth_png",
         metric=MetricConversion(),
         on_error="skip",
-        on_progress=lambda: done.append(None),
+        on_progress=lambda _: done.append(None),
         **SMALL,
     )
     assert len(done) == 3

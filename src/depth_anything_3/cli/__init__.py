@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import signal
 import sys
@@ -21,10 +20,10 @@ from depth_anything_3.cli.console import (
     EXIT_INTERRUPTED,
     EXIT_MISUSE,
     EXIT_TERMINATED,
-    LogHandler,
     escape_message,
     stderr,
     stdout,
+    verbosity,
 )
 from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
@@ -34,6 +33,8 @@ from depth_anything_3.cli.images import images
 from depth_anything_3.cli.index import index
 from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
+from depth_anything_3.cli.panels import MAX_HELP_WIDTH, PanelCommand, PanelGroup
+from depth_anything_3.cli.progress import stop_line
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
 from depth_anything_3.errors import DA3Error, DeviceError, InputFileError, InvalidInputError
@@ -42,12 +43,12 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="da3",
+    cls=PanelGroup,
     help="Depth Anything 3: compute depth of images and videos.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, in half the time
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_HELP_WIDTH},
 )
 
 app.command("demo", short_help="Try the pipeline offline, with the bundled model and images.")(demo)
@@ -61,12 +62,15 @@ app.command("export", short_help="Convert saved results to other formats.")(expo
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
 app.command("models", short_help="List the models and their licences.")(models)
 app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
+for _command in app.registered_commands:
+    _command.cls = PanelCommand
 
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", rich_help_panel="General")
+    ] = False,
 ) -> None:
     if version:
         from depth_anything_3.runtime.version import __version__
@@ -91,24 +95,23 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments, debug = _split_debug(sys.argv[1:])
     flags = flags_of(_command_in(arguments))
-    handler = LogHandler(logging.WARNING, flags)
-    logging.getLogger("depth_anything_3").addHandler(handler)
-    try:
-        with _sigterm_as_ctrl_c():
-            app(arguments)
-    except DA3Error as error:
-        if debug:
+    with verbosity(flags):
+        try:
+            with _sigterm_as_ctrl_c():
+                app(arguments, prog_name="da3")
+        except DA3Error as error:
+            if debug:
+                raise
+            more = (
+                ". To continue, pass resume=True" if isinstance(error, DeviceError) else ""
+            )  # if there is such a flag
+            stderr.print_error(f"[red]error:[/] {escape_message(str(error) + more, flags)}")
+            misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
+            sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
+        except SystemExit as left:
+            if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+                stderr.print(escape_message(stop_line(left, arguments)))
             raise
-        more = ". To continue, pass resume=True" if isinstance(error, DeviceError) else ""  # where there is such a flag
-        stderr.print(f"[red]error:[/] {escape_message(str(error) + more, flags)}")
-        misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
-        sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
-    except SystemExit as left:
-        if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            stderr.print("stopped; the files written so far are complete")
-        raise
-    finally:
-        logging.getLogger("depth_anything_3").removeHandler(handler)
 
 
 def _split_debug(arguments: list[str]) -> tuple[list[str], bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -33,6 +33,8 @@ _RESULTS = o.ResultFlags(export_format="glb-npz")
 class WorkspaceFlags:
     """Parts of a COLMAP workspace, and what its cameras are used for."""
 
+    panel: ClassVar[str] = "Input"
+
     images_subdir: Annotated[str, typer.Option(help="Image folder, relative to DIR.")] = "images"
     sparse_subdir: Annotated[
         str,
@@ -42,7 +44,11 @@ class WorkspaceFlags:
         ),
     ] = ""
     align_to_input_ext_scale: Annotated[
-        bool, typer.Option(help="Write the given cameras and scale depth to their unit, or write depth as predicted.")
+        bool,
+        typer.Option(
+            help="Write the given cameras and scale depth to their unit, or write depth as predicted.",
+            rich_help_panel="Views and 3D",
+        ),
     ] = True
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -17,8 +16,6 @@ from rich.markup import escape
 from depth_anything_3.cli.messages import flags_of, in_flags
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.cli.options import ModelFlags
     from depth_anything_3.jobs.report import RunReport
@@ -29,22 +26,82 @@ __all__ = [
     "EXIT_MISUSE",
     "EXIT_TERMINATED",
     "LogHandler",
-    "ProgressBar",
+    "Output",
     "escape_message",
     "finish",
     "load_model",
-    "progress",
+    "set_quiet",
+    "set_verbosity",
     "stderr",
     "stdout",
+    "verbosity",
 ]
+
+logger = logging.getLogger(__name__)
+_package_logger = logging.getLogger("depth_anything_3")
 
 EXIT_FAILURES = 1
 EXIT_MISUSE = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
-stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-stdout = Console(highlight=False, emoji=False, soft_wrap=True)
+
+class Output(Console):
+    """A console that can be made quiet: it then prints errors and JSON only."""
+
+    def print_error(self, message: str) -> None:
+        """Print a message with markup, even if quiet."""
+        with self._loud():
+            self.print(message)
+
+    def print_json(self, json: str | None = None, **settings: Any) -> None:  # Any: those of the base class
+        """Print JSON, even if quiet."""
+        with self._loud():
+            super().print_json(json, **settings)
+
+    @contextmanager
+    def _loud(self) -> Iterator[None]:
+        quiet, self.quiet = self.quiet, False
+        try:
+            yield
+        finally:
+            self.quiet = quiet
+
+
+stderr = Output(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+stdout = Output(highlight=False, emoji=False, soft_wrap=True)
+
+
+def set_quiet() -> None:
+    """Print nothing but errors and JSON until the command ends; see `verbosity`."""
+    stdout.quiet = stderr.quiet = True
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def set_verbosity(level: int) -> None:
+    """Print log records from INFO on (1), or from DEBUG on (2), until the command ends; see `verbosity`."""
+    threshold = logging.INFO if level == 1 else logging.DEBUG
+    _package_logger.setLevel(threshold)
+    for one in _package_logger.handlers:
+        if isinstance(one, LogHandler):
+            one.setLevel(threshold)
+
+
+@contextmanager
+def verbosity(flags: Mapping[str, str | None]) -> Iterator[None]:
+    """Print warnings of the package within the block, and end there what `set_quiet` and `set_verbosity` have set.
+
+    Args:
+        flags: replace Python arguments by these flags in messages.
+    """
+    handler, level = LogHandler(logging.WARNING, flags), _package_logger.level
+    _package_logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        _package_logger.removeHandler(handler)
+        _package_logger.setLevel(level)
+        stdout.quiet = stderr.quiet = False
 
 
 def escape_message(message: str, flags: Mapping[str, str | None] | None = None) -> str:
@@ -65,46 +122,12 @@ def load_model(flags: ModelFlags) -> DepthAnything3:
         from depth_anything_3.runtime.devices import parse_dtype
 
         model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, parse_dtype(flags.dtype))
+    logger.info("%s computes on %s", model.model_name, model.device)
     if "-NC-" in model.card.licence:
         stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
     if flags.compiled:
         model.compile()
     return model
-
-
-class ProgressBar:
-    """A progress bar with count, rate and remaining time, drawn on terminals only; call it once for each item."""
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
-        self._done, self._started = 0, 0.0
-
-    def begin(self, description: str, total: int | None, done: int = 0) -> None:
-        """Set what is counted, the total (None: unknown), and how many are done already."""
-        self._bar.update(self._task, description=description, total=total, completed=done)
-
-    def __call__(self) -> None:
-        """Count one more item."""
-        self._done += 1
-        self._started = self._started or time.monotonic()  # at the first item: excludes loading
-        rate = (self._done - 1) / max(time.monotonic() - self._started, 1e-3)
-        self._bar.update(self._task, advance=1, rate=f"{rate:.1f}/s")
-
-
-@contextmanager
-def progress(total: int | None, description: str = "images") -> Iterator[ProgressBar]:
-    """Show a progress bar while the block runs."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        yield ProgressBar(bar, bar.add_task(description, total=total, rate=""))
 
 
 def finish(
@@ -122,7 +145,10 @@ def finish(
     out = stdout if to is None else to
     flags = flags_of([command]) if report.failures else {}
     for failure in report.failures:
-        stderr.print(f"[red]failed:[/] {escape_message(failure['error'], flags)}")
+        stderr.print_error(f"[red]failed:[/] {escape_message(failure['error'], flags)}")
+    for strategy, reasons in report.strategies.items():
+        for reason, count in reasons.items():
+            logger.info("strategy %s for %d image(s): %s", strategy, count, reason)
     if as_json:
         stdout.print_json(json.dumps(report.as_dict()))
     else:
@@ -163,4 +189,5 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        stderr.print(f"[yellow]{record.levelname.lower()}[/] {escape_message(record.getMessage(), self._flags)}")
+        message, colour = record.getMessage(), "yellow" if record.levelno >= logging.WARNING else "cyan"
+        stderr.print(f"[{colour}]{record.levelname.lower()}[/] {escape_message(message, self._flags)}")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import escape_message, finish, load_model, progress, stderr, stdout
+from depth_anything_3.cli.console import escape_message, finish, load_model, stderr, stdout
 from depth_anything_3.cli.flag_groups import Omit, grouped
+from depth_anything_3.cli.progress import progress
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
@@ -47,7 +48,10 @@ def demo(
     export_dir: o.ExportDir = Path("demo"),
     model: Annotated[o.ModelFlags, Omit(("dtype", "compiled"))] = _MODEL,
     process_res: Annotated[
-        int | None, typer.Option(help="Resize the longest side to this many pixels. Default: depends on the model.")
+        int | None,
+        typer.Option(
+            help="Resize the longest side to this many pixels. Default: depends on the model.", rich_help_panel="Input"
+        ),
     ] = None,
     preprocess: Annotated[PreprocessOptions, Omit(_NOT_DEMO)] = _PREPROCESS,
     as_json: o.Json = False,

@@ -17,7 +17,11 @@ def doctor(
     device: o.Device = "auto",
     calibrate: Annotated[
         bool,
-        typer.Option("--calibrate", help="First measure the speed of each strategy and save the result (about 20 s)."),
+        typer.Option(
+            "--calibrate",
+            help="First measure the speed of each strategy and save the result (about 20 s).",
+            rich_help_panel="Performance",
+        ),
     ] = False,
     as_json: o.Json = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from depth_anything_3.cli import options as o
+from depth_anything_3.cli.completion import complete_formats
 from depth_anything_3.cli.console import stdout
 from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.errors import InvalidInputError
@@ -23,7 +24,15 @@ def export(
     *,
     export_dir: o.ExportDir = Path("debug"),
     export_format: Annotated[
-        str, typer.Option(help=f"Formats joined with '-': {format_names(formats_for(ARCHIVE_FIELDS))}.")
+        str,
+        typer.Option(
+            "--export-format",
+            "-f",
+            help=f"Formats joined with '-': {format_names(formats_for(ARCHIVE_FIELDS))}.",
+            metavar="FORMATS",
+            autocompletion=complete_formats(one.name for one in formats_for(ARCHIVE_FIELDS)),
+            rich_help_panel="Output",
+        ),
     ] = "depth_vis",
     writers: Annotated[o.WriterFlags, Omit(("feat_vis_fps",))],
 ) -> None:

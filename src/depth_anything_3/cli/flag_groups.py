@@ -9,10 +9,13 @@ from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
+from depth_anything_3.cli.completion import complete_choices
 from depth_anything_3.cli.unused import unused_flags
 
 __all__ = ["Hide", "Omit", "flag_of", "flags_table", "grouped"]
@@ -20,6 +23,8 @@ __all__ = ["Hide", "Omit", "flag_of", "flags_table", "grouped"]
 logger = logging.getLogger(__name__)
 
 _CONTEXT = "typer_context"
+
+_PLACEHOLDERS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,11 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     Such a parameter becomes one flag per field, in the order of the signature; its default value holds the flags'
     defaults. A field is described by `Annotated[..., typer.Option(...)]`, or by `help` in its metadata. The function
     is called with the data class. Flags that have no effect are logged.
+
+    In the help, a flag stands in the panel that its `typer.Option` or metadata names, or that the class names by its
+    attribute `panel`. A short flag that the function declares itself is taken from the flags of its data classes.
     """
-    hints = get_type_hints(command, include_extras=True)
+    hints = {name: _completed(hint) for name, hint in get_type_hints(command, include_extras=True).items()}
     parameters: list[inspect.Parameter] = []
     groups: dict[str, tuple[Any, list[str]]] = {}  # Any: an instance of any data class
     for one in inspect.signature(command).parameters.values():
@@ -61,6 +69,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         groups[one.name] = default, [flag.name for flag in flags]
         parameters += flags
 
+    parameters = _with_own_short_flags(parameters, {flag for _, names in groups.values() for flag in names})
     own_context = next((one.name for one in parameters if one.annotation is typer.Context), None)
     if own_context is None:
         parameters.append(_keyword(_CONTEXT, typer.Context, inspect.Parameter.empty))
@@ -102,7 +111,11 @@ def _hide(flag: inspect.Parameter, hint: Any) -> inspect.Parameter:  # Any: an a
 def _flags(record: type, default: object, omitted: tuple[str, ...]) -> list[inspect.Parameter]:
     hints = get_type_hints(record, include_extras=True)
     return [
-        _keyword(one.name, _annotation(one, hints[one.name]), _plain(getattr(default, one.name)))
+        _keyword(
+            one.name,
+            _completed(_annotation(one, hints[one.name]), one.metadata.get("panel") or getattr(record, "panel", None)),
+            _plain(getattr(default, one.name)),
+        )
         for one in fields(record)
         if one.init and one.name not in omitted
     ]
@@ -118,6 +131,44 @@ def _annotation(one: Field[Any], hint: Any) -> Any:  # Any: annotations
     if hint is bool and one.default is False:
         return Annotated[bool, typer.Option(flag_of(one.name), help=text)]
     return Annotated[hint, typer.Option(help=text)]
+
+
+def _completed(hint: Any, panel: str | None = None) -> Any:  # Any: annotations
+    """Complete the description of a flag, if an annotation has one: panel, placeholder, choices for shells."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    kind, *notes = get_args(hint)
+    parts = (kind, *(_completed_option(one, kind, panel) for one in notes))
+    return Annotated[parts]
+
+
+def _completed_option(note: Any, kind: Any, panel: str | None) -> Any:  # Any: a note or a type of any kind
+    if not isinstance(note, OptionInfo):
+        return note
+    option = copy(note)
+    option.rich_help_panel = note.rich_help_panel or panel
+    if option.metavar is None:
+        option.metavar = next((_PLACEHOLDERS[one] for one in (kind, *get_args(kind)) if one in _PLACEHOLDERS), None)
+    option.autocompletion = note.autocompletion or complete_choices(option.metavar or "")
+    return option
+
+
+def _with_own_short_flags(parameters: list[inspect.Parameter], in_records: set[str]) -> list[inspect.Parameter]:
+    """Take from the fields of data classes the short flags that other parameters declare."""
+    taken = {flag for one in parameters if one.name not in in_records for flag in _short_flags(one)}
+    kept = []
+    for one in parameters:
+        if one.name in in_records and taken.intersection(_short_flags(one)):
+            kind, option = get_args(one.annotation)
+            option.param_decls = tuple(flag for flag in option.param_decls if flag not in taken)  # a copy already
+            one = one.replace(annotation=Annotated[kind, option])
+        kept.append(one)
+    return kept
+
+
+def _short_flags(parameter: inspect.Parameter) -> list[str]:
+    options = (note for note in get_args(parameter.annotation) if isinstance(note, OptionInfo))
+    return [flag for option in options for flag in option.param_decls or () if not flag.startswith("--")]
 
 
 def _plain(value: object) -> object:

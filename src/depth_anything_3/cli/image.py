@@ -40,8 +40,10 @@ def image(
             "-o",
             help="Write one file of this name, and nothing to --export-dir; - is standard output. The suffix says the "
             f"format: {', '.join(f'{suffix} {one.name}' for suffix, one in suffixes().items())}; --export-format "
-            "selects another one of that suffix. An existing file is replaced only with --overwrite.",
+            "selects another one of that suffix. An existing file is replaced only with --overwrite; an existing folder "
+            "gets the results, as with --export-dir.",
             metavar="FILE",
+            rich_help_panel="Output",
         ),
     ] = None,
     results: o.ResultFlags,
@@ -66,6 +68,8 @@ def image(
     from depth_anything_3.runtime.devices import choose_device
 
     backend.check()
+    if output is not None and output.is_dir():
+        results, output = replace(results, export_dir=output), None
     if output is not None:
         chosen = results.export_format if is_given(context, "export_format") else None
         results = replace(results, export_dir=Path(), export_format=format_of_suffix(output, chosen).name)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, progress, stderr
+from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.cli.flag_groups import grouped
+from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
@@ -81,7 +82,7 @@ def images(
     loaded = load_model(model)
     note_unit(loaded, metric)
     clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
-    with progress(len(found)) as advance:
+    with progress(len(found), resumable=True) as advance:
         report = run_images(
             loaded.engine,
             found,

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from depth_anything_3.errors import InvalidInputError, UnsupportedError
+from depth_anything_3.cli.completion import complete_choices, complete_formats, complete_models
+from depth_anything_3.cli.network_flags import BackendFlags, MetricFlags, NetworkFlags
 from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.export.registry import FORMATS
 from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.model.choices import RefViewStrategy
 
 if TYPE_CHECKING:
     from depth_anything_3.export import ExportOptions
-    from depth_anything_3.inference.options import BatchOptions, NetworkOptions, StreamOptions
+    from depth_anything_3.inference.options import BatchOptions, StreamOptions
     from depth_anything_3.jobs.destination import Destination
-    from depth_anything_3.prediction.metric import MetricConversion
 
 __all__ = [
     "AutoCleanup",
@@ -45,10 +44,30 @@ __all__ = [
     "stream_options",
 ]
 
-Device = Annotated[str, typer.Option(help="Device that runs the network.", metavar="auto|cpu|cuda|cuda:1|mps")]
-ExportDir = Annotated[Path, typer.Option(help="Output folder; created if missing.")]
+_DEVICES = "auto|cpu|cuda|cuda:1|mps"
+
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Device that runs the network.",
+        metavar=_DEVICES,
+        autocompletion=complete_choices(_DEVICES),
+        rich_help_panel="Model",
+    ),
+]
+ExportDir = Annotated[
+    Path,
+    typer.Option(
+        "--export-dir", "-o", help="Output folder; created if missing.", metavar="DIR", rich_help_panel="Output"
+    ),
+]
 Scene = Annotated[
-    bool, typer.Option("--scene", help="Treat the images as views of one scene, which attend to each other.")
+    bool,
+    typer.Option(
+        "--scene",
+        help="Treat the images as views of one scene, which attend to each other.",
+        rich_help_panel="Views and 3D",
+    ),
 ]
 Resume = Annotated[
     bool,
@@ -57,6 +76,7 @@ Resume = Annotated[
         "--skip-existing",
         help="Continue a stopped run: skip what the folder's manifest lists as computed from the same unchanged files "
         "with the same settings. A result is never trusted for its name alone.",
+        rich_help_panel="Output",
     ),
 ]
 Overwrite = Annotated[
@@ -66,6 +86,7 @@ Overwrite = Annotated[
         "-y",
         help="Compute everything and replace existing results, without a warning; with --resume: only those computed "
         "with other settings.",
+        rich_help_panel="Output",
     ),
 ]
 Index = Annotated[
@@ -73,17 +94,26 @@ Index = Annotated[
     typer.Option(
         "--index",
         help="Also write index.html to the output folder: a page with thumbnails of all results there, for a browser.",
+        rich_help_panel="Output",
     ),
 ]
+_COLORMAPS = "|".join(one.value for one in Colormap)
 ColormapName = Annotated[
-    str, typer.Option(help="Colours of depth; near is red or bright.", metavar="|".join(one.value for one in Colormap))
+    str,
+    typer.Option(
+        help="Colours of depth; near is red or bright.",
+        metavar=_COLORMAPS,
+        autocompletion=complete_choices(_COLORMAPS),
+        rich_help_panel="Output",
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel="Output")]
 AutoCleanup = Annotated[
     bool,
     typer.Option(
         "--auto-cleanup/--no-auto-cleanup",
         help="First remove the results of earlier runs from the output folder; other files stay.",
+        rich_help_panel="Output",
     ),
 ]
 
@@ -92,20 +122,35 @@ AutoCleanup = Annotated[
 class ModelFlags:
     """Choice of the checkpoint, its device and precision."""
 
+    panel: ClassVar[str] = "Model"
+
     model_dir: Annotated[
         str,
         typer.Option(
+            "--model-dir",
+            "-m",
             help="Model: a hub id or preset (see da3 models), da3-nano (bundled), or a folder with config.json and "
             "model.safetensors.",
+            metavar="MODEL",
+            autocompletion=complete_models,
         ),
     ] = "depth-anything/DA3-BASE"
     device: Device = "auto"
     dtype: Annotated[
-        str, typer.Option(help="Data type in which the backbone computes.", metavar="auto|float32|bfloat16|float16")
+        str,
+        typer.Option(
+            help="Data type in which the backbone computes.",
+            metavar="auto|float32|bfloat16|float16",
+            rich_help_panel="Performance",
+        ),
     ] = "auto"
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="Compile the network with torch.compile; takes a minute or more at the start."),
+        typer.Option(
+            "--compile",
+            help="Compile the network with torch.compile; takes a minute or more at the start.",
+            rich_help_panel="Performance",
+        ),
     ] = False
 
 
@@ -113,15 +158,24 @@ class ModelFlags:
 class FindFlags:
     """Choice of files in folders and patterns."""
 
+    panel: ClassVar[str] = "Input"
+
     recursive: Annotated[bool, typer.Option("--recursive", help="Recurse into subfolders.")] = False
-    image_extensions: Annotated[str, typer.Option(help="File extensions to take from folders and patterns.")] = (
-        IMAGE_EXTENSIONS
-    )
+    image_extensions: Annotated[
+        str,
+        typer.Option(
+            help=f"File extensions to take from folders and patterns (default: {IMAGE_EXTENSIONS.replace(',', ', ')}).",
+            metavar="LIST",
+            show_default=False,
+        ),
+    ] = IMAGE_EXTENSIONS
 
 
 @dataclass(frozen=True)
 class BatchFlags:
     """Batch size, or limits for choosing it."""
+
+    panel: ClassVar[str] = "Performance"
 
     batch_size: Annotated[
         str,
@@ -151,115 +205,28 @@ class BatchFlags:
 
 
 @dataclass(frozen=True)
-class NetworkFlags:
-    """Options of the network."""
-
-    use_ray_pose: Annotated[
-        bool,
-        typer.Option(
-            "--use-ray-pose/--no-use-ray-pose",
-            help="Compute cameras from the ray map, not with the camera decoder; slower.",
-        ),
-    ] = False
-    ref_view_strategy: Annotated[
-        str,
-        typer.Option(
-            help="How to choose the reference view of a scene with three or more views.",
-            metavar="|".join(one.value for one in RefViewStrategy),
-        ),
-    ] = RefViewStrategy.SADDLE_BALANCED.value
-    infer_gs: Annotated[
-        bool,
-        typer.Option(
-            "--infer-gs", help="Also predict 3D Gaussians (gs_ply, gs_video); needs DA3-GIANT or the nested model."
-        ),
-    ] = False
-    export_feat: Annotated[
-        str, typer.Option(help="Backbone layers whose features to export, such as 5,11 (feat_vis).")
-    ] = ""
-
-    def options(self) -> NetworkOptions:
-        """Parse the options.
-
-        Raises:
-            InvalidInputError: a value is not accepted.
-        """
-        from depth_anything_3.inference.options import NetworkOptions
-
-        try:
-            layers = tuple(int(one) for one in self.export_feat.split(",") if one.strip())
-        except ValueError:
-            raise InvalidInputError(f"--export-feat {self.export_feat}: give layer numbers, such as 5,11") from None
-        return NetworkOptions(
-            infer_gs=self.infer_gs,
-            use_ray_pose=self.use_ray_pose,
-            ref_view_strategy=RefViewStrategy(self.ref_view_strategy),
-            export_feat_layers=layers,
-        )
-
-
-@dataclass(frozen=True)
-class MetricFlags:
-    """Conversion to metric depth."""
-
-    metric: Annotated[
-        bool,
-        typer.Option(
-            "--metric",
-            help="Write metric depth, in metres. The metric model needs a focal length: from --focal, --fov or EXIF; "
-            "the nested model does not.",
-        ),
-    ] = False
-    focal: Annotated[float | None, typer.Option(help="Focal length in pixels of the image file (with --metric).")] = (
-        None
-    )
-    fov: Annotated[float | None, typer.Option(help="Horizontal field of view in degrees (with --metric).")] = None
-
-    def conversion(self) -> MetricConversion | None:
-        """Parse the conversion; None without --metric.
-
-        Raises:
-            InvalidInputError: --focal or --fov without --metric, both, or a value that is not accepted.
-        """
-        from depth_anything_3.prediction.metric import MetricConversion
-
-        if not self.metric and (self.focal is not None or self.fov is not None):
-            raise InvalidInputError("--focal and --fov are for metric depth; add --metric")
-        return MetricConversion(self.focal, self.fov) if self.metric else None
-
-
-@dataclass(frozen=True)
-class BackendFlags:
-    """Upstream's choice of a server that computes."""
-
-    use_backend: Annotated[bool, typer.Option("--use-backend/--no-use-backend", hidden=True)] = False
-    backend_url: Annotated[str, typer.Option(hidden=True)] = "http://localhost:8008"
-
-    def check(self) -> None:
-        """Refuse to use a server.
-
-        Raises:
-            UnsupportedError: it was asked for.
-        """
-        if self.use_backend:
-            raise UnsupportedError("--use-backend needs a server, which this version does not have; leave it out")
-
-
-@dataclass(frozen=True)
 class WriterFlags:
     """Options of the writers."""
 
+    panel: ClassVar[str] = "Output"
+
     conf_thresh_percentile: Annotated[
-        float, typer.Option(help="Drop points below this percentile of confidence (ply, glb, colmap).")
+        float,
+        typer.Option(
+            help="Drop points below this percentile of confidence (ply, glb, colmap).", rich_help_panel="Views and 3D"
+        ),
     ] = 40.0
-    num_max_points: Annotated[int, typer.Option(help="Maximum number of points (ply, glb, colmap).")] = 1_000_000
-    show_cameras: Annotated[bool, typer.Option(help="Draw the cameras (glb).")] = True
+    num_max_points: Annotated[
+        int, typer.Option(help="Maximum number of points (ply, glb, colmap).", rich_help_panel="Views and 3D")
+    ] = 1_000_000
+    show_cameras: Annotated[bool, typer.Option(help="Draw the cameras (glb).", rich_help_panel="Views and 3D")] = True
     feat_vis_fps: Annotated[int, typer.Option(help="Frames per second of the video (feat_vis).")] = 15
     colormap: Annotated[
         str,
         typer.Option(
             help="Colours of depth; near is red or bright (depth_vis, depth_color, mp4).",
-            metavar="|".join(one.value for one in Colormap),
+            metavar=_COLORMAPS,
+            autocompletion=complete_choices(_COLORMAPS),
         ),
     ] = Colormap.SPECTRAL.value
     depth_range: Annotated[
@@ -314,10 +281,16 @@ class WriterFlags:
 class ResultFlags:
     """Output folder and formats."""
 
+    panel: ClassVar[str] = "Output"
+
     export_dir: ExportDir = Path("debug")
     export_format: Annotated[
         str,
         typer.Option(
+            "--export-format",
+            "-f",
+            metavar="FORMATS",
+            autocompletion=complete_formats(one.name for one in FORMATS),
             # "\b" keeps the line breaks of its paragraph.
             help="\n".join(
                 (
@@ -327,7 +300,7 @@ class ResultFlags:
                     "",
                     "Join several with '-', as in npz-glb.",
                 )
-            )
+            ),
         ),
     ] = "depth_vis-npz"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, progress, stderr
+from depth_anything_3.cli.completion import complete_formats
+from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.cli.flag_groups import Omit, grouped
+from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.fields import FRAME_FIELDS
@@ -33,6 +35,8 @@ _SCENE_FPS = 1.0  # upstream's default
 class SelectionFlags:
     """Selection of frames."""
 
+    panel: ClassVar[str] = "Input"
+
     fps: Annotated[
         float | None,
         typer.Option(
@@ -41,11 +45,13 @@ class SelectionFlags:
         ),
     ] = None
     every: Annotated[int | None, typer.Option(help="Take every n-th frame.")] = None
-    start: Annotated[str, typer.Option(help="Start at this time: 90, 1:30 or 0:01:30.5.")] = ""
-    end: Annotated[str, typer.Option(help="Stop before this time.")] = ""
+    start: Annotated[str, typer.Option(help="Start at this time: 90, 1:30 or 0:01:30.5.", metavar="TIME")] = ""
+    end: Annotated[str, typer.Option(help="Stop before this time.", metavar="TIME")] = ""
     raw: Annotated[
         str,
-        typer.Option(help="Read raw frames from standard input: WxH:FORMAT@FPS, such as 640x480:rgb24@30."),
+        typer.Option(
+            help="Read raw frames from standard input: WxH:FORMAT@FPS, such as 640x480:rgb24@30.", metavar="FORMAT"
+        ),
     ] = ""
 
     def selection(self) -> FrameSelection:
@@ -65,12 +71,18 @@ class SelectionFlags:
 class _VideoResultFlags:
     """Output folder, formats and layout."""
 
+    panel: ClassVar[str] = "Output"
+
     export_dir: o.ExportDir = Path("debug")
     export_format: Annotated[
         str,
         typer.Option(
+            "--export-format",
+            "-f",
+            metavar="FORMATS",
+            autocompletion=complete_formats(("mp4", "ffv1", *(one.name for one in formats_for(FRAME_FIELDS)))),
             help="Output formats, joined with '-': mp4 (coloured depth), ffv1 (16-bit, lossless), or one file per "
-            f"frame: {format_names(formats_for(FRAME_FIELDS))}. With --scene: the formats of da3 images."
+            f"frame: {format_names(formats_for(FRAME_FIELDS))}. With --scene: the formats of da3 images.",
         ),
     ] = "mp4"
     side_by_side: Annotated[
@@ -117,6 +129,7 @@ def video(
             help="Temporal smoothing: ema smooths scale and shift; window computes overlapping windows of frames, "
             "which attend to each other.",
             metavar="none|ema|window",
+            rich_help_panel="Output",
         ),
     ] = "none",
     frames: SelectionFlags,
@@ -124,7 +137,11 @@ def video(
     overwrite: o.Overwrite = False,
     scene: Annotated[
         bool,
-        typer.Option("--scene", help="Treat the frames as views of one scene, as upstream's command does."),
+        typer.Option(
+            "--scene",
+            help="Treat the frames as views of one scene, as upstream's command does.",
+            rich_help_panel="Views and 3D",
+        ),
     ] = False,
     auto_cleanup: o.AutoCleanup = False,
     metric: o.MetricFlags,
@@ -187,7 +204,8 @@ def _run_frames(
 ) -> RunReport:
     from depth_anything_3.jobs.video.job import run_video
 
-    with progress(None, "opening the video") as advance:
+    can_resume = source != "-" and "://" not in source
+    with progress(None, "opening the video", resumable=can_resume) as advance:
 
         def begin(info: SourceInfo, total: int | None, done: int) -> None:
             stderr.print(f"{info.label}: decoded by {info.decoder.name} ({info.decoder.reason})", markup=False)

@@ -39,16 +39,28 @@ def webcam(
             help="Serve a page at this address instead of opening a window. Without HOST, only this machine can "
             "open it.",
             metavar="[HOST:]PORT",
+            rich_help_panel="Output",
         ),
     ] = "",
-    record: Annotated[Path | None, typer.Option(help="Also record the display to this .mp4 file.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Also record the display to this .mp4 file.", metavar="FILE", rich_help_panel="Output"),
+    ] = None,
     colormap: o.ColormapName = Colormap.SPECTRAL.value,
     model: o.ModelFlags = _MODEL,
     temporal: Annotated[
-        str, typer.Option(help="Temporal smoothing of scale and shift (ema), or none.", metavar="ema|none")
+        str,
+        typer.Option(
+            help="Temporal smoothing of scale and shift (ema), or none.", metavar="ema|none", rich_help_panel="Output"
+        ),
     ] = "ema",
     reconnect: Annotated[
-        float, typer.Option(help="Seconds to keep trying when the connection to a URL is lost (0: stop).")
+        float,
+        typer.Option(
+            help="Seconds to keep trying when the connection to a URL is lost (0: stop).",
+            metavar="SECONDS",
+            rich_help_panel="Input",
+        ),
     ] = 60.0,
     preprocess: Annotated[PreprocessOptions, Omit(_NOT_LIVE)] = _PREPROCESS,
 ) -> None:
@@ -86,7 +98,7 @@ def webcam(
                 status=status.update,
                 page=page,
                 recorded=recorded,
-                failed=lambda failure: stderr.print(escape_message(f"{failure.label}: {failure.error}", flags)),
+                failed=lambda failure: stderr.print_error(escape_message(f"{failure.label}: {failure.error}", flags)),
             )
             stats = watch(loaded.engine, frames, outputs, events, options)
     stdout.print(str(stats), markup=False)

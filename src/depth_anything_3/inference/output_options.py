@@ -39,11 +39,17 @@ class OutputOptions:
 
     output_size: OutputSize = field(
         default=OutputSize.NETWORK,
-        metadata={"help": "Size of depth maps: that of the network's input, or that of the input image."},
+        metadata={
+            "help": "Size of depth maps: that of the network's input, or that of the input image.",
+            "panel": "Output",
+        },
     )
     upsampling: Upsampling = field(
         default=Upsampling.GUIDED,
-        metadata={"help": "With --output-size input: enlarge with edges that follow the image, or linearly."},
+        metadata={
+            "help": "With --output-size input: enlarge with edges that follow the image, or linearly.",
+            "panel": "Output",
+        },
     )
 
     def __post_init__(self) -> None:

@@ -77,9 +77,9 @@ class ProcessorKwargs(ViewKwargs, total=False):
     desc: str | None
 
 
-def _metadata(help: str, *, in_result: bool = False) -> dict[str, object]:
-    """Return the metadata of a field: its help text, and whether results depend on its value."""
-    return {"help": help, "in_result": in_result}
+def _metadata(help: str, *, panel: str = "", in_result: bool = False) -> dict[str, object]:
+    """Return the metadata of a field: its help text, its panel there, and whether results depend on its value."""
+    return {"help": help, "panel": panel, "in_result": in_result}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,53 +95,80 @@ class PreprocessOptions:
     process_res: int = field(
         default=504,
         metadata=_metadata(
-            "Resize the longest side to this many pixels (with lower_bound_*: the shortest side).", in_result=True
+            "Resize the longest side to this many pixels (with lower_bound_*: the shortest side).",
+            panel="Input",
+            in_result=True,
         ),
     )
     process_res_method: ProcessResMethod = field(
         default=ProcessResMethod.UPPER_BOUND_RESIZE,
         metadata=_metadata(
             "Bound the longest (upper) or the shortest (lower) side, then resize or crop to multiples of 14.",
+            panel="Input",
             in_result=True,
         ),
     )
     exif: Exif = field(
         default=Exif.APPLY,
-        metadata=_metadata("Apply the EXIF orientation, or ignore it as upstream does.", in_result=True),
+        metadata=_metadata(
+            "Apply the EXIF orientation, or ignore it as upstream does.",
+            panel="Input",
+            in_result=True,
+        ),
     )
     mixed_sizes: MixedSizes = field(
         default=MixedSizes.CROP,
         metadata=_metadata(
             "For views of one scene that differ in size: crop to the smallest, pad to the largest, or refuse.",
+            panel="Views and 3D",
             in_result=True,
         ),
     )
     strategy: Strategy = field(
         default=Strategy.AUTO,
-        metadata=_metadata("Where images are decoded and resized; da3 doctor shows what auto chooses and why."),
+        metadata=_metadata(
+            "Where images are decoded and resized; da3 doctor shows what auto chooses and why.",
+            panel="Performance",
+        ),
     )
     fidelity: Fidelity = field(
         default=Fidelity.EXACT,
         metadata=_metadata(
             "Accuracy of the resized pixels: exact (within 1 level of 255), high (50 dB PSNR) or fast (44 dB PSNR).",
+            panel="Performance",
             in_result=True,
         ),
     )
     num_workers: int = field(
-        default=8, metadata=_metadata("Number of images decoded and resized in parallel; at most one per core.")
+        default=8,
+        metadata=_metadata(
+            "Number of images decoded and resized in parallel; at most one per core.",
+            panel="Performance",
+        ),
     )
     executor: Executor = field(
-        default=Executor.THREAD, metadata=_metadata("Run the workers as threads or as processes.")
+        default=Executor.THREAD, metadata=_metadata("Run the workers as threads or as processes.", panel="Performance")
     )
     on_error: OnError = field(
         default=OnError.RAISE,
-        metadata=_metadata("When an image cannot be used: raise an error and stop, or skip and report it."),
+        metadata=_metadata(
+            "When an image cannot be used: raise an error and stop, or skip and report it.",
+            panel="Limits",
+        ),
     )
-    max_pixels: int = field(default=MAX_PIXELS, metadata=_metadata("Reject images with more pixels than this."))
-    max_bytes: int = field(default=MAX_BYTES, metadata=_metadata("Reject files with more bytes than this."))
+    max_pixels: int = field(
+        default=MAX_PIXELS, metadata=_metadata("Reject images with more pixels than this.", panel="Limits")
+    )
+    max_bytes: int = field(
+        default=MAX_BYTES, metadata=_metadata("Reject files with more bytes than this.", panel="Limits")
+    )
     allow_truncated: bool = field(
         default=False,
-        metadata=_metadata("Decode truncated or damaged files as far as possible, with a warning.", in_result=True),
+        metadata=_metadata(
+            "Decode truncated or damaged files as far as possible, with a warning.",
+            panel="Limits",
+            in_result=True,
+        ),
     )
 
     def __post_init__(self) -> None:

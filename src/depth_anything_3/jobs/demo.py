@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.manifest import Manifest, SourceFile
-from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress
 from depth_anything_3.jobs.settings import network_settings
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
@@ -128,7 +128,7 @@ def run_demo(
     preprocess: PreprocessOptions,
     true_depth_m: Mapping[Path, Depth] | None = None,
     *,
-    on_progress: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = no_progress,
 ) -> DemoReport:
     """Write `depth/NAME.jpg`, `ply/NAME.ply` and `glb/NAME.glb` for each image, and `overview.jpg` for all.
 
@@ -171,7 +171,7 @@ def run_demo(
         outputs.append(write_jpeg(export_dir / "depth" / f"{name}.jpg", rows[-1]))
         manifest.add("image", name, settings, [SourceFile.of(source)], [*outputs, export_dir / _OVERVIEW])
         report.add_prediction(prediction, time.perf_counter() - export_began, outputs)
-        on_progress()
+        on_progress(len(report.failures))
     if rows:
         report.overview = str(write_jpeg(export_dir / _OVERVIEW, _stacked(rows)))
     report.wall_seconds = time.perf_counter() - began

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +26,7 @@ from depth_anything_3.jobs.depth_facts import THUMBNAILS, DepthFacts, depth_fact
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.index import indexed
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
-from depth_anything_3.jobs.report import RunReport, reported
+from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.jobs.shared_range import HeldImages, shared_formats
 from depth_anything_3.prediction import Prediction
@@ -46,7 +46,7 @@ def run_images(
     overwrite: bool = False,
     report_file: Path | None = None,
     index: bool = False,
-    on_progress: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = no_progress,
 ) -> RunReport:
     """Compute depth of independent images, and write results in order while the network computes the next.
 
@@ -121,7 +121,7 @@ class _Writing:
     settings: Settings
     names: Mapping[str, str]
     report: RunReport
-    on_progress: Callable[[], None]
+    on_progress: OnProgress
     held: HeldImages
     index: bool
     _files: dict[str, SourceFile] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class _Writing:
         if outputs:
             self.manifest.add("image", name, self.settings, [self._files[source]], outputs, facts)
         self.report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
-        self.on_progress()
+        self.on_progress(len(self.report.failures))
 
     def _colored(
         self, record: int, source: str, outputs: list[Path], facts: Sequence[DepthFacts], colored: list[Path]
@@ -171,7 +171,7 @@ class _Writing:
     def fail(self, failure: ImageFailure) -> None:
         """Record an image that failed."""
         self.report.add_failure(failure.label, failure.error)
-        self.on_progress()
+        self.on_progress(len(self.report.failures))
 
     def skip_complete(self, paths: Sequence[Path], *, overwrite: bool) -> list[Path]:
         """Select the images whose results are not complete, and remove temporary files of a killed run.
@@ -195,7 +195,7 @@ class _Writing:
                 left.append(path)
             else:
                 self.report.add_skipped(str(path), files)
-                self.on_progress()
+                self.on_progress(len(self.report.failures))
         if other_settings and not overwrite:
             raise differences(self.destination.folder, other_settings, self.settings)
         _remove_temporary(self.destination.folder, folders)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from depth_anything_3.errors import ExportError
 from depth_anything_3.inference.engine import Engine
@@ -20,7 +20,7 @@ from depth_anything_3.inputs.video import SourceInfo
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["ImageRecord", "RunReport", "reported"]
+__all__ = ["ImageRecord", "OnProgress", "RunReport", "no_progress", "reported"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,11 @@ class ImageRecord:
     warnings: list[str] = field(default_factory=list)
     error_class: str = ""
     error: str = ""
+
+    def in_words(self) -> str:
+        """Say on one line how an image was computed, and how long each stage took."""
+        times = ", ".join(f"{stage} {1e3 * seconds:.1f} ms" for stage, seconds in self.seconds.items())
+        return f"{self.source}: strategy {self.strategy} ({self.reason}); {times}"
 
 
 @dataclass
@@ -129,6 +134,7 @@ class RunReport:
                     warnings=warnings,
                 )
             )
+            logger.debug("%s", self.records[-1].in_words())
 
     def add_video(self, info: SourceInfo, outputs: Sequence[Path], warnings: Sequence[str]) -> None:
         """Record a video whose frames were written, which are in the sums already."""
@@ -182,6 +188,17 @@ class RunReport:
         """
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+class OnProgress(Protocol):
+    """Called for each image or frame that is done, with the number of failures so far."""
+
+    def __call__(self, failed: int = 0, /) -> None:
+        """Count one more."""
+
+
+def no_progress(failed: int = 0, /) -> None:
+    """Do nothing."""
 
 
 @contextmanager

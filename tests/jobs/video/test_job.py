@@ -56,7 +56,7 @@ def stopped_after(count):
     """Raises in the thread that writes, when so many frames are written."""
     written = itertools.count(1)
 
-    def advance():
+    def advance(_failed):
         if next(written) == count:
             raise Stop
 

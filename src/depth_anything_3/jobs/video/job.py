@@ -25,7 +25,7 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video import Frame, FrameSelection, FrameSource, SourceInfo, VideoInput, open_source
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
-from depth_anything_3.jobs.report import RunReport, reported
+from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import (
     color_settings,
     metric_settings,
@@ -56,7 +56,7 @@ def run_video(
     overwrite: bool = False,
     report_file: Path | None = None,
     on_begin: Callable[[SourceInfo, int | None, int], None] = lambda info, total, done: None,
-    on_progress: Callable[[], None] = lambda: None,
+    on_progress: OnProgress = no_progress,
 ) -> RunReport:
     """Compute depth of the frames of a video, and write results while the network computes the next frames.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.video import Frame
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile
-from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.jobs.report import OnProgress, RunReport
 from depth_anything_3.jobs.shared_range import shared_formats, with_depth_range
 from depth_anything_3.jobs.video.frames import colorize_frame, depth_levels
 from depth_anything_3.jobs.video.resume_log import FrameLog, RunState
@@ -170,7 +170,7 @@ class ResultsWriter:
     files: VideoFiles
     state: RunState
     report: RunReport
-    on_progress: Callable[[], None]
+    on_progress: OnProgress
     stream: StreamOptions
     warnings: dict[str, None] = field(default_factory=dict)
     _held: list[tuple[Frame, Prediction]] = field(default_factory=list)
@@ -241,7 +241,7 @@ class ResultsWriter:
         self._log.add(frame.time)
         self.warnings.update(dict.fromkeys(prediction.warnings))
         self.report.add_prediction(prediction, time.perf_counter() - exporting, (), keep_records=False)
-        self.on_progress()
+        self.on_progress(len(self.report.failures))
 
     def _export(self, prediction: Prediction, name: str) -> None:
         """Write the files of a frame."""
