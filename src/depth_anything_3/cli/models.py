@@ -43,17 +43,20 @@ def models(as_json: o.Json = False) -> None:
             _megabytes(card.memory_mb),
             card.licence,
             card.depth_kind.value,
-            card.advice + (" (in the cache)" if cached(card) else ""),
+            card.advice,
         )
     stdout.print(table, markup=False, soft_wrap=False)
     stdout.print("Memory is computed: weights and one 504x336 image, with the backbone in bfloat16.", markup=False)
-    stdout.print("A preset stands for the first of its hub ids:", markup=False)
+    stdout.print("A preset stands for the first of its hub ids; what each predicts beside depth:", markup=False)
     for card in MODEL_CARDS.values():
         if card.hub_ids:
             outputs = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
             outputs["3D Gaussians"] = card.has_gaussians
             also = ", ".join(name for name, predicted in outputs.items() if predicted)
-            stdout.print(f"  {card.name}: {', '.join(card.hub_ids)} (depth, {also})", markup=False)
+            stdout.print(f"  {card.name}: {also}", markup=False)
+            for one in card.hub_ids:
+                mark = " (in the hub's cache)" if is_cached(one) else ""
+                stdout.print(f"    {one}{mark}", markup=False)
     for card in MODEL_CARDS.values():
         if card.is_demonstration:
             stdout.print(

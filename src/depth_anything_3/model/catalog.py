@@ -117,7 +117,7 @@ class ModelCard:
         hub_ids: Its checkpoints on the Hugging Face hub, the preferred one first; empty if the weights are bundled with
             the package.
         parameters: number of values in its file.
-        memory_mb: computed memory for one 504x336 image with the backbone in bfloat16, in 1e6 bytes; see docs/models.md.
+        memory_mb: computed memory for one 504x336 image, backbone in bfloat16, in 1e6 bytes; see docs/models.md.
         advice: when to take it.
         best_process_res: length of the longer side, in pixels, that it was trained for; None: 504.
     """
