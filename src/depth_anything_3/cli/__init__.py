@@ -28,6 +28,7 @@ from depth_anything_3.cli.console import (
 )
 from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
+from depth_anything_3.cli.download import download
 from depth_anything_3.cli.export import export
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.messages import flags_of
@@ -57,6 +58,7 @@ app.command("webcam", short_help="Show live depth of a camera, stream or file.")
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
 app.command("models", short_help="List the models and their licences.")(models)
+app.command("download", short_help="Download checkpoints to the hub's cache.")(download)
 app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
 
 
