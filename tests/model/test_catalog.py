@@ -96,7 +96,7 @@ def test_a_model_added_in_one_row_is_listed_by_the_command(toy):
     shown = CliRunner().invoke(app, ["models"])
     assert "someone/toy" in shown.output
     listed = json.loads(CliRunner().invoke(app, ["models", "--json"]).output)
-    assert listed[-1] == TOY.as_dict()
+    assert listed[-1] == {**TOY.as_dict(), "cached": []}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def test_the_page_agrees_with_the_card(preset):
 @pytest.mark.parametrize("preset", MODEL_CARDS)
 def test_the_page_states_the_size_of_the_network(preset):
     parameters, row = PARAMETER_COUNTS[preset][1], table(MEMORY)[preset]
+    assert MODEL_CARDS[preset].parameters == parameters
+    assert megabytes(row["memory at 504x336, computed"]) == MODEL_CARDS[preset].memory_mb
     assert row["parameters"] == f"{parameters / 1e6:.1f} M"
     assert row["float32 file"] == f"{4 * parameters / 1e6:,.0f} MB"
     # The backbone's matrices have two bytes a value, other weights four.

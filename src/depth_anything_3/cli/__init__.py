@@ -27,6 +27,7 @@ from depth_anything_3.cli.console import (
 )
 from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
+from depth_anything_3.cli.download import download
 from depth_anything_3.cli.export import export
 from depth_anything_3.cli.image import image
 from depth_anything_3.cli.images import images
@@ -61,6 +62,7 @@ app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its
 app.command("export", short_help="Convert saved results to other formats.")(export)
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
 app.command("models", short_help="List the models and their licences.")(models)
+app.command("download", short_help="Download checkpoints to the hub's cache.")(download)
 app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
 for _command in app.registered_commands:
     _command.cls = PanelCommand

@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import stdout
+
+if TYPE_CHECKING:
+    from depth_anything_3.model.catalog import ModelCard
 
 __all__ = ["models"]
 
 
 def models(as_json: o.Json = False) -> None:
-    """List the models, what each predicts, and their licences."""
+    """List the models: size, memory, licence, what each is for, and which are in the hub's cache."""
     from rich.table import Column, Table
 
     from depth_anything_3.model.catalog import MODEL_CARDS
+    from depth_anything_3.model.hub_cache import is_cached
+
+    def cached(card: ModelCard) -> list[str]:
+        return [one for one in card.hub_ids if is_cached(one)]
 
     if as_json:
-        stdout.print_json(json.dumps([card.as_dict() for card in MODEL_CARDS.values()]))
+        stdout.print_json(json.dumps([{**card.as_dict(), "cached": cached(card)} for card in MODEL_CARDS.values()]))
         return
-    longest = max(len(name) for card in MODEL_CARDS.values() for name in card.hub_ids)
     table = Table(
-        Column("--model-dir", no_wrap=True, min_width=longest),
-        "depth",
-        "also predicts",
-        Column("licence", no_wrap=True, min_width=12),
+        Column("--model-dir", no_wrap=True),
+        Column("download", no_wrap=True, justify="right"),
+        Column("memory", no_wrap=True, justify="right"),
+        Column("licence", no_wrap=True),
+        Column("depth", no_wrap=True),
+        "take it for",
         box=None,
     )
     for card in MODEL_CARDS.values():
-        outputs = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
-        outputs["3D Gaussians"] = card.has_gaussians
-        also = ", ".join(name for name, predicted in outputs.items() if predicted)
-        table.add_row("\n".join(card.hub_ids or [card.name]), card.depth_kind.value, also, card.licence)
-    stdout.print(table)
-    presets = ", ".join(card.name for card in MODEL_CARDS.values() if card.hub_ids)
-    stdout.print(f"A preset stands for the first hub id of its row: {presets}.", markup=False)
+        table.add_row(
+            card.name,
+            "none" if card.is_demonstration else _megabytes(card.file_bytes / 1e6),
+            _megabytes(card.memory_mb),
+            card.licence,
+            card.depth_kind.value,
+            card.advice,
+        )
+    stdout.print(table, markup=False, soft_wrap=False)
+    stdout.print("Memory is computed: weights and one 504x336 image, with the backbone in bfloat16.", markup=False)
+    stdout.print("A preset stands for the first of its hub ids; what each predicts beside depth:", markup=False)
+    for card in MODEL_CARDS.values():
+        if card.hub_ids:
+            outputs = {"confidence": card.has_conf, "cameras": card.has_poses, "sky": card.has_sky}
+            outputs["3D Gaussians"] = card.has_gaussians
+            also = ", ".join(name for name, predicted in outputs.items() if predicted)
+            stdout.print(f"  {card.name}: {also}", markup=False)
+            for one in card.hub_ids:
+                mark = " (in the hub's cache)" if is_cached(one) else ""
+                stdout.print(f"    {one}{mark}", markup=False)
     for card in MODEL_CARDS.values():
         if card.is_demonstration:
             stdout.print(
                 f"{card.name} is bundled with the package: a small demonstration, not for real use.", markup=False
             )
+
+
+def _megabytes(megabytes: float) -> str:
+    return f"{megabytes / 1e3:.1f} GB" if megabytes >= 1e3 else f"{megabytes:.0f} MB"

@@ -106,7 +106,7 @@ class DemoReport(RunReport):
 
 def demo_resolution(card: ModelCard) -> int:
     """Choose the `process_res` for a model: the demonstration model was trained on images of up to 224 pixels."""
-    return _DEMO_RESOLUTION if card.is_demonstration else _DEFAULT_RESOLUTION
+    return card.best_process_res or _DEFAULT_RESOLUTION
 
 
 def demo_images() -> list[DemoImage]:

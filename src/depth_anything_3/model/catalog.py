@@ -116,17 +116,30 @@ class ModelCard:
         depth_kind: Unit of its depth.
         hub_ids: Its checkpoints on the Hugging Face hub, the preferred one first; empty if the weights are bundled with
             the package.
+        parameters: number of values in its file.
+        memory_mb: computed memory for one 504x336 image, backbone in bfloat16, in 1e6 bytes; see docs/models.md.
+        advice: when to take it.
+        best_process_res: length of the longer side, in pixels, that it was trained for; None: 504.
     """
 
     network: Preset | NestedPreset
     licence: str
     depth_kind: DepthKind
     hub_ids: tuple[str, ...] = ()
+    parameters: int = 0
+    memory_mb: int = 0
+    advice: str = ""
+    best_process_res: int | None = None
 
     @property
     def name(self) -> str:
         """The preset name, as in `config.json`."""
         return self.network.name
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of its weights: four for each parameter, two in the bundled file."""
+        return self.parameters * (2 if self.is_demonstration else 4)
 
     @property
     def has_poses(self) -> bool:
@@ -169,6 +182,11 @@ class ModelCard:
             "has_sky": self.has_sky,
             "has_gaussians": self.has_gaussians,
             "is_demonstration": self.is_demonstration,
+            "parameters": self.parameters,
+            "file_bytes": self.file_bytes,
+            "memory_mb": self.memory_mb,
+            "advice": self.advice,
+            "best_process_res": self.best_process_res,
         }
 
 
@@ -187,6 +205,9 @@ _CARDS = (
         licence=_APACHE,
         depth_kind=DepthKind.RELATIVE,
         hub_ids=("depth-anything/DA3-SMALL",),
+        parameters=34_299_463,
+        memory_mb=176,
+        advice="the fastest; previews, video on a CPU",
     ),
     ModelCard(
         Preset(
@@ -202,6 +223,9 @@ _CARDS = (
         licence=_APACHE,
         depth_kind=DepthKind.RELATIVE,
         hub_ids=("depth-anything/DA3-BASE",),
+        parameters=135_366_599,
+        memory_mb=491,
+        advice="a good start; any use, commercial too",
     ),
     ModelCard(
         Preset(
@@ -217,6 +241,9 @@ _CARDS = (
         licence=_NON_COMMERCIAL,
         depth_kind=DepthKind.RELATIVE,
         hub_ids=("depth-anything/DA3-LARGE-1.1", "depth-anything/DA3-LARGE"),
+        parameters=410_941_767,
+        memory_mb=1_220,
+        advice="views and cameras, non-commercial",
     ),
     ModelCard(
         Preset(
@@ -234,6 +261,9 @@ _CARDS = (
         licence=_NON_COMMERCIAL,
         depth_kind=DepthKind.RELATIVE,
         hub_ids=("depth-anything/DA3-GIANT-1.1", "depth-anything/DA3-GIANT"),
+        parameters=1_355_674_125,
+        memory_mb=3_352,
+        advice="3D Gaussians, non-commercial; a GPU",
     ),
     ModelCard(
         Preset(
@@ -249,6 +279,9 @@ _CARDS = (
         licence=_APACHE,
         depth_kind=DepthKind.RELATIVE,
         hub_ids=("depth-anything/DA3MONO-LARGE",),
+        parameters=334_171_394,
+        memory_mb=951,
+        advice="single photos with sky; any use",
     ),
     ModelCard(
         Preset(
@@ -264,12 +297,18 @@ _CARDS = (
         licence=_APACHE,
         depth_kind=DepthKind.CANONICAL,
         hub_ids=("depth-anything/DA3METRIC-LARGE",),
+        parameters=334_171_394,
+        memory_mb=951,
+        advice="metres from a known focal length",
     ),
     ModelCard(
         NestedPreset(name="da3nested-giant-large", any_view="da3-giant", metric="da3metric-large"),
         licence=_NON_COMMERCIAL,
         depth_kind=DepthKind.METRIC,
         hub_ids=("depth-anything/DA3NESTED-GIANT-LARGE-1.1", "depth-anything/DA3NESTED-GIANT-LARGE"),
+        parameters=1_689_845_519,
+        memory_mb=4_113,
+        advice="metres without a focal length; a GPU",
     ),
     # Not one of the published models: small enough to bundle with the package.
     ModelCard(
@@ -285,6 +324,10 @@ _CARDS = (
         ),
         licence=_APACHE,
         depth_kind=DepthKind.RELATIVE,
+        parameters=4_609_986,
+        memory_mb=79,
+        advice="a try without a download",
+        best_process_res=224,
     ),
 )
 _BY_NAME = {card.name: card for card in _CARDS}

@@ -1,0 +1,33 @@
+"""Define `da3 download`, which fetches checkpoints to the hub's cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from depth_anything_3.cli.console import stderr, stdout
+
+__all__ = ["download"]
+
+
+def download(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Hub ids or presets, such as da3-base.")],
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")] = None,
+) -> None:
+    """Download checkpoints to the hub's cache, and print the folder of each. An interrupted download is resumed."""
+    from depth_anything_3.model.catalog import MODEL_CARDS
+    from depth_anything_3.model.checkpoint import find_checkpoint
+    from depth_anything_3.model.hub_cache import check_disk, is_cached
+
+    for name in models:
+        check_disk(name, revision=revision)
+    for name in models:
+        had = is_cached(name, revision=revision)
+        checkpoint = find_checkpoint(name, revision=revision)
+        stderr.print(f"{name}: {'was in the cache' if had else 'complete'}", markup=False)
+        if MODEL_CARDS[checkpoint.preset].licence.startswith("CC-BY-NC"):
+            stderr.print(
+                f"{name}: licence {MODEL_CARDS[checkpoint.preset].licence}, for non-commercial use only", markup=False
+            )
+        stdout.print(str(checkpoint.weights.parent), markup=False)
