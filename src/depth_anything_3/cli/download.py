@@ -13,7 +13,9 @@ __all__ = ["download"]
 
 def download(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Hub ids or presets, such as da3-base.")],
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel="Model")
+    ] = None,
 ) -> None:
     """Download checkpoints to the hub's cache, and print the folder of each. An interrupted download is resumed."""
     from depth_anything_3.model.catalog import MODEL_CARDS

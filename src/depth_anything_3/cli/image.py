@@ -40,8 +40,8 @@ def image(
             "-o",
             help="Write one file of this name, and nothing to --export-dir; - is standard output. The suffix says the "
             f"format: {', '.join(f'{suffix} {one.name}' for suffix, one in suffixes().items())}; --export-format "
-            "selects another one of that suffix. An existing file is replaced only with --overwrite; an existing folder "
-            "gets the results, as with --export-dir.",
+            "selects another one of that suffix. An existing file is replaced only with --overwrite; an existing "
+            "folder gets the results, as with --export-dir.",
             metavar="FILE",
             rich_help_panel="Output",
         ),
