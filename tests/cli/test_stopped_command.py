@@ -131,7 +131,7 @@ def test_a_stopped_command_leaves_whole_files_and_resumes_even_if_killed(start, 
     assert 0 < report["images"] == len(complete_images(results)) < IMAGES
     assert files_in(out).keys() == {*results, "report.json"}
     assert len(results) == 4 * report["images"]
-    kill_at_random(start(out), out, random.Random(1), within=max(1, (4 * IMAGES - len(results)) // 2))
+    kill_at_random(start(out), out, random.Random(1), within=max(1, (4 * IMAGES - len(results)) // 4))
     before = results_in(out)
     ended_whole(da3(*words, out), out, before)
 

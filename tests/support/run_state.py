@@ -32,4 +32,4 @@ def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "waited two minutes"
-        time.sleep(0.005)
+        time.sleep(0.001)
