@@ -130,7 +130,7 @@ def test_rows_survive_json_under_the_names_of_the_fixed_table():
 def test_every_script_explains_itself(monkeypatch, capsys):
     for name in SCRIPTS:
         monkeypatch.setattr(sys, "argv", [name, "--help"])
-        with pytest.raises(SystemExit) as ended:
+        with torch.enable_grad(), pytest.raises(SystemExit) as ended:  # a script may turn gradients off for good
             runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
         assert not ended.value.code, name
     assert re.findall(r"^usage: (\w+)", capsys.readouterr().out, re.MULTILINE) == list(SCRIPTS)
