@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
 import runpy
 import sys
 from collections import Counter
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -130,7 +132,8 @@ def test_rows_survive_json_under_the_names_of_the_fixed_table():
 def test_every_script_explains_itself(monkeypatch, capsys):
     for name in SCRIPTS:
         monkeypatch.setattr(sys, "argv", [name, "--help"])
-        with torch.enable_grad(), pytest.raises(SystemExit) as ended:  # a script may turn gradients off for good
+        # A script may turn gradients off and set variables for good.
+        with torch.enable_grad(), patch.dict(os.environ), pytest.raises(SystemExit) as ended:
             runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
         assert not ended.value.code, name
     assert re.findall(r"^usage: (\w+)", capsys.readouterr().out, re.MULTILINE) == list(SCRIPTS)
