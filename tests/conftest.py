@@ -26,6 +26,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--goldens", type=Path, metavar="DIR", help="the full goldens, for -m full_goldens")
 
 
+_DESELECTED = pytest.StashKey[list[pytest.Item]]()
+# With `--dist loadfile` the longest files begin first, so that no process is left with one of them at the end.
+_LONGEST = (
+    "cli/test_stopped_command.py",
+    "inputs/resample/test_gpu.py",
+    "inputs/decode/gpu/test_decoders.py",
+    "diagnostics/test_doctor.py",
+    "cli/test_cli.py",
+    "demo_model/test_training.py",
+    "model/test_checkpoint.py",
+    "utils/io/test_fork.py",
+    "utils/io/test_input_processor.py",
+    "inference/test_runner.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would begin with the files of most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))  # else as they are
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.config.stash.setdefault(_DESELECTED, []).append(item)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: a process for each usable core, up to four, since each takes about a gigabyte."""
@@ -43,6 +73,12 @@ def ctrl_c() -> None:
     """A shell that runs the tests in its background has Ctrl-C ignored, by them and by what they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def deselected(pytestconfig: pytest.Config) -> list[pytest.Item]:
+    """The tests of this run's folders that its options leave out."""
+    return pytestconfig.stash.get(_DESELECTED, [])
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The `da3` command: what it writes, prints and exits with.
 
-Two commands run as processes, side by side; the others run in this process.
+`da3 demo` runs as a process, the others in this process; test_stopped_command.py has `da3 images` as a process.
 """
 
 from __future__ import annotations
@@ -21,40 +21,7 @@ from depth_anything_3.cli.images import images
 from depth_anything_3.cli.messages import flags_of, in_flags
 from support.command import DONE, FAILURES, Run, files_in
 
-# As processes
-
-
-@pytest.fixture(scope="module")
-def processes(photos, small_checkpoint, tmp_path_factory):
-    """Starts every command at once; gives a function that waits for one, and the folder it wrote to."""
-    out = tmp_path_factory.mktemp("out")
-    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
-    model = ["--model-dir", str(small_checkpoint), "--device", "cpu", "--process-res", "98"]
-    lines = {
-        "images": ["images", photos, *model, "--json", "--batch-size", "2"],
-        "demo": ["demo", photos / "a.png", photos / "b.png"],
-    }
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "cache"), "OMP_NUM_THREADS": "1"}
-    started = {
-        name: subprocess.Popen(
-            [command, *map(str, line), "--export-dir", str(out / name)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for name, line in lines.items()
-    }
-
-    def finished(name: str) -> tuple[Run, Path]:
-        process = started.pop(name)
-        printed = process.communicate()
-        return Run(process.returncode, *printed), out / name
-
-    yield finished
-    for process in started.values():
-        process.kill()
-        process.communicate()
+# What is computed
 
 
 def test_da3_image_writes_depth_and_a_summary(da3, photos, tmp_path):
@@ -69,8 +36,10 @@ def test_da3_image_writes_depth_and_a_summary(da3, photos, tmp_path):
     assert third == "strategy: cpu 1"
 
 
-def test_da3_images_skips_a_damaged_image_and_reports_as_json(processes, photos):
-    run, out = processes("images")
+def test_da3_images_skips_a_damaged_image_and_reports_as_json(da3, photos, tmp_path):
+    out = tmp_path / "out"
+    options = ["--device", "cpu", "--process-res", 98, "--json", "--batch-size", 2, "--export-dir", out]
+    run = da3("images", photos, *options)
     assert run.code == FAILURES
     assert files_in(out) == ["depth_vis/a.jpg", "depth_vis/c.jpg", "npz/a.npz", "npz/c.npz", "report.json"]
     report = json.loads(run.out)
@@ -95,15 +64,18 @@ def test_da3_images_takes_several_files_as_independent_images(da3, photos, tmp_p
     assert run.out.startswith("2 image(s) in ")
 
 
-def test_da3_demo_takes_images_with_the_model_in_the_package(processes, photos):
-    run, out = processes("demo")
-    assert run.code == FAILURES  # of one of two, which does not stop the other
-    notice, failed = run.err.splitlines()
+def test_da3_demo_takes_images_with_the_model_in_the_package(photos, tmp_path):
+    command, out = shutil.which("da3", path=os.fspath(Path(sys.executable).parent)), tmp_path / "out"
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    line = [command, "demo", photos / "a.png", photos / "b.png", "--export-dir", out]
+    run = subprocess.run(line, capture_output=True, text=True, env=env, check=False)
+    assert run.returncode == FAILURES  # of one of two, which does not stop the other
+    notice, failed = run.stderr.splitlines()
     assert notice.startswith("da3-nano is a demonstration: ")
     assert notice.endswith("For real use, pass --model-dir depth-anything/DA3-BASE")
     assert failed.startswith(f"failed: {photos / 'b.png'}: truncated PNG")
     assert files_in(out) == ["depth/a.jpg", "glb/a.glb", "overview.jpg", "ply/a.ply"]
-    head, _, row, lens, where, whole, summary, stages, _ = (line for line in run.out.splitlines() if line.strip())
+    head, _, row, lens, where, whole, summary, stages, _ = (line for line in run.stdout.splitlines() if line.strip())
     assert head.split() == ["image", "size", "decode", "+", "resize", "network"]
     assert re.fullmatch(r" *a +84x56 +\d+ ms +\d+ ms *", row)
     assert lens == "no focal length in EXIF; 3D points assume a field of view of 60 degrees along the longer side: a"

