@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageSizeError
+from depth_anything_3.inputs.batch.batch_memory import SlotOf
 from depth_anything_3.inputs.batch.records import ON_CPU, OpenedImage, PreparedImage, UInt8Array
 from depth_anything_3.inputs.choices import Exif
 from depth_anything_3.inputs.decode.cpu.decode import decode
@@ -29,7 +30,7 @@ from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan, plan_resize
-from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
+from depth_anything_3.inputs.resample.cpu import CompiledPass, Share, compile_passes, resample
 from depth_anything_3.inputs.routing.reduced_decode import choose_reduction
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
 
@@ -87,9 +88,11 @@ class ImagePreparer:
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; caches are not copied
         return ImagePreparer, (self.options,)
 
-    def __call__(self, index: int, image: ImageInput) -> PreparedImage:
-        """Open one image and finish it on the CPU. Errors as in `open` and `finish`."""
-        return self.finish(self.open(index, image))
+    def __call__(
+        self, index: int, image: ImageInput, slot_of: SlotOf | None = None, share: Share | None = None
+    ) -> PreparedImage:
+        """Open one image and finish it on the CPU. Arguments and errors as in `open` and `finish`."""
+        return self.finish(self.open(index, image), slot_of=slot_of, share=share)
 
     def open(self, index: int, image: ImageInput | ImageSource) -> OpenedImage:
         """Read an image's header and plan its resize; `index` is its index in the caller's list.
@@ -181,16 +184,31 @@ class ImagePreparer:
             decode_seconds=_since(start, opened.decode_seconds),
         )
 
-    def finish(self, opened: OpenedImage, choice: RoutingDecision = ON_CPU) -> PreparedImage:
-        """Decode an encoded file and resample on the CPU. Errors as in `decode`."""
+    def finish(
+        self,
+        opened: OpenedImage,
+        choice: RoutingDecision = ON_CPU,
+        *,
+        slot_of: SlotOf | None = None,
+        share: Share | None = None,
+    ) -> PreparedImage:
+        """Decode an encoded file and resample on the CPU. Errors as in `decode`.
+
+        Args:
+            opened: the image.
+            choice: recorded in the result.
+            slot_of: memory of the result, which may ask for normalised values too; None: pixels in memory of their own.
+            share: runs parts of the resampling on several cores; None: one core.
+        """
         decoded = self.decode(opened, self._scratch)
         start = time.perf_counter()
         passes = self._passes(decoded.plan)
-        if isinstance(decoded.data, np.ndarray):
-            result = resample(decoded.data, passes)
-        else:
-            assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
-            result = resample(_on_cpu(decoded.data), passes, planar=True)
+        slot = None if slot_of is None else slot_of(decoded.index, decoded.plan.result_hw)
+        out, normalization = slot or (None, None)
+        assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
+        planar = not isinstance(decoded.data, np.ndarray)
+        pixels = decoded.data if isinstance(decoded.data, np.ndarray) else _on_cpu(decoded.data)
+        result = resample(pixels, passes, planar=planar, out=out, normalization=normalization, share=share)
         return PreparedImage(
             index=decoded.index,
             label=decoded.label,
@@ -201,6 +219,7 @@ class ImagePreparer:
             exif=decoded.exif,
             warnings=decoded.warnings,
             pixels=result,
+            normalized=None if normalization is None else normalization.values,
         )
 
     def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:

@@ -6,6 +6,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent import futures
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -17,10 +18,11 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.batch_memory import SlotOf
 from depth_anything_3.inputs.batch.bucketing import bucket_by_size
 from depth_anything_3.inputs.batch.cameras import parse_extrinsics, parse_intrinsics
 from depth_anything_3.inputs.batch.mixed_sizes import crop_or_pad, transform_intrinsics
-from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
+from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer, attempt
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
@@ -29,10 +31,12 @@ from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs
 from depth_anything_3.inputs.pil_image import decoded_here
+from depth_anything_3.inputs.resample.cpu import Share
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.runtime.device_errors import error_reason, out_of_memory, translate_device_errors
 from depth_anything_3.runtime.devices import empty_cache
 from depth_anything_3.runtime.prefetch import in_background
+from depth_anything_3.runtime.shared_work import run_shared
 from depth_anything_3.runtime.threads import ThreadPool
 
 if TYPE_CHECKING:
@@ -67,8 +71,16 @@ class BatchProcessor(ABC, Generic[Image]):
         self._preparer = _new_preparers()
 
     @abstractmethod
-    def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], Image]:
-        """Return the per-image work; raise for a request that this machine does not support."""
+    def _worker(
+        self, options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None, share: Share | None = None
+    ) -> Callable[[int, ImageInput], Image]:
+        """Return the per-image work; raise for a request that this machine does not support.
+
+        Args:
+            options: preprocessing options.
+            request: what routing depends on.
+            slot_of, share: see `ImagePreparer.finish`.
+        """
 
     @abstractmethod
     def _assemble(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch:
@@ -162,7 +174,7 @@ class BatchProcessor(ABC, Generic[Image]):
         self._enter()
         failures: list[ImageFailure] = []
         groups: dict[tuple[int, int], list[Image]] = {}
-        for result in self._prepare(inputs, options, request):
+        for result in self._prepare_views(inputs, options, request, self._memory(len(inputs), normalized)):
             if isinstance(result, ImageFailure):
                 failures.append(result)
                 if raising:
@@ -220,7 +232,7 @@ class BatchProcessor(ABC, Generic[Image]):
             workers=options.num_workers,
             overlapped=True,
         )
-        prepared = self._prepare(images, options, request)
+        prepared = self._prepare(images, options, request, self._memory(None, True))
         context = self._enter()
         return self._batches(
             prepared, limit or (lambda size: batch_size), on_shortage or (lambda size, count: None), context
@@ -303,14 +315,43 @@ class BatchProcessor(ABC, Generic[Image]):
         for half in (images[: count // 2], images[count // 2 :]):
             yield from self._assemble_smaller(half, on_shortage)
 
+    def _memory(self, count: int | None, normalized: bool) -> SlotOf | None:
+        """Return the memory of a batch of `count` images, or of single images; None: allocated where they are made."""
+        return None
+
+    def _prepare_views(
+        self, images: Sequence[ImageInput], options: PreprocessOptions, request: Request, slot_of: SlotOf | None
+    ) -> Iterator[Image | ImageFailure]:
+        """Run the CPU stage of images in this thread and in workers; yield the results in order.
+
+        Images that would leave workers idle, as a single one, are resampled by several.
+        """
+        if options.executor is Executor.PROCESS:
+            return self._prepare(images, options, request)
+        worker = partial(attempt, self._worker(options, request, slot_of))
+        workers, pool = self._pools.threads(options.num_workers)
+        alone = len(images) % workers  # in the last round
+        share = None if alone == 0 else partial(_run_parts, pool, workers // alone - 1)
+        sharing = partial(attempt, self._worker(options, request, slot_of, share))
+        results: list[Image | ImageFailure | None] = [None] * len(images)
+
+        def work(index: int) -> bool:
+            run = sharing if index >= len(images) - alone else worker
+            result = results[index] = run(index, images[index])
+            return not isinstance(result, ImageFailure) or options.on_error is not OnError.RAISE
+
+        run_shared(work, len(images), pool, workers - 1)
+        return (one for one in results if one is not None)
+
     def _prepare(
-        self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request
+        self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None
     ) -> Iterator[Image | ImageFailure]:
         """Run the CPU stage of each image in the workers; yield the results in order."""
         check_image_list(images)
         self._renew_after_fork()
-        worker = self._worker(options, request)
-        if options.executor is Executor.PROCESS:
+        is_process = options.executor is Executor.PROCESS  # which cannot write this process's memory
+        worker = self._worker(options, request, None if is_process else slot_of)
+        if is_process:
             here = partial(decoded_here, allow_truncated=options.allow_truncated)
             images = (here(image, index) for index, image in enumerate(images))  # type: ignore[misc]  # workers take both
         return self._pools.map(worker, images, kind=options.executor, count=options.num_workers)
@@ -341,6 +382,14 @@ class BatchProcessor(ABC, Generic[Image]):
 
 def _new_preparers() -> Callable[[PreprocessOptions], ImagePreparer]:
     return lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, scratch=ScratchBuffer()))
+
+
+def _run_parts(pool: futures.Executor, helpers: int, work: Callable[[int], None], count: int) -> None:
+    def part(number: int) -> bool:
+        work(number)
+        return True
+
+    run_shared(part, count, pool, helpers)
 
 
 def _logged(batch: ProcessedBatch) -> ProcessedBatch:

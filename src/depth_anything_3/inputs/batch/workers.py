@@ -50,6 +50,10 @@ class WorkerPools:
             self._pools.pop(other, None)
         return pool
 
+    def threads(self, count: int) -> tuple[int, futures.Executor]:
+        """Return the number of threads that `count` workers are, at most one per core, and their pool."""
+        return min(count, self._cores), self.get(Executor.THREAD, count)
+
     def last_used(self) -> futures.Executor:
         """Return the pool of the latest call."""
         self._drop_inherited()
