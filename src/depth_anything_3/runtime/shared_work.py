@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-__all__ = ["run_shared"]
+__all__ = ["run_parts", "run_shared"]
 
 
 def run_shared(work: Callable[[int], bool], count: int, executor: Executor, helpers: int) -> None:
@@ -42,3 +42,13 @@ def run_shared(work: Callable[[int], bool], count: int, executor: Executor, help
     for one in futures:
         if not one.cancel():
             one.result()
+
+
+def run_parts(work: Callable[[int], None], count: int, *, executor: Executor, helpers: int) -> None:
+    """Like `run_shared`, for work that is needed whole."""
+
+    def part(number: int) -> bool:
+        work(number)
+        return True
+
+    run_shared(part, count, executor, helpers)

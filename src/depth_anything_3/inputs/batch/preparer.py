@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,6 +84,7 @@ class ImagePreparer:
         # Pillow decodes lazily and is not thread-safe per image, and a list may hold the same image twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLAN_CACHE_SIZE)(_compiled_passes)
+        self._plans = lru_cache(maxsize=_PLAN_CACHE_SIZE)(partial(_plan, options))
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; caches are not copied
         return ImagePreparer, (self.options,)
@@ -126,7 +127,10 @@ class ImagePreparer:
             stored_hw, orientation, exif = header.stored_hw, header.exif_orientation, header.exif
         else:
             stored_hw = data.shape[1], data.shape[2]
-        plan = self._plan(stored_hw, orientation, source.label)
+        try:
+            plan = self._plans(stored_hw, orientation)
+        except ImageSizeError as error:
+            raise ImageSizeError(f"{source.label}: {error}") from None
         seconds = time.perf_counter() - start
         return OpenedImage(
             index=index,
@@ -222,19 +226,6 @@ class ImagePreparer:
             normalized=None if normalization is None else normalization.values,
         )
 
-    def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:
-        if self.options.exif is Exif.IGNORE:
-            orientation = 1
-        try:
-            return plan_resize(
-                stored_hw,
-                self.options.process_res,
-                self.options.process_res_method,
-                exif_orientation=orientation,
-            )
-        except ImageSizeError as error:
-            raise ImageSizeError(f"{label}: {error}") from None
-
 
 def attempt(work: Callable[[int, ImageInput], Prepared], index: int, image: ImageInput) -> Prepared | ImageFailure:
     """Return `work(index, image)`, or an `ImageFailure` if the image is unusable."""
@@ -262,6 +253,11 @@ def _on_cpu(tensor: torch.Tensor) -> UInt8Array:
 
 def _since(start: float, before: float = 0.0) -> float:
     return before + time.perf_counter() - start
+
+
+def _plan(options: PreprocessOptions, stored_hw: tuple[int, int], orientation: int) -> ResizePlan:
+    orientation = 1 if options.exif is Exif.IGNORE else orientation
+    return plan_resize(stored_hw, options.process_res, options.process_res_method, exif_orientation=orientation)
 
 
 def _compiled_passes(plan: ResizePlan) -> tuple[CompiledPass, ...]:

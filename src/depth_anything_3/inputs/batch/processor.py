@@ -6,7 +6,6 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent import futures
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -22,21 +21,20 @@ from depth_anything_3.inputs.batch.batch_memory import SlotOf
 from depth_anything_3.inputs.batch.bucketing import bucket_by_size
 from depth_anything_3.inputs.batch.cameras import parse_extrinsics, parse_intrinsics
 from depth_anything_3.inputs.batch.mixed_sizes import crop_or_pad, transform_intrinsics
-from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer, attempt
+from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
 from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
 from depth_anything_3.inputs.failure import ImageFailure, log_warnings, memory_failure, raise_failure
 from depth_anything_3.inputs.image_source import ImageInput, check_image_list
 from depth_anything_3.inputs.limits import PATCH_SIZE
-from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs
+from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs, check_names
 from depth_anything_3.inputs.pil_image import decoded_here
 from depth_anything_3.inputs.resample.cpu import Share
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.runtime.device_errors import error_reason, out_of_memory, translate_device_errors
 from depth_anything_3.runtime.devices import empty_cache
 from depth_anything_3.runtime.prefetch import in_background
-from depth_anything_3.runtime.shared_work import run_shared
 from depth_anything_3.runtime.threads import ThreadPool
 
 if TYPE_CHECKING:
@@ -49,6 +47,7 @@ logger = logging.getLogger(__name__)
 _MAX_PREPARERS = 8
 _MAX_FAILURES_LISTED = 10
 _LOOKAHEAD_BATCHES = 4
+_LITTLE = 300_000  # source and result samples
 
 _DEFAULTS = PreprocessOptions()
 
@@ -146,11 +145,9 @@ class BatchProcessor(ABC, Generic[Image]):
         if print_progress and not self._warned_of_progress:
             self._warned_of_progress = True
             logger.warning("print_progress=True (desc=%r): no effect; progress is not printed", desc)
-        parsed = replace(
-            PreprocessOptions.parse(options, caller=self.__call__, keywords=ViewKwargs),
-            process_res=process_res,
-            process_res_method=ProcessResMethod(process_res_method),
-        )
+        check_names(options, caller=self.__call__, keywords=ViewKwargs)
+        given = {**options, "process_res": process_res, "process_res_method": process_res_method}
+        parsed = PreprocessOptions(**given)  # type: ignore[arg-type]  # it checks and parses them
         return self.views(image, parsed, extrinsics, intrinsics, normalized=perform_normalization)
 
     def views(
@@ -328,20 +325,10 @@ class BatchProcessor(ABC, Generic[Image]):
         """
         if options.executor is Executor.PROCESS:
             return self._prepare(images, options, request)
-        worker = partial(attempt, self._worker(options, request, slot_of))
-        workers, pool = self._pools.threads(options.num_workers)
-        alone = len(images) % workers  # in the last round
-        share = None if alone == 0 else partial(_run_parts, pool, workers // alone - 1)
-        sharing = partial(attempt, self._worker(options, request, slot_of, share))
-        results: list[Image | ImageFailure | None] = [None] * len(images)
-
-        def work(index: int) -> bool:
-            run = sharing if index >= len(images) - alone else worker
-            result = results[index] = run(index, images[index])
-            return not isinstance(result, ImageFailure) or options.on_error is not OnError.RAISE
-
-        run_shared(work, len(images), pool, workers - 1)
-        return (one for one in results if one is not None)
+        worker = partial(self._worker, options, request, slot_of)
+        workers = 1 if _is_little(images, options.process_res) else options.num_workers
+        until_failure = options.on_error is OnError.RAISE
+        return iter(self._pools.map_all(worker, images, count=workers, until_failure=until_failure))
 
     def _prepare(
         self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None
@@ -384,12 +371,10 @@ def _new_preparers() -> Callable[[PreprocessOptions], ImagePreparer]:
     return lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, scratch=ScratchBuffer()))
 
 
-def _run_parts(pool: futures.Executor, helpers: int, work: Callable[[int], None], count: int) -> None:
-    def part(number: int) -> bool:
-        work(number)
-        return True
-
-    run_shared(part, count, pool, helpers)
+def _is_little(images: Sequence[ImageInput], process_res: int) -> bool:
+    """Whether images take less time than another thread needs to begin."""
+    samples = sum(one.nbytes if isinstance(one, np.ndarray) else _LITTLE for one in images)
+    return samples + 3 * len(images) * process_res**2 < _LITTLE
 
 
 def _logged(batch: ProcessedBatch) -> ProcessedBatch:
