@@ -346,8 +346,7 @@ class BatchProcessor(ABC, Generic[Image]):
     def warm_up(self) -> None:
         """Load the compiled kernels before the first image; compilation takes seconds, once per machine."""
         tiny = np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)
-        # The kernel is compiled once per result layout: contiguous, and strided as for reversed channels.
-        self.views([tiny, tiny[..., ::-1]], PreprocessOptions(process_res=PATCH_SIZE, num_workers=1))
+        self.views([tiny], PreprocessOptions(process_res=PATCH_SIZE, num_workers=1))
 
     def release_memory(self) -> None:
         """Give back the device's memory that is held only to be reused; called when memory runs out."""

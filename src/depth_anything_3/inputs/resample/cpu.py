@@ -175,7 +175,8 @@ def _run_pass(
     normalization: Normalization | None,
     share: Share | None,
 ) -> UInt8Array:
-    target = out.transpose(0, 2, 1) if one.transpose else out  # the kernel writes in stored orientation
+    height, width = one.result_hw
+    target = np.empty((3, width, height), np.uint8) if one.transpose else out  # the kernel does not rotate
     table, values = normalization or (None, None)
     if planar:
         for c in range(3):
@@ -183,11 +184,14 @@ def _run_pass(
             _run_rows(pixels[c], 1, False, one, (target[c : c + 1], *plane), share)
     elif pixels.ndim == 2:
         _run_rows(pixels, 1, False, one, (target[:1], None, None), share)
-        out[1:] = out[0]
+        target[1:] = target[0]
     else:
         is_reversed = pixels.shape[2] == 3 and pixels.strides[2] < 0
         pixels = pixels[..., ::-1] if is_reversed else pixels
         _run_rows(pixels, pixels.shape[2], is_reversed, one, (target, table, values), share)
+    if one.transpose:
+        for plane, rotated in zip(target, out, strict=True):
+            cv2.transpose(plane, rotated)
     return out
 
 

@@ -31,7 +31,7 @@ def resample_rows(  # type: ignore[no-untyped-def]
 
     `source`: (H, W * step) uint8 with `step` interleaved channels, of which `levels` takes the first, in reverse order
     if `is_reversed`; `blank`: a row of zeros; `which` to `col_weights`: tables of the operators; `levels`: (channels,
-    rows, columns) uint8 of any strides. Unless `table` is None, `normalized` gets `table[channel, level]`.
+    rows, columns) uint8. Unless `table` is None, `normalized` gets `table[channel, level]`.
     """
     samples, columns, channels = source.shape[1], col_start.size, levels.shape[0]
     lines = np.empty((BLOCK, samples), np.float32)
