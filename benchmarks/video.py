@@ -171,7 +171,7 @@ def _prepare(model: DepthAnything3, source: Path | Callable[[], Iterator[Frame]]
     """Prepare the network's tensor as `stream_video` does."""
 
     def images() -> Generator[Any, None, None]:  # Any: what a frame's image may be
-        opened = source() if callable(source) else open_source(source, strategy=strategy, device=model.device)
+        opened = source() if callable(source) else open_source(source, strategy=Strategy(strategy), device=model.device)
         for frame in opened:
             yield frame.image
 

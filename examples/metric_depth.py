@@ -19,7 +19,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = DepthAnything3.from_pretrained(args.model_dir)
-    (prediction,) = model.depth([args.image])
+    prediction = model.depth(args.image)
     try:
         depth_m = prediction.metric_depth(fov=args.fov)[0]  # (H, W) float32, metres
     except InvalidInputError as error:

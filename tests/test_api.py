@@ -247,8 +247,8 @@ def test_gaussians_are_refused_until_there_are_some(seeded_small, views):
         seeded_small.inference(views[:1], infer_gs=True, **SMALL)
 
 
-@pytest.mark.parametrize("image", ["one.jpg", np.zeros((56, 84, 3), np.uint8), []], ids=["path", "array", "empty"])
-def test_anything_but_a_list_of_images_is_rejected(seeded_small, image):
+@pytest.mark.parametrize("image", [[], None], ids=["empty", "None"])
+def test_no_image_is_rejected(seeded_small, image):
     with pytest.raises(InvalidInputError, match="list"):
         seeded_small.inference(image, **SMALL)
 

@@ -181,13 +181,6 @@ def test_a_stream_continues_after_a_call_with_other_workers(seeded_small, photos
     assert len(list(predictions)) == len(photos) - 1
 
 
-@pytest.mark.parametrize("kind", ["path", "array", "pil", "bytes"])
-def test_one_photo_in_place_of_a_list_is_refused(seeded_small, photos, kind):
-    given = {"path": "a.jpg", "array": photos[0], "pil": Image.fromarray(photos[0]), "bytes": b"\xff\xd8"}[kind]
-    with pytest.raises(InvalidInputError, match="give a list of images"):
-        seeded_small.depth(given, **SMALL)
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [

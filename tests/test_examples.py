@@ -138,13 +138,17 @@ def test_the_quickstart_names_every_script():
     assert sorted(named) == SCRIPTS
 
 
-def test_the_python_of_the_quickstart_writes_a_png(photos, tmp_path, monkeypatch):
-    (snippet,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text("utf-8"), re.DOTALL)
+def test_the_python_of_the_quickstart_writes_images(photos, tmp_path, monkeypatch):
+    alone, folder = re.findall(r"```python\n(.*?)```", PAGES[0].read_text("utf-8"), re.DOTALL)
     (tmp_path / "photo.jpg").write_bytes(photos[0].read_bytes())
     monkeypatch.chdir(tmp_path)
-    exec(snippet, {})
+    exec(alone, {})
     with Image.open("depth.png") as depth:
         assert depth.size == (504, 336)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photo.jpg").rename("photos/one.jpg")
+    exec(folder, {})
+    assert sorted(path.name for path in (tmp_path / "out").rglob("one.*")) == ["one.jpg", "one.npz"]
 
 
 def test_the_call_that_runs_unchanged_runs(photos, tmp_path, monkeypatch, small_checkpoint):

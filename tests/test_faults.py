@@ -16,8 +16,8 @@ from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import load_prediction
+from depth_anything_3.export.naming import result_names
 from depth_anything_3.inputs.discover import FoundImage
-from depth_anything_3.jobs.naming import result_names
 from depth_anything_3.runtime.atomic_file import atomic_write
 from support.jobs import run_images
 from support.seeded_values import seeded_images_uint8

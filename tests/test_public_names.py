@@ -7,11 +7,14 @@ import pkgutil
 import re
 import subprocess
 import sys
+import typing
 
 import pytest
+import torch
 
 import depth_anything_3
 from depth_anything_3 import errors
+from depth_anything_3.runtime import devices
 
 MODULES = [
     "depth_anything_3",
@@ -47,6 +50,41 @@ def test_every_listed_name_is_there(name):
 )
 def test_a_name_of_the_package_is_the_one_of_its_module(name, home):
     assert getattr(depth_anything_3, name) is getattr(importlib.import_module(home), name)
+
+
+@pytest.mark.parametrize("package", ["depth_anything_3", "depth_anything_3.export", "depth_anything_3.model"])
+def test_dir_lists_the_public_names_and_the_modules(package):
+    listed = dir(importlib.import_module(package))
+    assert set(importlib.import_module(package).__all__) < set(listed)
+    modules = {name.removeprefix(f"{package}.") for name in MODULES if name.startswith(f"{package}.")}
+    assert {name for name in modules if "." not in name and name != "__main__"} < set(listed)
+
+
+CHOICES = {
+    "Executor": "inputs.choices",
+    "Exif": "inputs.choices",
+    "Fidelity": "inputs.choices",
+    "MixedSizes": "inputs.choices",
+    "OnError": "inputs.choices",
+    "ProcessResMethod": "inputs.choices",
+    "Strategy": "inputs.choices",
+    "RefViewStrategy": "model.choices",
+    "Temporal": "inference.video.temporal_smoothing",
+    "VideoMode": "inference.video.options",
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_strings_for_type_checkers_are_those_of_the_enum(name):
+    module = importlib.import_module(f"depth_anything_3.{CHOICES[name]}")
+    strings = typing.get_args(getattr(module, f"{name}Name"))
+    assert sorted(strings) == sorted(one.value for one in getattr(module, name))
+
+
+def test_every_dtype_for_type_checkers_is_accepted():
+    assert [devices.parse_dtype(name) for name in typing.get_args(devices.DtypeName)] == [
+        *(None, torch.float32, torch.bfloat16, torch.float16)
+    ]
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -78,6 +78,8 @@ KEYWORDS = (
     "depth_anything_3.inputs.options:ProcessorKwargs",
     "depth_anything_3.inference.options:ImageKwargs",
     "depth_anything_3.inference.options:StreamKwargs",
+    "depth_anything_3.export.options:ExportKwargs",
+    "depth_anything_3.export.image_results:DepthKwargs",
     "depth_anything_3.inputs.video:SelectionKwargs",
     "depth_anything_3.inference.video.options:VideoKwargs",
     "depth_anything_3.inference.options:BatchInferenceKwargs",
@@ -210,7 +212,7 @@ def _signature(name: str, value: Callable[..., object], *, bound: bool = False) 
 
 def _plain(annotation: Any) -> str:  # Any: a string, or a class
     text: str = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    return text
+    return text.replace("'", '"')  # as the formatter has it
 
 
 def _value(default: object) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from depth_anything_3.diagnostics.self_check import EXACT_DECODER_DB, EXACT_DECODER_LEVELS
 from depth_anything_3.diagnostics.synthetic import photo
-from depth_anything_3.inputs.choices import Fidelity, ProcessResMethod, Strategy
+from depth_anything_3.inputs.choices import Fidelity, ProcessResMethod, ResamplerName, Strategy
 from depth_anything_3.inputs.decode.cpu.decode import decode
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
@@ -83,7 +83,7 @@ def _resampled(
     report: Report,
     setting: Setting,
     traits: DecoderTraits,
-    resampler: str,
+    resampler: ResamplerName,
     files: dict[str, bytes],
     truths: dict[ProcessResMethod, list[Result]],
 ) -> None:

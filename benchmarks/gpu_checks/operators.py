@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depth_anything_3.inputs.choices import ProcessResMethod, Strategy
+from depth_anything_3.inputs.choices import ProcessResMethod, ResamplerName, Strategy
 from depth_anything_3.inputs.resample.gpu import available_resamplers
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
@@ -48,7 +48,7 @@ def run(report: Report, setting: Setting, quick: bool) -> None:
 def _resampler(
     report: Report,
     setting: Setting,
-    name: str,
+    name: ResamplerName,
     dtype: torch.dtype,
     bound: float,
     files: dict[str, bytes],

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.export import AvailableFields, ExportOptions, check_formats, export
-from depth_anything_3.export.checks import check_export_dir
-from depth_anything_3.export.registry import DEFAULT_FORMAT, ExportFormat, Formats, format_names
+from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.export import AvailableFields, ExportOptions, export
+from depth_anything_3.export.checks import check_writing
+from depth_anything_3.export.image_results import DepthKwargs, ImageResults
+from depth_anything_3.export.registry import DEFAULT_FORMAT, Formats
 from depth_anything_3.inference.model_kwargs import (
     LoadKwargs,
     ModelKwargs,
@@ -24,19 +25,21 @@ from depth_anything_3.inference.model_kwargs import (
     warn_of_unused,
 )
 from depth_anything_3.inference.network_module import NetworkModule
-from depth_anything_3.inference.options import BatchInferenceKwargs, NetworkOptions, StreamKwargs, StreamOptions
+from depth_anything_3.inference.options import BatchInferenceKwargs, NetworkOptions, StreamOptions
 from depth_anything_3.inference.video.options import VideoKwargs, VideoOptions
 from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
-from depth_anything_3.inputs.choices import OnError, ProcessResMethod
+from depth_anything_3.inputs.choices import OnError, ProcessResMethod, ProcessResMethodName
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
-from depth_anything_3.inputs.image_source import ImageInput, check_image_list
+from depth_anything_3.inputs.given_images import GivenImages, ImagesInput, expand_images, read_open_files
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessOptions, ViewKwargs, check_names
 from depth_anything_3.inputs.video import Frame, VideoInput
 from depth_anything_3.model import RefViewStrategy
 from depth_anything_3.model.checkpoint import find_checkpoint, load_weights, save_checkpoint
+from depth_anything_3.model.choices import RefViewStrategyName
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.devices import choose_device, parse_dtype
+from depth_anything_3.runtime.devices import DtypeName, choose_device, parse_dtype
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -58,6 +61,7 @@ class DepthAnything3(NetworkModule):
     Example:
         >>> model = DepthAnything3.from_pretrained("depth-anything/DA3-BASE")
         >>> prediction = model.inference(["left.jpg", "right.jpg"])     # two views of one scene
+        >>> prediction = model.depth("kitchen.jpg")                     # one image by itself
         >>> predictions = model.depth(["kitchen.jpg", "garden.jpg"])    # two unrelated images
     """
 
@@ -74,7 +78,7 @@ class DepthAnything3(NetworkModule):
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
+        dtype: DtypeName | torch.dtype | None = None,
         **options: Unpack[LoadKwargs],
     ) -> Self:
         """Load a checkpoint from a folder or the Hugging Face hub.
@@ -135,18 +139,18 @@ class DepthAnything3(NetworkModule):
 
     def inference(
         self,
-        image: Iterable[ImageInput],
+        image: ImagesInput,
         extrinsics: Any = None,  # Any: array-like
         intrinsics: Any = None,
         align_to_input_ext_scale: bool = True,
         infer_gs: bool = False,
         use_ray_pose: bool = False,
-        ref_view_strategy: str = RefViewStrategy.SADDLE_BALANCED.value,
+        ref_view_strategy: RefViewStrategy | RefViewStrategyName = "saddle_balanced",
         render_exts: Any = None,
         render_ixts: Any = None,
         render_hw: tuple[int, int] | None = None,
         process_res: int = 504,
-        process_res_method: str = ProcessResMethod.UPPER_BOUND_RESIZE.value,
+        process_res_method: ProcessResMethod | ProcessResMethodName = "upper_bound_resize",
         export_dir: str | os.PathLike[str] | None = None,
         export_format: Formats = DEFAULT_FORMAT,
         export_feat_layers: Sequence[int] | None = None,
@@ -162,7 +166,8 @@ class DepthAnything3(NetworkModule):
         For unrelated images use `depth` or `stream`; a list passed here is always one scene.
 
         Args:
-            image: list of paths, file bytes, PIL images, uint8 HxWx3 RGB arrays or 3xHxW tensors.
+            image: list of images; see `stream` for their types. One image is one view; the images of a folder or a
+                pattern, and of an array (N, H, W, 3) or a tensor (N, 3, H, W), are views of one scene.
             extrinsics: (N, 4, 4) world-to-camera poses (OpenCV axes) to condition on; requires `intrinsics`.
             intrinsics: (N, 3, 3) in pixels of the upright source images. Without `extrinsics`, models that predict
                 cameras ignore them, with a warning; the others use them for metric depth (`Prediction.metric_depth`)
@@ -216,43 +221,57 @@ class DepthAnything3(NetworkModule):
             render_hw=render_hw,
             export_kwargs=export_kwargs or {},
         )
-        check_image_list(image)
-        inputs = list(image)
+        inputs = list(expand_images(image, _folders(export_dir)).images)
         if not align_to_input_ext_scale and extrinsics is None:
             logger.warning("align_to_input_ext_scale=False has no effect without extrinsics")
-        if export_dir is None:
-            _check_nothing_to_write(export_format, writing)
-        else:
-            available = AvailableFields.expected(
-                self.card,
-                views=len(inputs),
-                intrinsics=intrinsics is not None,
-                gaussians=infer_gs,
-                features=bool(export_feat_layers),
-                paths=all(isinstance(one, (str, os.PathLike)) for one in inputs),
-                cropped=preprocess.process_res_method.crops,
-            )
-            formats = check_formats(export_format, available, writing)
-            check_export_dir(export_dir)
-            _warn_of_unused(writing, formats, f"for {format_names(formats)}")
-        prediction = infer_views(self.engine, inputs, ViewOptions(preprocess=preprocess, network=network), cameras)
+        available = AvailableFields.expected(
+            self.card,
+            views=len(inputs),
+            intrinsics=intrinsics is not None,
+            gaussians=infer_gs,
+            features=bool(export_feat_layers),
+            paths=all(isinstance(one, (str, os.PathLike)) for one in inputs),
+            cropped=preprocess.process_res_method.crops,
+        )
+        formats = check_writing(export_dir, export_format, writing, available)
+        views: list[Any] = list(read_open_files(inputs, preprocess.max_bytes))  # Any: images and sources
+        prediction = infer_views(self.engine, views, ViewOptions(preprocess=preprocess, network=network), cameras)
         if export_dir is not None:
             export(prediction, Path(export_dir), formats, options=writing)
         return prediction
 
+    @overload
+    def depth(  # type: ignore[overload-overlap]  # a path and an array are iterables too
+        self, images: ImageInput, *, on_failure: OnFailure | None = None, **options: Unpack[DepthKwargs]
+    ) -> Prediction: ...
+
+    @overload
     def depth(
-        self, images: Iterable[ImageInput], *, on_failure: OnFailure | None = None, **options: Unpack[StreamKwargs]
-    ) -> list[Prediction]:
-        """Compute the depth of independent images and return a list: one `Prediction` (N = 1) per image, in order.
+        self, images: Iterable[ImageInput], *, on_failure: OnFailure | None = None, **options: Unpack[DepthKwargs]
+    ) -> list[Prediction]: ...
+
+    def depth(
+        self, images: ImagesInput, *, on_failure: OnFailure | None = None, **options: Unpack[DepthKwargs]
+    ) -> Prediction | list[Prediction]:
+        """Compute the depth of independent images: of one image a `Prediction`, of several a list in their order.
+
+        A folder, a pattern or an array of images gives a list, even of one image; for a type checker, which sees a
+        path or an array, write `list(model.stream(folder))`. One image that cannot be used raises its error, whatever
+        `on_error` is.
 
         Args:
-            images, on_failure, options: see `stream`.
+            images, on_failure, options: see `stream`. Each prediction has N = 1.
+
+        Raises:
+            InvalidInputError, ImageReadError, ImageDecodeError, ExportError: see `stream`.
         """
-        parsed = StreamOptions.parse(options, caller=self.depth)
-        return list(self._stream(images, parsed, on_failure))
+        parsed = StreamOptions.parse(options, caller=self.depth, keywords=DepthKwargs)
+        given = expand_images(images, _folders(options.get("export_dir")))
+        predictions = list(self._stream(given, parsed, raise_failure if given.is_one else on_failure, options))
+        return predictions[0] if given.is_one else predictions
 
     def stream(
-        self, images: Iterable[ImageInput], *, on_failure: OnFailure | None = None, **options: Unpack[StreamKwargs]
+        self, images: ImagesInput, *, on_failure: OnFailure | None = None, **options: Unpack[DepthKwargs]
     ) -> Iterator[Prediction]:
         """Compute the depth of independent images and yield one `Prediction` (N = 1) per image, in order.
 
@@ -260,8 +279,17 @@ class DepthAnything3(NetworkModule):
         grow with their number, so a generator of paths is fine.
 
         Args:
-            images: any iterable of images that `inference` accepts. It is consumed a few batches ahead in another
-                thread, so a generator must yield a new array each time instead of refilling one buffer.
+            images: one of these.
+
+                - An iterable of images. It is consumed a few batches ahead in another thread, so a generator must yield
+                  a new array each time instead of refilling one buffer. An image is a path, the bytes of a file, a file
+                  opened with "rb" (read from its position to its end, not closed), a PIL image, a uint8 RGB array
+                  (H, W, 3), (H, W, 4) or (H, W), or a uint8 RGB tensor (3, H, W). For other dtypes the error gives the
+                  line that converts.
+                - One image. An open file is read during the call.
+                - The path of a folder, for its image files; a path with `*`, `?` or `**` that does not exist, for those
+                  that match. Both are sorted, without results of earlier runs of `da3` and without `export_dir`.
+                - An array (N, H, W, 3) or a tensor (N, 3, H, W), for N images.
             on_failure: called with the `ImageFailure` of each skipped image; without it, failures are logged.
             options: any of these.
 
@@ -273,18 +301,31 @@ class DepthAnything3(NetworkModule):
                   holds, measured once per size; 1 elsewhere. A batch that runs out of memory is halved.
                 - max_batch_size, target_memory_utilization: upper bound of "auto", and the share of the free memory
                   that it may fill.
+                - export_dir: folder to write each image's results to before its prediction is yielded. Names are those
+                  of `da3 images`, without the suffix of the file; pixels and bytes in memory are named by their index,
+                  `image_0003`. No two images of a call share a name; the names are held in memory.
+                - export_format and the fields of `export.ExportOptions`: as for `inference`.
 
         Raises:
             InvalidInputError, ImageReadError, ImageDecodeError: see `inference`; raised at the image's place in the
                 order.
+            UnsupportedError: an export format needs what the model does not predict; raised before any image is read.
+            ExportError: a result cannot be written.
         """
-        return self._stream(images, StreamOptions.parse(options, caller=self.stream), on_failure)
+        parsed = StreamOptions.parse(options, caller=self.stream, keywords=DepthKwargs)
+        given = expand_images(images, _folders(options.get("export_dir")))
+        return self._stream(given, parsed, on_failure, options)
 
     def _stream(
-        self, images: Iterable[ImageInput], options: StreamOptions, on_failure: OnFailure | None
+        self, given: GivenImages, options: StreamOptions, on_failure: OnFailure | None, writing: DepthKwargs
     ) -> Iterator[Prediction]:
+        results = ImageResults.parse(writing, self.card, options, given)
+        images: Iterable[Any] = read_open_files(given.images, options.preprocess.max_bytes)  # Any: images and sources
+        if given.is_one:  # an open file may be closed before the first result is taken
+            images = list(images)
         raising = options.preprocess.on_error is OnError.RAISE
-        return self.engine.stream(images, options, raise_failure if raising else on_failure or log_failure)
+        predictions = self.engine.stream(images, options, raise_failure if raising else on_failure or log_failure)
+        return predictions if results is None else results.written(predictions)
 
     def stream_video(
         self, source: VideoInput, *, on_failure: OnFailure = log_failure, **options: Unpack[VideoKwargs]
@@ -306,9 +347,9 @@ class DepthAnything3(NetworkModule):
 
     def batch_inference(
         self,
-        images: Iterable[ImageInput],
+        images: ImagesInput,
         process_res: int = 504,
-        batch_size: int | str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         max_batch_size: int = 64,
         target_memory_utilization: float = 0.85,
         progress_callback: Callable[[int, int | None], None] | None = None,
@@ -316,7 +357,9 @@ class DepthAnything3(NetworkModule):
         on_failure: OnFailure | None = None,
         **options: Unpack[BatchInferenceKwargs],
     ) -> list[Prediction]:
-        """Compute the depth of independent images and return a list; named like the method of a fork of upstream.
+        """Compute the depth of independent images and return a list, also of one image.
+
+        Named like the method of a fork of upstream.
 
         Args:
             images, process_res, batch_size, max_batch_size, target_memory_utilization, on_failure, options: see
@@ -324,10 +367,11 @@ class DepthAnything3(NetworkModule):
             progress_callback: called with the number of images done and the total (None if unknown).
         """
         check_names(options, caller=self.batch_inference, keywords=BatchInferenceKwargs)
-        total = len(images) if isinstance(images, Sized) else None
+        given = expand_images(images).images
+        total = len(given) if isinstance(given, Sized) else None
         predictions = []
         for prediction in self.stream(
-            images,
+            given,
             on_failure=on_failure,
             process_res=process_res,
             batch_size=batch_size,
@@ -341,15 +385,6 @@ class DepthAnything3(NetworkModule):
         return predictions
 
 
-def _check_nothing_to_write(export_format: Formats, writing: ExportOptions) -> None:
-    """Refuse a format without a folder; warn of options of writers."""
-    given = {"export_format": export_format is not DEFAULT_FORMAT, "export_kwargs": bool(writing.export_kwargs)}
-    for name in (name for name, is_given in given.items() if is_given):
-        raise InvalidInputError(f"{name} without export_dir: nothing would be written; pass export_dir, or omit {name}")
-    _warn_of_unused(writing, (), "without export_dir")
-
-
-def _warn_of_unused(writing: ExportOptions, formats: Sequence[ExportFormat], where: str) -> None:
-    unused = writing.unused_by(formats)
-    if unused:
-        logger.warning("%s: no effect %s", ", ".join(unused), where)
+def _folders(export_dir: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """Return the folders that a search for images does not enter."""
+    return () if export_dir is None else (Path(export_dir),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from depth_anything_3.export import FORMATS, AvailableFields, ExportOptions, che
 from depth_anything_3.export.camera_path import TrjMode
 from depth_anything_3.export.formats.glb import GlbOptions
 from depth_anything_3.export.formats.gs_video import GsVideoOptions, VisDepth
+from depth_anything_3.export.options import ExportKwargs
 from depth_anything_3.export.registry import find_format
 from depth_anything_3.model.catalog import MODEL_CARDS
 
@@ -193,3 +195,9 @@ def test_the_results_of_gaussians_have_names_too(tmp_path):
         tmp_path / "gs_ply" / "a.ply",
         tmp_path / "gs_video" / "a.mp4",
     ]
+
+
+def test_every_option_of_the_writers_is_a_keyword_of_depth():
+    assert set(ExportKwargs.__annotations__) - {"export_dir", "export_format"} == {
+        one.name for one in dataclasses.fields(ExportOptions)
+    }

@@ -87,14 +87,18 @@ def test_processes_are_rejected_for_a_gpu():
 
 
 TYPO = """
-from depth_anything_3 import DepthAnything3, InputProcessor
+from typing_extensions import assert_type
+
+from depth_anything_3 import DepthAnything3, InputProcessor, Prediction
 
 model = DepthAnything3("da3-small")
 model.stream(["a.jpg"], proces_res=28)
 model.inference(["a.jpg"], fidelty="fast")
 model.stream_video("a.mp4", evry=2)
 InputProcessor()(["a.jpg"], num_worker=1)
-model.depth(["a.jpg"], process_res=28, fidelity="fast", batch_size="auto")
+assert_type(model.depth("a.jpg"), Prediction)
+assert_type(model.depth(["a.jpg"], process_res=28, fidelity="fast", batch_size="auto"), list[Prediction])
+model.stream(["a.jpg"], fidelity="fats")
 """
 
 
@@ -104,6 +108,8 @@ def test_an_unknown_argument_is_an_error_for_the_type_checker(tmp_path):
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "typo.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = [line for line in done.stdout.splitlines() if "typo.py" in line and "error" in line]
-    assert [line.partition("Unexpected keyword argument ")[2].split()[0] for line in found] == [
+    *unexpected, choice = found
+    assert [line.partition("Unexpected keyword argument ")[2].split()[0] for line in unexpected] == [
         *('"proces_res"', '"fidelty"', '"evry"', '"num_worker"')
     ]
+    assert "expected \"Fidelity | Literal['exact', 'high', 'fast']\"" in choice

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.export.image_file import write_jpeg
+from depth_anything_3.inputs.choices import Fidelity
 from depth_anything_3.jobs.demo import abs_rel
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
@@ -94,7 +95,7 @@ def measure(
         for resolution in resolutions:
             exact = model.depth(files, process_res=resolution)
             for fidelity in ("exact", *_FIDELITIES) if resolution in compared else ("exact",):
-                found = model.depth(files, process_res=resolution, fidelity=fidelity)
+                found = model.depth(files, process_res=resolution, fidelity=Fidelity(fidelity))
                 scores = [abs_rel(on_grid(one), truth) for one, truth in zip(found, truths, strict=True)]
                 row = Row(size, len(files), resolution, fidelity, float(np.mean(scores)))
                 if fidelity != "exact":

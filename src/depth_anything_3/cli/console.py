@@ -61,8 +61,9 @@ def load_model(flags: ModelFlags) -> DepthAnything3:
     """Load a checkpoint, and report a licence that forbids commercial use."""
     with stderr.status(f"loading {escape(flags.model_dir)}"):
         from depth_anything_3.api import DepthAnything3
+        from depth_anything_3.runtime.devices import parse_dtype
 
-        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, flags.dtype)
+        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, parse_dtype(flags.dtype))
     if "-NC-" in model.card.licence:
         stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
     if flags.compiled:

@@ -34,9 +34,9 @@ def export(
     from depth_anything_3.export import export as write
     from depth_anything_3.export import load_prediction, parse_formats
     from depth_anything_3.export.checks import check_export_dir
+    from depth_anything_3.export.naming import result_names
     from depth_anything_3.inputs.discover import FoundImage
     from depth_anything_3.jobs.manifest import Manifest
-    from depth_anything_3.jobs.naming import result_names
 
     formats = parse_formats(export_format, [one.name for one in formats_for(ARCHIVE_FIELDS)])
     options = writers.options()

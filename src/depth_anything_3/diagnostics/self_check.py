@@ -22,7 +22,7 @@ from depth_anything_3.diagnostics.synthetic import photo_jpeg
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.processor import BatchProcessor
-from depth_anything_3.inputs.choices import Fidelity, Strategy
+from depth_anything_3.inputs.choices import Fidelity, ResamplerName, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import GPUDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.plan.resize_plan import plan_resize
@@ -122,7 +122,9 @@ def _cases(
         yield _Case(Strategy.CPU, None, True, InputProcessor)
         return
 
-    def processor(resampler: str | None = None, having: Capabilities = capabilities) -> Callable[[], GPUInputProcessor]:
+    def processor(
+        resampler: ResamplerName | None = None, having: Capabilities = capabilities
+    ) -> Callable[[], GPUInputProcessor]:
         return lambda: GPUInputProcessor(device, resampler=resampler, capabilities=having, open_decoder=open_decoder)
 
     yield _Case(Strategy.CPU, None, True, processor())

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from pathlib import Path
 
-from depth_anything_3.errors import ExportError, UnsupportedError
+from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError
 from depth_anything_3.export.fields import AvailableFields
 from depth_anything_3.export.gsplat_rasterizer import check_cuda
 from depth_anything_3.export.options import ExportOptions
-from depth_anything_3.export.registry import ExportFormat, Formats, parse_formats
+from depth_anything_3.export.registry import DEFAULT_FORMAT, ExportFormat, Formats, format_names, parse_formats
 from depth_anything_3.model.catalog import models_that
 from depth_anything_3.runtime.packages import install_hint
 
-__all__ = ["check_export_dir", "check_formats"]
+__all__ = ["check_export_dir", "check_formats", "check_writing"]
+
+logger = logging.getLogger(__name__)
 
 _MISSING = {
     "images": "the images as the network saw them (processed_images), which {owner} does not have; a results.npz holds "
@@ -34,6 +37,43 @@ _MISSING = {
     "upper_bound_resize or lower_bound_resize instead of *_crop",
 }
 """Description of each missing field, with a hint, by the names of `RequiredFields`."""
+
+
+def check_writing(
+    export_dir: str | os.PathLike[str] | None, formats: Formats, options: ExportOptions, available: AvailableFields
+) -> tuple[ExportFormat, ...]:
+    """Check a request to write results, before anything is computed; warn of options without effect.
+
+    Args:
+        export_dir: output folder; None: nothing is to be written.
+        formats: as for `parse_formats`; `DEFAULT_FORMAT` itself if the caller gave none.
+        options: options of the writers.
+        available: fields that the prediction will have.
+
+    Returns:
+        The formats; none without a folder.
+
+    Raises:
+        InvalidInputError: a format without a folder, or as `check_formats`.
+        UnsupportedError: as `check_formats`.
+        ExportError: as `check_export_dir`.
+    """
+    if export_dir is not None:
+        parsed = check_formats(formats, available, options)
+        check_export_dir(export_dir)
+        _warn_of_unused(options, parsed, f"for {format_names(parsed)}")
+        return parsed
+    given = {"export_format": formats is not DEFAULT_FORMAT, "export_kwargs": bool(options.export_kwargs)}
+    for name in (name for name, is_given in given.items() if is_given):
+        raise InvalidInputError(f"{name} without export_dir: nothing would be written; pass export_dir, or omit {name}")
+    _warn_of_unused(options, (), "without export_dir")
+    return ()
+
+
+def _warn_of_unused(options: ExportOptions, formats: tuple[ExportFormat, ...], where: str) -> None:
+    unused = options.unused_by(formats)
+    if unused:
+        logger.warning("%s: no effect %s", ", ".join(unused), where)
 
 
 def check_export_dir(export_dir: str | os.PathLike[str]) -> None:

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from depth_anything_3.model.catalog import ModelCard
     from depth_anything_3.prediction import Prediction
 
-__all__ = ["ARCHIVE_FIELDS", "FRAME_FIELDS", "AvailableFields", "RequiredFields"]
+__all__ = ["ARCHIVE_FIELDS", "FRAME_FIELDS", "IN_MEMORY", "AvailableFields", "RequiredFields"]
 
-_NOT_A_PATH = re.compile(r"image \d+ \(.*\)")  # label of a source that is an array, an image or bytes
+IN_MEMORY = re.compile(r"image (\d+) \(.*\)")
+"""Label of a source that is an array, an image or bytes; the group is its index."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class AvailableFields:
             intrinsics=prediction.intrinsics is not None,
             gaussians=prediction.gaussians is not None,
             features=bool(prediction.aux),
-            paths=bool(prediction.sources) and not any(_NOT_A_PATH.fullmatch(one) for one in prediction.sources),
+            paths=bool(prediction.sources) and not any(IN_MEMORY.fullmatch(one) for one in prediction.sources),
             owner="this prediction",
         )
 

@@ -5,16 +5,34 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.format_options import FormatOptions, PointOptions
-from depth_anything_3.export.registry import ExportFormat, find_format, format_names
+from depth_anything_3.export.registry import ExportFormat, Formats, find_format, format_names
 from depth_anything_3.runtime.option_values import positive_int
 
-__all__ = ["ExportOptions"]
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["ExportKwargs", "ExportOptions"]
 
 logger = logging.getLogger(__name__)
+
+
+class ExportKwargs(TypedDict, total=False):
+    """Keyword arguments of calls that write results: a folder, the formats, and the fields of `ExportOptions`."""
+
+    export_dir: str | os.PathLike[str] | None
+    export_format: Formats
+    conf_thresh_percentile: float
+    num_max_points: int | None
+    show_cameras: bool
+    feat_vis_fps: int
+    render_exts: Any  # Any: an array or tensor
+    render_ixts: Any
+    render_hw: tuple[int, int] | None
+    export_kwargs: Mapping[str, Mapping[str, Any]] | None
 
 
 @dataclass(frozen=True, eq=False)

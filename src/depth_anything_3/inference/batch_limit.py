@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
@@ -79,7 +80,7 @@ class BatchLimit:
         logger.warning("out of memory for %d images of %dx%d: batch size is now %d", count, *size[::-1], smaller)
 
 
-def parse_batch_size(text: str, count: int) -> int | str:
+def parse_batch_size(text: str, count: int) -> int | Literal["auto"]:
     """Parse a batch size from the command line: a number, "auto", or "all" of `count` images.
 
     Raises:
@@ -88,7 +89,7 @@ def parse_batch_size(text: str, count: int) -> int | str:
     if text == "all":
         return max(1, count)
     if text == "auto":
-        return text
+        return "auto"
     try:
         return int(text)
     except ValueError:

@@ -13,7 +13,8 @@ from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure
-from depth_anything_3.inputs.image_source import ImageInput, ImageSource, as_source, check_image_list
+from depth_anything_3.inputs.given_images import ImagesInput, expand_images, read_open_files
+from depth_anything_3.inputs.image_source import ImageInput, ImageSource, as_source
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.plan.resize_plan import Orientation, ResizePlan
@@ -44,7 +45,7 @@ class GivenProcessor:
 
     def views(
         self,
-        images: Iterable[ImageInput],
+        images: ImagesInput,
         options: PreprocessOptions = _DEFAULTS,
         extrinsics: Any = None,  # Any: array-like
         intrinsics: Any = None,
@@ -54,8 +55,8 @@ class GivenProcessor:
         Raises:
             InvalidInputError: the function returns something else than it should.
         """
-        check_image_list(images)
-        inputs: list[Any] = [one.data if isinstance(one, ImageSource) else one for one in images]  # Any: an image
+        given = read_open_files(expand_images(images).images, options.max_bytes)
+        inputs: list[Any] = [_data_of(one) if isinstance(one, ImageSource) else one for one in given]  # Any: an image
         names = (one.name for one in fields(options) if one.name not in _POSITIONAL)
         changed = {name: value for name in names if (value := getattr(options, name)) != getattr(_DEFAULTS, name)}
         method = options.process_res_method.value
@@ -64,7 +65,7 @@ class GivenProcessor:
 
     def batches(
         self,
-        images: Iterable[ImageInput],
+        images: ImagesInput,
         options: PreprocessOptions = _DEFAULTS,
         *,
         batch_size: int = 1,
@@ -72,21 +73,35 @@ class GivenProcessor:
         on_shortage: Callable[[tuple[int, int], int], None] | None = None,
     ) -> Generator[ProcessedBatch | ImageFailure, None, None]:
         """Yield independent images in order, each in a batch of its own; the other arguments are ignored."""
-        check_image_list(images)
         options = replace(options, on_error=OnError.RAISE)  # the caller of this method decides
-        for index, image in enumerate(images):
+        given: Iterable[Any] = read_open_files(expand_images(images).images, options.max_bytes)  # Any: an image
+        for index, image in enumerate(given):
+            label = _label(image, index)
             try:
                 batch = self.views([image], options)
             except DA3Error as error:
-                yield ImageFailure(index, f"image {index}", error)
+                yield ImageFailure(index, label, error)
                 continue
-            yield replace(batch, images=tuple(replace(one, index=index) for one in batch.images))
+            yield replace(batch, images=tuple(replace(one, index=index, label=label) for one in batch.images))
 
     def warm_up(self) -> None:
         """Do nothing: the function warms up by itself."""
 
     def release_memory(self) -> None:
         """Do nothing: the function manages its memory by itself."""
+
+
+def _data_of(source: ImageSource) -> object:
+    if isinstance(source.data, DA3Error):
+        raise source.data
+    return source.data
+
+
+def _label(image: ImageInput | ImageSource, index: int) -> str:
+    try:
+        return as_source(image, index).label
+    except DA3Error:  # the function may take what this package does not
+        return f"image {index}"
 
 
 def _as_batch(result: object, inputs: list[ImageInput]) -> ProcessedBatch:

@@ -12,6 +12,7 @@ from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.model import RefViewStrategy, build_network
 from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard
+from depth_anything_3.model.choices import RefViewStrategyName
 from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.model.precision import keep_float32
 from depth_anything_3.runtime.attribute_dict import AttributeDict
@@ -55,7 +56,7 @@ class NetworkModule(nn.Module):
         export_feat_layers: Sequence[int] | None = None,
         infer_gs: bool = False,
         use_ray_pose: bool = False,
-        ref_view_strategy: str = RefViewStrategy.SADDLE_BALANCED.value,
+        ref_view_strategy: RefViewStrategy | RefViewStrategyName = "saddle_balanced",
     ) -> AttributeDict[Any]:  # Any: tensors, and a dictionary of tensors
         """Run the network on prepared images, without gradients, in the model's dtype of computation.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from depth_anything_3.errors import InvalidInputError
-from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.choices import ProcessResMethod, ProcessResMethodName
 from depth_anything_3.inputs.options import InputKwargs, PreprocessKwargs, PreprocessOptions, check_names
 from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.runtime.option_values import positive_int
@@ -30,7 +30,7 @@ class _NetworkKwargs(TypedDict, total=False):
 
 
 class _BatchKwargs(TypedDict, total=False):
-    batch_size: int | str
+    batch_size: int | Literal["auto"]
     max_batch_size: int
     target_memory_utilization: float
 
@@ -42,7 +42,7 @@ class ImageKwargs(PreprocessKwargs, _NetworkKwargs, total=False):
 class BatchInferenceKwargs(InputKwargs, _NetworkKwargs, total=False):
     """Keyword arguments of `DepthAnything3.batch_inference` that are not in its signature."""
 
-    process_res_method: ProcessResMethod | str
+    process_res_method: ProcessResMethod | ProcessResMethodName
 
 
 class StreamKwargs(ImageKwargs, _BatchKwargs, total=False):
@@ -104,7 +104,7 @@ class BatchOptions:
         InvalidInputError: one of these is not accepted.
     """
 
-    batch_size: int | str = 1
+    batch_size: int | Literal["auto"] = 1
     max_batch_size: int = 64
     target_memory_utilization: float = 0.85
 

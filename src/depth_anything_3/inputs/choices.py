@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from depth_anything_3.runtime.option_values import StringEnum
 
-__all__ = ["Executor", "Exif", "Fidelity", "MixedSizes", "OnError", "ProcessResMethod", "Strategy"]
+__all__ = [
+    "Executor",
+    "ExecutorName",
+    "Exif",
+    "ExifName",
+    "Fidelity",
+    "FidelityName",
+    "MixedSizes",
+    "MixedSizesName",
+    "OnError",
+    "OnErrorName",
+    "ProcessResMethod",
+    "ProcessResMethodName",
+    "ResamplerName",
+    "Strategy",
+    "StrategyName",
+]
+
+# The strings of the enums below, and of resamplers, for editors and type checkers; a test compares them.
+ExecutorName = Literal["thread", "process"]
+ExifName = Literal["apply", "ignore"]
+FidelityName = Literal["exact", "high", "fast"]
+MixedSizesName = Literal["crop", "pad", "refuse"]
+OnErrorName = Literal["raise", "skip"]
+ProcessResMethodName = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
+ResamplerName = Literal["triton", "torch", "kornia"]
+StrategyName = Literal["auto", "gpu_decode", "hybrid", "full_gpu", "cpu"]
 
 
 class ProcessResMethod(StringEnum):

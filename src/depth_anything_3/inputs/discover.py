@@ -16,7 +16,7 @@ from depth_anything_3.inputs.earlier_results import EarlierResults
 from depth_anything_3.inputs.file_kind import ADDRESS
 from depth_anything_3.inputs.image_list import check_source, read_list
 
-__all__ = ["IMAGE_EXTENSIONS", "FoundImage", "find_images", "find_with_folders"]
+__all__ = ["IMAGE_EXTENSIONS", "FoundImage", "find_images", "find_with_folders", "is_pattern"]
 
 IMAGE_EXTENSIONS = "png,jpg,jpeg,webp,bmp,tif,tiff,avif,heic,heif"
 """Default extensions of image files in a folder."""
@@ -62,6 +62,7 @@ def find_with_folders(
     *,
     recursive: bool = False,
     exclude: Collection[Path] = (),
+    recursive_hint: str = "pass recursive=True",
 ) -> list[FoundImage]:
     """Find the images in a list of sources, in order and without duplicates.
 
@@ -80,6 +81,7 @@ def find_with_folders(
         recursive: also search subfolders that are not hidden, each after the files beside it. A folder that is
             reachable by several paths is searched once, so circular links are safe.
         exclude: folders that the search does not enter, such as output folders; as explicit sources they are accepted.
+        recursive_hint: how the caller searches subfolders, for the message about a folder without images.
 
     Raises:
         InvalidInputError: a folder, pattern or list contains no images, or a source is an address or a list without @.
@@ -100,9 +102,10 @@ def find_with_folders(
             folder = Path(source)
             inside = [one for one in _files_in(folder, recursive, results) if one.suffix.lower() in wanted]
             if not inside:
-                raise InvalidInputError(f"{source}: {_nothing_in(folder, wanted, recursive, results)}")
+                hint = None if recursive else recursive_hint
+                raise InvalidInputError(f"{source}: {_nothing_in(folder, wanted, hint, results)}")
             found += [FoundImage(one, folder) for one in inside]
-        elif _WILDCARDS.search(source) and not os.path.lexists(source):
+        elif is_pattern(source):
             top, matching = _files_like(source, results)
             matching = [one for one in matching if one.suffix.lower() in wanted]
             if not matching:
@@ -120,21 +123,26 @@ def find_with_folders(
     return list(unique.values())
 
 
-def _nothing_in(folder: Path, wanted: Collection[str], recursive: bool, results: EarlierResults) -> str:
-    """Say that a folder has no images, and what it has instead."""
+def is_pattern(source: str) -> bool:
+    """Whether a source is a pattern: not the path of a file that exists, and not an address."""
+    return bool(_WILDCARDS.search(source)) and not os.path.lexists(source) and not ADDRESS.match(source)
+
+
+def _nothing_in(folder: Path, wanted: Collection[str], hint: str | None, results: EarlierResults) -> str:
+    """Say that a folder has no images, and what it has instead; `hint` is None if subfolders were searched."""
     try:
         others = Counter(one.suffix.lower() or "no suffix" for one in _files_in(folder, False, results))
     except ImageReadError:
         others = Counter()
-    where = "in this folder or its subfolders" if recursive else "in this folder"
+    where = "in this folder or its subfolders" if hint is None else "in this folder"
     text = f"no files ending in {', '.join(sorted(wanted))} {where}{results.note(folder)}"
     if others:
         listed = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(_MAX_SUFFIXES))
         text += f", which has other files: {listed}"
     elif not os.listdir(folder):
         text += ", which is empty"
-    if not recursive and any(one.suffix.lower() in wanted for one in islice(_below(folder, results), _MAX_SEARCHED)):
-        text += "; its subfolders have some: pass recursive=True"
+    if hint is not None and any(one.suffix.lower() in wanted for one in islice(_below(folder, results), _MAX_SEARCHED)):
+        text += f"; its subfolders have some: {hint}"
     return text
 
 

@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, Union
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError, ImageTypeError, InvalidInputError
+from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError, ImageTypeError
 from depth_anything_3.inputs.file_kind import ADDRESS
 from depth_anything_3.inputs.limits import MAX_BYTES
+from depth_anything_3.inputs.pixel_hints import array_hint, shape_hint, tensor_hint
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImageInput", "ImageSource", "PilImage", "as_source", "check_bytes", "check_image_list", "read_file"]
+__all__ = [
+    "BinaryFile",
+    "ImageInput",
+    "ImageSource",
+    "PilImage",
+    "as_source",
+    "check_bytes",
+    "is_open_file",
+    "is_torch_tensor",
+    "open_file_label",
+    "read_file",
+]
+
+
+class BinaryFile(Protocol):
+    """An object with a method `read` that returns bytes, such as a file opened with "rb" or a `BytesIO`."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+        ...
+
 
 ImageInput = Union[
-    str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, "npt.NDArray[np.uint8]", "torch.Tensor"
+    str,
+    "os.PathLike[str]",
+    bytes,
+    bytearray,
+    memoryview,
+    BinaryFile,
+    Image.Image,
+    "npt.NDArray[np.uint8]",
+    "torch.Tensor",
 ]
 """The accepted types of one image."""
 
@@ -33,9 +62,10 @@ UInt8Array = npt.NDArray[np.uint8]
 # Windows has no such pipes, but opens files in text mode without O_BINARY.
 _OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _ACCEPTED = (
-    "a path, the bytes of an image file, a PIL image, a uint8 array of HxWx3, HxWx4 or HxW, "
+    "a path, the bytes of an image file, a file opened with 'rb', a PIL image, a uint8 array of HxWx3, HxWx4 or HxW, "
     "or a uint8 torch tensor of 3xHxW"
 )
+_CHUNK_BYTES = 16 << 20
 
 
 class PilImage(NamedTuple):
@@ -63,30 +93,21 @@ class ImageSource:
     ready: torch.cuda.Event | None = None
 
 
-def check_image_list(images: Iterable[ImageInput]) -> None:
-    """Check that `images` is an iterable of images and not one image, which would be iterated by letter or row.
+def as_source(image: ImageInput | ImageSource, index: int = 0, max_bytes: int = MAX_BYTES) -> ImageSource:
+    """Check the type, dtype and shape of an image. An `ImageSource` is returned unchanged.
 
-    Raises:
-        InvalidInputError: it is a single image, or not iterable.
-    """
-    single = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)) or hasattr(
-        images, "dtype"
-    )
-    if single or not isinstance(images, Iterable):
-        raise InvalidInputError("give a list of images or another iterable; for one image, give a list of one")
-
-
-def as_source(image: ImageInput | ImageSource, index: int = 0) -> ImageSource:
-    """Check the type, dtype and shape of an image without reading it. An `ImageSource` is returned unchanged.
+    Only an open file is read, from its position to its end; it is not closed.
 
     Args:
         image: see `ImageInput`. Arrays and tensors are RGB, 0 to 255; pass an OpenCV frame (BGR) as
             `frame[..., ::-1]`, which does not copy. A fourth channel (alpha) is dropped, not blended.
         index: index of the image in its list, for messages.
+        max_bytes: maximum number of bytes of an open file.
 
     Raises:
-        ImageTypeError: the type, dtype or number of channels is not accepted.
-        ImageSizeError: the array has no pixels.
+        ImageTypeError: the type, dtype or number of channels is not accepted; or a file is open in text mode.
+        ImageSizeError: the array has no pixels, or the open file more than `max_bytes`.
+        ImageReadError: the open file is empty or cannot be read.
     """
     if isinstance(image, ImageSource):
         return image
@@ -104,20 +125,23 @@ def as_source(image: ImageInput | ImageSource, index: int = 0) -> ImageSource:
         return ImageSource(label, image)
     if isinstance(image, np.ndarray):
         return _from_array(image, index)
-    if _is_torch_tensor(image):
+    if is_torch_tensor(image):
         return _from_tensor(image, index)
-    raise ImageTypeError(f"image {index} has type {type(image).__name__}; accepted: {_ACCEPTED}")
+    if is_open_file(image):
+        label = open_file_label(image, index)
+        return ImageSource(label, _read_open_file(image, label, max_bytes))
+    hint = "pass np.asarray(image); " if hasattr(image, "__array__") else ""
+    raise ImageTypeError(f"image {index} has type {type(image).__name__}; {hint}accepted: {_ACCEPTED}")
 
 
 def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the dtype is what is being checked
     label = f"image {index} (array {'x'.join(map(str, array.shape))})"
     if array.dtype != np.uint8:
-        hint = (
-            "multiply by 255 and round, if the range is 0 to 1" if array.dtype.kind == "f" else "scale it to 0 to 255"
-        )
-        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is required; {hint}")
+        raise ImageTypeError(f"{label}: dtype {array.dtype}, but uint8 is required; {array_hint(array)}")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ImageTypeError(f"{label}: the shape must be HxWx3, HxWx4 or HxW, with RGB channels last")
+        raise ImageTypeError(
+            f"{label}: the shape must be HxWx3, HxWx4 or HxW, with RGB channels last{shape_hint(array.shape)}"
+        )
     if array.size == 0:
         raise ImageSizeError(f"{label}: no pixels")
     return ImageSource(label, array)
@@ -125,20 +149,64 @@ def _from_array(array: npt.NDArray[Any], index: int) -> ImageSource:  # Any: the
 
 def _from_tensor(tensor: torch.Tensor, index: int) -> ImageSource:
     label = f"image {index} (tensor {'x'.join(map(str, tensor.shape))})"
-    if str(tensor.dtype) != "torch.uint8":
-        raise ImageTypeError(f"{label}: dtype {tensor.dtype}, but torch.uint8 (0 to 255) is required")
-    if tensor.ndim != 3 or tensor.shape[0] != 3:
-        raise ImageTypeError(f"{label}: the shape must be 3xHxW, with RGB channels first")
     if tensor.device.type == "meta":
         raise ImageTypeError(f"{label}: a meta tensor has no pixels")
+    if str(tensor.dtype) != "torch.uint8":
+        raise ImageTypeError(f"{label}: dtype {tensor.dtype}, but torch.uint8 is required; {tensor_hint(tensor)}")
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        hint = shape_hint(tuple(tensor.shape), tensor=True)
+        raise ImageTypeError(f"{label}: the shape must be 3xHxW, with RGB channels first{hint}")
     if tensor.numel() == 0:
         raise ImageSizeError(f"{label}: no pixels")
     return ImageSource(label, tensor.detach())
 
 
-def _is_torch_tensor(value: object) -> bool:
-    # By name, to avoid importing torch.
+def is_torch_tensor(value: object) -> TypeGuard[torch.Tensor]:
+    """Whether an object is a tensor of torch; by name, to avoid importing torch."""
     return any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in type(value).__mro__)
+
+
+def is_open_file(value: object) -> TypeGuard[BinaryFile]:
+    """Whether an object has a method `read` and is not a path."""
+    return callable(getattr(value, "read", None)) and not isinstance(value, os.PathLike)
+
+
+def open_file_label(file: BinaryFile, index: int) -> str:
+    """Return the name of an open file; its index and type if it has none."""
+    name = getattr(file, "name", None)  # the number of a descriptor, or "<stdin>", names no file
+    if isinstance(name, (str, bytes, os.PathLike)) and (text := os.fsdecode(name)) and not text.startswith("<"):
+        return text
+    return f"image {index} ({type(file).__name__})"
+
+
+def _read_open_file(file: BinaryFile, label: str, max_bytes: int) -> bytes:
+    """Read an open file from its position to its end, but no more than `max_bytes` and one byte."""
+    text_mode = f"{label}: the file is open in text mode; open it with 'rb'"
+    opened: object = file
+    if isinstance(opened, io.TextIOBase):
+        raise ImageTypeError(text_mode)
+    parts: list[bytes] = []
+    size = 0
+    while size <= max_bytes:
+        try:
+            # In parts, because a file without buffer allocates what it is asked for.
+            part: object = file.read(min(_CHUNK_BYTES, max_bytes + 1 - size))
+        except Exception as error:  # a caller's object may raise anything; one bad image costs one image
+            raise ImageReadError(f"{label}: cannot be read ({error or type(error).__name__})") from error
+        if isinstance(part, str):
+            raise ImageTypeError(text_mode)
+        if not isinstance(part, (bytes, bytearray, memoryview)):
+            raise ImageTypeError(f"{label}: read() returned {type(part).__name__}, not bytes")
+        if not part:
+            break
+        parts.append(bytes(part))
+        size += len(parts[-1])
+    if not parts:
+        raise ImageReadError(
+            f"{label}: the file is empty, or was read to its end before; file.seek(0) returns to its beginning"
+        )
+    check_bytes(size, label, max_bytes)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
@@ -169,7 +237,8 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 def _missing(path: str) -> str:
     address = ADDRESS.match(path)
     if address is None:
-        return f"{path}: no such file"
+        hint = "; if it is a pattern, pass it alone instead of in a list" if re.search(r"[*?]", path) else ""
+        return f"{path}: no such file{hint}"
     shown = re.sub(r":/+", "://", path, count=1)  # `Path` merges slashes
     if shown.lower().startswith("file:"):
         return f"{shown}: no such file; give the path alone, without file://"
@@ -190,7 +259,7 @@ def check_bytes(size: int, label: str, max_bytes: int) -> None:
 
 def _check_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise ImageReadError(f"{path}: is a folder; pass a list of its files")
+        raise ImageReadError(f"{path}: is a folder; pass it alone instead of in a list, or pass its files")
     if not stat.S_ISREG(status.st_mode):
         raise ImageReadError(f"{path}: not a regular file (a pipe, socket or device)")
     if status.st_size == 0:

@@ -12,12 +12,19 @@ from typing import Any, TypedDict
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.choices import (
     Executor,
+    ExecutorName,
     Exif,
+    ExifName,
     Fidelity,
+    FidelityName,
     MixedSizes,
+    MixedSizesName,
     OnError,
+    OnErrorName,
     ProcessResMethod,
+    ProcessResMethodName,
     Strategy,
+    StrategyName,
 )
 from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, check_process_res
 from depth_anything_3.runtime.option_values import positive_int
@@ -36,11 +43,11 @@ class InputKwargs(TypedDict, total=False):
     """Keyword arguments of every call that prepares images; see `PreprocessOptions`."""
 
     num_workers: int
-    executor: Executor | str
-    on_error: OnError | str
-    exif: Exif | str
-    strategy: Strategy | str
-    fidelity: Fidelity | str
+    executor: Executor | ExecutorName
+    on_error: OnError | OnErrorName
+    exif: Exif | ExifName
+    strategy: Strategy | StrategyName
+    fidelity: Fidelity | FidelityName
     max_pixels: int
     max_bytes: int
     allow_truncated: bool
@@ -50,13 +57,13 @@ class PreprocessKwargs(InputKwargs, total=False):
     """Keyword arguments of calls that prepare independent images; see `PreprocessOptions`."""
 
     process_res: int
-    process_res_method: ProcessResMethod | str
+    process_res_method: ProcessResMethod | ProcessResMethodName
 
 
 class ViewKwargs(InputKwargs, total=False):
     """Keyword arguments of calls that prepare the views of one scene; see `PreprocessOptions`."""
 
-    mixed_sizes: MixedSizes | str
+    mixed_sizes: MixedSizes | MixedSizesName
 
 
 class ProcessorKwargs(ViewKwargs, total=False):

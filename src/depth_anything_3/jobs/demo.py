@@ -17,13 +17,13 @@ from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export
 from depth_anything_3.export.colormap import colorize_depth
 from depth_anything_3.export.image_file import write_jpeg
+from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import NetworkOptions, StreamOptions
 from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.manifest import Manifest, SourceFile
-from depth_anything_3.jobs.naming import result_names
 from depth_anything_3.jobs.report import RunReport
 from depth_anything_3.jobs.settings import network_settings
 from depth_anything_3.model.catalog import ModelCard

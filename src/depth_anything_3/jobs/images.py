@@ -13,6 +13,7 @@ from pathlib import Path
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import export, result_files
+from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inputs.choices import OnError
@@ -21,7 +22,6 @@ from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
-from depth_anything_3.jobs.naming import result_names
 from depth_anything_3.jobs.report import RunReport, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.prediction import Prediction

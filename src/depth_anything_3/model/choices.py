@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from depth_anything_3.runtime.option_values import StringEnum
 
-__all__ = ["RefViewStrategy"]
+__all__ = ["RefViewStrategy", "RefViewStrategyName"]
+
+RefViewStrategyName = Literal["first", "middle", "saddle_balanced", "saddle_sim_range"]
+"""The strings of `RefViewStrategy`."""
 
 
 class RefViewStrategy(StringEnum):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from depth_anything_3.model.catalog import NestedPreset, Preset, find_card
-from depth_anything_3.model.choices import RefViewStrategy
+from depth_anything_3.model.choices import RefViewStrategy, RefViewStrategyName
 from depth_anything_3.model.metric_scale import align_to_metric, canonical_to_metric
 from depth_anything_3.model.network import DepthAnything3Net
 from depth_anything_3.runtime.attribute_dict import AttributeDict
@@ -38,7 +38,7 @@ class NestedDepthAnything3Net(nn.Module):
         export_feat_layers: Iterable[int] | None = (),
         infer_gs: bool = False,
         use_ray_pose: bool = False,
-        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+        ref_view_strategy: RefViewStrategy | RefViewStrategyName = RefViewStrategy.SADDLE_BALANCED,
         generator: torch.Generator | None = None,
     ) -> AttributeDict[Any]:
         """Predict metric depth and cameras of B scenes of S views each.
@@ -82,7 +82,7 @@ class NestedDepthAnything3Net(nn.Module):
         has_poses: bool = False,
         export_feat_layers: Iterable[int] = (),
         infer_gs: bool = False,
-        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+        ref_view_strategy: RefViewStrategy | RefViewStrategyName = RefViewStrategy.SADDLE_BALANCED,
     ) -> None:
         """Check options; see :meth:`DepthAnything3Net.check_options`."""
         self.da3.check_options(

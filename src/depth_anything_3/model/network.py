@@ -14,7 +14,7 @@ from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.model.backbone import Backbone, BackboneOutput
 from depth_anything_3.model.camera import CameraDecoder, CameraEncoder, decode_pose
 from depth_anything_3.model.catalog import PATCH_SIZE, Preset, find_preset, models_that
-from depth_anything_3.model.choices import RefViewStrategy
+from depth_anything_3.model.choices import RefViewStrategy, RefViewStrategyName
 from depth_anything_3.model.dual_dpt import DenseMaps, DualDptHead
 from depth_anything_3.model.gaussian_adapter import place_gaussians
 from depth_anything_3.model.gaussian_head import GaussianHead
@@ -49,7 +49,7 @@ class BackboneLevel(nn.ModuleDict):
         x: Tensor,
         cam_token: Tensor | None = None,
         export_feat_layers: Iterable[int] = (),
-        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+        ref_view_strategy: RefViewStrategy | RefViewStrategyName = RefViewStrategy.SADDLE_BALANCED,
     ) -> tuple[tuple[tuple[Tensor, Tensor], ...], list[Tensor]]:
         """Kept for clients of upstream: run the backbone alone.
 
@@ -113,7 +113,7 @@ class DepthAnything3Net(nn.Module):
         export_feat_layers: Iterable[int] | None = (),
         infer_gs: bool = False,
         use_ray_pose: bool = False,
-        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+        ref_view_strategy: RefViewStrategy | RefViewStrategyName = RefViewStrategy.SADDLE_BALANCED,
         generator: torch.Generator | None = None,
     ) -> AttributeDict[Any]:
         """Predict depth and more for B scenes of S views each; any-view networks attend across the views of a scene.
@@ -199,7 +199,7 @@ class DepthAnything3Net(nn.Module):
         has_poses: bool = False,
         export_feat_layers: Iterable[int] = (),
         infer_gs: bool = False,
-        ref_view_strategy: str | RefViewStrategy = RefViewStrategy.SADDLE_BALANCED,
+        ref_view_strategy: RefViewStrategy | RefViewStrategyName = RefViewStrategy.SADDLE_BALANCED,
     ) -> None:
         """Check that the network supports the options, before anything is computed.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from depth_anything_3.errors import InvalidInputError
 
 __all__ = [
+    "DtypeName",
     "choose_device",
     "default_dtype",
     "empty_cache",
@@ -19,6 +20,9 @@ __all__ = [
     "synchronize",
     "total_memory",
 ]
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+"""The names that `parse_dtype` accepts."""
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:

@@ -10,6 +10,8 @@ import torch
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inputs.choices import ProcessResMethod, ProcessResMethodName
+from depth_anything_3.model.choices import RefViewStrategy, RefViewStrategyName
 from depth_anything_3.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -22,13 +24,13 @@ class ServiceKwargs(TypedDict, total=False):
     """Options that are passed to `DepthAnything3.inference`; see there."""
 
     process_res: int
-    process_res_method: str
+    process_res_method: ProcessResMethod | ProcessResMethodName
     export_feat_layers: Sequence[int] | None
     extrinsics: Any  # Any: array-like
     intrinsics: Any
     align_to_input_ext_scale: bool
     use_ray_pose: bool
-    ref_view_strategy: str
+    ref_view_strategy: RefViewStrategy | RefViewStrategyName
     conf_thresh_percentile: float
     num_max_points: int | None
     show_cameras: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -255,3 +256,16 @@ def test_a_rate_and_a_stride_are_not_given_together(tmp_path):
     clip = write_clip(tmp_path / "a.mp4", 3)
     with pytest.raises(InvalidInputError, match="fps=1 and every=2 both select frames; give one of them"):
         open_source(clip, fps=1, every=2)
+
+
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        (np.zeros((4, 5, 3), np.uint8), "Frame(4x5x3 uint8, time=1.25, index=30)"),
+        (torch.zeros((3, 4, 5), dtype=torch.uint8), "Frame(3x4x5 uint8 on cpu, time=1.25, index=30)"),
+        (Path("a.jpg"), "Frame('a.jpg', time=1.25, index=30)"),
+    ],
+    ids=["array", "tensor", "path"],
+)
+def test_a_frame_is_shown_without_its_pixels(image, shown):
+    assert repr(Frame(image, time=1.25, index=30, captured=0.0)) == shown

@@ -12,9 +12,9 @@ from PIL import Image
 
 from depth_anything_3.errors import ExportError, InvalidInputError, UnsupportedError, VideoReadError
 from depth_anything_3.export.colormap import colorize_depth, inverse_depth_range
+from depth_anything_3.export.naming import video_name
 from depth_anything_3.export.video_file import part_files
 from depth_anything_3.inputs.video import FrameSelection, IterableSource
-from depth_anything_3.jobs.naming import video_name
 from depth_anything_3.jobs.video.frames import extract_frames
 from depth_anything_3.jobs.video.results import VideoResults
 from depth_anything_3.jobs.video.resume_log import RunState

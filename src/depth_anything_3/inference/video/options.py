@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inference.options import StreamKwargs, StreamOptions
-from depth_anything_3.inference.video.temporal_smoothing import ScaleShiftSmoother, Temporal
+from depth_anything_3.inference.video.temporal_smoothing import ScaleShiftSmoother, Temporal, TemporalName
 from depth_anything_3.inputs.options import check_names
 from depth_anything_3.inputs.video import FrameSelection, SelectionKwargs
 from depth_anything_3.model import RefViewStrategy
+from depth_anything_3.model.choices import RefViewStrategyName
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.option_values import StringEnum
 from depth_anything_3.runtime.threads import usable_cores
 
-__all__ = ["VideoKwargs", "VideoMode", "VideoOptions"]
+__all__ = ["VideoKwargs", "VideoMode", "VideoModeName", "VideoOptions"]
 
 _MAX_WORKERS = 8
 _WINDOW = 16  # frames
 _MAX_BATCH = 16  # frames of "auto": their full-size images stay in memory until their depth is computed
+
+
+VideoModeName = Literal["throughput", "live"]
+"""The strings of `VideoMode`."""
 
 
 class VideoMode(StringEnum):
@@ -33,11 +38,11 @@ class VideoMode(StringEnum):
 class VideoKwargs(StreamKwargs, SelectionKwargs, total=False):
     """Keyword arguments of calls that compute videos; see `VideoOptions`."""
 
-    mode: VideoMode | str
-    temporal: Temporal | str | Callable[[Prediction], Prediction]
+    mode: VideoMode | VideoModeName
+    temporal: Temporal | TemporalName | Callable[[Prediction], Prediction]
     window: int
     raw: str | None
-    ref_view_strategy: RefViewStrategy | str
+    ref_view_strategy: RefViewStrategy | RefViewStrategyName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,16 @@ from depth_anything_3.inference.video.shot_detection import is_same_shot, thumbn
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.option_values import StringEnum
 
-__all__ = ["ScaleShiftSmoother", "Temporal"]
+__all__ = ["ScaleShiftSmoother", "Temporal", "TemporalName"]
 
 FloatArray = npt.NDArray[np.floating]
 
 _MIN_CORRECTION = 1e-4  # relative; a smaller one is rounding, and depth of a static camera stays unchanged
 _MIN_FACTOR = 0.05  # of a pixel's own inverse depth: a shift must not push distant pixels beyond infinity
 _MAX_FLASH_FRAMES = 5  # a flash of up to this length does not count as two cuts
+
+TemporalName = Literal["none", "ema", "window"]
+"""The strings of `Temporal`."""
 
 
 class Temporal(StringEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -24,9 +24,10 @@ from depth_anything_3.inputs.batch.mixed_sizes import crop_or_pad, transform_int
 from depth_anything_3.inputs.batch.preparer import ImagePreparer, ScratchBuffer
 from depth_anything_3.inputs.batch.records import PlannedImage
 from depth_anything_3.inputs.batch.workers import WorkerPools
-from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod
+from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod, ProcessResMethodName
 from depth_anything_3.inputs.failure import ImageFailure, log_warnings, memory_failure, raise_failure
-from depth_anything_3.inputs.image_source import ImageInput, check_image_list
+from depth_anything_3.inputs.given_images import ImagesInput, expand_images, read_open_files
+from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs, check_names
 from depth_anything_3.inputs.pil_image import decoded_here
@@ -107,11 +108,11 @@ class BatchProcessor(ABC, Generic[Image]):
 
     def __call__(
         self,
-        image: Iterable[ImageInput],
+        image: ImagesInput,
         extrinsics: Any = None,  # Any: whatever numpy converts to an array
         intrinsics: Any = None,
         process_res: int = 504,
-        process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
+        process_res_method: ProcessResMethod | ProcessResMethodName = ProcessResMethod.UPPER_BOUND_RESIZE,
         *,
         perform_normalization: bool = True,
         **options: Unpack[ProcessorKwargs],
@@ -119,7 +120,8 @@ class BatchProcessor(ABC, Generic[Image]):
         """Prepare the views of one scene as one batch.
 
         Args:
-            image: list of images; see `depth_anything_3.inputs.image_source.as_source` for the accepted types.
+            image: list of images, or one image, a folder or a pattern; see
+                `depth_anything_3.inputs.given_images.expand_images`.
             extrinsics: (N, 4, 4) world-to-camera matrices, or None.
             intrinsics: (N, 3, 3) camera matrices in pixels of the upright source images, or None.
             process_res: length of the bounded side in pixels, at least 14.
@@ -152,7 +154,7 @@ class BatchProcessor(ABC, Generic[Image]):
 
     def views(
         self,
-        images: Iterable[ImageInput],
+        images: ImagesInput,
         options: PreprocessOptions = _DEFAULTS,
         extrinsics: Any = None,  # Any: whatever numpy converts to an array
         intrinsics: Any = None,
@@ -160,8 +162,7 @@ class BatchProcessor(ABC, Generic[Image]):
         normalized: bool = True,
     ) -> ProcessedBatch:
         """Prepare the views of one scene as one batch; like `__call__`, with the options in one record."""
-        check_image_list(images)
-        inputs = list(images)
+        inputs = list(expand_images(images).images)
         if not inputs:
             raise InvalidInputError("the list of images is empty")
         ext, ixt = parse_extrinsics(extrinsics, len(inputs)), parse_intrinsics(intrinsics, len(inputs))
@@ -199,7 +200,7 @@ class BatchProcessor(ABC, Generic[Image]):
 
     def batches(
         self,
-        images: Iterable[ImageInput],
+        images: ImagesInput,
         options: PreprocessOptions = _DEFAULTS,
         *,
         batch_size: int = 1,
@@ -209,8 +210,8 @@ class BatchProcessor(ABC, Generic[Image]):
         """Yield independent images in batches of one size, prepared ahead in a background thread; nothing is cropped.
 
         Args:
-            images: iterable of images. It is consumed a few batches ahead, in another thread, so a generator must
-                yield a new array each time and not reuse one buffer.
+            images: as for `__call__`. An iterable is consumed a few batches ahead, in another thread, so a generator
+                must yield a new array each time and not reuse one buffer.
             options: preprocessing options; `on_error` and `mixed_sizes` are ignored.
             batch_size: maximum number of images in a batch.
             limit: returns the current maximum for results of (height, width); `batch_size` is then only an estimate.
@@ -325,23 +326,24 @@ class BatchProcessor(ABC, Generic[Image]):
         """
         if options.executor is Executor.PROCESS:
             return self._prepare(images, options, request)
+        inputs = list(read_open_files(images, options.max_bytes))
         worker = partial(self._worker, options, request, slot_of)
         workers = 1 if _is_little(images, options.process_res) else options.num_workers
         until_failure = options.on_error is OnError.RAISE
-        return iter(self._pools.map_all(worker, images, count=workers, until_failure=until_failure))
+        return iter(self._pools.map_all(worker, inputs, count=workers, until_failure=until_failure))  # type: ignore[arg-type]  # workers take both
 
     def _prepare(
-        self, images: Iterable[ImageInput], options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None
+        self, images: ImagesInput, options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None
     ) -> Iterator[Image | ImageFailure]:
         """Run the CPU stage of each image in the workers; yield the results in order."""
-        check_image_list(images)
+        inputs = read_open_files(expand_images(images).images, options.max_bytes)
         self._renew_after_fork()
         is_process = options.executor is Executor.PROCESS  # which cannot write this process's memory
         worker = self._worker(options, request, None if is_process else slot_of)
         if is_process:
             here = partial(decoded_here, allow_truncated=options.allow_truncated)
-            images = (here(image, index) for index, image in enumerate(images))  # type: ignore[misc]  # workers take both
-        return self._pools.map(worker, images, kind=options.executor, count=options.num_workers)
+            inputs = (here(image, index) for index, image in enumerate(inputs))
+        return self._pools.map(worker, inputs, kind=options.executor, count=options.num_workers)  # type: ignore[arg-type]  # workers take both
 
     def warm_up(self) -> None:
         """Load the compiled kernels before the first image; compilation takes seconds, once per machine."""

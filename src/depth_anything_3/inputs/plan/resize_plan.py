@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import ImageSizeError
-from depth_anything_3.inputs.choices import ProcessResMethod
+from depth_anything_3.inputs.choices import ProcessResMethod, ProcessResMethodName
 from depth_anything_3.inputs.limits import PATCH_SIZE, check_process_res
 
 __all__ = [
@@ -147,7 +147,7 @@ class ResizePlan:
 def plan_resize(
     stored_hw: Size,
     process_res: int = 504,
-    process_res_method: ProcessResMethod | str = ProcessResMethod.UPPER_BOUND_RESIZE,
+    process_res_method: ProcessResMethod | ProcessResMethodName = ProcessResMethod.UPPER_BOUND_RESIZE,
     *,
     exif_orientation: int = 1,
 ) -> ResizePlan:

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inputs.choices import ResamplerName
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.runtime.device_errors import out_of_memory
 from depth_anything_3.runtime.devices import empty_cache
@@ -57,7 +58,7 @@ class GPUResampler(Protocol):
         ...
 
 
-def available_resamplers(device: torch.device) -> tuple[str, ...]:
+def available_resamplers(device: torch.device) -> tuple[ResamplerName, ...]:
     """Return the exact resamplers for this device, fastest first; never `kornia`."""
     cuda = device.type == "cuda" and torch.version.hip is None  # the kernels are not tested on ROCm
     return ("triton", "torch") if cuda and _triton_runs(device) else ("torch",)

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, replace
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
-from depth_anything_3.inputs.choices import Fidelity, Strategy
+from depth_anything_3.inputs.choices import Fidelity, ResamplerName, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import DecoderTraits
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import MissingEngine
 from depth_anything_3.inputs.header import ImageHeader
@@ -66,7 +66,7 @@ class Capabilities:
     decoders: tuple[DecoderTraits, ...] = ()
     jpeg_engines: int | None = None
     missing_engine: MissingEngine | None = None
-    resamplers: tuple[str, ...] = ("torch",)
+    resamplers: tuple[ResamplerName, ...] = ("torch",)
     cores: int = 1
     costs: Costs | None = None
     missing: tuple[str, ...] = ()

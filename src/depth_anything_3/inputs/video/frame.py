@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -42,6 +43,11 @@ class Frame:
     captured: float
     ready: torch.cuda.Event | None = None
 
+    def __repr__(self) -> str:
+        """Return the time, the index, and the shape of the image without its pixels."""
+        image = repr(os.fspath(self.image)) if isinstance(self.image, Path) else _described(self.image)
+        return f"Frame({image}, time={self.time:.6g}, index={self.index})"
+
     def as_source(self) -> ImageSource:
         """Return the image, with its event, as the input pipeline takes it.
 
@@ -49,6 +55,11 @@ class Frame:
             ImageTypeError, ImageSizeError: the image is not accepted.
         """
         return replace(as_source(self.image, self.index), ready=self.ready)
+
+
+def _described(image: npt.NDArray[np.uint8] | torch.Tensor) -> str:
+    device = "" if isinstance(image, np.ndarray) else f" on {image.device}"
+    return f"{'x'.join(map(str, image.shape))} {str(image.dtype).removeprefix('torch.')}{device}"
 
 
 @dataclass(frozen=True)

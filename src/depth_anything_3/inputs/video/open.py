@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from depth_anything_3.errors import InvalidInputError, VideoReadError
-from depth_anything_3.inputs.choices import OnError, Strategy
+from depth_anything_3.inputs.choices import OnError, OnErrorName, Strategy, StrategyName
 from depth_anything_3.inputs.discover import find_images
 from depth_anything_3.inputs.file_kind import file_kind
 from depth_anything_3.inputs.options import check_names
@@ -47,8 +47,8 @@ def open_source(
     source: VideoInput,
     *,
     raw: str | None = None,
-    on_error: OnError | str = OnError.RAISE,
-    strategy: Strategy | str = Strategy.AUTO,
+    on_error: OnError | OnErrorName = OnError.RAISE,
+    strategy: Strategy | StrategyName = Strategy.AUTO,
     device: torch.device | None = None,
     **selection: Unpack[SelectionKwargs],
 ) -> FrameSource:

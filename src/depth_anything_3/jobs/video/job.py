@@ -14,6 +14,7 @@ from pathlib import Path
 
 from depth_anything_3.errors import VideoReadError
 from depth_anything_3.export import AvailableFields, check_formats
+from depth_anything_3.export.naming import video_name
 from depth_anything_3.export.video_file import frames_in, part_files
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.video.options import VideoOptions
@@ -23,7 +24,6 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.video import Frame, FrameSelection, FrameSource, SourceInfo, VideoInput, open_source
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
-from depth_anything_3.jobs.naming import video_name
 from depth_anything_3.jobs.report import RunReport, reported
 from depth_anything_3.jobs.settings import metric_settings, network_settings, selection_settings, writer_settings
 from depth_anything_3.jobs.video.results import ResultsWriter, VideoFiles, VideoResults, with_range

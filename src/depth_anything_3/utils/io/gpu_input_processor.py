@@ -20,7 +20,7 @@ from depth_anything_3.inputs.batch.gpu_assembler import GPUAssembler, HostResult
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import OpenedImage, PreparedImage
-from depth_anything_3.inputs.choices import Executor, Strategy
+from depth_anything_3.inputs.choices import Executor, ResamplerName, Strategy
 from depth_anything_3.inputs.decode.gpu.decoder import GPUDecoder
 from depth_anything_3.inputs.decode.gpu.registry import open_decoder
 from depth_anything_3.inputs.failure import ImageFailure
@@ -78,7 +78,7 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
         device: str | torch.device = "cuda",
         *,
         dtype: torch.dtype = torch.float32,
-        resampler: str | None = None,
+        resampler: ResamplerName | None = None,
         capabilities: Capabilities | None = None,
         open_decoder: Callable[[str, torch.device], GPUDecoder] = open_decoder,
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import PreparedImage
 from depth_anything_3.inputs.choices import Executor, MixedSizes, OnError
 from depth_anything_3.inputs.failure import ImageFailure, log_warnings, raise_failure
+from depth_anything_3.inputs.given_images import ImagesInput
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions
 from depth_anything_3.inputs.resample.cpu import Share
@@ -40,13 +41,13 @@ class InputProcessor(BatchProcessor[PreparedImage]):
         self._levels = normalized_levels()
 
     def iterate(
-        self, images: Iterable[ImageInput], **options: Unpack[PreprocessKwargs]
+        self, images: ImagesInput, **options: Unpack[PreprocessKwargs]
     ) -> Iterator[PreparedImage | ImageFailure]:
         """Yield independent images in order, decoding a few ahead; memory use does not grow with their number.
 
         Args:
-            images: iterable of images. It is consumed a few images ahead of the results, so a generator must yield a
-                new array each time and not reuse one buffer.
+            images: as for `__call__`. An iterable is consumed a few images ahead of the results, so a generator must
+                yield a new array each time and not reuse one buffer.
             options: see `depth_anything_3.inputs.options.PreprocessOptions`.
 
         Yields:

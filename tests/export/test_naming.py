@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from depth_anything_3.export.naming import result_names, video_name
 from depth_anything_3.inputs.discover import FoundImage, find_with_folders
-from depth_anything_3.jobs.naming import result_names, video_name
 
 
 def names_of(*paths, folder=None, **options):

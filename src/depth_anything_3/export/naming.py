@@ -13,7 +13,7 @@ from pathlib import Path
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS, FoundImage
 from depth_anything_3.inputs.video import VideoInput
 
-__all__ = ["result_names", "video_name"]
+__all__ = ["ResultNames", "result_names", "video_name"]
 
 _MAX_BYTES = 180  # of a name; file systems allow 255 with the number of a frame and a suffix
 _HASH_DIGITS = 8
@@ -37,20 +37,29 @@ def result_names(images: Sequence[FoundImage], recorded: Callable[[Path], str | 
         recorded: returns the name that an earlier run in the same export folder gave to an image. The choice between
             a name with and without suffix is kept, so that a new file beside an image does not rename its results.
     """
-    siblings = _Siblings(_IMAGE_SUFFIXES)
-    taken: dict[str, str] = {}
-    names = []
-    for image in images:
+    names = ResultNames(recorded)
+    return [names.of(one) for one in images]
+
+
+class ResultNames:
+    """Names the results of one image after another, by the rule of `result_names`."""
+
+    def __init__(self, recorded: Callable[[Path], str | None] = lambda path: None) -> None:
+        self._recorded = recorded
+        self._siblings = _Siblings(_IMAGE_SUFFIXES)
+        self._taken: dict[str, str] = {}  # the path that each name stands for
+
+    def of(self, image: FoundImage) -> str:
+        """Name the results of a file; a file that is given twice has one name."""
         path, absolute = image.path, os.path.abspath(image.path)
         parents = _parents(image)
         short, whole = (_joined([*parents, one]) for one in (path.stem, path.name))
-        earlier = recorded(path)
-        name = earlier if earlier in (short, whole) else whole if siblings.share_stem(path) else short
-        if taken.setdefault(_key(name), absolute) != absolute:
+        earlier = self._recorded(path)
+        name = earlier if earlier in (short, whole) else whole if self._siblings.share_stem(path) else short
+        if self._taken.setdefault(_key(name), absolute) != absolute:
             name = f"{name}_{_hash(absolute)}"
-            taken[_key(name)] = absolute
-        names.append(name)
-    return names
+            self._taken[_key(name)] = absolute
+        return name
 
 
 def video_name(source: VideoInput) -> str:
