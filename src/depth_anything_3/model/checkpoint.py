@@ -17,7 +17,6 @@ from torch import nn
 
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
 from depth_anything_3.model.catalog import MODEL_CARDS
-from depth_anything_3.model.hub import HubRepository, find_hub_id
 from depth_anything_3.runtime.atomic_file import atomic_write
 
 if TYPE_CHECKING:
@@ -89,6 +88,9 @@ def find_checkpoint(name: str | os.PathLike[str], **hub: Unpack[HubKwargs]) -> C
         raise CheckpointNotFoundError(
             f"{name}: not a folder; pass the folder that contains {CONFIG_FILE} and {WEIGHTS_FILE}"
         )
+    # Imports huggingface_hub, for 70 ms that a local checkpoint need not cost.
+    from depth_anything_3.model.hub import HubRepository, find_hub_id
+
     cache_dir = hub.get("cache_dir")
     source = HubRepository(
         find_hub_id(name),
