@@ -25,6 +25,7 @@ from depth_anything_3.inputs.decode.cpu.pillow import truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.inputs.image_source import ImageInput, ImageSource, PilImage, as_source, check_bytes, read_file
+from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
@@ -228,7 +229,7 @@ class ImagePreparer:
         try:
             return plan_resize(
                 stored_hw,
-                self.options.process_res,
+                self.options.process_res or DEFAULT_PROCESS_RES,
                 self.options.process_res_method,
                 exif_orientation=orientation,
             )

@@ -27,7 +27,7 @@ from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod,
 from depth_anything_3.inputs.failure import ImageFailure, log_warnings, memory_failure, raise_failure
 from depth_anything_3.inputs.given_images import ImagesInput, expand_images, read_open_files
 from depth_anything_3.inputs.image_source import ImageInput
-from depth_anything_3.inputs.limits import PATCH_SIZE
+from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES, PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs
 from depth_anything_3.inputs.pil_image import decoded_here
 from depth_anything_3.inputs.routing.strategy import Request
@@ -100,7 +100,7 @@ class BatchProcessor(ABC, Generic[Image]):
         image: ImagesInput,
         extrinsics: Any = None,  # Any: whatever numpy converts to an array
         intrinsics: Any = None,
-        process_res: int = 504,
+        process_res: int = DEFAULT_PROCESS_RES,
         process_res_method: ProcessResMethod | ProcessResMethodName = ProcessResMethod.UPPER_BOUND_RESIZE,
         *,
         perform_normalization: bool = True,
