@@ -106,7 +106,7 @@ class PreprocessOptions:
             "Resize the longest side to this many pixels (with lower_bound_*: the shortest side).",
             panel="Input",
             in_result=True,
-            default=f"{DEFAULT_PROCESS_RES}; 224 for da3-nano",
+            default=f"{DEFAULT_PROCESS_RES}; da3-nano: 224",
         ),
     )
     process_res_method: ProcessResMethod = field(
