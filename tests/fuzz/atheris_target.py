@@ -31,7 +31,7 @@ def main() -> None:
     logging.disable()
     warnings.simplefilter("ignore")
     # Before: what numba compiles may not be instrumented.
-    for module in ("resample.cpu", "decode.cpu.png", "decode.cpu.tiff_codecs"):
+    for module in ("resample.cpu_kernel", "decode.cpu.png", "decode.cpu.tiff_codecs"):
         import_module(f"depth_anything_3.inputs.{module}")
     with atheris.instrument_imports(include=["depth_anything_3", "PIL"]):
         from support.fuzz_target import Examiner

@@ -16,15 +16,21 @@ from PIL import Image, ImageOps
 
 from depth_anything_3.errors import DA3Error, ImageDecodeError
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
+from depth_anything_3.inputs.choices import ProcessResMethod
 from depth_anything_3.inputs.exif import read_lens, read_orientation
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import decoded_here
+from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.prediction.focal_length import exif_focal_length
 from support.images import write
 from support.metadata_files import TURNS, MetadataFile, block_of, metadata_files, short, xmp_of
 
 FILES = metadata_files()
 APPLY, IGNORE = (ImagePreparer(PreprocessOptions(process_res=56, exif=exif)) for exif in ("apply", "ignore"))
+
+
+def planned(stored_hw, orientation):
+    return plan_resize(stored_hw, 56, ProcessResMethod.UPPER_BOUND_RESIZE, exif_orientation=orientation)
 
 
 def read(preparer, image):
@@ -50,11 +56,11 @@ def test_orientation_and_lens_are_those_of_the_file_in_every_form(file: Metadata
     for form, image in forms.items():
         orientation, pixels, lens = read(APPLY, image)
         assert np.abs(pixels.astype(int) - file.stored).max() <= file.levels, form
-        assert orientation == APPLY._plan(file.stored.shape[:2], file.orientation, "").orientation, form
+        assert orientation == planned(file.stored.shape[:2], file.orientation).orientation, form
         assert lens == (28 if file.lens else None), form
         assert APPLY(0, image).plan.source_hw == upright.shape[:2], form
         orientation, pixels, _ = read(IGNORE, image)
-        assert orientation == IGNORE._plan(file.stored.shape[:2], 1, "").orientation, form
+        assert orientation == planned(file.stored.shape[:2], 1).orientation, form
         assert np.abs(pixels.astype(int) - file.stored).max() <= file.levels, form
 
 
@@ -77,7 +83,7 @@ def test_an_image_that_was_made_upright_is_not_turned_again(name, in_place):
     image = ImageOps.exif_transpose(image, in_place=in_place) or image
     for preparer in (APPLY, IGNORE):
         plan, pixels, _ = read(preparer, image)
-        assert plan == APPLY._plan(pixels.shape[:2], 1, "").orientation
+        assert plan == planned(pixels.shape[:2], 1).orientation
         assert np.abs(pixels.astype(int) - TURNS[6](file.stored)).max() <= file.levels
 
 
@@ -103,7 +109,7 @@ def test_an_orientation_that_the_caller_set_counts(name, value):
         del image.getexif()[0x0112]
     else:
         image.getexif()[0x0112] = value
-    expected = APPLY._plan(file.stored.shape[:2], value or 1, "").orientation
+    expected = planned(file.stored.shape[:2], value or 1).orientation
     assert read(APPLY, image)[0] == expected
 
 
@@ -114,7 +120,7 @@ def test_a_loaded_tiff_is_upright_because_pillow_has_turned_it(name):
     image.load()
     for preparer in (APPLY, IGNORE):
         plan, pixels, lens = read(preparer, image)
-        assert plan == APPLY._plan(pixels.shape[:2], 1, "").orientation
+        assert plan == planned(pixels.shape[:2], 1).orientation
         np.testing.assert_array_equal(pixels, TURNS[file.orientation](file.stored))
         assert lens == (28 if file.lens else None)
 
@@ -152,7 +158,7 @@ def test_heic_is_turned_by_its_container_alone(orientation, order):
     opened = Image.open(file) if "HEIF" in Image.OPEN else pillow_heif.HeifImageFile(file)
     for image in (file.getvalue(), opened):
         plan, pixels, lens = read(APPLY, image)
-        assert plan == APPLY._plan(pixels.shape[:2], 1, "").orientation
+        assert plan == planned(pixels.shape[:2], 1).orientation
         assert np.abs(pixels.astype(int) - TURNS[orientation](rgb)).max() <= 4
         assert lens == 28
 
@@ -165,7 +171,7 @@ def test_a_tiff_is_read_in_either_byte_order_and_as_bigtiff():
         tifffile.imwrite(file, rgb, photometric="rgb", byteorder=order, bigtiff=big, extratags=tags, metadata=None)
         for image in (file.getvalue(), Image.open(io.BytesIO(file.getvalue()))):
             opened = APPLY.open(0, image)
-            assert opened.plan.orientation == APPLY._plan(rgb.shape[:2], 6, "").orientation
+            assert opened.plan.orientation == planned(rgb.shape[:2], 6).orientation
             assert read_lens(opened.exif) == {0x920A: 4.2}
 
 
@@ -181,7 +187,7 @@ def test_a_worker_process_gets_the_same_of_a_pil_image(name, preparer):
     np.testing.assert_array_equal(there[1], here[1])
     changed = Image.open(io.BytesIO(file.data))
     changed.getexif()[0x0112] = 3
-    assert read(APPLY, sent(changed))[0] == APPLY._plan(file.stored.shape[:2], 3, "").orientation
+    assert read(APPLY, sent(changed))[0] == planned(file.stored.shape[:2], 3).orientation
     if not name.startswith("WebP"):  # Pillow opens no truncated ones
         with pytest.raises(ImageDecodeError, match=r"image 0 \(PIL RGB"):
             read(APPLY, sent(Image.open(io.BytesIO(file.data[: len(file.data) * 3 // 4]))))

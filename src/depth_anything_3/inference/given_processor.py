@@ -15,7 +15,7 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.given_images import ImagesInput, expand_images, read_open_files
 from depth_anything_3.inputs.image_source import ImageInput, ImageSource, as_source
-from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES, PATCH_SIZE
+from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.plan.resize_plan import Orientation, ResizePlan
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
@@ -60,8 +60,7 @@ class GivenProcessor:
         names = (one.name for one in fields(options) if one.name not in _POSITIONAL)
         changed = {name: value for name in names if (value := getattr(options, name)) != getattr(_DEFAULTS, name)}
         method = options.process_res_method.value
-        process_res = options.process_res or DEFAULT_PROCESS_RES
-        result = self.process(inputs, extrinsics, intrinsics, process_res, method, **changed)
+        result = self.process(inputs, extrinsics, intrinsics, options.bounded_px, method, **changed)
         return result if isinstance(result, ProcessedBatch) else _as_batch(result, inputs)
 
     def batches(

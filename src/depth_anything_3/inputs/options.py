@@ -213,6 +213,11 @@ class PreprocessOptions:
         check_names(given, caller=caller, keywords=keywords)
         return cls(**given)
 
+    @property
+    def bounded_px(self) -> int:
+        """Length of the bounded side in pixels: `process_res`, or 504 if it is None."""
+        return self.process_res or DEFAULT_PROCESS_RES
+
     def for_model(self, best_process_res: int | None) -> PreprocessOptions:
         """Return the options with a `process_res`: as it is, else the best one of a model, else 504."""
         return replace(self, process_res=self.process_res or best_process_res or DEFAULT_PROCESS_RES)

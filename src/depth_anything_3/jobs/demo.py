@@ -139,7 +139,7 @@ def run_demo(
         export_dir=str(export_dir),
         device=str(engine.device),
         network=engine.card.name,
-        process_res=engine.resolved(preprocess).process_res or 0,
+        process_res=engine.resolved(preprocess).bounded_px,
     )
     truths = {str(path): depth for path, depth in (true_depth_m or {}).items()}
     manifest = Manifest(export_dir)

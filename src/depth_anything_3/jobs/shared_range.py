@@ -153,7 +153,7 @@ class HeldImages:
     def _color(self) -> None:
         options = with_depth_range(self.options, self._histogram.depth_range())
         for one in self._images:
-            with np.load(one.file) as arrays:
+            with np.load(one.file, allow_pickle=False) as arrays:
                 prediction = Prediction(depth=arrays["depth"], processed_images=arrays.get("image"))
             one.done(export(prediction, self.folder, self.formats, one.name, options))
             one.file.unlink(missing_ok=True)

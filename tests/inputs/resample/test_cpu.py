@@ -19,7 +19,8 @@ from depth_anything_3.inputs.choices import ProcessResMethod
 from depth_anything_3.inputs.compiled import jit
 from depth_anything_3.inputs.plan.banded_operator import BandedOperator, ResamplePass, resample_passes
 from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan, plan_resize
-from depth_anything_3.inputs.resample.cpu import compile_passes, resample, resample_stepwise
+from depth_anything_3.inputs.resample.cpu import Normalization, compile_passes, resample, resample_stepwise
+from depth_anything_3.inputs.resample.normalize import normalized_levels
 from support.images import largest_difference, psnr
 from support.preprocess_golden import case_id, expected, golden_image, pixel_cases, sampled, usable_cases
 
@@ -199,3 +200,27 @@ def test_damaged_machine_code_is_recompiled(tmp_path, monkeypatch, kind):
         again = loaded()
         again(value)
         assert sum(again.stats.cache_hits.values()) == 1
+
+
+@pytest.mark.parametrize("layout", ["colour", "grey", "planar", "rotated"])
+def test_parts_on_several_cores_equal_the_whole(layout):
+    pixels = photo(640, 300, 3)
+    plan = plan_resize((300, 640), 140, "upper_bound_resize", exif_orientation=6 if layout == "rotated" else 1)
+    pixels = {"grey": pixels[..., 1], "planar": pixels.transpose(2, 0, 1)}.get(layout, pixels)
+    passes = compile_passes(resample_passes(plan))
+    table, parts = normalized_levels(), []
+    values = np.empty((3, *plan.result_hw), np.float32)
+
+    def share(work, count):
+        for part in reversed(range(count)):
+            parts.append(part)
+            work(part)
+
+    planar = layout == "planar"
+    found = resample(
+        pixels, passes, planar=planar, normalization=Normalization(table, values), share=None if planar else share
+    )
+    np.testing.assert_array_equal(found, resample(pixels, passes, planar=planar))
+    for channel in range(3):
+        np.testing.assert_array_equal(values[channel], table[channel][found[channel]])
+    assert len(parts) == (0 if planar or layout == "grey" else 8)

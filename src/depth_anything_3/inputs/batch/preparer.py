@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageSizeError
+from depth_anything_3.inputs.batch.batch_memory import SlotOf
 from depth_anything_3.inputs.batch.records import ON_CPU, OpenedImage, PreparedImage, UInt8Array
 from depth_anything_3.inputs.choices import Exif
 from depth_anything_3.inputs.decode.cpu.decode import decode
@@ -25,12 +26,11 @@ from depth_anything_3.inputs.decode.cpu.pillow import truncated_allowed
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.header import probe
 from depth_anything_3.inputs.image_source import ImageInput, ImageSource, PilImage, as_source, check_bytes, read_file
-from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import Orientation, ResizePlan, plan_resize
-from depth_anything_3.inputs.resample.cpu import CompiledPass, compile_passes, resample
+from depth_anything_3.inputs.resample.cpu import CompiledPass, Share, compile_passes, resample
 from depth_anything_3.inputs.routing.reduced_decode import choose_reduction
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
 
@@ -84,13 +84,16 @@ class ImagePreparer:
         # Pillow decodes lazily and is not thread-safe per image, and a list may hold the same image twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLAN_CACHE_SIZE)(_compiled_passes)
+        self._plans = lru_cache(maxsize=_PLAN_CACHE_SIZE)(partial(_plan, options))
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; caches are not copied
         return ImagePreparer, (self.options,)
 
-    def __call__(self, index: int, image: ImageInput) -> PreparedImage:
-        """Open one image and finish it on the CPU. Errors as in `open` and `finish`."""
-        return self.finish(self.open(index, image))
+    def __call__(
+        self, index: int, image: ImageInput, slot_of: SlotOf | None = None, share: Share | None = None
+    ) -> PreparedImage:
+        """Open one image and finish it on the CPU. Arguments and errors as in `open` and `finish`."""
+        return self.finish(self.open(index, image), slot_of=slot_of, share=share)
 
     def open(self, index: int, image: ImageInput | ImageSource) -> OpenedImage:
         """Read an image's header and plan its resize; `index` is its index in the caller's list.
@@ -103,7 +106,7 @@ class ImagePreparer:
             ImageDecodeError: the format is unknown, or the header is damaged.
             ImageSizeError: the image is empty, too large, or too thin for a usable result.
         """
-        return self._open(index, image, self._plan)
+        return self._open(index, image, self._plans)
 
     def upright(self, index: int, image: ImageInput | ImageSource) -> UInt8Array:
         """Decode one image at full size, and apply its orientation. Errors as in `open` and `decode`.
@@ -120,7 +123,7 @@ class ImagePreparer:
         return data.plan.orientation.upright(pixels)
 
     def _open(
-        self, index: int, image: ImageInput | ImageSource, plan: Callable[[tuple[int, int], int, str], ResizePlan]
+        self, index: int, image: ImageInput | ImageSource, plan: Callable[[tuple[int, int], int], ResizePlan]
     ) -> OpenedImage:
         start = time.perf_counter()
         source = as_source(image, index)
@@ -145,7 +148,10 @@ class ImagePreparer:
             stored_hw = data.shape[1], data.shape[2]
         if self.options.exif is Exif.IGNORE:
             orientation = 1
-        planned = plan(stored_hw, orientation, source.label)
+        try:
+            planned = plan(stored_hw, orientation)
+        except ImageSizeError as error:
+            raise ImageSizeError(f"{source.label}: {error}") from None
         seconds = time.perf_counter() - start
         return OpenedImage(
             index=index,
@@ -203,16 +209,31 @@ class ImagePreparer:
             decode_seconds=_since(start, opened.decode_seconds),
         )
 
-    def finish(self, opened: OpenedImage, choice: RoutingDecision = ON_CPU) -> PreparedImage:
-        """Decode an encoded file and resample on the CPU. Errors as in `decode`."""
+    def finish(
+        self,
+        opened: OpenedImage,
+        choice: RoutingDecision = ON_CPU,
+        *,
+        slot_of: SlotOf | None = None,
+        share: Share | None = None,
+    ) -> PreparedImage:
+        """Decode an encoded file and resample on the CPU. Errors as in `decode`.
+
+        Args:
+            opened: the image.
+            choice: recorded in the result.
+            slot_of: memory of the result, which may ask for normalised values too; None: pixels in memory of their own.
+            share: runs parts of the resampling on several cores; None: one core.
+        """
         decoded = self.decode(opened, self._scratch)
         start = time.perf_counter()
         passes = self._passes(decoded.plan)
-        if isinstance(decoded.data, np.ndarray):
-            result = resample(decoded.data, passes)
-        else:
-            assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
-            result = resample(_on_cpu(decoded.data), passes, planar=True)
+        slot = None if slot_of is None else slot_of(decoded.index, decoded.plan.result_hw)
+        out, normalization = slot or (None, None)
+        assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
+        planar = not isinstance(decoded.data, np.ndarray)
+        pixels = decoded.data if isinstance(decoded.data, np.ndarray) else _on_cpu(decoded.data)
+        result = resample(pixels, passes, planar=planar, out=out, normalization=normalization, share=share)
         return PreparedImage(
             index=decoded.index,
             label=decoded.label,
@@ -223,21 +244,11 @@ class ImagePreparer:
             exif=decoded.exif,
             warnings=decoded.warnings,
             pixels=result,
+            normalized=None if normalization is None else normalization.values,
         )
 
-    def _plan(self, stored_hw: tuple[int, int], orientation: int, label: str) -> ResizePlan:
-        try:
-            return plan_resize(
-                stored_hw,
-                self.options.process_res or DEFAULT_PROCESS_RES,
-                self.options.process_res_method,
-                exif_orientation=orientation,
-            )
-        except ImageSizeError as error:
-            raise ImageSizeError(f"{label}: {error}") from None
 
-
-def _unresized(stored_hw: tuple[int, int], orientation: int, _label: str) -> ResizePlan:
+def _unresized(stored_hw: tuple[int, int], orientation: int) -> ResizePlan:
     return ResizePlan(stored_hw, Orientation.from_exif(orientation), (), None)
 
 
@@ -267,6 +278,10 @@ def _on_cpu(tensor: torch.Tensor) -> UInt8Array:
 
 def _since(start: float, before: float = 0.0) -> float:
     return before + time.perf_counter() - start
+
+
+def _plan(options: PreprocessOptions, stored_hw: tuple[int, int], orientation: int) -> ResizePlan:
+    return plan_resize(stored_hw, options.bounded_px, options.process_res_method, exif_orientation=orientation)
 
 
 def _compiled_passes(plan: ResizePlan) -> tuple[CompiledPass, ...]:

@@ -17,6 +17,7 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.batch_memory import SlotOf
 from depth_anything_3.inputs.batch.bucketing import bucket_by_size
 from depth_anything_3.inputs.batch.cameras import parse_extrinsics, parse_intrinsics
 from depth_anything_3.inputs.batch.mixed_sizes import crop_or_pad, transform_intrinsics
@@ -28,8 +29,9 @@ from depth_anything_3.inputs.failure import ImageFailure, log_warnings, memory_f
 from depth_anything_3.inputs.given_images import ImagesInput, expand_images, read_open_files
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES, PATCH_SIZE
-from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs
+from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs, check_names
 from depth_anything_3.inputs.pil_image import decoded_here
+from depth_anything_3.inputs.resample.cpu import Share
 from depth_anything_3.inputs.routing.strategy import Request
 from depth_anything_3.runtime.device_errors import error_reason, out_of_memory, translate_device_errors
 from depth_anything_3.runtime.devices import empty_cache
@@ -46,6 +48,7 @@ logger = logging.getLogger(__name__)
 _MAX_PREPARERS = 8
 _MAX_FAILURES_LISTED = 10
 _LOOKAHEAD_BATCHES = 4
+_LITTLE = 300_000  # source and result samples
 
 _DEFAULTS = PreprocessOptions()
 
@@ -68,8 +71,16 @@ class BatchProcessor(ABC, Generic[Image]):
         self._preparer = _new_preparers()
 
     @abstractmethod
-    def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], Image]:
-        """Return the per-image work; raise for a request that this machine does not support."""
+    def _worker(
+        self, options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None, share: Share | None = None
+    ) -> Callable[[int, ImageInput], Image]:
+        """Return the per-image work; raise for a request that this machine does not support.
+
+        Args:
+            options: preprocessing options.
+            request: what routing depends on.
+            slot_of, share: see `ImagePreparer.finish`.
+        """
 
     @abstractmethod
     def _assemble(self, images: Sequence[Image], normalized: bool) -> ProcessedBatch:
@@ -136,11 +147,9 @@ class BatchProcessor(ABC, Generic[Image]):
         if print_progress and not self._warned_of_progress:
             self._warned_of_progress = True
             logger.warning("print_progress=True (desc=%r): no effect; progress is not printed", desc)
-        parsed = replace(
-            PreprocessOptions.parse(options, caller=self.__call__, keywords=ViewKwargs),
-            process_res=process_res,
-            process_res_method=ProcessResMethod(process_res_method),
-        )
+        check_names(options, caller=self.__call__, keywords=ViewKwargs)
+        given = {**options, "process_res": process_res, "process_res_method": process_res_method}
+        parsed = PreprocessOptions(**given)  # type: ignore[arg-type]  # it checks and parses them
         return self.views(image, parsed, extrinsics, intrinsics, normalized=perform_normalization)
 
     def views(
@@ -163,7 +172,7 @@ class BatchProcessor(ABC, Generic[Image]):
         self._enter()
         failures: list[ImageFailure] = []
         groups: dict[tuple[int, int], list[Image]] = {}
-        for result in self._prepare(inputs, options, request):
+        for result in self._prepare_views(inputs, options, request, self._memory(len(inputs), normalized)):
             if isinstance(result, ImageFailure):
                 failures.append(result)
                 if raising:
@@ -221,7 +230,7 @@ class BatchProcessor(ABC, Generic[Image]):
             workers=options.num_workers,
             overlapped=True,
         )
-        prepared = self._prepare(images, options, request)
+        prepared = self._prepare(images, options, request, self._memory(None, True))
         context = self._enter()
         return self._batches(
             prepared, limit or (lambda size: batch_size), on_shortage or (lambda size, count: None), context
@@ -304,14 +313,34 @@ class BatchProcessor(ABC, Generic[Image]):
         for half in (images[: count // 2], images[count // 2 :]):
             yield from self._assemble_smaller(half, on_shortage)
 
+    def _memory(self, count: int | None, normalized: bool) -> SlotOf | None:
+        """Return the memory of a batch of `count` images, or of single images; None: allocated where they are made."""
+        return None
+
+    def _prepare_views(
+        self, images: Sequence[ImageInput], options: PreprocessOptions, request: Request, slot_of: SlotOf | None
+    ) -> Iterator[Image | ImageFailure]:
+        """Run the CPU stage of images in this thread and in workers; yield the results in order.
+
+        Images that would leave workers idle, as a single one, are resampled by several.
+        """
+        if options.executor is Executor.PROCESS:
+            return self._prepare(images, options, request)
+        inputs = list(read_open_files(images, options.max_bytes))
+        worker = partial(self._worker, options, request, slot_of)
+        workers = 1 if _is_little(images, options.bounded_px) else options.num_workers
+        until_failure = options.on_error is OnError.RAISE
+        return iter(self._pools.map_all(worker, inputs, count=workers, until_failure=until_failure))  # type: ignore[arg-type]  # workers take both
+
     def _prepare(
-        self, images: ImagesInput, options: PreprocessOptions, request: Request
+        self, images: ImagesInput, options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None
     ) -> Iterator[Image | ImageFailure]:
         """Run the CPU stage of each image in the workers; yield the results in order."""
         inputs = read_open_files(expand_images(images).images, options.max_bytes)
         self._renew_after_fork()
-        worker = self._worker(options, request)
-        if options.executor is Executor.PROCESS:
+        is_process = options.executor is Executor.PROCESS  # which cannot write this process's memory
+        worker = self._worker(options, request, None if is_process else slot_of)
+        if is_process:
             here = partial(decoded_here, allow_truncated=options.allow_truncated)
             inputs = (here(image, index) for index, image in enumerate(inputs))
         return self._pools.map(worker, inputs, kind=options.executor, count=options.num_workers)  # type: ignore[arg-type]  # workers take both
@@ -319,8 +348,7 @@ class BatchProcessor(ABC, Generic[Image]):
     def warm_up(self) -> None:
         """Load the compiled kernels before the first image; compilation takes seconds, once per machine."""
         tiny = np.zeros((2 * PATCH_SIZE, 2 * PATCH_SIZE, 3), np.uint8)
-        # The kernel is compiled once per result layout: contiguous, and strided as for reversed channels.
-        self.views([tiny, tiny[..., ::-1]], PreprocessOptions(process_res=PATCH_SIZE, num_workers=1))
+        self.views([tiny], PreprocessOptions(process_res=PATCH_SIZE, num_workers=1))
 
     def release_memory(self) -> None:
         """Give back the device's memory that is held only to be reused; called when memory runs out."""
@@ -342,6 +370,12 @@ class BatchProcessor(ABC, Generic[Image]):
 
 def _new_preparers() -> Callable[[PreprocessOptions], ImagePreparer]:
     return lru_cache(maxsize=_MAX_PREPARERS)(partial(ImagePreparer, scratch=ScratchBuffer()))
+
+
+def _is_little(images: Sequence[ImageInput], process_res: int) -> bool:
+    """Whether images take less time than another thread needs to begin."""
+    samples = sum(one.nbytes if isinstance(one, np.ndarray) else _LITTLE for one in images)
+    return samples + 3 * len(images) * process_res**2 < _LITTLE
 
 
 def _logged(batch: ProcessedBatch) -> ProcessedBatch:

@@ -69,6 +69,12 @@ class OpenedImage(PlannedImage):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PreparedImage(PlannedImage):
-    """An image ready for a batch: `pixels` (3, height, width) uint8 RGB, upright, in CPU memory."""
+    """An image ready for a batch, in CPU memory.
+
+    Attributes:
+        pixels: (3, height, width) uint8 RGB, upright.
+        normalized: their normalised values, (3, height, width) float32, if the worker was asked for them.
+    """
 
     pixels: UInt8Array
+    normalized: npt.NDArray[np.float32] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from functools import partial
 from typing import NoReturn, TypeVar
@@ -15,7 +15,9 @@ from depth_anything_3.inputs.batch.preparer import attempt
 from depth_anything_3.inputs.choices import Executor
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput, as_source
+from depth_anything_3.inputs.resample.cpu import Share
 from depth_anything_3.runtime.prefetch import ordered_map
+from depth_anything_3.runtime.shared_work import run_parts, run_shared
 from depth_anything_3.runtime.threads import usable_cores
 
 __all__ = ["WorkerPools"]
@@ -79,6 +81,39 @@ class WorkerPools:
             renew=partial(self._replace, kind, count) if is_process else None,
             lost=partial(attempt, _raise_killed),
         )
+
+    def map_all(
+        self,
+        worker_of: Callable[[Share | None], Callable[[int, ImageInput], Prepared]],
+        images: Sequence[ImageInput],
+        *,
+        count: int,
+        until_failure: bool,
+    ) -> list[Prepared | ImageFailure]:
+        """Apply the work to each image, in this thread and in others, and return the results in order.
+
+        Images of the last round that would leave threads idle, as a single one, are shared by several.
+
+        Args:
+            worker_of: returns `work(index, image)`, which may use the `Share`.
+            images: all images.
+            count: number of threads, at most one per core.
+            until_failure: omit images that were not begun before an image failed.
+        """
+        threads = min(count, self._cores)
+        pool = self.get(Executor.THREAD, threads)
+        alone = len(images) % threads
+        share = partial(run_parts, executor=pool, helpers=threads // alone - 1) if 0 < alone <= threads // 2 else None
+        work, shared_work = worker_of(None), worker_of(share)
+        results: list[Prepared | ImageFailure | None] = [None] * len(images)
+
+        def one(index: int) -> bool:
+            run = shared_work if index >= len(images) - alone else work
+            result = results[index] = attempt(run, index, images[index])
+            return not (until_failure and isinstance(result, ImageFailure))
+
+        run_shared(one, len(images), pool, threads - 1)
+        return [result for result in results if result is not None]
 
     def close(self) -> None:
         """End the workers. An iteration in progress raises `CancelledError`."""

@@ -15,6 +15,7 @@ from PIL import Image
 
 from depth_anything_3.errors import DA3Error, DeviceError, InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.batch_memory import SlotOf
 from depth_anything_3.inputs.batch.gpu_assembler import GPUAssembler, HostResult
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.batch.processor import BatchProcessor
@@ -26,6 +27,7 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.limits import PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.resample.cpu import Share
 from depth_anything_3.inputs.resample.gpu import open_resampler
 from depth_anything_3.inputs.routing.capabilities import find_capabilities
 from depth_anything_3.inputs.routing.strategy import (
@@ -143,15 +145,19 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
         super()._renew_after_fork()
         self._assembler.renew_lock()
 
-    def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], HostResult]:
+    def _worker(
+        self, options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None, share: Share | None = None
+    ) -> Callable[[int, ImageInput], HostResult]:
         check_strategy(self.capabilities, request)
         if options.executor is Executor.PROCESS:
             raise UnsupportedError(
                 "executor='process' requires a network on the CPU; with a GPU, use executor='thread'"
             )
-        return partial(self._route, self._preparer(options), request)
+        return partial(self._route, self._preparer(options), request, share)
 
-    def _route(self, preparer: ImagePreparer, request: Request, index: int, image: ImageInput) -> HostResult:
+    def _route(
+        self, preparer: ImagePreparer, request: Request, share: Share | None, index: int, image: ImageInput
+    ) -> HostResult:
         """Open an image, choose its strategy, and run the CPU stage."""
         opened = preparer.open(index, image)
         on_device = isinstance(opened.data, torch.Tensor) and opened.data.device == self.device
@@ -161,7 +167,7 @@ class GPUInputProcessor(BatchProcessor[HostResult]):
             return replace(opened, choice=choice, min_hw=min_source_hw(opened.plan, request.fidelity))
         if choice.strategy is Strategy.FULL_GPU:
             return replace(preparer.decode(opened), choice=choice)
-        return preparer.finish(opened, choice)
+        return preparer.finish(opened, choice, share=share)
 
     def _enter(self) -> AbstractContextManager[Any]:  # Any: the context's value is not used
         self._assembler.note_caller_stream()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.batch.batch_memory import BatchMemory, SlotOf, joined, own_slot
 from depth_anything_3.inputs.batch.processor import BatchProcessor
 from depth_anything_3.inputs.batch.records import PreparedImage
 from depth_anything_3.inputs.choices import Executor, MixedSizes, OnError
@@ -16,6 +17,7 @@ from depth_anything_3.inputs.failure import ImageFailure, log_warnings, raise_fa
 from depth_anything_3.inputs.given_images import ImagesInput
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessKwargs, PreprocessOptions
+from depth_anything_3.inputs.resample.cpu import Share
 from depth_anything_3.inputs.resample.normalize import normalize, normalized_levels
 from depth_anything_3.inputs.routing.strategy import Capabilities, Request, check_strategy
 
@@ -61,19 +63,24 @@ class InputProcessor(BatchProcessor[PreparedImage]):
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; workers and caches are not copied
         return InputProcessor, ()
 
-    def _worker(self, options: PreprocessOptions, request: Request) -> Callable[[int, ImageInput], PreparedImage]:
+    def _worker(
+        self, options: PreprocessOptions, request: Request, slot_of: SlotOf | None = None, share: Share | None = None
+    ) -> Callable[[int, ImageInput], PreparedImage]:
         check_strategy(Capabilities(), request)
-        return self._preparer(options)
+        return partial(self._preparer(options), slot_of=slot_of, share=share)
+
+    def _memory(self, count: int | None, normalized: bool) -> SlotOf | None:
+        return (
+            own_slot(self._levels) if count is None else BatchMemory(count, self._levels if normalized else None).slot
+        )
 
     def _assemble(self, images: Sequence[PreparedImage], normalized: bool) -> ProcessedBatch:
-        stacked = np.stack([one.pixels for one in images])
-        pixels = torch.from_numpy(stacked)
+        pixels = torch.from_numpy(joined([one.pixels for one in images]))
         if not normalized:
             return ProcessedBatch(pixels, None, None, tuple(images), (), pixels)
-        batch = np.empty(stacked.shape, np.float32)
-        for one, target in zip(stacked, batch, strict=True):
-            normalize(one, self._levels, target)
-        return ProcessedBatch(torch.from_numpy(batch), None, None, tuple(images), (), pixels)
+        # Worker processes return pixels only.
+        values = [normalize(one.pixels, self._levels) if one.normalized is None else one.normalized for one in images]
+        return ProcessedBatch(torch.from_numpy(joined(values)), None, None, tuple(images), (), pixels)
 
 
 def _logged(
