@@ -154,7 +154,11 @@ def test_da3_nano_takes_its_best_size_and_says_once_what_it_is(da3, photos, tmp_
     ]
     (settings,) = (one["settings"] for one in json.loads((tmp_path / "manifest.json").read_text())["runs"])
     assert settings["process_res"] == size
-    assert da3(*line, "--export-dir", tmp_path, "--export-format", "npz", "-q").err == ""
+
+
+def test_quiet_da3_nano_says_nothing(da3, photos, tmp_path):
+    run = da3("images", photos / "a.png", "--model-dir", "da3-nano", "--device", "cpu", "--export-dir", tmp_path, "-q")
+    assert (run.code, run.out, run.err) == (DONE, "", "")
 
 
 def test_results_go_to_the_folder_debug_by_default(da3, photos, tmp_path, monkeypatch):
