@@ -150,7 +150,7 @@ class DepthAnything3(NetworkModule):
         render_exts: Any = None,
         render_ixts: Any = None,
         render_hw: tuple[int, int] | None = None,
-        process_res: int = 504,
+        process_res: int | None = None,
         process_res_method: ProcessResMethod | ProcessResMethodName = "upper_bound_resize",
         export_dir: str | os.PathLike[str] | None = None,
         export_format: Formats = DEFAULT_FORMAT,
@@ -180,7 +180,7 @@ class DepthAnything3(NetworkModule):
             ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; used with three or more
                 views.
             render_exts, render_ixts, render_hw: cameras of the Gaussian video; see `export.ExportOptions`.
-            process_res: length of the bounded side in pixels.
+            process_res: length of the bounded side in pixels; None: 504, or the model's best (da3-nano: 224).
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
             export_dir: folder to write results to; None writes nothing.
             export_format: names joined with '-', or a sequence of names; see docs/exports.md.
@@ -357,7 +357,7 @@ class DepthAnything3(NetworkModule):
     def batch_inference(
         self,
         images: ImagesInput,
-        process_res: int = 504,
+        process_res: int | None = None,
         batch_size: int | Literal["auto"] = "auto",
         max_batch_size: int = 64,
         target_memory_utilization: float = 0.85,

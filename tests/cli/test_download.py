@@ -26,6 +26,7 @@ def test_download_prints_the_folder_of_a_checkpoint():
     result = CliRunner().invoke(app, ["download", "da3-nano"])
     assert result.exit_code == 0
     assert (Path(result.stdout.strip()) / "model.safetensors").is_file()
+    assert result.stderr == "da3-nano: bundled with the package\n"
 
 
 def test_download_names_needed_and_free_space(monkeypatch):

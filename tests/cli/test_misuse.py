@@ -149,6 +149,7 @@ MISUSES = [
     # models
     ("images a.png --model-dir da3-nanoo", FAILURES, "did you mean 'da3-nano'?"),
     ("images a.png --model-dir test/none", FAILURES, "pass --model-dir PATH .* or --model-dir da3-nano"),
+    ("images a.png --model-dir da3metric-large", FAILURES, "pass --model-dir PATH with the folder of a local copy$"),
     ("images a.png --model-dir a.png", FAILURES, "a.png: not a folder"),
     ("images a.png --model-dir ''", FAILURES, "'': no such folder"),
     ("images a.png --export-dir a.png", FAILURES, "a.png: a file, so results cannot be written there"),

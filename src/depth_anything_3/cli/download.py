@@ -25,9 +25,10 @@ def download(
     for name in models:
         check_disk(name, revision=revision)
     for name in models:
-        had = is_cached(name, revision=revision)
+        state = "was in the cache" if is_cached(name, revision=revision) else "complete"
         checkpoint = find_checkpoint(name, revision=revision)
-        stderr.print(f"{name}: {'was in the cache' if had else 'complete'}", markup=False)
+        state = "bundled with the package" if checkpoint.is_bundled else state
+        stderr.print(f"{name}: {state}", markup=False)
         if MODEL_CARDS[checkpoint.preset].licence.startswith("CC-BY-NC"):
             stderr.print(
                 f"{name}: licence {MODEL_CARDS[checkpoint.preset].licence}, for non-commercial use only", markup=False

@@ -20,6 +20,7 @@ from depth_anything_3.inference.source_images import stream_at_input_size
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.prediction import Prediction
@@ -64,6 +65,7 @@ class Engine:
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
         self._given_processor: InputProcessor | GPUInputProcessor | GivenProcessor | None = None
         self._threads = ThreadPool()
+        self._has_warned = False  # that it is a demonstration
 
     @property
     def device(self) -> torch.device:
@@ -134,10 +136,18 @@ class Engine:
             )
         limit = BatchLimit(options.batching, self.device)
         batches = self.input_processor.batches(
-            images, options.preprocess, batch_size=limit.expected, limit=limit, on_shortage=limit.fail
+            images,
+            self.resolved(options.preprocess),
+            batch_size=limit.expected,
+            limit=limit,
+            on_shortage=limit.fail,
         )
         self.check(options.network)
         return self._runner().stream(batches, limit, on_failure, options.network)
+
+    def resolved(self, preprocess: PreprocessOptions) -> PreprocessOptions:
+        """Return the options with a `process_res`: the given one, else the best one of the model."""
+        return preprocess.for_model(self.card.best_process_res)
 
     def check(self, options: NetworkOptions, *, has_poses: bool = False) -> None:
         """Check that the network supports the options, before anything is computed; log those without effect.
@@ -174,6 +184,13 @@ class Engine:
         return in_background(items, ahead=ahead, threads=self._threads)
 
     def _runner(self) -> NetworkRunner:
+        if self.card.is_demonstration and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s is a demonstration: a small network, trained on rendered scenes only; for real use, pass "
+                "pretrained_model_name_or_path='da3-small'",
+                self.card.name,
+            )
         # Once for each run: a caller may read the weights between its results.
         with translate_device_errors(self.device):
             use_matrix_dtype(self.network, self.dtype)

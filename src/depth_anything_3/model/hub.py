@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from depth_anything_3.errors import CheckpointNotFoundError
-from depth_anything_3.model.catalog import MODEL_CARDS
+from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind
 
 __all__ = ["HubRepository", "find_hub_id"]
 
@@ -29,9 +29,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9_](?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 _MAX_HUB_ID = 96  # characters
 _SERVER_ERROR = 500
 _COMMIT = re.compile("[0-9a-f]{40}")
-_OFFLINE_HINT = (
-    "pass pretrained_model_name_or_path='PATH' with the folder of a local copy, or "
-    "pretrained_model_name_or_path='da3-nano' to try the small model in the package"
+_LOCAL_COPY = "pass pretrained_model_name_or_path='PATH' with the folder of a local copy"
+_TRY_BUNDLED = (
+    "pretrained_model_name_or_path='da3-nano' to try the small model in the package, which predicts relative depth only"
 )
 
 
@@ -61,6 +61,13 @@ def _suggestion(name: str) -> str:
         known = {one.lower().partition("/")[2]: one for one in hub_ids} | {one: one for one in MODEL_CARDS}
     close = difflib.get_close_matches(word, known, 1, cutoff=0.75)
     return f" (did you mean {known[close[0]]!r}?)" if close and known[close[0]] != name else ""
+
+
+def _offline_hint(hub_id: str) -> str:
+    """Name the ways to go on without the hub; the bundled model does not replace one that predicts metres."""
+    card = next((one for one in MODEL_CARDS.values() if hub_id in one.hub_ids), None)
+    is_metric = card is not None and card.depth_kind is not DepthKind.RELATIVE
+    return _LOCAL_COPY if is_metric else f"{_LOCAL_COPY}, or {_TRY_BUNDLED}"
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ class HubRepository:
     def _not_cached(self, file: str, why: str) -> CheckpointNotFoundError:
         return CheckpointNotFoundError(
             f"{self.hub_id}: no such folder, {file} is not in the hub's cache, and the hub {why}"
-            f"{_suggestion(self.hub_id)}; {_OFFLINE_HINT}"
+            f"{_suggestion(self.hub_id)}; {_offline_hint(self.hub_id)}"
         )
 
 

@@ -281,7 +281,7 @@ def _since(start: float, before: float = 0.0) -> float:
 
 
 def _plan(options: PreprocessOptions, stored_hw: tuple[int, int], orientation: int) -> ResizePlan:
-    return plan_resize(stored_hw, options.process_res, options.process_res_method, exif_orientation=orientation)
+    return plan_resize(stored_hw, options.bounded_px, options.process_res_method, exif_orientation=orientation)
 
 
 def _compiled_passes(plan: ResizePlan) -> tuple[CompiledPass, ...]:
