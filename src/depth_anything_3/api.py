@@ -30,8 +30,8 @@ from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inference.video.options import VideoKwargs, VideoOptions
 from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
-from depth_anything_3.inputs.choices import OnError, OutputSize, ProcessResMethod, ProcessResMethodName, Upsampling
-from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
+from depth_anything_3.inputs.choices import OutputSize, ProcessResMethod, ProcessResMethodName, Upsampling
+from depth_anything_3.inputs.failure import ImageFailure, failure_handler, log_failure, raise_error
 from depth_anything_3.inputs.given_images import GivenImages, ImagesInput, expand_images, read_open_files
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessOptions, check_names
@@ -274,7 +274,8 @@ class DepthAnything3(NetworkModule):
         """
         parsed = StreamOptions.parse(options, caller=self.depth, keywords=DepthKwargs)
         given = expand_images(images, _folders(options.get("export_dir")))
-        predictions = list(self._stream(given, parsed, raise_failure if given.is_one else on_failure, options))
+        handler = raise_error if given.is_one else failure_handler(parsed.preprocess.on_error, on_failure)
+        predictions = list(self._stream(given, parsed, handler, options))
         return predictions[0] if given.is_one else predictions
 
     def stream(
@@ -323,17 +324,16 @@ class DepthAnything3(NetworkModule):
         """
         parsed = StreamOptions.parse(options, caller=self.stream, keywords=DepthKwargs)
         given = expand_images(images, _folders(options.get("export_dir")))
-        return self._stream(given, parsed, on_failure, options)
+        return self._stream(given, parsed, failure_handler(parsed.preprocess.on_error, on_failure), options)
 
     def _stream(
-        self, given: GivenImages, options: StreamOptions, on_failure: OnFailure | None, writing: DepthKwargs
+        self, given: GivenImages, options: StreamOptions, on_failure: OnFailure, writing: DepthKwargs
     ) -> Iterator[Prediction]:
         results = ImageResults.parse(writing, self.card, options, given)
         images: Iterable[Any] = read_open_files(given.images, options.preprocess.max_bytes)  # Any: images and sources
         if given.is_one:  # an open file may be closed before the first result is taken
             images = list(images)
-        raising = options.preprocess.on_error is OnError.RAISE
-        predictions = self.engine.stream(images, options, raise_failure if raising else on_failure or log_failure)
+        predictions = self.engine.stream(images, options, on_failure)
         return predictions if results is None else results.written(predictions)
 
     def stream_video(

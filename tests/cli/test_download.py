@@ -29,6 +29,11 @@ def test_download_prints_the_folder_of_a_checkpoint():
     assert result.stderr == "da3-nano: bundled with the package\n"
 
 
+def test_the_help_names_models_once():
+    (line,) = (one for one in CliRunner().invoke(app, ["download", "-h"]).stdout.splitlines() if "Hub ids" in one)
+    assert line.split()[0] == "MODEL..."
+
+
 def test_download_names_needed_and_free_space(monkeypatch):
     monkeypatch.setattr(hub_cache.shutil, "disk_usage", lambda _: Usage(100_000_000))
     with pytest.raises(ExportError, match="da3-giant needs 5,423 MB, but 100 MB are free"):

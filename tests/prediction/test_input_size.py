@@ -257,8 +257,10 @@ def test_a_file_that_is_gone_fails_alone(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Ramp, "forward", forward_and_delete)
     failures = []
-    (left,) = model.depth(paths, output_size="input", on_error="skip", on_failure=failures.append, **SMALL)
-    assert (left.sources, [one.label for one in failures]) == ((str(paths[1]),), [str(paths[0])])
+    given = [b"no image", *paths]
+    (left,) = model.depth(given, output_size="input", on_error="skip", on_failure=failures.append, **SMALL)
+    assert left.sources == (str(paths[1]),)
+    assert [(one.index, one.label) for one in failures[1:]] == [(1, str(paths[0]))]
 
 
 def test_jobs_write_results_at_the_size_of_the_input(model, tmp_path):

@@ -6,15 +6,19 @@ from typing import Annotated
 
 import typer
 
+from depth_anything_3.cli.completion import complete_models
 from depth_anything_3.cli.console import stderr, stdout
 
 __all__ = ["download"]
 
 
 def download(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Hub ids or presets, such as da3-base.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Hub ids or presets, such as da3-base.", autocompletion=complete_models),
+    ],
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel="Model")
+        str | None, typer.Option(metavar="TEXT", help="Branch, tag or commit on the hub.", rich_help_panel="Model")
     ] = None,
 ) -> None:
     """Download checkpoints to the hub's cache, and print the folder of each. An interrupted download is resumed."""
