@@ -314,7 +314,7 @@ class DepthAnything3(NetworkModule):
                 - export_dir: folder to write each image's results to before its prediction is yielded. Names are those
                   of `da3 images`, without the suffix of the file; pixels and bytes in memory are named by their index,
                   `image_0003`. No two images of a call share a name; the names are held in memory.
-                - export_format and the fields of `export.ExportOptions`: as for `inference`.
+                - export_format, and the fields of `export.ExportOptions` except `shared_range`.
 
         Raises:
             InvalidInputError, ImageReadError, ImageDecodeError: see `inference`; raised at the image's place in the

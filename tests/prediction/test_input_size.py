@@ -205,6 +205,7 @@ def test_an_array_needs_its_pixels_or_linear_interpolation(model):
     (prediction,) = model.depth([image], **SMALL)
     with pytest.raises(InvalidInputError, match="pass images=, or upsampling='linear'"):
         prediction.at_input_size()
+    assert (prediction.at_input_size(image).processed_images[0] == image).all()  # one image need not be in a list
     enlarged = prediction.at_input_size(upsampling="linear")
     assert np.abs(enlarged.processed_images[0].astype(int) - image)[4:-4, 4:-4].max() <= 3
     with pytest.raises(InvalidInputError, match=r"80x61 pixels, but the depth of image 0 .* from 80x60"):
