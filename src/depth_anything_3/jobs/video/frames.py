@@ -69,15 +69,17 @@ def depth_levels(prediction: Prediction, scale: float) -> npt.NDArray[np.uint16]
 
 def pixels_of(frame: Frame, preprocess: PreprocessOptions = _DEFAULTS) -> UInt8Array:
     """Convert a frame to (H, W, 3) uint8 RGB in CPU memory; a file is decoded as for the network, at full size."""
-    if isinstance(frame.image, Path):
+    if isinstance(frame.data, Path):
         preparer = ImagePreparer(replace(preprocess, fidelity=Fidelity.EXACT))
-        opened = preparer.open(frame.index, frame.image)
+        opened = preparer.open(frame.index, frame.data)
         turn, pixels = opened.plan.orientation, np.asarray(preparer.decode(opened).data, np.uint8)
         pixels = pixels[:: -1 if turn.flip_rows else 1, :: -1 if turn.flip_columns else 1]
         return np.ascontiguousarray(pixels.swapaxes(0, 1) if turn.transpose else pixels)
-    if isinstance(frame.image, np.ndarray):
-        return frame.image
-    return np.asarray(frame.image.permute(1, 2, 0).cpu().numpy(), np.uint8)
+    image = frame.image
+    if isinstance(image, np.ndarray):
+        return image
+    assert not isinstance(image, Path)
+    return np.asarray(image.permute(1, 2, 0).cpu().numpy(), np.uint8)
 
 
 def extract_frames(
