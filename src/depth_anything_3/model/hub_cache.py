@@ -74,8 +74,8 @@ def weights_problem(file: Path) -> str | None:
     try:
         with safe_open(file, framework="numpy"):
             return None
-    except (SafetensorError, OSError) as error:
-        return f"truncated or damaged ({error})"
+    except (SafetensorError, OSError):
+        return "truncated or damaged"
 
 
 def is_cached(name: str, *, revision: str | None = None) -> bool:
