@@ -245,12 +245,14 @@ def test_a_cache_folder_that_cannot_be_written_is_reported(da3, as_gpu, cache, m
 
 def test_a_gpu_report_fits_80_columns_and_names_strategies_and_reasons(as_gpu, monkeypatch):
     as_gpu(gpu_with("good", "nearest", coarse="nearest"))
-    diagnosis = doctor.examine(CPU)
+    memory = {"memory_bytes": 80 * 2**30, "free_memory_bytes": 79 * 2**30}
+    diagnosis = replace(doctor.examine(CPU), compute_capability="9.0", **memory)
     text = printed(doctor_report.report(diagnosis, [], ENVIRONMENT))
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
     for told in (
         "good 1.0 (exact), nearest 1.0 (nearest chroma)",
+        "compute capability 9.0, 80.0 GiB, 79.0 GiB free",
         "JPEG engines 1",
         "JPEG engine through good",
         "full_gpu already in the GPU's memory",

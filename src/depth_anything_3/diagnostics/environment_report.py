@@ -68,7 +68,7 @@ def extras_table(extras: Sequence[ExtraState]) -> Table:
     table.add_column("installed", overflow="fold")
     table.add_column("purpose", overflow="fold")
     for one in extras:
-        versions = ", ".join(f"{name} {version}" for name, version in one.versions.items() if version)
+        versions = ",\n".join(f"{name} {version}" for name, version in one.versions.items() if version)
         if one.problem is None:
             state = escape(versions)
         elif one.unsupported_reason is not None:
