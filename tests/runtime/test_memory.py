@@ -51,7 +51,7 @@ def test_version_1_states_no_limit_as_a_huge_one(machine, limit, expected):
     assert (found.limit_bytes, found.limit_free_bytes) == expected
 
 
-def test_where_linux_tells_nothing_the_total_is_asked_of_the_system(machine, monkeypatch):
+def test_without_linux_the_total_comes_from_the_system(machine, monkeypatch):
     (machine / "meminfo").unlink()
     monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__, raising=False)
     assert main_memory() == MainMemory(4_096_000, None)

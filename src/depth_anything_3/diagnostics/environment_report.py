@@ -127,5 +127,5 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def _state(problem: str | None, else_: str) -> str:
-    return f"[green]{else_}[/]" if problem is None else f"[red]{escape(problem)}[/]"
+def _state(problem: str | None, complete: str) -> str:
+    return f"[green]{complete}[/]" if problem is None else f"[red]{escape(problem)}[/]"
