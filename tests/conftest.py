@@ -32,7 +32,7 @@ _LONGEST = (
     "cli/test_stopped_command.py",
     "inputs/resample/test_gpu.py",
     "inputs/decode/gpu/test_decoders.py",
-    "diagnostics/test_doctor.py",
+    "diagnostics/test_calibrate.py",
     "cli/test_cli.py",
     "demo_model/test_training.py",
     "model/test_checkpoint.py",
