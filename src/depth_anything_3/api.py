@@ -333,7 +333,9 @@ class DepthAnything3(NetworkModule):
         if given.is_one:  # an open file may be closed before the first result is taken
             images = list(images)
         raising = options.preprocess.on_error is OnError.RAISE
-        predictions = self.engine.stream(images, options, raise_failure if raising else on_failure or log_failure)
+        report = raise_failure if raising else on_failure or log_failure
+        ready = len(given.images) if isinstance(given.images, Sequence) else 0  # a generator may be slow
+        predictions = self.engine.stream(images, options, report, ready=ready)
         return predictions if results is None else results.written(predictions)
 
     def stream_video(

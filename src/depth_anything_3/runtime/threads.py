@@ -1,4 +1,4 @@
-"""A thread pool whose threads outlive a run, and the number of usable cores."""
+"""A thread pool whose threads outlive a run, the number of usable cores, and the control groups that limit them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
-__all__ = ["ThreadPool", "usable_cores"]
+__all__ = ["ThreadPool", "group_folders", "usable_cores"]
 
 _AT_WORK, _IDLE = "da3-prefetch", "da3-idle"  # the threads' names
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -91,27 +91,28 @@ def usable_cores() -> int:
     On a cluster the first can be fewer than the machine has. Containers mostly limit time instead: a quota of 2.5 cores
     counts as 3.
     """
+    quotas = [quota for one in group_folders("cpu") if (quota := _quota(one)) is not None]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *map(math.ceil, _quotas())]))
+    return max(1, min([cores, *map(math.ceil, quotas)]))
 
 
-def _quotas() -> list[float]:
-    """Return the quotas, in cores, of this process's control group and of those above it (Linux, version 1 and 2)."""
+def group_folders(controller: str) -> list[Path]:
+    """Return the folders of this process's control group and of those above it (Linux, version 1 and 2)."""
     try:
         lines = _OWN_CGROUP.read_text("utf-8").splitlines()
     except (OSError, ValueError):  # no Linux, or no access
         return []
-    found: list[float] = []
+    found: list[Path] = []
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, own = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         root = _CGROUPS / controllers if controllers else _CGROUPS
         group = root / own.lstrip("/")
         # A container sees its own group at the root, whatever its path is outside.
         folders = [group, *group.parents] if ".." not in own else [root]
-        found += [quota for folder in folders if folder.is_relative_to(root) and (quota := _quota(folder)) is not None]
+        found += [folder for folder in folders if folder.is_relative_to(root)]
     return found
 
 
