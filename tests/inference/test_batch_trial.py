@@ -33,7 +33,7 @@ def run(trial, seconds_per_image):
 @pytest.mark.parametrize(
     ("seconds", "limit", "chosen", "images"),
     [
-        pytest.param({1: 1.0, 2: 0.9, 4: 0.8, 8: 0.7}, 64, 8, TRIAL_IMAGES, id="the-larger-the-faster"),
+        pytest.param({1: 1.0, 2: 0.9, 4: 0.8, 8: 0.7}, 64, 8, 45, id="the-larger-the-faster"),
         pytest.param({1: 1.0, 2: 1.01}, 64, 1, 9, id="slower-at-once"),
         pytest.param({1: 1.0, 2: 0.97, 4: 0.96, 8: 0.96}, 64, 1, 45, id="too-little-to-be-sure"),
         pytest.param({1: 1.0, 2: 0.97, 4: 0.94, 8: 0.93}, 64, 4, 45, id="gain-of-two-steps"),
@@ -133,7 +133,7 @@ def test_many_photos_are_computed_in_batches_and_those_of_a_generator_one_by_one
     monkeypatch.setattr(batch_trial, "_MIN_GAIN", -1e9)  # 2 is chosen whatever the clock says
     monkeypatch.setattr(batch_limit, "TRIAL_IMAGES", 9)
     model = DepthAnything3.from_pretrained("da3-nano")
-    photos = [photo(28, 28, seed) for seed in range(12)]
+    photos = [photo(28, 28, seed) for seed in range(18)]
     sizes, forward = [], model.model.forward
 
     def noted(x, **options):
@@ -142,13 +142,13 @@ def test_many_photos_are_computed_in_batches_and_those_of_a_generator_one_by_one
 
     monkeypatch.setattr(model.model, "forward", noted)
     options = {"process_res": 28, "batch_size": "auto"}
-    alone = model.depth(iter(photos), **options)
-    assert sizes == [1] * 12
+    alone = model.depth(iter(photos[:6]), **options)
+    assert sizes == [1] * 6
     sizes.clear()
     together = model.depth(photos, **options)
     assert sizes[:3] == [1, 1, 1]
     assert 2 in sizes
-    for one, other in zip(alone, together, strict=True):
+    for one, other in zip(alone, together[:6], strict=True):
         np.testing.assert_allclose(one.depth, other.depth, rtol=1e-5)
     assert len(list(batch_cache.iterdir())) == 1
     sizes.clear()

@@ -9,7 +9,9 @@ _UNTIMED = 1  # batches: the first of a new shape also allocates memory and prep
 _TIMED = 2  # batches: the faster counts, because other work on the machine only adds time
 _MIN_GAIN = 0.05  # of the time per image: what a larger batch must save, so that noise does not choose it
 
-TRIAL_IMAGES = (_UNTIMED + _TIMED) * sum(_CANDIDATES)
+_AHEAD = 4  # batches of a candidate that are made already when the next one is tried; they do not count
+
+TRIAL_IMAGES = (_UNTIMED + _TIMED) * sum(_CANDIDATES) + _AHEAD * sum(_CANDIDATES[:-1])
 """Images that the longest trial takes."""
 
 
