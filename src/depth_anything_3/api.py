@@ -307,9 +307,7 @@ class DepthAnything3(NetworkModule):
                 - output_size, upsampling: "input" gives results at the size of each image, see
                   `Prediction.at_input_size`. Files are decoded again; other images are held until their depth is known.
                 - batch_size: maximum number of images of one size computed together, or "auto": on CUDA, what memory
-                  holds, measured once per size; on a CPU what was fastest, see `BatchOptions`; 1 elsewhere. A batch
-                  that runs out of memory is halved. Batches of other sizes round differently: depth differs by about
-                  1e-6 of itself.
+                  holds, measured once per size; on a CPU what was fastest, see `BatchOptions`. Halved if memory fails.
                 - max_batch_size, target_memory_utilization: upper bound of "auto", and the share of the free memory
                   that it may fill.
                 - export_dir: folder to write each image's results to before its prediction is yielded. Names are those
@@ -336,8 +334,7 @@ class DepthAnything3(NetworkModule):
             images = list(images)
         raising = options.preprocess.on_error is OnError.RAISE
         report = raise_failure if raising else on_failure or log_failure
-        ready = len(given.images) if isinstance(given.images, Sequence) else 0  # a generator may be slow
-        predictions = self.engine.stream(images, options, report, ready=ready)
+        predictions = self.engine.stream(images, options, report, ready=given.ready)
         return predictions if results is None else results.written(predictions)
 
     def stream_video(

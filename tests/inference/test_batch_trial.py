@@ -89,6 +89,12 @@ def test_the_choice_is_used_by_later_runs_however_short(store, tmp_path, much_me
     assert BatchStore("da3-small", torch.bfloat16, tmp_path).get(SIZE) is None
 
 
+def test_a_choice_that_max_batch_size_cut_short_is_not_stored(store, much_memory):
+    limit = BatchLimit(BatchOptions(batch_size="auto", max_batch_size=3), CPU, store, ready=200)
+    assert tried(limit, {1: 1.0, 2: 0.9}) == 2
+    assert store.get(SIZE) is None
+
+
 @pytest.mark.parametrize("ready", [2, TRIAL_IMAGES - 1])
 def test_a_run_shorter_than_a_trial_does_not_try(store, much_memory, ready):
     assert tried(BatchLimit(AUTO, CPU, store, ready=ready), {1: 1.0}) == 1

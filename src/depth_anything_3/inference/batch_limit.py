@@ -12,7 +12,7 @@ import torch
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inference.batch_store import BatchStore
-from depth_anything_3.inference.batch_trial import TRIAL_IMAGES, BatchTrial
+from depth_anything_3.inference.batch_trial import MAX_TRIED, TRIAL_IMAGES, BatchTrial
 from depth_anything_3.inference.options import BatchOptions
 from depth_anything_3.runtime.memory import available_memory
 
@@ -94,7 +94,8 @@ class BatchLimit:
                 return
             chosen = self._known[size] = self._trials.pop(size).candidate
         logger.info("batch size for %dx%d on this CPU: %d", *size[::-1], chosen)
-        if self._store is not None:
+        may_be_larger_without_bound = min(2 * chosen, MAX_TRIED) > self._max
+        if self._store is not None and not may_be_larger_without_bound:
             self._store.put(size, chosen)
 
     @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["TRIAL_IMAGES", "BatchTrial"]
+__all__ = ["MAX_TRIED", "TRIAL_IMAGES", "BatchTrial"]
 
 _CANDIDATES = (1, 2, 4, 8)
 _UNTIMED = 1  # batches: the first of a new shape also allocates memory and prepares kernels
 _TIMED = 2  # batches: the faster counts, because other work on the machine only adds time
 _MIN_GAIN = 0.05  # of the time per image: what a larger batch must save, so that noise does not choose it
+
+MAX_TRIED = _CANDIDATES[-1]
+"""The largest batch size that is tried."""
 
 _AHEAD = 4  # batches of a candidate that are made already when the next one is tried; they do not count
 
