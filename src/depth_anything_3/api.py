@@ -307,7 +307,7 @@ class DepthAnything3(NetworkModule):
                 - output_size, upsampling: "input" gives results at the size of each image, see
                   `Prediction.at_input_size`. Files are decoded again; other images are held until their depth is known.
                 - batch_size: maximum number of images of one size computed together, or "auto": on CUDA, what memory
-                  holds, measured once per size; 1 elsewhere. A batch that runs out of memory is halved.
+                  holds, measured once per size; on a CPU what was fastest, see `BatchOptions`. Halved if memory fails.
                 - max_batch_size, target_memory_utilization: upper bound of "auto", and the share of the free memory
                   that it may fill.
                 - export_dir: folder to write each image's results to before its prediction is yielded. Names are those
@@ -333,7 +333,8 @@ class DepthAnything3(NetworkModule):
         if given.is_one:  # an open file may be closed before the first result is taken
             images = list(images)
         raising = options.preprocess.on_error is OnError.RAISE
-        predictions = self.engine.stream(images, options, raise_failure if raising else on_failure or log_failure)
+        report = raise_failure if raising else on_failure or log_failure
+        predictions = self.engine.stream(images, options, report, ready=given.ready)
         return predictions if results is None else results.written(predictions)
 
     def stream_video(

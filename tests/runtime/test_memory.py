@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from depth_anything_3.runtime import control_groups, memory
-from depth_anything_3.runtime.memory import MainMemory, main_memory
+from depth_anything_3.runtime.memory import MainMemory, available_memory, main_memory
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:  100 kB\nMemAvailable:    4000 kB\n"
 TOTAL, FREE = 16_384_000, 4_096_000
@@ -31,6 +31,7 @@ def group(folder, **files):
 def test_without_a_limit(machine):
     group(machine / "groups" / "job", max="max", current=5_000, stat="anon 1\ninactive_file 2")
     assert main_memory() == MainMemory(TOTAL, FREE)
+    assert available_memory() == FREE
 
 
 def test_the_smallest_limit_and_the_least_that_is_left_count(machine):
@@ -40,6 +41,7 @@ def test_the_smallest_limit_and_the_least_that_is_left_count(machine):
     (machine / "groups" / "memory.current").write_text("8500000\n")
     (machine / "groups" / "memory.stat").write_text("inactive_file 0\n")
     assert main_memory() == MainMemory(TOTAL, FREE, 8_000_000, 500_000)
+    assert available_memory() == 500_000
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(2**63 - 4096, (None, None)), (6_000_000, (6_000_000, 5_999_990))])
@@ -57,3 +59,4 @@ def test_without_linux_the_total_comes_from_the_system(machine, monkeypatch):
     assert main_memory() == MainMemory(4_096_000, None)
     monkeypatch.delattr(memory.os, "sysconf")
     assert main_memory() == MainMemory(None, None)
+    assert available_memory() is None

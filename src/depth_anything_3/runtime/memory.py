@@ -8,7 +8,7 @@ from pathlib import Path
 
 from depth_anything_3.runtime.control_groups import control_groups
 
-__all__ = ["MainMemory", "main_memory"]
+__all__ = ["MainMemory", "available_memory", "main_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -67,3 +67,11 @@ def _limit(folder: Path) -> tuple[int, int] | None:
             continue
         return maximum, max(0, current - int(stat.get(cache, 0)))
     return None
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process may still use without swapping; None if unknown."""
+    memory = main_memory()
+    if memory.free_bytes is None:
+        return None
+    return min(memory.free_bytes, memory.free_bytes if memory.limit_free_bytes is None else memory.limit_free_bytes)

@@ -26,6 +26,7 @@ from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_fai
 from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
+from depth_anything_3.inputs.video.frame import SourceInfo
 from depth_anything_3.inputs.video.real_time import RealTimeSource
 from depth_anything_3.inputs.yuv_planes import YuvPlanes
 from depth_anything_3.prediction import Prediction
@@ -89,7 +90,7 @@ def stream_video(
         if options.temporal is Temporal.WINDOW:
             predictions = stream_windows(engine, frames.images(), options.window, stream, failed)
         else:
-            predictions = engine.stream(frames.images(), stream, failed)
+            predictions = engine.stream(frames.images(), stream, failed, ready=_frames_ready(opened.info))
         resize = partial(_resized, output, preprocess)
         return _paired(frames, predictions, smooth, resize, raise_failure if raising else on_failure)
     except BaseException:
@@ -154,6 +155,11 @@ def _paired(
             raise frames.error
     finally:
         frames.source.close()
+
+
+def _frames_ready(info: SourceInfo) -> int:
+    """Return the number of frames that can be read without waiting for them; 0 for cameras and iterables."""
+    return 0 if info.live or info.fps is None or info.duration is None else int(info.fps * info.duration)
 
 
 def _resized(output: OutputOptions, preprocess: PreprocessOptions, frame: Frame, prediction: Prediction) -> Prediction:
