@@ -308,7 +308,7 @@ class DepthAnything3(NetworkModule):
                 - output_size, upsampling: "input" gives results at the size of each image, see
                   `Prediction.at_input_size`. Files are decoded again; other images are held until their depth is known.
                 - batch_size: maximum number of images of one size computed together, or "auto": on CUDA, what memory
-                  holds, measured once per size; 1 elsewhere. A batch that runs out of memory is halved.
+                  holds, measured once per size; on a CPU what was fastest, see `BatchOptions`. Halved if memory fails.
                 - max_batch_size, target_memory_utilization: upper bound of "auto", and the share of the free memory
                   that it may fill.
                 - export_dir: folder to write each image's results to before its prediction is yielded. Names are those
@@ -333,7 +333,7 @@ class DepthAnything3(NetworkModule):
         images: Iterable[Any] = read_open_files(given.images, options.preprocess.max_bytes)  # Any: images and sources
         if given.is_one:  # an open file may be closed before the first result is taken
             images = list(images)
-        predictions = self.engine.stream(images, options, on_failure)
+        predictions = self.engine.stream(images, options, on_failure, ready=given.ready)
         return predictions if results is None else results.written(predictions)
 
     def stream_video(

@@ -162,7 +162,7 @@ MISUSES = [
 @pytest.mark.parametrize(("line", "code", "message"), MISUSES, ids=[line for line, _, _ in MISUSES])
 def test_misuse_is_reported_in_flags_of_its_command(da3, files, tmp_path, monkeypatch, line, code, message):
     monkeypatch.chdir(files)
-    monkeypatch.setattr(hub, "_why_no_answer", lambda _seconds: "no network in this test")
+    monkeypatch.setattr(hub, "why_unreachable", lambda _seconds: "no network in this test")
     command, *words = (word.strip("'") for word in line.split(" "))
     if command in ("images", "image", "video", "webcam", "colmap", "demo"):
         words += [*([] if "--model-dir" in words else NANO[:2]), *([] if "--device" in words else NANO[2:])]

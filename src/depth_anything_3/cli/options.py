@@ -180,12 +180,13 @@ class BatchFlags:
     batch_size: Annotated[
         str,
         typer.Option(
-            help="Images per batch: a number, all, or auto (fits GPU memory; 1 on a CPU).", metavar="N|all|auto"
+            help="Images per batch: a number, all, or auto (fits GPU memory; fastest of 1 to 8 on a CPU).",
+            metavar="N|all|auto",
         ),
     ] = "auto"
     max_batch_size: Annotated[int, typer.Option(help="Maximum batch size (with --batch-size auto).")] = 64
     target_memory_utilization: Annotated[
-        float, typer.Option(help="Fraction of free GPU memory to fill (with --batch-size auto).")
+        float, typer.Option(help="Fraction of free memory to fill (with --batch-size auto).")
     ] = 0.85
 
     def options(self, count: int = 1) -> BatchOptions:

@@ -12,6 +12,7 @@ from torch import nn
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inference.batch_store import BatchStore
 from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.inference.options import NetworkOptions, StreamOptions
 from depth_anything_3.inference.output_options import OutputOptions
@@ -113,7 +114,12 @@ class Engine:
         return self._runner().views(batch, options, extrinsics, intrinsics)
 
     def stream(
-        self, images: Iterable[ImageInput], options: StreamOptions, on_failure: Callable[[ImageFailure], None]
+        self,
+        images: Iterable[ImageInput],
+        options: StreamOptions,
+        on_failure: Callable[[ImageFailure], None],
+        *,
+        ready: int = 0,
     ) -> Iterator[Prediction]:
         """Compute a prediction (N = 1) for each independent image, in order.
 
@@ -123,6 +129,8 @@ class Engine:
             images: any iterable of images, consumed a few batches ahead in another thread.
             options: preprocessing, network, batching and size of results.
             on_failure: called for each image that cannot be used, at its place in the order.
+            ready: number of images that can be read without waiting for them, as files can; 0 if that is unknown. On a
+                CPU, `batch_size="auto"` then computes them one by one, so that none waits for a batch to fill up.
 
         Raises:
             InvalidInputError: the network does not support an option; raised before anything is read.
@@ -131,10 +139,12 @@ class Engine:
         if options.output.at_input_size:
             at_network_size = replace(options, output=OutputOptions())
             return stream_at_input_size(
-                lambda noted, failed: self.stream(noted, at_network_size, failed),
+                lambda noted, failed: self.stream(noted, at_network_size, failed, ready=ready),
                 *(images, options.output, options.preprocess, on_failure),
             )
-        limit = BatchLimit(options.batching, self.device)
+        measures = ready > 1 and self.device.type == "cpu" and options.batching.batch_size == "auto"
+        store = BatchStore(self.card.name, self.dtype) if measures else None
+        limit = BatchLimit(options.batching, self.device, store, ready)
         batches = self.input_processor.batches(
             images,
             self.resolved(options.preprocess),

@@ -108,7 +108,7 @@ def run_images(
     # `stream` checks its arguments before the block below starts, so misuse writes no report.
     on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
     at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
-    predictions = engine.stream(writing.noted(paths), at_network_size, on_failure)
+    predictions = engine.stream(writing.noted(paths), at_network_size, on_failure, ready=len(paths))
     engine.input_processor.warm_up()
     shown = indexed(manifest, report, index)
     with shown, reported(report, report_file), held.coloring(), closing(predictions), writer:  # type: ignore[type-var]

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from depth_anything_3.errors import CheckpointNotFoundError
 from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind
 
-__all__ = ["HubRepository", "find_hub_id"]
+__all__ = ["HubRepository", "find_hub_id", "why_unreachable"]
 
 _MAX_WAIT, _MAX_WAIT_IF_CACHED = 5.0, 2.0  # seconds for the hub's first answer
 _HUB_ID = re.compile(r"[A-Za-z0-9_](?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
@@ -100,7 +100,8 @@ class HubRepository:
         cached = all(self._in_cache(file) for file in files)
         if cached and self.revision is not None and _COMMIT.fullmatch(self.revision):
             return self  # nothing can be newer, so the hub is not asked
-        problem = _why_no_answer(_MAX_WAIT_IF_CACHED if cached else _MAX_WAIT)
+        seconds = _MAX_WAIT_IF_CACHED if cached else _MAX_WAIT
+        problem = why_unreachable(constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else seconds)
         return replace(self, why_offline=f"cannot be reached ({problem})") if problem else self
 
     def _in_cache(self, file: str) -> Path | None:
@@ -163,10 +164,8 @@ class HubRepository:
         )
 
 
-def _why_no_answer(seconds: float) -> str | None:
-    """Make one request to the hub; return why it failed, None if there was an answer."""
-    if os.environ.get("HF_HUB_ETAG_TIMEOUT"):
-        seconds = constants.HF_HUB_ETAG_TIMEOUT
+def why_unreachable(seconds: float) -> str | None:
+    """Make one request to the hub, and wait at most this long; return why it failed, None if there was an answer."""
     problem: str | None = f"no answer from {constants.ENDPOINT} within {seconds:g} s"
 
     def ask() -> None:
