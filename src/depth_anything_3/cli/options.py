@@ -225,7 +225,7 @@ class WriterFlags:
     colormap: Annotated[
         str,
         typer.Option(
-            help="Colours of depth; near is red or bright (depth_vis, depth_color, mp4).",
+            help="Colours of depth; near is red or bright (depth_vis, depth_color, mp4 of a video).",
             metavar=_COLORMAPS,
             autocompletion=complete_choices(_COLORMAPS),
         ),
@@ -234,7 +234,7 @@ class WriterFlags:
         str,
         typer.Option(
             help="Nearest and farthest depth that the colours cover, in the unit of the depth, such as 0.5:20 "
-            "(depth_vis, depth_color, mp4). Default: the range of each image, or of the video.",
+            "(depth_vis, depth_color, mp4 of a video). Default: the range of each image, or of the video.",
             metavar="NEAR:FAR",
         ),
     ] = ""
