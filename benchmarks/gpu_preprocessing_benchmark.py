@@ -25,6 +25,7 @@ from rich.console import Console
 from depth_anything_3.diagnostics.network_load import NetworkLoad
 from depth_anything_3.runtime.devices import choose_device
 from harness.cases import Case, Row, time_methods
+from harness.fork import ForkProcessor
 from harness.images import SIZES, encode, make_images
 from harness.machine import describe_machine
 from harness.method import FILES, MEMORY, Method, Setting
@@ -95,6 +96,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quality", type=int, default=95, help="quality of the JPEG files")
     parser.add_argument("--workers", type=int, default=8, help="CPU threads of each method")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, help="image sizes (default: VGA to 4K)")
+    parser.add_argument(
+        "--fork-python", type=Path, metavar="PYTHON", help=f"also time {ForkProcessor.name}, installed for this Python"
+    )
     parser.add_argument("--quick", action="store_true", help=f"{' and '.join(_QUICK_SIZES)} only, fewer turns")
     parser.add_argument("--json", action="store_true", help="print JSON, with the times of all runs")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -112,6 +116,10 @@ def _run(options: argparse.Namespace) -> Results:
     sizes = options.sizes or (_QUICK_SIZES if options.quick else _DEFAULT_SIZES)
     rounds = min(options.rounds, _QUICK_ROUNDS) if options.quick else options.rounds
     methods, missing = make_methods(setting)
+    if options.fork_python is None:
+        missing[ForkProcessor.name] = "no --fork-python"
+    else:
+        methods.append(ForkProcessor(setting, options.fork_python))
     load = NetworkLoad(device) if setting.has_gpu else None
     if load is None:
         missing[BESIDE_NETWORK] = "no GPU here"

@@ -7,7 +7,8 @@
     uv run python benchmarks/video.py memory --frames 20000    # live, as fast as frames come
 
 `input`: the videos are generated, of a moving photo-like scene with sensor noise. Methods take turns. Frames per second
-are the median of the rounds, "CPU ms" is the processor time of all threads per frame.
+are the median of the rounds, "CPU ms" is the processor time of all threads per frame, "x decode" the median of its
+ratios to decoding alone in the same round. PSNR is the lowest of the frames against `exact`.
 `live`: latency is measured from the arrival of a frame to the delivery of its depth. The bound is one network time
 (with preprocessing and results, the median of the same run) plus one frame time. A network given in milliseconds waits
 that long without using the CPU, like a network on a GPU.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import statistics
 import sys
@@ -45,7 +47,8 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.inference.video.live import LiveStream
 from depth_anything_3.inference.video.options import VideoOptions
-from depth_anything_3.inputs.choices import Strategy
+from depth_anything_3.inputs.batch.batch import ProcessedBatch
+from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.resample.normalize import MEAN, STD
@@ -58,7 +61,7 @@ from harness.machine import describe_machine
 from harness.moving_scene import moving_scene, repeat_video, write_video
 from harness.report import as_json, print_facts
 from harness.stand_in import load_model
-from harness.timing import take_turns, timed
+from harness.timing import ratio, take_turns, timed
 from harness.watch import Watch
 from throughput import LIMIT_MB
 
@@ -81,6 +84,8 @@ class InputRow:
         fps: median of the passes.
         slowest, fastest: frames a second of single passes.
         cpu_ms: processor time of a frame, all threads, median.
+        cpu_ratio: to the first method's in the same round, median.
+        psnr_db: lowest PSNR of a frame's 8-bit result against `exact`; None where not compared.
     """
 
     source: str
@@ -90,6 +95,8 @@ class InputRow:
     slowest: float
     fastest: float
     cpu_ms: float
+    cpu_ratio: float
+    psnr_db: float | None = None
 
 
 def measure_input(options: argparse.Namespace, scratch: Path) -> list[InputRow]:
@@ -107,9 +114,14 @@ def measure_input(options: argparse.Namespace, scratch: Path) -> list[InputRow]:
             methods: dict[str, Pass] = {"PyAV: decode alone": partial(_decode, path)}
             methods["ours: decode to RGB"] = partial(_read, path)
             methods["OpenCV, two resizes"] = partial(_opencv, path)
-            methods |= {f"ours: {one}": partial(_prepare, model, path, one) for one in strategies}
-            rows += _time(name, methods, options.rounds)
-        if size == options.sizes.split(",")[0]:
+            choices = {f"ours: {one}, {how}": (one, how) for one in strategies for how in options.fidelities.split(",")}
+            methods |= {label: partial(_prepare, model, path, *chosen) for label, chosen in choices.items()}
+            timed_rows = _time(name, methods, options.rounds)
+            for row in timed_rows:
+                if row.method in choices and choices[row.method][1] != "exact":
+                    row.psnr_db = _psnr(model, path, *choices[row.method])
+            rows += timed_rows
+        if size == options.sizes.split(",")[0] and not options.only_videos:
             rows += _other_sources(model, size, strategies, scratch, options.rounds)
     return rows
 
@@ -151,7 +163,9 @@ def _time(source: str, methods: Mapping[str, Pass], rounds: int) -> list[InputRo
         count = frames[name]
         rates = sorted(1e3 * count / ms for ms in timing.times_ms)
         fps, cpu_ms = statistics.median(rates), timing.cpu_ms / count
-        rows.append(InputRow(source, name, count, fps, rates[0], rates[-1], cpu_ms))
+        first = next(iter(timings.values()))
+        times, base = ([turn.cpu_ms for turn in one.turns] for one in (timing, first))
+        rows.append(InputRow(source, name, count, fps, rates[0], rates[-1], cpu_ms, ratio(times, base)))
     return rows
 
 
@@ -167,23 +181,42 @@ def _read(path: Path) -> int:
         return sum(1 for _ in source)
 
 
-def _prepare(model: DepthAnything3, source: Path | Callable[[], Iterator[Frame]], strategy: str) -> int:
+def _prepare(
+    model: DepthAnything3, source: Path | Callable[[], Iterator[Frame]], strategy: str, fidelity: str = "exact"
+) -> int:
     """Prepare the network's tensor as `stream_video` does."""
+    ready = sum(len(batch.images) for batch in _batches(model, source, strategy, fidelity))
+    synchronize(model.device)
+    return ready
 
-    def images() -> Generator[Any, None, None]:  # Any: what a frame's image may be
-        opened = source() if callable(source) else open_source(source, strategy=Strategy(strategy), device=model.device)
+
+def _batches(
+    model: DepthAnything3, source: Path | Callable[[], Iterator[Frame]], strategy: str, fidelity: str
+) -> Iterator[ProcessedBatch]:
+    chosen = PreprocessOptions(
+        num_workers=os.cpu_count() or 1, strategy=Strategy(strategy), fidelity=Fidelity(fidelity)
+    )
+
+    def images() -> Generator[Any, None, None]:  # Any: what the pipeline takes
+        opened = (
+            source()
+            if callable(source)
+            else open_source(source, strategy=chosen.strategy, device=model.device, fidelity=chosen.fidelity)
+        )
         for frame in opened:
-            yield frame.image
+            yield frame.as_input()
 
-    ready = 0
     with closing(in_background(images(), ahead=2)) as ahead:
-        chosen = PreprocessOptions(num_workers=os.cpu_count() or 1, strategy=Strategy(strategy))
         for batch in model.input_processor.batches(ahead, chosen):
             if isinstance(batch, ImageFailure):
                 raise batch.error
-            ready += len(batch.images)
-    synchronize(model.device)
-    return ready
+            yield batch
+
+
+def _psnr(model: DepthAnything3, path: Path, strategy: str, fidelity: str) -> float:
+    """Return the lowest PSNR in dB of a frame's 8-bit result against fidelity `exact`."""
+    pairs = zip(*(_batches(model, path, strategy, one) for one in ("exact", fidelity)), strict=True)
+    return min(10 * math.log10(255**2 / float((a.pixels.float() - b.pixels.float()).square().mean())) for a, b in pairs)
 
 
 def _opencv(path: Path) -> int:
@@ -289,10 +322,16 @@ def measure_memory(options: argparse.Namespace, scratch: Path) -> list[dict[str,
 
 
 def print_input(rows: Sequence[InputRow]) -> None:
-    table = Table(*("source", "method", "frames/s", "slowest, fastest pass", "CPU ms"))
+    table = Table(*("source", "method", "frames/s", "slowest, fastest pass", "CPU ms", "x decode", "PSNR dB"))
     for row in rows:
         table.add_row(
-            row.source, row.method, f"{row.fps:.0f}", f"{row.slowest:.0f}, {row.fastest:.0f}", f"{row.cpu_ms:.1f}"
+            row.source,
+            row.method,
+            f"{row.fps:.0f}",
+            f"{row.slowest:.0f}, {row.fastest:.0f}",
+            f"{row.cpu_ms:.1f}",
+            f"{row.cpu_ratio:.2f}",
+            "" if row.psnr_db is None else f"{row.psnr_db:.1f}",
         )
     console.print(table)
 
@@ -302,6 +341,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("what", choices=("input", "network", "live", "memory"))
     parser.add_argument("--sizes", help=f"of {', '.join(SIZES)}, joined with ','; all but input take the first")
     parser.add_argument("--codecs", default="H.264,H.265")
+    parser.add_argument("--fidelities", default="exact,high,fast", help="fidelities of `input`, joined with ','")
+    parser.add_argument("--only-videos", action="store_true", help="`input`: no arrays, raw frames and JPEG files")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument(

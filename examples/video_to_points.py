@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=1.0, help="frames to use per second")
     parser.add_argument("--max-views", type=int, default=32, help="maximum number of frames of one scene")
     parser.add_argument("--fov", type=float, default=60.0, help="horizontal, degrees; for models without cameras")
-    parser.add_argument("--process-res", type=int, default=504)
+    parser.add_argument("--process-res", type=int, help="default: 504, or what the model was trained for")
     parser.add_argument("--model-dir", default="depth-anything/DA3-BASE")
     args = parser.parse_args()
     try:

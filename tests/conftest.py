@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does; read
 import torch
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.inference import batch_store
 from depth_anything_3.runtime.threads import usable_cores
 from support.seeded_values import seeded_array
 
@@ -32,7 +34,7 @@ _LONGEST = (
     "cli/test_stopped_command.py",
     "inputs/resample/test_gpu.py",
     "inputs/decode/gpu/test_decoders.py",
-    "diagnostics/test_doctor.py",
+    "diagnostics/test_calibrate.py",
     "cli/test_cli.py",
     "demo_model/test_training.py",
     "model/test_checkpoint.py",
@@ -66,6 +68,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def one_thread() -> None:
     """Torch's threads spin for one another: where other work shares the cores, two took five times as long as one."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def batch_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Batch sizes measured by one test are not used by another, nor by the user."""
+    folder = tmp_path_factory.getbasetemp() / "batch-sizes" / uuid.uuid4().hex
+    monkeypatch.setattr(batch_store, "_cache_folder", lambda: folder)
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_anything_3.errors import ExportError, ImageReadError, InvalidInputError, UnsupportedError
+from depth_anything_3.errors import ExportError, ImageDecodeError, ImageReadError, InvalidInputError, UnsupportedError
 from depth_anything_3.export import load_prediction
 from depth_anything_3.prediction import Prediction
 from support.images import jpeg, write
@@ -97,6 +97,10 @@ def test_one_image_that_cannot_be_used_raises_even_if_images_are_skipped(seeded_
     with pytest.raises(ImageReadError, match=r"gone\.jpg: no such file"):
         seeded_small.depth("gone.jpg", on_error="skip", **SMALL)
     assert seeded_small.depth(["gone.jpg"], on_error="skip", **SMALL) == []
+    for on_error in ("skip", "raise"):  # neither skips it, so there is no hint to skip
+        with pytest.raises(ImageDecodeError) as raised:
+            seeded_small.depth(jpeg(28, 28)[:400], on_error=on_error, **SMALL)
+        assert "on_error" not in str(raised.value)
 
 
 def test_folders_patterns_and_batches_give_lists_or_views(seeded_small, folder):

@@ -18,7 +18,7 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.routing.strategy import Capabilities
-from depth_anything_3.jobs.demo import DemoImage, abs_rel, demo_images, demo_resolution
+from depth_anything_3.jobs.demo import DemoImage, abs_rel, demo_images
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.focal_length import exif_focal_length
 from depth_anything_3.utils.io.gpu_input_processor import GPUInputProcessor
@@ -69,7 +69,7 @@ def nano() -> DepthAnything3:
 
 @pytest.fixture(scope="module")
 def resolution(nano) -> int:
-    return demo_resolution(nano.card)
+    return nano.card.best_process_res
 
 
 @pytest.fixture(scope="module")

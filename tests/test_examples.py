@@ -79,9 +79,9 @@ def test_a_script_is_short_and_says_how_to_run_it(script):
 
 def test_image_to_png(run, photos, tmp_path):
     output = tmp_path / "depth.png"
-    assert "504x336" in run("image_to_png.py", photos[0], output, *NANO)
+    assert "224x154" in run("image_to_png.py", photos[0], output, *NANO)
     with Image.open(output) as depth:
-        assert (depth.mode, depth.size) == ("RGB", (504, 336))
+        assert (depth.mode, depth.size) == ("RGB", (224, 154))
 
 
 def test_folder_with_progress(run, photos, tmp_path):
@@ -95,7 +95,7 @@ def test_folder_with_progress(run, photos, tmp_path):
     assert "failed: " in printed
     assert "broken.jpg" in printed
     depth = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((tmp_path / "depth").rglob("*.png"))]
-    assert [(one.dtype, one.shape) for one in depth] == [("uint16", (336, 504))] * 2
+    assert [(one.dtype, one.shape) for one in depth] == [("uint16", (154, 224))] * 2
 
 
 def test_views_to_glb(run, photos, tmp_path, small_checkpoint):
@@ -110,7 +110,7 @@ def test_smooth_video(run, tmp_path):
     run("smooth_video.py", clip, tmp_path / "depth.mp4", *NANO)
     with av.open(str(tmp_path / "depth.mp4")) as container:
         frames = list(container.decode(video=0))
-    assert [(frame.width, frame.height) for frame in frames] == [(504, 378)] * 3
+    assert [(frame.width, frame.height) for frame in frames] == [(224, 168)] * 3
 
 
 def test_own_network(run, photos):
@@ -215,7 +215,7 @@ def test_the_python_of_the_quickstart_writes_images(photos, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     exec(alone, {})
     with Image.open("depth.png") as depth:
-        assert depth.size == (504, 336)
+        assert depth.size == (224, 154)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photo.jpg").rename("photos/one.jpg")
     exec(folder, {})

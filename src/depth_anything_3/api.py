@@ -30,8 +30,8 @@ from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inference.video.options import VideoKwargs, VideoOptions
 from depth_anything_3.inference.video.stream import stream_video
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
-from depth_anything_3.inputs.choices import OnError, OutputSize, ProcessResMethod, ProcessResMethodName, Upsampling
-from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
+from depth_anything_3.inputs.choices import OutputSize, ProcessResMethod, ProcessResMethodName, Upsampling
+from depth_anything_3.inputs.failure import ImageFailure, failure_handler, log_failure, raise_error
 from depth_anything_3.inputs.given_images import GivenImages, ImagesInput, expand_images, read_open_files
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessOptions, check_names
@@ -150,7 +150,7 @@ class DepthAnything3(NetworkModule):
         render_exts: Any = None,
         render_ixts: Any = None,
         render_hw: tuple[int, int] | None = None,
-        process_res: int = 504,
+        process_res: int | None = None,
         process_res_method: ProcessResMethod | ProcessResMethodName = "upper_bound_resize",
         export_dir: str | os.PathLike[str] | None = None,
         export_format: Formats = DEFAULT_FORMAT,
@@ -180,7 +180,7 @@ class DepthAnything3(NetworkModule):
             ref_view_strategy: "saddle_balanced", "saddle_sim_range", "first" or "middle"; used with three or more
                 views.
             render_exts, render_ixts, render_hw: cameras of the Gaussian video; see `export.ExportOptions`.
-            process_res: length of the bounded side in pixels.
+            process_res: length of the bounded side in pixels; None: 504, or the model's best (da3-nano: 224).
             process_res_method: "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop".
             export_dir: folder to write results to; None writes nothing.
             export_format: names joined with '-', or a sequence of names; see docs/exports.md.
@@ -274,7 +274,8 @@ class DepthAnything3(NetworkModule):
         """
         parsed = StreamOptions.parse(options, caller=self.depth, keywords=DepthKwargs)
         given = expand_images(images, _folders(options.get("export_dir")))
-        predictions = list(self._stream(given, parsed, raise_failure if given.is_one else on_failure, options))
+        handler = raise_error if given.is_one else failure_handler(parsed.preprocess.on_error, on_failure)
+        predictions = list(self._stream(given, parsed, handler, options))
         return predictions[0] if given.is_one else predictions
 
     def stream(
@@ -307,13 +308,13 @@ class DepthAnything3(NetworkModule):
                 - output_size, upsampling: "input" gives results at the size of each image, see
                   `Prediction.at_input_size`. Files are decoded again; other images are held until their depth is known.
                 - batch_size: maximum number of images of one size computed together, or "auto": on CUDA, what memory
-                  holds, measured once per size; 1 elsewhere. A batch that runs out of memory is halved.
+                  holds, measured once per size; on a CPU what was fastest, see `BatchOptions`. Halved if memory fails.
                 - max_batch_size, target_memory_utilization: upper bound of "auto", and the share of the free memory
                   that it may fill.
                 - export_dir: folder to write each image's results to before its prediction is yielded. Names are those
                   of `da3 images`, without the suffix of the file; pixels and bytes in memory are named by their index,
                   `image_0003`. No two images of a call share a name; the names are held in memory.
-                - export_format and the fields of `export.ExportOptions`: as for `inference`.
+                - export_format, and the fields of `export.ExportOptions` except `shared_range`.
 
         Raises:
             InvalidInputError, ImageReadError, ImageDecodeError: see `inference`; raised at the image's place in the
@@ -323,17 +324,16 @@ class DepthAnything3(NetworkModule):
         """
         parsed = StreamOptions.parse(options, caller=self.stream, keywords=DepthKwargs)
         given = expand_images(images, _folders(options.get("export_dir")))
-        return self._stream(given, parsed, on_failure, options)
+        return self._stream(given, parsed, failure_handler(parsed.preprocess.on_error, on_failure), options)
 
     def _stream(
-        self, given: GivenImages, options: StreamOptions, on_failure: OnFailure | None, writing: DepthKwargs
+        self, given: GivenImages, options: StreamOptions, on_failure: OnFailure, writing: DepthKwargs
     ) -> Iterator[Prediction]:
         results = ImageResults.parse(writing, self.card, options, given)
         images: Iterable[Any] = read_open_files(given.images, options.preprocess.max_bytes)  # Any: images and sources
         if given.is_one:  # an open file may be closed before the first result is taken
             images = list(images)
-        raising = options.preprocess.on_error is OnError.RAISE
-        predictions = self.engine.stream(images, options, raise_failure if raising else on_failure or log_failure)
+        predictions = self.engine.stream(images, options, on_failure, ready=given.ready)
         return predictions if results is None else results.written(predictions)
 
     def stream_video(
@@ -357,7 +357,7 @@ class DepthAnything3(NetworkModule):
     def batch_inference(
         self,
         images: ImagesInput,
-        process_res: int = 504,
+        process_res: int | None = None,
         batch_size: int | Literal["auto"] = "auto",
         max_batch_size: int = 64,
         target_memory_utilization: float = 0.85,

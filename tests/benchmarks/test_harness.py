@@ -165,3 +165,27 @@ def test_one_file_reads_the_processor_time_and_one_the_memory(call, file):
         if isinstance(node, ast.Attribute) and node.attr == call
     }
     assert users == {file}
+
+
+@pytest.mark.slow
+def test_another_package_of_our_name_is_timed_in_its_own_process():
+    """Here its Python is this one, so that the other package is ours too."""
+    from depth_anything_3.diagnostics.synthetic import photo
+    from depth_anything_3.errors import UnsupportedError
+    from depth_anything_3.utils.io.input_processor import InputProcessor
+    from harness.fork import ForkProcessor
+    from harness.images import encode
+    from harness.method import Setting
+
+    setting = Setting.of(torch.device("cpu"), 2)
+    pixels = [photo(640, 480, seed) for seed in range(2)]
+    files = [encode(one, quality=95) for one in pixels]
+    method = ForkProcessor(setting, Path(sys.executable))
+    try:
+        for images in (pixels, files, pixels[:1]):
+            for _ in range(2):
+                assert torch.equal(method(images), InputProcessor()(images).tensor)
+    finally:
+        method.close()
+    with pytest.raises((UnsupportedError, OSError)):
+        ForkProcessor(setting, Path("/bin/true"))

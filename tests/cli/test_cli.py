@@ -71,8 +71,8 @@ def test_da3_demo_takes_images_with_the_model_in_the_package(photos, tmp_path):
     run = subprocess.run(line, capture_output=True, text=True, env=env, check=False)
     assert run.returncode == FAILURES  # of one of two, which does not stop the other
     notice, failed = run.stderr.splitlines()
-    assert notice.startswith("da3-nano is a demonstration: ")
-    assert notice.endswith("For real use, pass --model-dir depth-anything/DA3-BASE")
+    assert notice.startswith("warning da3-nano is a demonstration: ")
+    assert notice.endswith("for real use, pass --model-dir da3-small")
     assert failed.startswith(f"failed: {photos / 'b.png'}: truncated PNG")
     assert files_in(out) == ["depth/a.jpg", "glb/a.glb", "overview.jpg", "ply/a.ply"]
     head, _, row, lens, where, whole, summary, stages, _ = (line for line in run.stdout.splitlines() if line.strip())
@@ -139,6 +139,26 @@ def test_resume_skips_what_is_there_and_tries_again_what_failed(da3, photos, tmp
     run = da3(*line, "--resume", "--json")
     report = json.loads(run.out)
     assert (run.code, report["images"], report["skipped"], len(report["failures"])) == (FAILURES, 0, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"), [((), 224), (("--process-res", 56), 56), (("--scene",), 224)], ids=["model", "given", "scene"]
+)
+def test_da3_nano_takes_its_best_size_and_says_once_what_it_is(da3, photos, tmp_path, flags, size):
+    line = ("images", photos / "a.png", photos / "c.png", "--model-dir", "da3-nano", "--device", "cpu", *flags)
+    run = da3(*line, "--export-dir", tmp_path, "--export-format", "npz", "--json")
+    assert (run.code, json.loads(run.out)["images"]) == (DONE, 2)
+    assert run.err.splitlines() == [
+        "warning da3-nano is a demonstration: a small network, trained on rendered scenes only; for real use, pass "
+        "--model-dir da3-small"
+    ]
+    (settings,) = (one["settings"] for one in json.loads((tmp_path / "manifest.json").read_text())["runs"])
+    assert settings["process_res"] == size
+
+
+def test_quiet_da3_nano_says_nothing(da3, photos, tmp_path):
+    run = da3("images", photos / "a.png", "--model-dir", "da3-nano", "--device", "cpu", "--export-dir", tmp_path, "-q")
+    assert (run.code, run.out, run.err) == (DONE, "", "")
 
 
 def test_results_go_to_the_folder_debug_by_default(da3, photos, tmp_path, monkeypatch):

@@ -78,4 +78,4 @@ def test_the_table_names_the_commands_that_take_each_field():
     commands = {one.name: one.callback for one in app.registered_commands}
     rows = {line.split("`")[1]: line for line in flags_table(PreprocessOptions, commands).splitlines()[2:]}
     assert rows["mixed_sizes"].endswith("| images, image, auto, colmap |")
-    assert "| 504 |" in rows["process_res"]
+    assert "| 504; da3-nano: 224 | int |" in rows["process_res"]

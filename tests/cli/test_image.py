@@ -76,6 +76,10 @@ def test_a_dash_writes_the_file_alone_to_standard_output(photos, tmp_path, monke
         (["-o", "a.png", "-y"], "a.png: the image itself, which is not replaced"),
         (["-o", "link.png", "-y"], "link.png: the image itself, which is not replaced"),
         (["-o", "x.bmp"], "x.bmp: the suffix '.bmp' is unknown; give one of"),
+        (
+            ["-o", "x"],
+            "pass --export-format, give one of .png, .jpg, .npz, .ply",
+        ),
         (["-o", "x.npz", "--skip-existing"], "--output has none"),
         (["-o", "-", "--export-format", "npz", "--json"], "both write to standard output"),
         (["-o", os.devnull, "--export-format", "npz", "-y"], "not a regular file"),
@@ -104,6 +108,7 @@ def test_the_help_shows_what_one_image_has_a_use_for():
         for name, command in typer.main.get_command(cli.app).commands.items()
     }
     many = {"--batch-size", "--max-batch-size", "--recursive", "--image-extensions", "--ref-view-strategy", "--scene"}
+    many |= {"--shared-range", "--feat-vis-fps"}
     assert many <= shown["images"]
     assert not {*many, "--index", "--mixed-sizes"} & shown["image"]
     assert {"--output", "--metric", "--skip-existing", "--overwrite"} <= shown["image"]

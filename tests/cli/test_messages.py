@@ -54,6 +54,7 @@ def test_the_table_has_exactly_the_flags_of_the_commands():
     [
         ("bad. Copy it again. To skip it, pass on_error='skip'", "bad. Copy it again."),
         ("a clause; or pass token=; or another", "a clause; or another"),
+        ("a clause; pass token=; or another", "a clause; another"),
         ("too large; if you trust the file, raise max_pixels", "too large; if you trust the file, raise --max-pixels"),
         ("on_error='x' is unknown; choose", "on_error='x' is unknown; choose"),
     ],

@@ -98,7 +98,7 @@ MISUSES = [
     ),
     ("video film.mp4 --export-format ''", MISUSE, "--export-format '' is unknown; join some of these with '-': mp4"),
     ("export plain.npz --export-format avi", MISUSE, "depth_color, tiff, exr, ply, glb"),
-    ("export plain.npz --export-format gs_ply", MISUSE, "gs_ply needs 3D Gaussians, .* on request; or write points"),
+    ("export plain.npz --export-format gs_ply", MISUSE, "gs_ply needs 3D Gaussians, .* on request; write points"),
     ("images a.png --export-format gs_ply", MISUSE, "pass --infer-gs with da3-giant"),
     ("images a.png --export-format feat_vis", MISUSE, "pass --export-feat 11, for example"),
     ("images a.png --export-format ply", MISUSE, "pass --metric with da3metric-large"),
@@ -149,6 +149,7 @@ MISUSES = [
     # models
     ("images a.png --model-dir da3-nanoo", FAILURES, "did you mean 'da3-nano'?"),
     ("images a.png --model-dir test/none", FAILURES, "pass --model-dir PATH .* or --model-dir da3-nano"),
+    ("images a.png --model-dir da3metric-large", FAILURES, "pass --model-dir PATH with the folder of a local copy$"),
     ("images a.png --model-dir a.png", FAILURES, "a.png: not a folder"),
     ("images a.png --model-dir ''", FAILURES, "'': no such folder"),
     ("images a.png --export-dir a.png", FAILURES, "a.png: a file, so results cannot be written there"),
@@ -161,7 +162,7 @@ MISUSES = [
 @pytest.mark.parametrize(("line", "code", "message"), MISUSES, ids=[line for line, _, _ in MISUSES])
 def test_misuse_is_reported_in_flags_of_its_command(da3, files, tmp_path, monkeypatch, line, code, message):
     monkeypatch.chdir(files)
-    monkeypatch.setattr(hub, "_why_no_answer", lambda _seconds: "no network in this test")
+    monkeypatch.setattr(hub, "why_unreachable", lambda _seconds: "no network in this test")
     command, *words = (word.strip("'") for word in line.split(" "))
     if command in ("images", "image", "video", "webcam", "colmap", "demo"):
         words += [*([] if "--model-dir" in words else NANO[:2]), *([] if "--device" in words else NANO[2:])]
@@ -183,6 +184,7 @@ def test_misuse_is_reported_in_flags_of_its_command(da3, files, tmp_path, monkey
         ("images a.png --scene --batch-size 2", ["--batch-size"]),
         ("image a.png --batch-size 2", ["--batch-size"]),
         ("images a.png --num-max-points 9 --feat-vis-fps 3", ["--num-max-points", "--feat-vis-fps"]),
+        ("images a.png --export-format feat_vis-npz --export-feat 1 --feat-vis-fps 3", ["--feat-vis-fps"]),
         ("images a.png --no-show-cameras", ["--show-cameras"]),
         ("images a.png --upsampling linear", ["--upsampling"]),
         ("images a.png --export-format npz --process-res 70", []),

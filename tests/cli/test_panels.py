@@ -49,7 +49,7 @@ def test_the_help_of_images(da3, monkeypatch):
     for part in (
         "-o, --export-dir DIR",
         "--exif apply|ignore Apply",
-        "[default: 504]",
+        "[default: 504; da3-nano: 224]",
         "--device CHOICE Device that runs the network. One of auto, cpu, cuda, cuda:1, mps. [default: auto]",
         "--[no-]show-cameras Draw the cameras (glb). [default: on]",
         "-q, --quiet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
@@ -130,3 +131,14 @@ def test_a_stopped_run_keeps_the_reason():
     with pytest.raises(RunStopped, match="SIGTERM") as stop:
         run()
     assert (stop.value.done, stop.value.total, stop.value.unit, stop.value.resumable) == (1, 3, "images", True)
+
+
+@pytest.mark.parametrize(("flags", "resumable"), [((), True), (("--shared-range",), False)], ids=["own", "shared"])
+def test_a_run_that_cannot_resume_is_not_said_to(da3, photos, tmp_path, monkeypatch, flags, resumable):
+    def stopped(total: int, *, resumable: bool) -> None:
+        raise RunStopped("", done=1, total=total, unit="images", resumable=resumable)
+
+    monkeypatch.setattr(sys.modules["depth_anything_3.cli.images"], "progress", stopped)
+    run = da3("images", photos, "--export-dir", tmp_path, *flags)
+    assert ("--resume" in run.err) == resumable
+    assert "Stopped after 1 of 3 images" in run.err

@@ -61,6 +61,13 @@ def test_a_folder_gets_the_layout_of_export(tmp_path, fields, formats, expected)
     assert all(one.is_file() for one in written)
 
 
+def test_images_of_one_stem_do_not_replace_each_other(tmp_path):
+    for suffix in ("jpg", "png"):
+        (tmp_path / f"a.{suffix}").touch()
+    names = [views(1, sources=(str(tmp_path / f"a.{one}"),)).save(tmp_path, "tiff")[0].name for one in ("jpg", "png")]
+    assert names == ["a.jpg.tiff", "a.png.tiff"]
+
+
 @pytest.mark.parametrize(
     ("name", "formats", "count", "message"),
     [

@@ -42,7 +42,7 @@ def test_a_number_is_the_limit_of_every_size():
     assert (limit(SIZE), limit((14, 14)), limit.expected) == (7, 7, 7)
 
 
-def test_auto_is_one_where_memory_cannot_be_measured():
+def test_auto_is_one_on_a_cpu_of_which_nothing_is_known():
     limit = BatchLimit(BatchOptions(batch_size="auto"), CPU)
     with limit.measured(SIZE, 1):
         pass

@@ -34,14 +34,14 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("demo")
 
 
-def prepared(process_res):
+def prepared(process_res=None):
     return PreprocessOptions(process_res=process_res, on_error="skip")
 
 
 @pytest.fixture(scope="module")
 def report(nano, images, folder):
     truths = {image.path: image.depth_m for image in images}
-    return demo.run_demo(nano.engine, list(truths), folder, prepared(demo.demo_resolution(nano.card)), truths)
+    return demo.run_demo(nano.engine, list(truths), folder, prepared(), truths)
 
 
 def test_the_images_in_the_package_are_4k_with_lens_and_true_depth(images):
@@ -61,7 +61,7 @@ def test_the_images_in_the_package_are_4k_with_lens_and_true_depth(images):
 
 def test_depth_is_scored_and_shown_beside_the_truth(report, folder):
     assert (report.images, report.failures, report.network) == (3, [], "da3-nano")
-    assert report.process_res == demo._DEMO_RESOLUTION
+    assert report.process_res == 224
     assert [one.name for one in report.results] == ["street", "table", "hall"]
     for one in report.results:
         assert one.abs_rel < 0.25
@@ -103,7 +103,6 @@ def test_without_a_lens_60_degrees_are_assumed_and_exif_turns_apply(nano, tmp_pa
 def test_a_model_with_cameras_keeps_its_own(seeded_small, images, tmp_path):
     report = demo.run_demo(seeded_small.engine, [images[0].path], tmp_path, prepared(98))
     assert [one.focal_origin for one in report.results] == ["the model"]
-    assert demo.demo_resolution(seeded_small.card) == 504
 
 
 def test_abs_rel_ignores_the_unit_and_the_sky():

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import ImageDecodeError, InvalidInputError
-from depth_anything_3.export import export, load_prediction
+from depth_anything_3.export import ExportOptions, export, load_prediction
 from depth_anything_3.jobs.index import index_of_folder
 from depth_anything_3.jobs.manifest import Manifest
 from support.chromium import CHROMIUM, run_chromium
@@ -100,6 +100,17 @@ def test_the_page_shows_every_image_with_its_facts_and_files(seeded_small, photo
     assert "http" not in (out / "index.html").read_text(encoding="utf-8")  # nothing from elsewhere
     image = np.asarray(Image.open(out / "thumbnails" / "b9.jpg")).astype(int)
     assert image.shape == (42, 112, 3)
+
+
+def test_thumbnails_have_the_colours_of_the_run(seeded_small, photos, tmp_path):
+    options = ExportOptions(colormap="gray", shared_range=True)
+    paths = [photos / f"{one}.png" for one in ("b9", "b10")]
+    Image.fromarray(np.asarray(Image.open(paths[0])) // 8).save(paths[0])  # its depth differs from that of b10
+    run_images(seeded_small, paths, tmp_path, "depth_color", index=True, export_options=options, **SMALL)
+    for name in ("b9", "b10"):
+        shown = np.asarray(Image.open(tmp_path / "thumbnails" / f"{name}.jpg"), int)[:, 56:]
+        assert np.abs(shown - np.asarray(Image.open(tmp_path / "depth_color" / f"{name}.png"), int)).mean() < 8
+    assert sorted(read(tmp_path).pictures) == ["thumbnails/b10.jpg", "thumbnails/b9.jpg"]
 
 
 def test_depth_vis_is_the_thumbnail_and_earlier_runs_stay_on_the_page(seeded_small, photos, tmp_path):

@@ -250,8 +250,8 @@ def test_progress_is_reported_once_an_image_after_its_file_is_written(seeded_sma
 def test_ctrl_c_writes_what_was_computed_and_reports(seeded_small, paths, tmp_path, monkeypatch):
     stream = seeded_small.engine.stream
 
-    def interrupted(images, *options):
-        yield from stream(islice(images, 2), *options)
+    def interrupted(images, *options, **more):
+        yield from stream(islice(images, 2), *options, **more)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(seeded_small.engine, "stream", interrupted)

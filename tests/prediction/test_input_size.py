@@ -205,6 +205,7 @@ def test_an_array_needs_its_pixels_or_linear_interpolation(model):
     (prediction,) = model.depth([image], **SMALL)
     with pytest.raises(InvalidInputError, match="pass images=, or upsampling='linear'"):
         prediction.at_input_size()
+    assert (prediction.at_input_size(image).processed_images[0] == image).all()  # one image need not be in a list
     enlarged = prediction.at_input_size(upsampling="linear")
     assert np.abs(enlarged.processed_images[0].astype(int) - image)[4:-4, 4:-4].max() <= 3
     with pytest.raises(InvalidInputError, match=r"80x61 pixels, but the depth of image 0 .* from 80x60"):
@@ -257,8 +258,10 @@ def test_a_file_that_is_gone_fails_alone(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Ramp, "forward", forward_and_delete)
     failures = []
-    (left,) = model.depth(paths, output_size="input", on_error="skip", on_failure=failures.append, **SMALL)
-    assert (left.sources, [one.label for one in failures]) == ((str(paths[1]),), [str(paths[0])])
+    given = [b"no image", *paths]
+    (left,) = model.depth(given, output_size="input", on_error="skip", on_failure=failures.append, **SMALL)
+    assert left.sources == (str(paths[1]),)
+    assert [(one.index, one.label) for one in failures[1:]] == [(1, str(paths[0]))]
 
 
 def test_jobs_write_results_at_the_size_of_the_input(model, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.runtime import threads
+from depth_anything_3.runtime import control_groups
 from depth_anything_3.runtime.threads import ThreadPool, usable_cores
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.images import jpeg
@@ -162,8 +162,8 @@ def grouped(folder, **files):
 )
 def test_a_quota_limits_the_usable_cores(monkeypatch, tmp_path, own, groups, cores):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(threads, "_CGROUPS", tmp_path / "groups")
-    monkeypatch.setattr(threads, "_OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "_CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(control_groups, "_OWN_CGROUP", tmp_path / "own")
     if own is not None:
         (tmp_path / "own").write_text(own)
     for folder, files in groups.items():

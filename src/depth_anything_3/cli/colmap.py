@@ -35,12 +35,13 @@ class WorkspaceFlags:
 
     panel: ClassVar[str] = "Input"
 
-    images_subdir: Annotated[str, typer.Option(help="Image folder, relative to DIR.")] = "images"
+    images_subdir: Annotated[str, typer.Option(help="Image folder of a COLMAP workspace.", metavar="FOLDER")] = "images"
     sparse_subdir: Annotated[
         str,
         typer.Option(
-            help="Folder of the sparse model, relative to DIR/sparse or DIR. Default: the first of sparse/0, sparse "
-            "and DIR that has one."
+            help="Folder of the sparse model, in the workspace or its folder sparse. Default: the first of sparse/0, "
+            "sparse and the workspace that has one.",
+            metavar="FOLDER",
         ),
     ] = ""
     align_to_input_ext_scale: Annotated[

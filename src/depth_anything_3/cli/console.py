@@ -131,7 +131,13 @@ def load_model(flags: ModelFlags) -> DepthAnything3:
 
 
 def finish(
-    command: Callable[..., None], report: RunReport, as_json: bool, *, index: bool = False, to: Console | None = None
+    command: Callable[..., None],
+    report: RunReport,
+    as_json: bool,
+    *,
+    index: bool = False,
+    to: Console | None = None,
+    noun: str = "image",
 ) -> None:
     """Print the report of a command's run; exit with code 1 if an image failed.
 
@@ -141,6 +147,7 @@ def finish(
         as_json: print it as JSON.
         index: whether the page of the folder was written.
         to: where to print; None: stdout.
+        noun: what the report counts.
     """
     out = stdout if to is None else to
     flags = flags_of([command]) if report.failures else {}
@@ -148,7 +155,7 @@ def finish(
         stderr.print_error(f"[red]failed:[/] {escape_message(failure['error'], flags)}")
     for strategy, reasons in report.strategies.items():
         for reason, count in reasons.items():
-            logger.info("strategy %s for %d image(s): %s", strategy, count, reason)
+            logger.info("strategy %s for %d %s(s): %s", strategy, count, noun, reason)
     if as_json:
         stdout.print_json(json.dumps(report.as_dict()))
     else:
@@ -156,14 +163,14 @@ def finish(
         failed = f", {len(report.failures)} failed" if report.failures else ""
         written = f"; written to {report.export_dir}" if report.images else ""
         out.print(
-            f"{report.images} image(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} images/s) "
+            f"{report.images} {noun}(s) in {report.wall_seconds:.2f} s ({report.images_per_second:.2f} {noun}s/s) "
             f"on {report.device}{skipped}{failed}{written}",
             markup=False,
         )
         if report.images:
             stages = report.stage_seconds.items()
             each = " | ".join(f"{stage} {1e3 * seconds / report.images:.1f}" for stage, seconds in stages)
-            out.print(f"ms per image: {each}")
+            out.print(f"ms per {noun}: {each}")
             counts = {name: sum(reasons.values()) for name, reasons in report.strategies.items()}
             out.print(f"strategy: {', '.join(f'{name} {count}' for name, count in counts.items())}")
         if report.focal_lengths:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import escape_message, finish, load_model, stderr, stdout
+from depth_anything_3.cli.console import escape_message, finish, load_model, stdout
 from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.cli.progress import progress
 from depth_anything_3.inputs.choices import OnError
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 _NOT_DEMO = (
-    "process_res",
     "process_res_method",
     "exif",
     "mixed_sizes",
@@ -47,12 +45,6 @@ def demo(
     *,
     export_dir: o.ExportDir = Path("demo"),
     model: Annotated[o.ModelFlags, Omit(("dtype", "compiled"))] = _MODEL,
-    process_res: Annotated[
-        int | None,
-        typer.Option(
-            help="Resize the longest side to this many pixels. Default: depends on the model.", rich_help_panel="Input"
-        ),
-    ] = None,
     preprocess: Annotated[PreprocessOptions, Omit(_NOT_DEMO)] = _PREPROCESS,
     as_json: o.Json = False,
 ) -> None:
@@ -64,23 +56,14 @@ def demo(
     began = time.perf_counter()
     from depth_anything_3.export.checks import check_export_dir
     from depth_anything_3.inputs.discover import find_images
-    from depth_anything_3.jobs.demo import demo_images, demo_resolution, run_demo
+    from depth_anything_3.jobs.demo import demo_images, run_demo
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.runtime.devices import choose_device
 
-    if process_res is not None:
-        preprocess = replace(preprocess, process_res=process_res)
     check_device(choose_device(model.device), preprocess)
     check_export_dir(export_dir)
     paths = find_images(sources or [])
     loaded = load_model(model)
-    if process_res is None:
-        preprocess = replace(preprocess, process_res=demo_resolution(loaded.card))
-    if loaded.card.is_demonstration:
-        stderr.print(
-            f"[yellow]{loaded.model_name} is a demonstration:[/] a small network, trained on rendered scenes only. "
-            "For real use, pass --model-dir depth-anything/DA3-BASE"
-        )
     truths = {} if sources else {image.path: image.depth_m for image in demo_images()}
     paths = paths or list(truths)
     with progress(len(paths)) as advance:

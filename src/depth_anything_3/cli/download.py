@@ -6,15 +6,19 @@ from typing import Annotated
 
 import typer
 
+from depth_anything_3.cli.completion import complete_models
 from depth_anything_3.cli.console import stderr, stdout
 
 __all__ = ["download"]
 
 
 def download(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Hub ids or presets, such as da3-base.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL", help="Hub ids or presets, such as da3-base.", autocompletion=complete_models),
+    ],
     revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit on the hub.", rich_help_panel="Model")
+        str | None, typer.Option(metavar="TEXT", help="Branch, tag or commit on the hub.", rich_help_panel="Model")
     ] = None,
 ) -> None:
     """Download checkpoints to the hub's cache, and print the folder of each. An interrupted download is resumed."""
@@ -25,9 +29,10 @@ def download(
     for name in models:
         check_disk(name, revision=revision)
     for name in models:
-        had = is_cached(name, revision=revision)
+        state = "was in the cache" if is_cached(name, revision=revision) else "complete"
         checkpoint = find_checkpoint(name, revision=revision)
-        stderr.print(f"{name}: {'was in the cache' if had else 'complete'}", markup=False)
+        state = "bundled with the package" if checkpoint.is_bundled else state
+        stderr.print(f"{name}: {state}", markup=False)
         if MODEL_CARDS[checkpoint.preset].licence.startswith("CC-BY-NC"):
             stderr.print(
                 f"{name}: licence {MODEL_CARDS[checkpoint.preset].licence}, for non-commercial use only", markup=False

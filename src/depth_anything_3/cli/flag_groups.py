@@ -130,7 +130,7 @@ def _annotation(one: Field[Any], hint: Any) -> Any:  # Any: annotations
         return Annotated[str, typer.Option(help=text, metavar="|".join(member.value for member in hint))]
     if hint is bool and one.default is False:
         return Annotated[bool, typer.Option(flag_of(one.name), help=text)]
-    return Annotated[hint, typer.Option(help=text)]
+    return Annotated[hint, typer.Option(help=text, show_default=one.metadata.get("default") or True)]
 
 
 def _completed(hint: Any, panel: str | None = None) -> Any:  # Any: annotations
@@ -193,9 +193,10 @@ def flags_table(record: type, commands: Mapping[str, Callable[..., None]]) -> st
     for one in fields(record):
         hint, default = hints[one.name], _plain(one.default)
         is_enum = isinstance(hint, type) and issubclass(hint, Enum)
-        values = ", ".join(f"`{member.value}`" for member in hint) if is_enum else hint.__name__
+        kind = next(iter(get_args(hint)), hint)  # of `int | None`
+        values = ", ".join(f"`{member.value}`" for member in hint) if is_enum else kind.__name__
         takers = [name for name, command in commands.items() if one.name in inspect.signature(command).parameters]
-        shown = f"{default:,}" if type(default) is int else default
+        shown = one.metadata.get("default") or (f"{default:,}" if type(default) is int else default)
         cells = (f"`{one.name}`", f"`{flag_of(one.name)}`", shown, values, one.metadata["help"], ", ".join(takers))
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows) + "\n"

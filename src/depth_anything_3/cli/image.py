@@ -25,6 +25,7 @@ __all__ = ["image"]
 
 # What upstream's command, or da3 images, takes, and one image has no use for.
 _OF_MANY = Hide(("image_extensions", "recursive", "batch_size", "max_batch_size", "target_memory_utilization"))
+_OF_SEVERAL = Hide(("shared_range", "feat_vis_fps"))
 _OF_VIEWS = Hide(("mixed_sizes", "ref_view_strategy"))
 
 
@@ -57,7 +58,7 @@ def image(
     batches: Annotated[o.BatchFlags, _OF_MANY],
     network: Annotated[o.NetworkFlags, _OF_VIEWS],
     output_options: o.OutputOptions,
-    writers: o.WriterFlags,
+    writers: Annotated[o.WriterFlags, _OF_SEVERAL],
     backend: o.BackendFlags,
     as_json: o.Json = False,
 ) -> None:

@@ -57,6 +57,7 @@ def images(
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.jobs.images import run_images
+    from depth_anything_3.jobs.shared_range import shared_formats
     from depth_anything_3.runtime.devices import choose_device
 
     backend.check()
@@ -82,7 +83,8 @@ def images(
     loaded = load_model(model)
     note_unit(loaded, metric)
     clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
-    with progress(len(found), resumable=True) as advance:
+    resumable = not shared_formats(destination.parsed_formats, destination.options)
+    with progress(len(found), resumable=resumable) as advance:
         report = run_images(
             loaded.engine,
             found,

@@ -92,7 +92,13 @@ def in_flags(text: str, flags: Mapping[str, str | None]) -> str:
     for method, command in _COMMANDS.items():
         text = text.replace(method, command)
     first, *more = _CLAUSES.split(text)
-    kept = [first, *(one for one in more if all(flags[name] is not None for name in _arguments(one, flags)))]
+    kept, follows = [first], True  # follows: "or" has a clause before it
+    for clause in more:
+        if all(flags[name] is not None for name in _arguments(clause, flags)):
+            kept.append(clause if follows else clause.removeprefix("or "))
+            follows = True
+        else:
+            follows = clause.startswith("or ")
     kept[-1] = kept[-1] if kept[-1] == (more or [first])[-1] else kept[-1].rstrip(";")
     return _ARGUMENT.sub(lambda found: _flag(found, flags), " ".join(kept))
 

@@ -180,12 +180,13 @@ class BatchFlags:
     batch_size: Annotated[
         str,
         typer.Option(
-            help="Images per batch: a number, all, or auto (fits GPU memory; 1 on a CPU).", metavar="N|all|auto"
+            help="Images per batch: a number, all, or auto (fits GPU memory; fastest of 1 to 8 on a CPU).",
+            metavar="N|all|auto",
         ),
     ] = "auto"
     max_batch_size: Annotated[int, typer.Option(help="Maximum batch size (with --batch-size auto).")] = 64
     target_memory_utilization: Annotated[
-        float, typer.Option(help="Fraction of free GPU memory to fill (with --batch-size auto).")
+        float, typer.Option(help="Fraction of free memory to fill (with --batch-size auto).")
     ] = 0.85
 
     def options(self, count: int = 1) -> BatchOptions:
@@ -224,7 +225,7 @@ class WriterFlags:
     colormap: Annotated[
         str,
         typer.Option(
-            help="Colours of depth; near is red or bright (depth_vis, depth_color, mp4).",
+            help="Colours of depth; near is red or bright (depth_vis, depth_color, mp4 of a video).",
             metavar=_COLORMAPS,
             autocompletion=complete_choices(_COLORMAPS),
         ),
@@ -233,7 +234,7 @@ class WriterFlags:
         str,
         typer.Option(
             help="Nearest and farthest depth that the colours cover, in the unit of the depth, such as 0.5:20 "
-            "(depth_vis, depth_color, mp4). Default: the range of each image, or of the video.",
+            "(depth_vis, depth_color, mp4 of a video). Default: the range of each image, or of the video.",
             metavar="NEAR:FAR",
         ),
     ] = ""

@@ -102,6 +102,8 @@ def _row(parameter: Any, name: str, text: str) -> tuple[str, str]:
 def _meaning(parameter: Any, text: str) -> str:
     """Return the help text with the default: on or off of a pair of flags."""
     text = text.replace(r"\[", "[")  # typer 0.15 escapes it for rich
+    if isinstance(parameter.show_default, str):  # typer adds parentheses
+        text = text.replace(f"({parameter.show_default})", parameter.show_default)
     if parameter.secondary_opts:
         text = re.sub(r"\[default: (no-)?[^]]*\]", lambda found: f"[default: {'off' if found[1] else 'on'}]", text)
     return text.replace("[required]", "").replace("; required]", "]").strip()

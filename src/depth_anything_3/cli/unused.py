@@ -70,6 +70,7 @@ _RULES = (
     _Rule(("depth_scale", "force_depth_scale"), _writes_none_of("depth_png"), "it is for the format depth_png"),
     _Rule(("force_depth_scale",), lambda _, values: values.get("depth_scale") is None, "it is for --depth-scale"),
     _Rule(("show_cameras",), _writes_none_of("glb"), "it is for the format glb"),
+    _Rule(("feat_vis_fps",), lambda *call: not _is_scene(*call), "independent images have no video of features"),
     _Rule(("export_feat", "feat_vis_fps"), _writes_none_of("feat_vis"), "it is for the format feat_vis"),
     _Rule(("infer_gs",), _writes_none_of("gs_ply", "gs_video"), "it is for the formats gs_ply and gs_video"),
     _Rule(("upsampling",), lambda _, values: values.get("output_size") != "input", "it is for --output-size input"),

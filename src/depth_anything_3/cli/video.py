@@ -189,7 +189,7 @@ def video(
         loaded = load_model(model)
         clean(results.export_dir, auto_cleanup=auto_cleanup, resume=resume)
         report = _run_frames(loaded, source, results.export_dir, wanted, options, resume=resume, overwrite=overwrite)
-    finish(video, report, as_json)
+    finish(video, report, as_json, noun="frame")
 
 
 def _run_frames(

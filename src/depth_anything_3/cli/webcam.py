@@ -79,7 +79,7 @@ def webcam(
     check_device(target, preprocess)
     outputs = check_outputs(http, record, colormap)
     flags = flags_of([webcam])
-    with open_live_source(source, target, reconnect=reconnect, strategy=preprocess.strategy) as frames:
+    with open_live_source(source, target, reconnect=reconnect, preprocess=preprocess) as frames:
         loaded = load_model(model)
         with stderr.status("") as status:
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,6 +14,7 @@ import torch
 from PIL import features
 
 from depth_anything_3.diagnostics.calibrate import calibrate, nothing_to_measure
+from depth_anything_3.diagnostics.nvidia_driver import driver_version, why_no_gpu
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inputs.choices import Fidelity, Strategy
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import nvjpeg_version
@@ -41,12 +38,10 @@ __all__ = [
     "Diagnosis",
     "InputStrategy",
     "choose_strategies",
-    "driver_version",
     "examine",
     "recalibrate",
 ]
 
-_DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _WORKERS = 8  # the default of the API
 
 
@@ -78,7 +73,7 @@ class Diagnosis:
         nvjpeg: version of NVIDIA's JPEG library, on CUDA devices.
         device: device of the network, as torch names it.
         compute_capability: compute capability of an NVIDIA GPU.
-        memory_bytes: memory of the GPU.
+        memory_bytes, free_memory_bytes: memory of the GPU, and what is free of it.
         cpu_decoders: versions by name.
         capabilities: what the input pipeline can use.
         calibration: stored measurements.
@@ -99,6 +94,7 @@ class Diagnosis:
     device: str
     compute_capability: str | None
     memory_bytes: int | None
+    free_memory_bytes: int | None
     cpu_decoders: dict[str, str]
     capabilities: Capabilities
     calibration: Calibration
@@ -167,6 +163,7 @@ def examine(device: torch.device) -> Diagnosis:
         device=str(device),
         compute_capability=f"{properties.major}.{properties.minor}" if properties else None,
         memory_bytes=properties.total_memory if properties else None,
+        free_memory_bytes=torch.cuda.mem_get_info(device)[0] if properties else None,
         cpu_decoders={
             "OpenCV": cv2.__version__,
             "Pillow": importlib.metadata.version("pillow"),
@@ -226,28 +223,6 @@ def recalibrate(device: torch.device, *, on_progress: Callable[[float], None] = 
     return None
 
 
-def driver_version() -> str | None:
-    """Return the version of the NVIDIA driver, from nvidia-smi or the system; None if there is none."""
-    tool = shutil.which("nvidia-smi")
-    if tool is not None:
-        try:
-            done = subprocess.run(
-                [tool, "--query-gpu=driver_version", "--format=csv,noheader"],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            )
-            return done.stdout.split()[0]
-        except (OSError, subprocess.SubprocessError, IndexError):  # installed without a driver, or without a GPU
-            pass
-    try:
-        found = re.search(r"\d{3,}\.\d+(\.\d+)?", _DRIVER_FILE.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return None
-    return found[0] if found else None
-
-
 def _nvjpeg() -> str | None:
     """Return the version of nvJPEG, which the GPU decoders use and which reports JPEG engines; None if not found."""
     version = nvjpeg_version()
@@ -288,11 +263,7 @@ def _conflicts() -> tuple[str, ...]:
 
 def _hints(device: torch.device, capabilities: Capabilities, driver: str | None) -> tuple[str, ...]:
     if device.type == "cpu" and driver and not torch.cuda.is_available():
-        built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
-        return (
-            f"NVIDIA driver {driver} is installed, but torch {torch.__version__} {built} and finds no GPU; install a "
-            "torch build for your driver, see https://pytorch.org/get-started",
-        )
+        return (why_no_gpu(driver),)
     missing = capabilities.missing_engine
     if missing is not None:
         return (*capabilities.missing, f"no JPEG engine can be used: {missing.cause}; {missing.hint}")

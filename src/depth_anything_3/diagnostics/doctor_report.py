@@ -6,29 +6,43 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from depth_anything_3.diagnostics.doctor import Diagnosis, InputStrategy
+from depth_anything_3.diagnostics.environment import Environment
+from depth_anything_3.diagnostics.environment_report import (
+    checkpoints_table,
+    environment_lines,
+    extras_table,
+    gibibytes,
+    memory_text,
+    plain_table,
+    titled,
+    variables_table,
+)
 from depth_anything_3.diagnostics.self_check import SelfCheck
 from depth_anything_3.inputs.routing.costs import Costs
 
 __all__ = ["as_plain", "cost_report", "report"]
 
 
-def report(diagnosis: Diagnosis, checks: Sequence[SelfCheck]) -> RenderableType:
-    """Format the machine's properties, the strategies, and the self-check."""
+def report(diagnosis: Diagnosis, checks: Sequence[SelfCheck], environment: Environment) -> RenderableType:
+    """Format the machine's properties, its environment, the strategies, and the self-check."""
     return Group(
-        _properties(diagnosis),
-        *_titled("Strategy by input", _strategy_table(diagnosis.strategies)),
-        *_titled("Self-check: 1920x1080 JPEG, compared with Pillow and OpenCV", _check_table(checks)),
+        _properties(diagnosis, environment),
+        *titled("Extras (pip: in the folder of this package's source)", extras_table(environment.extras)),
+        *titled("Checkpoints", checkpoints_table(environment)),
+        *(titled("Environment variables", variables_table(environment.variables)) if environment.variables else ()),
+        *titled("Strategy by input", _strategy_table(diagnosis.strategies)),
+        *titled("Self-check: 1920x1080 JPEG, compared with Pillow and OpenCV", _check_table(checks)),
     )
 
 
-def as_plain(diagnosis: Diagnosis, checks: Sequence[SelfCheck]) -> dict[str, Any]:  # Any: plain JSON values
+def as_plain(
+    diagnosis: Diagnosis, checks: Sequence[SelfCheck], environment: Environment
+) -> dict[str, Any]:  # Any: plain JSON values
     """Convert the report to plain values for JSON; the infinite PSNR of equal pixels becomes null."""
     rows = [
         {
@@ -43,17 +57,23 @@ def as_plain(diagnosis: Diagnosis, checks: Sequence[SelfCheck]) -> dict[str, Any
         }
         for check in checks
     ]
-    return {**diagnosis.as_dict(), "checks": rows, "ok": diagnosis.ok and all(check.ok for check in checks)}
+    return {
+        **diagnosis.as_dict(),
+        "hints": [*diagnosis.hints, *environment.hints],
+        "environment": environment.as_dict(),
+        "checks": rows,
+        "ok": diagnosis.ok and all(check.ok for check in checks),
+    }
 
 
 def cost_report(costs: Costs) -> RenderableType:
     """Format calibration results: milliseconds per image by decoder and image size."""
-    return Group(*_titled("Calibration: ms per image, GPU idle / busy", _cost_table(costs)))
+    return Group(*titled("Calibration: ms per image, GPU idle / busy", _cost_table(costs)))
 
 
 def _cost_table(costs: Costs) -> Table:
     sizes = sorted({cost.pixels for cost in costs.table})
-    table = _table()
+    table = plain_table()
     table.add_column("decoder")
     table.add_column("concurrency", justify="right")
     for pixels in sizes:
@@ -67,36 +87,32 @@ def _cost_table(costs: Costs) -> Table:
     return table
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-
-
-def _titled(title: str, table: Table) -> tuple[Text, Table]:
-    """Put a title above a table; rich's own title would wrap at the table's width."""
-    return Text(f"\n{title}", style="bold"), table
-
-
-def _properties(diagnosis: Diagnosis) -> Table:
+def _properties(diagnosis: Diagnosis, environment: Environment) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, text in _lines(diagnosis):
+    for name, text in (*_lines(diagnosis, environment), *environment_lines(environment)):
         table.add_row(name, text)
+    for hint in (*diagnosis.hints, *environment.hints):
+        table.add_row("[yellow]hint[/]", escape(hint))
     return table
 
 
-def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+def _lines(diagnosis: Diagnosis, environment: Environment) -> Iterator[tuple[str, str]]:
     """Yield names and markup."""
     found = diagnosis.capabilities
     yield "package", f"{diagnosis.package}, Python {diagnosis.python}"
-    yield "system", escape(diagnosis.system)
+    yield "system", escape(diagnosis.system) + (", in a container" if environment.container else "")
     yield "processor", escape(f"{diagnosis.processor}, usable cores: {found.cores}")
+    yield "memory", memory_text(environment.memory)
     runtime = diagnosis.cuda and (diagnosis.cuda if "ROCm" in diagnosis.cuda else f"CUDA {diagnosis.cuda}")
     yield "torch", escape(diagnosis.torch + (f", built for {runtime}" if runtime else ""))
     yield "device", escape(f"{diagnosis.device} ({found.device_name})")
     if found.device_type != "cpu":
         if diagnosis.compute_capability and diagnosis.memory_bytes:
-            memory = f"{diagnosis.memory_bytes / 2**30:.1f} GiB"
+            memory = gibibytes(diagnosis.memory_bytes)
+            if diagnosis.free_memory_bytes is not None:
+                memory += f", {gibibytes(diagnosis.free_memory_bytes)} free"
             yield "", f"compute capability {diagnosis.compute_capability}, {memory}"
         decoders = (f"{one.name} {one.version} ({_chroma(one.exact)})" for one in found.decoders)
         yield "GPU decoders", escape(", ".join(decoders)) or "[yellow]none[/]"
@@ -109,10 +125,6 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "NVIDIA driver", escape(diagnosis.driver or "unknown")
     yield "CPU decoders", escape(", ".join(f"{name} {number}" for name, number in diagnosis.cpu_decoders.items()))
     yield "calibration", _calibration(diagnosis)
-    if diagnosis.requested_strategy is not None:
-        yield "DA3_STRATEGY", escape(f"{diagnosis.requested_strategy} (environment variable)")
-    for hint in diagnosis.hints:
-        yield "[yellow]hint[/]", escape(hint)
 
 
 def _chroma(exact: bool) -> str:
@@ -132,7 +144,7 @@ def _calibration(diagnosis: Diagnosis) -> str:
 
 def _strategy_table(strategies: Sequence[InputStrategy]) -> Table:
     """Inputs with the same strategies share a row."""
-    table = _table()
+    table = plain_table()
     table.add_column("input", overflow="fold", ratio=3)
     table.add_column("mode", no_wrap=True)
     table.add_column("strategy", no_wrap=True)
@@ -161,7 +173,7 @@ def _strategy_cells(one: InputStrategy) -> tuple[str, str]:
 
 
 def _check_table(checks: Sequence[SelfCheck]) -> Table:
-    table = _table()
+    table = plain_table()
     table.add_column("strategy", no_wrap=True)
     table.add_column("backend", no_wrap=True)
     table.add_column("max diff", justify="right")

@@ -10,10 +10,12 @@ from pathlib import Path
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export.checks import check_export_dir, check_formats
 from depth_anything_3.export.fields import AvailableFields
+from depth_anything_3.export.naming import ResultNames
 from depth_anything_3.export.options import ExportOptions
 from depth_anything_3.export.registry import ExportFormat
 from depth_anything_3.export.results import export
 from depth_anything_3.export.suffixes import format_of_suffix
+from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
@@ -74,5 +76,6 @@ def _write_file(prediction: Prediction, target: Path, one: ExportFormat, options
 
 def _name(prediction: Prediction) -> str | None:
     """Name the files of one view after its source; None: views are numbered."""
-    is_file = AvailableFields.of(prediction).paths
-    return Path(prediction.sources[0]).stem if len(prediction.depth) == 1 and is_file else None
+    if len(prediction.depth) != 1 or not AvailableFields.of(prediction).paths:
+        return None
+    return ResultNames().of(FoundImage.alone(Path(prediction.sources[0])))

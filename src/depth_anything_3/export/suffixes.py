@@ -38,8 +38,13 @@ def format_of_suffix(path: Path, formats: str | None = None) -> ExportFormat:
     wanted = _ALIASES.get(suffix, suffix)
     if formats is None:
         if wanted not in suffixes():
-            why = f"the suffix {suffix!r} is unknown" if suffix else "without a suffix it has no format"
-            raise InvalidInputError(f"{path}: {why}; give one of {', '.join(suffixes())}, or name a format")
+            known = ", ".join(suffixes())
+            if not suffix:
+                raise InvalidInputError(
+                    f"{path}: without a suffix it has no format; pass export_format, give one of {known}, or for a "
+                    "folder pass export_dir"
+                )
+            raise InvalidInputError(f"{path}: the suffix {suffix!r} is unknown; give one of {known}, or name a format")
         return suffixes()[wanted]
     chosen, *more = parse_formats(formats)
     if more or chosen.file_names is not None:

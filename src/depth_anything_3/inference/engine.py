@@ -12,6 +12,7 @@ from torch import nn
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.inference.batch_limit import BatchLimit
+from depth_anything_3.inference.batch_store import BatchStore
 from depth_anything_3.inference.given_processor import GivenProcessor
 from depth_anything_3.inference.options import NetworkOptions, StreamOptions
 from depth_anything_3.inference.output_options import OutputOptions
@@ -20,6 +21,7 @@ from depth_anything_3.inference.source_images import stream_at_input_size
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
 from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.prediction import Prediction
@@ -64,6 +66,7 @@ class Engine:
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
         self._given_processor: InputProcessor | GPUInputProcessor | GivenProcessor | None = None
         self._threads = ThreadPool()
+        self._has_warned = False  # that it is a demonstration
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +114,12 @@ class Engine:
         return self._runner().views(batch, options, extrinsics, intrinsics)
 
     def stream(
-        self, images: Iterable[ImageInput], options: StreamOptions, on_failure: Callable[[ImageFailure], None]
+        self,
+        images: Iterable[ImageInput],
+        options: StreamOptions,
+        on_failure: Callable[[ImageFailure], None],
+        *,
+        ready: int = 0,
     ) -> Iterator[Prediction]:
         """Compute a prediction (N = 1) for each independent image, in order.
 
@@ -121,6 +129,8 @@ class Engine:
             images: any iterable of images, consumed a few batches ahead in another thread.
             options: preprocessing, network, batching and size of results.
             on_failure: called for each image that cannot be used, at its place in the order.
+            ready: number of images that can be read without waiting for them, as files can; 0 if that is unknown. On a
+                CPU, `batch_size="auto"` then computes them one by one, so that none waits for a batch to fill up.
 
         Raises:
             InvalidInputError: the network does not support an option; raised before anything is read.
@@ -129,15 +139,25 @@ class Engine:
         if options.output.at_input_size:
             at_network_size = replace(options, output=OutputOptions())
             return stream_at_input_size(
-                lambda noted, failed: self.stream(noted, at_network_size, failed),
+                lambda noted, failed: self.stream(noted, at_network_size, failed, ready=ready),
                 *(images, options.output, options.preprocess, on_failure),
             )
-        limit = BatchLimit(options.batching, self.device)
+        measures = ready > 1 and self.device.type == "cpu" and options.batching.batch_size == "auto"
+        store = BatchStore(self.card.name, self.dtype) if measures else None
+        limit = BatchLimit(options.batching, self.device, store, ready)
         batches = self.input_processor.batches(
-            images, options.preprocess, batch_size=limit.expected, limit=limit, on_shortage=limit.fail
+            images,
+            self.resolved(options.preprocess),
+            batch_size=limit.expected,
+            limit=limit,
+            on_shortage=limit.fail,
         )
         self.check(options.network)
         return self._runner().stream(batches, limit, on_failure, options.network)
+
+    def resolved(self, preprocess: PreprocessOptions) -> PreprocessOptions:
+        """Return the options with a `process_res`: the given one, else the best one of the model."""
+        return preprocess.for_model(self.card.best_process_res)
 
     def check(self, options: NetworkOptions, *, has_poses: bool = False) -> None:
         """Check that the network supports the options, before anything is computed; log those without effect.
@@ -174,6 +194,13 @@ class Engine:
         return in_background(items, ahead=ahead, threads=self._threads)
 
     def _runner(self) -> NetworkRunner:
+        if self.card.is_demonstration and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s is a demonstration: a small network, trained on rendered scenes only; for real use, pass "
+                "pretrained_model_name_or_path='da3-small'",
+                self.card.name,
+            )
         # Once for each run: a caller may read the weights between its results.
         with translate_device_errors(self.device):
             use_matrix_dtype(self.network, self.dtype)

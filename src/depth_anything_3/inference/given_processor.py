@@ -60,7 +60,7 @@ class GivenProcessor:
         names = (one.name for one in fields(options) if one.name not in _POSITIONAL)
         changed = {name: value for name in names if (value := getattr(options, name)) != getattr(_DEFAULTS, name)}
         method = options.process_res_method.value
-        result = self.process(inputs, extrinsics, intrinsics, options.process_res, method, **changed)
+        result = self.process(inputs, extrinsics, intrinsics, options.bounded_px, method, **changed)
         return result if isinstance(result, ProcessedBatch) else _as_batch(result, inputs)
 
     def batches(

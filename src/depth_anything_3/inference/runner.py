@@ -188,6 +188,8 @@ class NetworkRunner:
             (image,) = batch.images
             yield memory_failure(image.index, image.label, size, self._device, computed)
         else:
+            if self._device.type == "cpu":
+                limit.timed(size, count, computed.seconds())
             yield computed
 
     def _attempt(

@@ -39,11 +39,11 @@ def stream_at_input_size(
         on_failure: called for each image that cannot be used, at its place in the order.
     """
     given = expand_images(images).images
-    waiting: deque[ImageInput] = deque()
+    waiting: deque[tuple[int, ImageInput]] = deque()
 
     def noted() -> Iterator[ImageInput]:
-        for image in given:
-            waiting.append(image)
+        for index, image in enumerate(given):
+            waiting.append((index, image))
             yield image
 
     def failed(failure: ImageFailure) -> None:
@@ -52,9 +52,10 @@ def stream_at_input_size(
 
     def results(predictions: Iterator[Prediction]) -> Generator[Prediction, None, None]:
         with closing(predictions):  # type: ignore[type-var]  # a generator
-            for index, prediction in enumerate(predictions):
+            for prediction in predictions:
+                index, image = waiting.popleft()
                 try:
-                    resized = output.apply(prediction, [waiting.popleft()], preprocess)
+                    resized = output.apply(prediction, [image], preprocess)
                 except DA3Error as error:  # the file is gone, for one
                     on_failure(ImageFailure(index, prediction.sources[0], error))
                 else:

@@ -88,7 +88,7 @@ def infer_views(engine: Engine, images: ImagesInput, options: ViewOptions, camer
     """
     engine.check_output(options.output)
     inputs, intrinsics = list(expand_images(images).images), _used_intrinsics(engine, cameras)
-    batch = engine.input_processor.views(inputs, options.preprocess, cameras.extrinsics, intrinsics)
+    batch = engine.input_processor.views(inputs, engine.resolved(options.preprocess), cameras.extrinsics, intrinsics)
     if options.output.at_input_size:
         check_one_size([one.label for one in batch.images], [one.plan.source_hw for one in batch.images])
     prediction = _infer(engine, batch, options, cameras)

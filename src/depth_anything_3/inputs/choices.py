@@ -83,7 +83,7 @@ class Fidelity(StringEnum):
 
     `EXACT`: within one 8-bit level (1 LSB), with decoders that reconstruct chroma as libjpeg does. `HIGH`: at least
     50 dB PSNR on photos; `FAST`: at least 44 dB. Both also allow GPU decoders with nearest-neighbour chroma upsampling
-    where the image is reduced enough to average the difference out.
+    where the image is reduced enough to average the difference out, and resizing the planes of video frames.
     """
 
     EXACT = "exact"

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from depth_anything_3.errors import DA3Error, DeviceMemoryError, ImageDecodeError
+from depth_anything_3.inputs.choices import OnError
 
-__all__ = ["ImageFailure", "log_failure", "log_warnings", "memory_failure", "raise_failure"]
+__all__ = [
+    "ImageFailure",
+    "failure_handler",
+    "log_failure",
+    "log_warnings",
+    "memory_failure",
+    "raise_error",
+    "raise_failure",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +64,18 @@ def raise_failure(failure: ImageFailure) -> NoReturn:
         raise error
     hinted = type(error)(f"{str(error).removesuffix('.')}. To skip it, pass on_error='skip'")
     raise hinted.with_traceback(error.__traceback__) from error.__cause__
+
+
+def raise_error(failure: ImageFailure) -> NoReturn:
+    """Raise the error of the only image, which there is no use in skipping."""
+    raise failure.error
+
+
+def failure_handler(
+    on_error: OnError, on_failure: Callable[[ImageFailure], None] | None
+) -> Callable[[ImageFailure], None]:
+    """Choose what is called with each unusable image: by `on_error`, and for "skip" the caller's function, or a log."""
+    return raise_failure if on_error is OnError.RAISE else on_failure or log_failure
 
 
 def log_warnings(warnings: Iterable[str]) -> None:

@@ -45,6 +45,11 @@ class GivenImages:
     folder: Path | None = None
 
     @property
+    def ready(self) -> int:
+        """Number of images that can be read without waiting for them; 0 if an iterator gives them."""
+        return len(self.images) if isinstance(self.images, Sequence) else 0
+
+    @property
     def may_be_paths(self) -> bool:
         """Whether every image is a path, or that is unknown because an iterator gives them."""
         return not isinstance(self.images, Sequence) or all(isinstance(one, (str, os.PathLike)) for one in self.images)

@@ -18,6 +18,7 @@ from depth_anything_3.errors import DA3Error, ImageReadError, ImageSizeError, Im
 from depth_anything_3.inputs.file_kind import ADDRESS
 from depth_anything_3.inputs.limits import MAX_BYTES
 from depth_anything_3.inputs.pixel_hints import array_hint, shape_hint, tensor_hint
+from depth_anything_3.inputs.yuv_planes import YuvPlanes
 
 if TYPE_CHECKING:
     import torch
@@ -82,14 +83,25 @@ class ImageSource:
 
     Attributes:
         label: name in messages and reports: its path, or its index and type.
-        data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), or a
-            tensor (3, H, W) on any device. For worker processes, a PIL image is replaced by what was read of it, or by
-            the error.
+        data: a `Path`, the bytes of a file, a PIL image, or uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), a
+            tensor (3, H, W) on any device, or the planes of a frame. For worker processes, a PIL image is replaced by
+            what was read of it, or by the error.
         ready: CUDA event after which a tensor is complete; None if it is written on the current stream.
     """
 
     label: str
-    data: Path | bytes | bytearray | memoryview | Image.Image | UInt8Array | torch.Tensor | PilImage | DA3Error
+    data: (
+        Path
+        | bytes
+        | bytearray
+        | memoryview
+        | Image.Image
+        | UInt8Array
+        | torch.Tensor
+        | PilImage
+        | YuvPlanes
+        | DA3Error
+    )
     ready: torch.cuda.Event | None = None
 
 

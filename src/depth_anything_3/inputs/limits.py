@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from depth_anything_3.runtime.option_values import positive_int
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "PATCH_SIZE", "check_process_res"]
+__all__ = ["DEFAULT_PROCESS_RES", "MAX_BYTES", "MAX_PIXELS", "PATCH_SIZE", "check_process_res"]
+
+DEFAULT_PROCESS_RES = 504
+"""Length of the bounded side in pixels, for models that have no best one of their own."""
 
 PATCH_SIZE = 14
 """Side of the network's patches in pixels; the sides of results are multiples of it."""

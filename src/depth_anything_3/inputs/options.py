@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, TypedDict
 
@@ -26,7 +26,7 @@ from depth_anything_3.inputs.choices import (
     Strategy,
     StrategyName,
 )
-from depth_anything_3.inputs.limits import MAX_BYTES, MAX_PIXELS, check_process_res
+from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES, MAX_BYTES, MAX_PIXELS, check_process_res
 from depth_anything_3.runtime.option_values import positive_int
 
 __all__ = [
@@ -56,7 +56,7 @@ class InputKwargs(TypedDict, total=False):
 class PreprocessKwargs(InputKwargs, total=False):
     """Keyword arguments of calls that prepare independent images; see `PreprocessOptions`."""
 
-    process_res: int
+    process_res: int | None
     process_res_method: ProcessResMethod | ProcessResMethodName
 
 
@@ -77,27 +77,36 @@ class ProcessorKwargs(ViewKwargs, total=False):
     desc: str | None
 
 
-def _metadata(help: str, *, panel: str = "", in_result: bool = False) -> dict[str, object]:
-    """Return the metadata of a field: its help text, its panel there, and whether results depend on its value."""
-    return {"help": help, "panel": panel, "in_result": in_result}
+def _metadata(help: str, *, panel: str = "", in_result: bool = False, default: str = "") -> dict[str, object]:
+    """Return the metadata of a field.
+
+    Args:
+        help: its help text.
+        panel: its panel in the help.
+        in_result: whether results depend on its value.
+        default: what the help shows in place of a default of None.
+    """
+    return {"help": help, "panel": panel, "in_result": in_result, "default": default}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions:
     """All options from an image to the network's input. Strings are converted to enums; compares by value.
 
-    `docs/options.md` lists the fields, with the flags of the command line.
+    `docs/options.md` lists the fields, with the flags of the command line. If `process_res` is None, the model decides;
+    see `for_model`.
 
     Raises:
         InvalidInputError: a value is not accepted.
     """
 
-    process_res: int = field(
-        default=504,
+    process_res: int | None = field(
+        default=None,
         metadata=_metadata(
             "Resize the longest side to this many pixels (with lower_bound_*: the shortest side).",
             panel="Input",
             in_result=True,
+            default=f"{DEFAULT_PROCESS_RES}; da3-nano: 224",
         ),
     )
     process_res_method: ProcessResMethod = field(
@@ -178,9 +187,10 @@ class PreprocessOptions:
                 object.__setattr__(self, one.name, kind(value))
             elif kind is bool and not isinstance(value, bool):
                 raise InvalidInputError(f"{one.name}={value!r}: give True or False")
-            elif kind is int and one.name != "process_res":
+            elif kind is int:
                 object.__setattr__(self, one.name, positive_int(one.name, value))
-        object.__setattr__(self, "process_res", check_process_res(self.process_res))
+        if self.process_res is not None:
+            object.__setattr__(self, "process_res", check_process_res(self.process_res))
 
     @classmethod
     def parse(
@@ -203,7 +213,16 @@ class PreprocessOptions:
         check_names(given, caller=caller, keywords=keywords)
         return cls(**given)
 
-    def result_settings(self) -> dict[str, str | int | bool]:
+    @property
+    def bounded_px(self) -> int:
+        """Length of the bounded side in pixels: `process_res`, or 504 if it is None."""
+        return self.process_res or DEFAULT_PROCESS_RES
+
+    def for_model(self, best_process_res: int | None) -> PreprocessOptions:
+        """Return the options with a `process_res`: as it is, else the best one of a model, else 504."""
+        return replace(self, process_res=self.process_res or best_process_res or DEFAULT_PROCESS_RES)
+
+    def result_settings(self) -> dict[str, str | int | bool | None]:
         """Return the options that results depend on, as plain values for a manifest."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["in_result"]}
         return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}

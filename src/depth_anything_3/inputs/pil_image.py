@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import nullcontext
+from dataclasses import replace
 
 from PIL import Image, ImageFile
 
@@ -21,6 +22,7 @@ from depth_anything_3.inputs.metadata import (
     tiff_metadata,
 )
 from depth_anything_3.inputs.tiff_pages import find_pages, is_tiff
+from depth_anything_3.inputs.yuv_planes import YuvPlanes
 
 __all__ = ["decoded_here", "read_pil_image"]
 
@@ -49,10 +51,15 @@ def read_pil_image(image: Image.Image, label: str) -> PilImage:
 
 
 def decoded_here(image: ImageInput | ImageSource, index: int, *, allow_truncated: bool) -> ImageInput | ImageSource:
-    """Replace a PIL image by what `read_pil_image` returns or raises, for a worker process.
+    """Replace what cannot be pickled by its pixels or the error, for a worker process: PIL images and planes.
 
     Pickled, a PIL image would lose its orientation and lens, or raise any error of Pillow's.
     """
+    if isinstance(image, ImageSource) and isinstance(image.data, YuvPlanes):
+        try:
+            return replace(image, data=image.data.rgb)
+        except DA3Error as error:
+            return replace(image, data=error)
     if not isinstance(image, Image.Image):
         return image
     label = as_source(image, index).label

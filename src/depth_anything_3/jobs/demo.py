@@ -26,7 +26,6 @@ from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.manifest import Manifest, SourceFile
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress
 from depth_anything_3.jobs.settings import network_settings
-from depth_anything_3.model.catalog import ModelCard
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.utils.io.input_processor import InputProcessor
 
@@ -37,7 +36,6 @@ __all__ = [
     "DemoResult",
     "abs_rel",
     "demo_images",
-    "demo_resolution",
     "run_demo",
 ]
 
@@ -46,7 +44,6 @@ ASSUMED_FOV_DEG = 60.0
 
 _FOLDER = Path(__file__).parent / "demo_images"  # written by tools/demo_model/draw_demo_images.py
 _NAMES = ("street", "table", "hall")
-_DEMO_RESOLUTION, _DEFAULT_RESOLUTION = 224, 504
 _FORMATS = "ply-glb"
 _OVERVIEW = "overview.jpg"
 _PANEL_PX, _GAP_PX, _LABEL_HEIGHT_PX, _FONT_SIZE = 644, 6, 26, 16
@@ -104,11 +101,6 @@ class DemoReport(RunReport):
     overview: str = ""
 
 
-def demo_resolution(card: ModelCard) -> int:
-    """Choose the `process_res` for a model: the demonstration model was trained on images of up to 224 pixels."""
-    return card.best_process_res or _DEFAULT_RESOLUTION
-
-
 def demo_images() -> list[DemoImage]:
     """Find the bundled images, and read their true depth."""
     return [DemoImage(_FOLDER / f"{name}.jpg", _read_depth(_FOLDER / "depth_png" / f"{name}.png")) for name in _NAMES]
@@ -136,7 +128,7 @@ def run_demo(
         engine: the network.
         paths: of independent images; an image that cannot be read is reported and skipped.
         export_dir: output folder.
-        preprocess: preprocessing options; see `demo_resolution`.
+        preprocess: preprocessing options.
         true_depth_m: true depth by path, where it is known; as `DemoImage.depth_m`.
         on_progress: called after each image.
 
@@ -147,7 +139,7 @@ def run_demo(
         export_dir=str(export_dir),
         device=str(engine.device),
         network=engine.card.name,
-        process_res=preprocess.process_res,
+        process_res=engine.resolved(preprocess).bounded_px,
     )
     truths = {str(path): depth for path, depth in (true_depth_m or {}).items()}
     manifest = Manifest(export_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depth_anything_3.export.colormap import colorize_depth
+from depth_anything_3.export import ExportFormat, ExportOptions
+from depth_anything_3.export.colored_views import colored_views
+from depth_anything_3.export.format_options import ColorOptions
 from depth_anything_3.export.image_file import write_jpeg
 from depth_anything_3.export.labels import depth_unit, view_names
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["THUMBNAILS", "DepthFacts", "depth_facts", "write_thumbnails"]
+__all__ = ["THUMBNAILS", "DepthFacts", "depth_facts", "thumbnail_colors", "write_thumbnails"]
 
 THUMBNAILS = "thumbnails"
 """Folder of the thumbnails in an export folder."""
@@ -66,8 +68,14 @@ def depth_facts(prediction: Prediction) -> tuple[DepthFacts, ...]:
     return tuple(facts)
 
 
+def thumbnail_colors(formats: Iterable[ExportFormat], options: ExportOptions | None) -> ColorOptions:
+    """Return the colours of the formats of a run, so that thumbnails look like them; the defaults if none has any."""
+    found = (one for one in map((options or ExportOptions()).of, formats) if isinstance(one, ColorOptions))
+    return next(found, ColorOptions())
+
+
 def write_thumbnails(
-    prediction: Prediction, facts: Sequence[DepthFacts], folder: Path, name: str | None
+    prediction: Prediction, facts: Sequence[DepthFacts], folder: Path, name: str | None, colors: ColorOptions
 ) -> tuple[DepthFacts, ...]:
     """Write a small JPEG per view, image left and depth right, and return the facts that name them.
 
@@ -76,6 +84,7 @@ def write_thumbnails(
         facts: of the prediction.
         folder: export folder.
         name: of an independent image; None: of views.
+        colors: colours of the depth.
 
     Raises:
         ExportError: a file cannot be written.
@@ -83,12 +92,12 @@ def write_thumbnails(
     if prediction.processed_images is None:
         return tuple(facts)
     named = []
-    views = zip(prediction.processed_images, prediction.depth, facts, view_names(prediction, name), strict=True)
-    for image, depth, one, view in views:
-        height, width = depth.shape
+    colored, names = colored_views(prediction, colors), view_names(prediction, name)
+    for image, depth, one, view in zip(prediction.processed_images, colored, facts, names, strict=True):
+        height, width = depth.shape[:2]
         scale = min(1.0, _SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        halves = [cv2.resize(half, size, interpolation=cv2.INTER_AREA) for half in (image, colorize_depth(depth))]
+        halves = [cv2.resize(half, size, interpolation=cv2.INTER_AREA) for half in (image, depth)]
         file = f"{THUMBNAILS}/{view}.jpg"
         write_jpeg(folder / file, np.hstack(halves).astype(np.uint8))
         named.append(replace(one, thumbnail=file))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from depth_anything_3.errors import DA3Error, InvalidInputError
-from depth_anything_3.export import export, result_files
+from depth_anything_3.export import ExportOptions, export, result_files
 from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
@@ -22,13 +22,19 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.jobs.background_writer import BackgroundWriter
-from depth_anything_3.jobs.depth_facts import THUMBNAILS, DepthFacts, depth_facts, write_thumbnails
+from depth_anything_3.jobs.depth_facts import (
+    THUMBNAILS,
+    DepthFacts,
+    depth_facts,
+    thumbnail_colors,
+    write_thumbnails,
+)
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.index import indexed
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
-from depth_anything_3.jobs.shared_range import HeldImages, shared_formats
+from depth_anything_3.jobs.shared_range import Colored, HeldImages, shared_formats
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["run_images"]
@@ -91,8 +97,9 @@ def run_images(
     # Named before any is skipped, so that names do not depend on which images are skipped.
     names = dict(zip((str(one.path) for one in found), result_names(found, manifest.name_of), strict=True))
     paths = [one.path for one in found]
-    held = HeldImages(destination.folder, shared, destination.options)
-    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress, held, index)
+    thumbnails = index and "depth_vis" not in {one.name for one in destination.parsed_formats}
+    held = HeldImages(destination.folder, shared, destination.options, keeps_images=thumbnails)
+    writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress, held, thumbnails)
     if resume:
         paths = writing.skip_complete(paths, overwrite=overwrite)
     raising = options.preprocess.on_error is OnError.RAISE
@@ -101,7 +108,7 @@ def run_images(
     # `stream` checks its arguments before the block below starts, so misuse writes no report.
     on_failure = raise_failure if raising else lambda one: writer.put(partial(writing.fail, one))
     at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
-    predictions = engine.stream(writing.noted(paths), at_network_size, on_failure)
+    predictions = engine.stream(writing.noted(paths), at_network_size, on_failure, ready=len(paths))
     engine.input_processor.warm_up()
     shown = indexed(manifest, report, index)
     with shown, reported(report, report_file), held.coloring(), closing(predictions), writer:  # type: ignore[type-var]
@@ -123,7 +130,7 @@ class _Writing:
     report: RunReport
     on_progress: OnProgress
     held: HeldImages
-    index: bool
+    thumbnails: bool
     _files: dict[str, SourceFile] = field(default_factory=dict)
 
     def noted(self, paths: Sequence[Path]) -> Iterator[Path]:
@@ -151,22 +158,31 @@ class _Writing:
         formats = [one for one in destination.parsed_formats if one not in self.held.formats]
         outputs = export(prediction, destination.folder, formats, name, destination.options) if formats else []
         facts = depth_facts(prediction)
-        if self.index and "depth_vis" not in {one.name for one in destination.parsed_formats}:
-            facts = write_thumbnails(prediction, facts, destination.folder, name)
-        if self.held.formats:
+        if not self.held.formats:
+            facts = self._with_thumbnails(prediction, facts, name, destination.options)
+        else:
             self.held.add(prediction, name, partial(self._colored, len(self.report.records), source, outputs, facts))
         if outputs:
             self.manifest.add("image", name, self.settings, [self._files[source]], outputs, facts)
         self.report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
         self.on_progress(len(self.report.failures))
 
+    def _with_thumbnails(
+        self, prediction: Prediction, facts: tuple[DepthFacts, ...], name: str, options: ExportOptions | None
+    ) -> tuple[DepthFacts, ...]:
+        if not self.thumbnails:
+            return facts
+        colors = thumbnail_colors(self.destination.parsed_formats, options)
+        return write_thumbnails(prediction, facts, self.destination.folder, name, colors)
+
     def _colored(
-        self, record: int, source: str, outputs: list[Path], facts: Sequence[DepthFacts], colored: list[Path]
+        self, record: int, source: str, outputs: list[Path], facts: tuple[DepthFacts, ...], colored: Colored
     ) -> None:
         """Record the coloured depth of an image that was written already."""
-        self.report.records[record].outputs.extend(map(str, colored))
+        facts = self._with_thumbnails(colored.prediction, facts, self.names[source], colored.options)
+        self.report.records[record].outputs.extend(map(str, colored.files))
         files = [self._files[source]]
-        self.manifest.add("image", self.names[source], self.settings, files, [*outputs, *colored], facts)
+        self.manifest.add("image", self.names[source], self.settings, files, [*outputs, *colored.files], facts)
 
     def fail(self, failure: ImageFailure) -> None:
         """Record an image that failed."""

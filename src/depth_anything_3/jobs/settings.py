@@ -43,7 +43,7 @@ def network_settings(engine: Engine, preprocess: PreprocessOptions, network: Net
         "model": engine.card.name,
         "weights": _weights_digest(engine.network),
         "dtype": str(engine.dtype).removeprefix("torch."),
-        **preprocess.result_settings(),
+        **engine.resolved(preprocess).result_settings(),
         **{name: _plain(value) for name, value in network.forward().items()},
     }
 

@@ -19,7 +19,7 @@ from depth_anything_3.export.format_options import ColorOptions
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["DepthHistogram", "HeldImages", "shared_formats", "with_depth_range", "with_shared_range"]
+__all__ = ["Colored", "DepthHistogram", "HeldImages", "shared_formats", "with_depth_range", "with_shared_range"]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -81,6 +81,21 @@ class DepthHistogram:
         return float(low), float(high)
 
 
+@dataclass(frozen=True, eq=False)
+class Colored:
+    """An image whose coloured depth is written.
+
+    Attributes:
+        prediction: its depth, and the image if it was held too.
+        files: what was written.
+        options: options of the writers, with the range that was found.
+    """
+
+    prediction: Prediction
+    files: list[Path]
+    options: ExportOptions
+
+
 @dataclass
 class _Held:
     """An image that is not coloured yet.
@@ -88,12 +103,12 @@ class _Held:
     Attributes:
         file: with its depth, and the image if a format shows it.
         name: of its results.
-        done: called with the paths of its coloured depth.
+        done: called when its coloured depth is written.
     """
 
     file: Path
     name: str
-    done: Callable[[list[Path]], None]
+    done: Callable[[Colored], None]
 
 
 @dataclass
@@ -104,11 +119,13 @@ class HeldImages:
         folder: export folder.
         formats: from `shared_formats`; if there are none, nothing is held.
         options: options of the writers.
+        keeps_images: hold the images too, also if no format shows them.
     """
 
     folder: Path
     formats: Sequence[ExportFormat]
     options: ExportOptions | None
+    keeps_images: bool = False
     _histogram: DepthHistogram = field(default_factory=DepthHistogram)
     _images: list[_Held] = field(default_factory=list)
 
@@ -116,7 +133,7 @@ class HeldImages:
         # Named as a temporary file, so that a run with `resume` removes what a killed one has left.
         self._spool = self.folder / f".{uuid.uuid4().hex}.spool"
 
-    def add(self, prediction: Prediction, name: str, done: Callable[[list[Path]], None]) -> None:
+    def add(self, prediction: Prediction, name: str, done: Callable[[Colored], None]) -> None:
         """Hold an image.
 
         Raises:
@@ -124,7 +141,8 @@ class HeldImages:
         """
         self._histogram.add(prediction.depth)
         arrays: dict[str, npt.NDArray[Any]] = {"depth": prediction.depth}  # Any: each has its own dtype
-        if prediction.processed_images is not None and any(one.required.images for one in self.formats):
+        keeps_images = self.keeps_images or any(one.required.images for one in self.formats)
+        if prediction.processed_images is not None and keeps_images:
             arrays["image"] = prediction.processed_images
         held = _Held(self._spool / f"{len(self._images)}.npz", name, done)
         with atomic_write(held.file) as temporary:
@@ -155,5 +173,5 @@ class HeldImages:
         for one in self._images:
             with np.load(one.file, allow_pickle=False) as arrays:
                 prediction = Prediction(depth=arrays["depth"], processed_images=arrays.get("image"))
-            one.done(export(prediction, self.folder, self.formats, one.name, options))
+            one.done(Colored(prediction, export(prediction, self.folder, self.formats, one.name, options), options))
             one.file.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from depth_anything_3.export.labels import source_names, view_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, check_cameras, infer_views
 from depth_anything_3.inputs.choices import OnError
-from depth_anything_3.jobs.depth_facts import depth_facts, write_thumbnails
+from depth_anything_3.jobs.depth_facts import depth_facts, thumbnail_colors, write_thumbnails
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.index import indexed
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
@@ -100,7 +100,8 @@ def run_views(
         computed = [one for path, one in zip(paths, sources, strict=True) if str(path) in prediction.sources]
         facts = depth_facts(prediction)
         if index and not any(one.parent.name == "depth_vis" for one in outputs):
-            facts = write_thumbnails(prediction, facts, destination.folder, None)
+            colors = thumbnail_colors(destination.parsed_formats, destination.options)
+            facts = write_thumbnails(prediction, facts, destination.folder, None, colors)
         manifest.add("scene", "", settings, computed, outputs, facts)
         report.add_prediction(prediction, time.perf_counter() - exporting, outputs)
         for failure in prediction.failures:

@@ -49,6 +49,11 @@ class Checkpoint:
     preset: str
     weights: Path
 
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it comes with the package."""
+        return _BUNDLED_WEIGHTS in self.weights.parents
+
 
 class HubKwargs(TypedDict, total=False):
     """Keyword arguments for the hub: use its local cache only, download again, and those of `huggingface_hub`."""

@@ -20,18 +20,18 @@ from huggingface_hub.errors import (
 )
 
 from depth_anything_3.errors import CheckpointNotFoundError
-from depth_anything_3.model.catalog import MODEL_CARDS
+from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind
 
-__all__ = ["HubRepository", "find_hub_id"]
+__all__ = ["HubRepository", "find_hub_id", "why_unreachable"]
 
 _MAX_WAIT, _MAX_WAIT_IF_CACHED = 5.0, 2.0  # seconds for the hub's first answer
 _HUB_ID = re.compile(r"[A-Za-z0-9_](?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 _MAX_HUB_ID = 96  # characters
 _SERVER_ERROR = 500
 _COMMIT = re.compile("[0-9a-f]{40}")
-_OFFLINE_HINT = (
-    "pass pretrained_model_name_or_path='PATH' with the folder of a local copy, or "
-    "pretrained_model_name_or_path='da3-nano' to try the small model in the package"
+_LOCAL_COPY = "pass pretrained_model_name_or_path='PATH' with the folder of a local copy"
+_TRY_BUNDLED = (
+    "pretrained_model_name_or_path='da3-nano' to try the small model in the package, which predicts relative depth only"
 )
 
 
@@ -61,6 +61,13 @@ def _suggestion(name: str) -> str:
         known = {one.lower().partition("/")[2]: one for one in hub_ids} | {one: one for one in MODEL_CARDS}
     close = difflib.get_close_matches(word, known, 1, cutoff=0.75)
     return f" (did you mean {known[close[0]]!r}?)" if close and known[close[0]] != name else ""
+
+
+def _offline_hint(hub_id: str) -> str:
+    """Name the ways to go on without the hub; the bundled model does not replace one that predicts metres."""
+    card = next((one for one in MODEL_CARDS.values() if hub_id in one.hub_ids), None)
+    is_metric = card is not None and card.depth_kind is not DepthKind.RELATIVE
+    return _LOCAL_COPY if is_metric else f"{_LOCAL_COPY}, or {_TRY_BUNDLED}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ class HubRepository:
         cached = all(self._in_cache(file) for file in files)
         if cached and self.revision is not None and _COMMIT.fullmatch(self.revision):
             return self  # nothing can be newer, so the hub is not asked
-        problem = _why_no_answer(_MAX_WAIT_IF_CACHED if cached else _MAX_WAIT)
+        seconds = _MAX_WAIT_IF_CACHED if cached else _MAX_WAIT
+        problem = why_unreachable(constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else seconds)
         return replace(self, why_offline=f"cannot be reached ({problem})") if problem else self
 
     def _in_cache(self, file: str) -> Path | None:
@@ -152,14 +160,12 @@ class HubRepository:
     def _not_cached(self, file: str, why: str) -> CheckpointNotFoundError:
         return CheckpointNotFoundError(
             f"{self.hub_id}: no such folder, {file} is not in the hub's cache, and the hub {why}"
-            f"{_suggestion(self.hub_id)}; {_OFFLINE_HINT}"
+            f"{_suggestion(self.hub_id)}; {_offline_hint(self.hub_id)}"
         )
 
 
-def _why_no_answer(seconds: float) -> str | None:
-    """Make one request to the hub; return why it failed, None if there was an answer."""
-    if os.environ.get("HF_HUB_ETAG_TIMEOUT"):
-        seconds = constants.HF_HUB_ETAG_TIMEOUT
+def why_unreachable(seconds: float) -> str | None:
+    """Make one request to the hub, and wait at most this long; return why it failed, None if there was an answer."""
     problem: str | None = f"no answer from {constants.ENDPOINT} within {seconds:g} s"
 
     def ask() -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inputs.choices import Upsampling, UpsamplingName
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.given_images import expand_images
 from depth_anything_3.inputs.image_source import ImageInput, ImageSource
 from depth_anything_3.inputs.options import InputKwargs, PreprocessOptions
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
@@ -184,7 +185,7 @@ class Prediction:
 
     def at_input_size(
         self,
-        images: Iterable[ImageInput | ImageSource] | None = None,
+        images: ImageInput | Iterable[ImageInput | ImageSource] | None = None,
         *,
         upsampling: Upsampling | UpsamplingName = Upsampling.GUIDED,
         **options: Unpack[InputKwargs],
@@ -197,7 +198,8 @@ class Prediction:
         pixels of the source, so metric depth and points stay the same. Poses, Gaussians and `aux` are not changed.
 
         Args:
-            images: the source images, in the order of the views; None reads the files in `sources` again.
+            images: the source images, in the order of the views, or the only one; None reads the files in `sources`
+                again.
             upsampling: "guided" or "linear". "linear" without `images` reads nothing: `processed_images` are enlarged
                 too.
             options: exif, max_pixels, max_bytes, allow_truncated: how images are decoded; pass the same as for
@@ -222,7 +224,7 @@ class Prediction:
         if all(one == Placement(self.depth.shape[1:], (1.0, 1.0), (0, 0)) for one in placements):
             return self
         began = time.perf_counter()
-        given = None if images is None else list(images)
+        given = None if images is None else list(expand_images(images).images)  # type: ignore[arg-type]  # or sources
         guides: Iterable[npt.NDArray[np.uint8] | None] = (None,) * count
         if given is not None or method is Upsampling.GUIDED:
             guides = input_size.source_images(given, labels, self.source_hw, decoding)

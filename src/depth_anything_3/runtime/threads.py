@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
+from depth_anything_3.runtime.control_groups import control_groups
+
 __all__ = ["ThreadPool", "usable_cores"]
 
 _AT_WORK, _IDLE = "da3-prefetch", "da3-idle"  # the threads' names
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUP = Path("/proc/self/cgroup")
 
 _Task = tuple[Callable[[], None], threading.Event]
 
@@ -96,23 +96,8 @@ def usable_cores() -> int:
 
 
 def _quotas() -> list[float]:
-    """Return the quotas, in cores, of this process's control group and of those above it (Linux, version 1 and 2)."""
-    try:
-        lines = _OWN_CGROUP.read_text("utf-8").splitlines()
-    except (OSError, ValueError):  # no Linux, or no access
-        return []
-    found: list[float] = []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, own = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = _CGROUPS / controllers if controllers else _CGROUPS
-        group = root / own.lstrip("/")
-        # A container sees its own group at the root, whatever its path is outside.
-        folders = [group, *group.parents] if ".." not in own else [root]
-        found += [quota for folder in folders if folder.is_relative_to(root) and (quota := _quota(folder)) is not None]
-    return found
+    """Return the quotas, in cores, of this process's control group and of those above it."""
+    return [quota for folder in control_groups("cpu") if (quota := _quota(folder)) is not None]
 
 
 def _quota(folder: Path) -> float | None:

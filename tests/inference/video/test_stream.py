@@ -26,8 +26,10 @@ from depth_anything_3.inference.video.live import LiveStream
 from depth_anything_3.inputs.batch.preparer import ImagePreparer
 from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.video import Frame, IterableSource
+from depth_anything_3.inputs.video.convert import FrameConverter
 from support.clips import draw_image, read_clip, write_clip
 from support.fake_streams import FakeEvent
+from support.images import psnr
 
 SMALL = {"process_res": 42}
 
@@ -52,6 +54,23 @@ def test_each_frame_gets_the_depth_of_the_same_image(seeded_small, clip, expecte
         np.testing.assert_allclose(prediction.depth, other.depth, rtol=2e-4)
         assert prediction.sources == (f"{clip}, frame {frame.index} at {frame.time:.3f} s",)
         assert prediction.choices[0].strategy is Strategy.CPU
+
+
+@pytest.mark.parametrize("mode", ["throughput", "live"])
+def test_frames_below_exact_fidelity_are_not_converted(seeded_small, clip, expected, monkeypatch, mode):
+    convert = FrameConverter.__call__
+    converted = []
+    monkeypatch.setattr(FrameConverter, "__call__", lambda self, frame: converted.append(1) or convert(self, frame))
+    shown = 0
+    for frame, prediction in seeded_small.stream_video(clip, fidelity="fast", mode=mode, **SMALL):
+        exact = expected[1][frame.index].processed_images
+        assert psnr(prediction.processed_images, exact) > 50
+        assert not np.array_equal(prediction.processed_images, exact)
+        assert prediction.sources == (f"{clip}, frame {frame.index} at {frame.time:.3f} s",)
+        shown += 1
+    assert not converted
+    assert shown == 9 or (mode == "live" and shown > 0)
+    np.testing.assert_array_equal(frame.image, read_clip(clip)[1][frame.index])
 
 
 def test_frames_are_chosen_and_changed_as_asked_for(seeded_small, clip, expected):

@@ -21,12 +21,14 @@ from depth_anything_3.inference.video.options import VideoMode, VideoOptions
 from depth_anything_3.inference.video.temporal_smoothing import Temporal
 from depth_anything_3.inference.video.windows import stream_windows
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, infer_views
-from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.choices import Fidelity, OnError
 from depth_anything_3.inputs.failure import ImageFailure, log_failure, raise_failure
-from depth_anything_3.inputs.image_source import ImageInput
+from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import Frame, FrameSource, VideoInput, open_source
+from depth_anything_3.inputs.video.frame import SourceInfo
 from depth_anything_3.inputs.video.real_time import RealTimeSource
+from depth_anything_3.inputs.yuv_planes import YuvPlanes
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.prefetch import in_background
 
@@ -69,6 +71,7 @@ def stream_video(
         on_error=preprocess.on_error,
         strategy=preprocess.strategy,
         device=engine.device,
+        fidelity=preprocess.fidelity,
         **options.selection.kwargs(),
     )
     smooth, output = options.smoother(), options.stream.output
@@ -87,7 +90,7 @@ def stream_video(
         if options.temporal is Temporal.WINDOW:
             predictions = stream_windows(engine, frames.images(), options.window, stream, failed)
         else:
-            predictions = engine.stream(frames.images(), stream, failed)
+            predictions = engine.stream(frames.images(), stream, failed, ready=_frames_ready(opened.info))
         resize = partial(_resized, output, preprocess)
         return _paired(frames, predictions, smooth, resize, raise_failure if raising else on_failure)
     except BaseException:
@@ -103,7 +106,7 @@ class _PendingFrames:
     error: Exception | None = None
     _waiting: deque[Frame] = field(default_factory=deque)
 
-    def images(self) -> Iterator[Any]:  # Any: the type of `Frame.image`
+    def images(self) -> Iterator[Any]:  # Any: the pipeline takes an `ImageSource` too
         """Yield images, decoded ahead in another thread.
 
         An error of the source is stored until the end, because earlier frames may still wait for a full batch.
@@ -117,7 +120,7 @@ class _PendingFrames:
             try:
                 for frame in frames:
                     self._waiting.append(frame)
-                    yield frame.image if frame.ready is None else frame.as_source()
+                    yield frame.as_input()
             except Exception as error:  # a caller's iterable may raise anything
                 self.error = error
 
@@ -154,8 +157,16 @@ def _paired(
         frames.source.close()
 
 
+def _frames_ready(info: SourceInfo) -> int:
+    """Return the number of frames that can be read without waiting for them; 0 for cameras and iterables."""
+    return 0 if info.live or info.fps is None or info.duration is None else int(info.fps * info.duration)
+
+
 def _resized(output: OutputOptions, preprocess: PreprocessOptions, frame: Frame, prediction: Prediction) -> Prediction:
-    return output.apply(prediction, [frame.as_source()], preprocess) if output.at_input_size else prediction
+    if not output.at_input_size:
+        return prediction
+    image: Any = frame.image if isinstance(frame.data, YuvPlanes) else frame.as_source()  # Any: it takes both
+    return output.apply(prediction, [image], preprocess)
 
 
 def _live(
@@ -167,12 +178,11 @@ def _live(
 ) -> LiveStream:
     views = ViewOptions(preprocess=options.preprocess, network=options.network)
 
-    def infer(image: ImageInput) -> Prediction:
+    def infer(image: Any) -> Prediction:  # Any: likewise
         return infer_views(engine, [image], views, GivenCameras())
 
     def compute(frame: Frame) -> Prediction:
-        image: Any = frame.image if frame.ready is None else frame.as_source()  # Any: the pipeline takes both
-        smoothed = smooth(_named(infer(image), source, frame))
+        smoothed = smooth(_named(infer(frame.as_input()), source, frame))
         return _resized(options.output, options.preprocess, frame, smoothed)
 
     def report(frame: Frame, error: DA3Error) -> None:
@@ -182,13 +192,15 @@ def _live(
     engine.check(options.network)
     if source.info.size_hw is not None:  # warm up, so that one-time work does not delay the first frame
         infer(np.zeros((*source.info.size_hw, 3), np.uint8))
+        if options.preprocess.fidelity is not Fidelity.EXACT:
+            infer(ImageSource("warm-up", YuvPlanes.black(source.info.size_hw)))
     paced = source if source.info.live else RealTimeSource(source)
     return LiveStream(paced, compute, None if on_failure is None else report)
 
 
 def _named(prediction: Prediction, source: FrameSource, frame: Frame) -> Prediction:
     """Name a prediction after its frame, unless the frame is a file."""
-    if isinstance(frame.image, Path):
+    if isinstance(frame.data, Path):
         return prediction
     return replace(prediction, sources=(_label(source, frame),))
 

@@ -55,7 +55,7 @@ def stream_windows(
             f"use temporal='ema', or {models_that(lambda card: card.has_poses)}"
         )
     engine.check(options.network)
-    batches = engine.input_processor.batches(images, options.preprocess)
+    batches = engine.input_processor.batches(images, engine.resolved(options.preprocess))
 
     def infer(views: Sequence[ProcessedBatch]) -> Prediction:
         return engine.views(_scene(views), options.network)

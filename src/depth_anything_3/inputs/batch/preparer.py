@@ -31,8 +31,10 @@ from depth_anything_3.inputs.pil_image import read_pil_image
 from depth_anything_3.inputs.plan.banded_operator import resample_passes
 from depth_anything_3.inputs.plan.resize_plan import Orientation, ResizePlan, plan_resize
 from depth_anything_3.inputs.resample.cpu import CompiledPass, Share, compile_passes, resample
+from depth_anything_3.inputs.resample.yuv import compile_planes, planes_suffice, resample_planes
 from depth_anything_3.inputs.routing.reduced_decode import choose_reduction
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
+from depth_anything_3.inputs.yuv_planes import YuvPlanes
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +86,7 @@ class ImagePreparer:
         # Pillow decodes lazily and is not thread-safe per image, and a list may hold the same image twice.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._passes = lru_cache(maxsize=_PLAN_CACHE_SIZE)(_compiled_passes)
+        self._planes = lru_cache(maxsize=_PLAN_CACHE_SIZE)(compile_planes)
         self._plans = lru_cache(maxsize=_PLAN_CACHE_SIZE)(partial(_plan, options))
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: what pickle accepts; caches are not copied
@@ -115,7 +118,7 @@ class ImagePreparer:
             (H, W, 3) uint8 RGB, contiguous.
         """
         data = self.decode(self._open(index, image, _unresized))
-        assert not isinstance(data.data, (bytes, bytearray, memoryview))
+        assert not isinstance(data.data, (bytes, bytearray, memoryview, YuvPlanes))
         if isinstance(data.data, np.ndarray):
             pixels = np.stack([data.data] * 3, axis=2) if data.data.ndim == 2 else data.data[..., :3]
         else:
@@ -137,6 +140,8 @@ class ImagePreparer:
         if isinstance(data, PilImage):
             data, orientation, exif = data
             stored_hw = data.shape[0], data.shape[1]
+        elif isinstance(data, YuvPlanes):
+            stored_hw = data.stored_hw
         elif isinstance(data, np.ndarray):
             stored_hw = data.shape[0], data.shape[1]
         elif isinstance(data, (Path, bytes, bytearray, memoryview)):
@@ -148,12 +153,14 @@ class ImagePreparer:
             stored_hw = data.shape[1], data.shape[2]
         if self.options.exif is Exif.IGNORE:
             orientation = 1
+        if isinstance(data, YuvPlanes):  # not by Exif, so always applied
+            orientation = data.orientation
         try:
             planned = plan(stored_hw, orientation)
         except ImageSizeError as error:
             raise ImageSizeError(f"{source.label}: {error}") from None
         seconds = time.perf_counter() - start
-        return OpenedImage(
+        opened = OpenedImage(
             index=index,
             label=source.label,
             plan=planned,
@@ -164,11 +171,14 @@ class ImagePreparer:
             allow_truncated=self.options.allow_truncated,
             ready=source.ready,
         )
+        if isinstance(data, YuvPlanes) and not planes_suffice(planned, self.options.fidelity):
+            return self.decode(opened)
+        return opened
 
     def decode(self, opened: OpenedImage, scratch: ScratchBuffer | None = None) -> OpenedImage:
-        """Decode an encoded file, at full size or at the reduced scale that the fidelity allows.
+        """Decode an encoded file, at full size or at the reduced scale that the fidelity allows; convert planes to RGB.
 
-        An image that is not encoded is returned unchanged.
+        Other images are returned unchanged.
 
         Args:
             opened: the image.
@@ -177,7 +187,10 @@ class ImagePreparer:
         Raises:
             ImageDecodeError: the file is truncated or damaged.
             ImageSizeError: the pixels do not fit into memory.
+            VideoReadError: the planes cannot be converted.
         """
+        if isinstance(opened.data, YuvPlanes):
+            return self._converted(opened, opened.data)
         if opened.header is None or not isinstance(opened.data, (bytes, bytearray, memoryview)):
             return opened
         start = time.perf_counter()
@@ -217,7 +230,7 @@ class ImagePreparer:
         slot_of: SlotOf | None = None,
         share: Share | None = None,
     ) -> PreparedImage:
-        """Decode an encoded file and resample on the CPU. Errors as in `decode`.
+        """Decode an encoded file and resample on the CPU; planes as they are. Errors as in `decode`.
 
         Args:
             opened: the image.
@@ -225,15 +238,18 @@ class ImagePreparer:
             slot_of: memory of the result, which may ask for normalised values too; None: pixels in memory of their own.
             share: runs parts of the resampling on several cores; None: one core.
         """
-        decoded = self.decode(opened, self._scratch)
+        decoded = opened if isinstance(opened.data, YuvPlanes) else self.decode(opened, self._scratch)
         start = time.perf_counter()
-        passes = self._passes(decoded.plan)
         slot = None if slot_of is None else slot_of(decoded.index, decoded.plan.result_hw)
         out, normalization = slot or (None, None)
         assert not isinstance(decoded.data, (bytes, bytearray, memoryview))
-        planar = not isinstance(decoded.data, np.ndarray)
-        pixels = decoded.data if isinstance(decoded.data, np.ndarray) else _on_cpu(decoded.data)
-        result = resample(pixels, passes, planar=planar, out=out, normalization=normalization, share=share)
+        if isinstance(decoded.data, YuvPlanes):
+            compiled = self._planes(decoded.plan, decoded.data.linear_rows)
+            result = resample_planes(decoded.data, compiled, out=out, normalization=normalization, share=share)
+        else:
+            passes, planar = self._passes(decoded.plan), not isinstance(decoded.data, np.ndarray)
+            pixels = decoded.data if isinstance(decoded.data, np.ndarray) else _on_cpu(decoded.data)
+            result = resample(pixels, passes, planar=planar, out=out, normalization=normalization, share=share)
         return PreparedImage(
             index=decoded.index,
             label=decoded.label,
@@ -246,6 +262,12 @@ class ImagePreparer:
             pixels=result,
             normalized=None if normalization is None else normalization.values,
         )
+
+    def _converted(self, opened: OpenedImage, planes: YuvPlanes) -> OpenedImage:
+        start = time.perf_counter()
+        pixels = planes.rgb
+        plan = self._plans(planes.upright_hw, 1)
+        return replace(opened, data=pixels, plan=plan, decode_seconds=_since(start, opened.decode_seconds))
 
 
 def _unresized(stored_hw: tuple[int, int], orientation: int) -> ResizePlan:
@@ -281,7 +303,7 @@ def _since(start: float, before: float = 0.0) -> float:
 
 
 def _plan(options: PreprocessOptions, stored_hw: tuple[int, int], orientation: int) -> ResizePlan:
-    return plan_resize(stored_hw, options.process_res, options.process_res_method, exif_orientation=orientation)
+    return plan_resize(stored_hw, options.bounded_px, options.process_res_method, exif_orientation=orientation)
 
 
 def _compiled_passes(plan: ResizePlan) -> tuple[CompiledPass, ...]:

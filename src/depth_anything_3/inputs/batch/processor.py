@@ -28,7 +28,7 @@ from depth_anything_3.inputs.choices import Executor, OnError, ProcessResMethod,
 from depth_anything_3.inputs.failure import ImageFailure, log_warnings, memory_failure, raise_failure
 from depth_anything_3.inputs.given_images import ImagesInput, expand_images, read_open_files
 from depth_anything_3.inputs.image_source import ImageInput
-from depth_anything_3.inputs.limits import PATCH_SIZE
+from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES, PATCH_SIZE
 from depth_anything_3.inputs.options import PreprocessOptions, ProcessorKwargs, ViewKwargs, check_names
 from depth_anything_3.inputs.pil_image import decoded_here
 from depth_anything_3.inputs.resample.cpu import Share
@@ -111,7 +111,7 @@ class BatchProcessor(ABC, Generic[Image]):
         image: ImagesInput,
         extrinsics: Any = None,  # Any: whatever numpy converts to an array
         intrinsics: Any = None,
-        process_res: int = 504,
+        process_res: int = DEFAULT_PROCESS_RES,
         process_res_method: ProcessResMethod | ProcessResMethodName = ProcessResMethod.UPPER_BOUND_RESIZE,
         *,
         perform_normalization: bool = True,
@@ -328,7 +328,7 @@ class BatchProcessor(ABC, Generic[Image]):
             return self._prepare(images, options, request)
         inputs = list(read_open_files(images, options.max_bytes))
         worker = partial(self._worker, options, request, slot_of)
-        workers = 1 if _is_little(images, options.process_res) else options.num_workers
+        workers = 1 if _is_little(images, options.bounded_px) else options.num_workers
         until_failure = options.on_error is OnError.RAISE
         return iter(self._pools.map_all(worker, inputs, count=workers, until_failure=until_failure))  # type: ignore[arg-type]  # workers take both
 

@@ -12,6 +12,7 @@ from depth_anything_3.inputs.choices import Strategy
 from depth_anything_3.inputs.header import Buffer, ImageHeader
 from depth_anything_3.inputs.plan.resize_plan import ResizePlan
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
+from depth_anything_3.inputs.yuv_planes import YuvPlanes
 
 if TYPE_CHECKING:
     import torch
@@ -52,15 +53,15 @@ class OpenedImage(PlannedImage):
     """An image whose pixels are still encoded or full-size.
 
     Attributes:
-        data: an encoded file, or full-size uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), or a tensor (3, H, W)
-            on any device.
+        data: an encoded file, or full-size uint8 pixels: an array (H, W, 3), (H, W, 4) or (H, W), a tensor (3, H, W) on
+            any device, or the planes of a frame.
         header: header of an encoded file; None for pixels.
         min_hw: minimum stored (height, width) to decode at; None requires full size.
         allow_truncated: whether to decode a truncated or damaged file as far as possible.
         ready: CUDA event after which a tensor is complete; None if it is written on the caller's current stream.
     """
 
-    data: Buffer | UInt8Array | torch.Tensor
+    data: Buffer | UInt8Array | torch.Tensor | YuvPlanes
     header: ImageHeader | None = None
     min_hw: tuple[int, int] | None = None
     allow_truncated: bool = False

@@ -56,6 +56,19 @@ class BandedOperator:
         return cls(size, np.arange(size), np.ones(size, np.int64), np.ones((size, 1)))
 
     @classmethod
+    def doubled(cls, size: int) -> BandedOperator:
+        """Return the operator that repeats each sample."""
+        return cls(size, np.arange(2 * size) // 2, np.ones(2 * size, np.int64), np.ones((2 * size, 1)))
+
+    @classmethod
+    def doubled_linearly(cls, size: int) -> BandedOperator:
+        """Return the linear interpolation to twice the samples: weights 3/4 and 1/4, replicated border."""
+        position = np.arange(2 * size) / 2 - 0.25
+        first = np.clip(np.floor(position).astype(np.int64), 0, max(0, size - 2))
+        share = np.clip(position - first, 0.0, min(1, size - 1))
+        return cls.from_bands(size, first, np.stack([1.0 - share, share], axis=1))
+
+    @classmethod
     def area(cls, source_size: int, result_size: int) -> BandedOperator:
         """Return OpenCV's `INTER_AREA` for shrinking: means over intervals."""
         ratio = 1.0 / (result_size / source_size)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import ImageSizeError
 from depth_anything_3.inputs.choices import ProcessResMethod, ProcessResMethodName
-from depth_anything_3.inputs.limits import PATCH_SIZE, check_process_res
+from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES, PATCH_SIZE, check_process_res
 
 __all__ = [
     "Crop",
@@ -151,7 +151,7 @@ class ResizePlan:
 
 def plan_resize(
     stored_hw: Size,
-    process_res: int = 504,
+    process_res: int = DEFAULT_PROCESS_RES,
     process_res_method: ProcessResMethod | ProcessResMethodName = ProcessResMethod.UPPER_BOUND_RESIZE,
     *,
     exif_orientation: int = 1,

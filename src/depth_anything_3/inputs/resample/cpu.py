@@ -15,7 +15,7 @@ from depth_anything_3.inputs.plan.resize_plan import Interpolation, ResizePlan
 from depth_anything_3.inputs.resample.cpu_kernel import BLOCK, ROWS_PER_SWEEP, resample_rows
 from depth_anything_3.inputs.resample.normalize import normalize
 
-__all__ = ["CompiledPass", "Normalization", "Share", "compile_passes", "resample", "resample_stepwise"]
+__all__ = ["CompiledPass", "Normalization", "Share", "compile_passes", "resample", "resample_stepwise", "run_in_parts"]
 
 UInt8Array = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -205,12 +205,16 @@ def _run_rows(
 ) -> None:  # Any: arrays or None, as the kernel takes them
     packed = _packed(pixels)
     blank = _blank(packed)
-    rows = len(one.rows.own)
 
     def run(begin: int, end: int) -> None:
         resample_rows(packed, step, is_reversed, blank, *one.rows, *one.columns, one.ties_up, begin, end, *target)
 
-    if share is None or packed.size < _MIN_SHARED_BYTES:
+    run_in_parts(run, len(one.rows.own), share if packed.size >= _MIN_SHARED_BYTES else None)
+
+
+def run_in_parts(run: Callable[[int, int], None], rows: int, share: Share | None) -> None:
+    """Call `run` with the first row and the end of each part of the result rows; None: of all of them at once."""
+    if share is None:
         run(0, rows)
         return
     parts = min(_PARTS, -(-rows // BLOCK))

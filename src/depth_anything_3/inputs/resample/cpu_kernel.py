@@ -1,4 +1,4 @@
-"""The compiled kernel of banded operators on the CPU.
+"""The compiled kernels of banded operators on the CPU.
 
 Result rows are computed eight at a time. Source rows are blended first, sample by sample; then the eight blended rows
 are interleaved, so that blending their columns takes whole vectors of eight rows; then they are separated again.
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from depth_anything_3.inputs.compiled import jit
 
-__all__ = ["BLOCK", "ROWS_PER_SWEEP", "resample_rows"]
+__all__ = ["BLOCK", "ROWS_PER_SWEEP", "resample_rows", "resample_yuv_rows"]
 
 ROWS_PER_SWEEP = 4
 BLOCK = 8  # result rows
@@ -192,3 +192,61 @@ def _store_levels(sums, ties_up, levels):  # type: ignore[no-untyped-def]
 def _look_up(levels, table, values):  # type: ignore[no-untyped-def]
     for x in range(levels.size):
         values[x] = table[levels[x]]
+
+
+@jit
+def resample_yuv_rows(  # type: ignore[no-untyped-def]
+    luma, u, v, step, blank, luma_operators, chroma_operators, colors, begin, end, levels, table, normalized
+):  # fmt: skip
+    """Compute the result rows `begin` to `end - 1` of a YUV frame in RGB. Nothing is rounded but the result.
+
+    `luma`, `u`, `v`: (H, W) uint8; with `step` 2, `u` and `v` are one array of alternating samples. `blank`: a row of
+    zeros for luma and one for chroma; `luma_operators`, `chroma_operators`: seven tables of the rows, three of the
+    columns; `colors`: (3, 4) float32; `levels`, `table`, `normalized`: as for `resample_rows`.
+    """
+    columns = levels.shape[2]
+    sums = np.empty((4, BLOCK * columns), np.float32)
+    y_sums, u_sums, v_sums, mixed = sums[0], sums[1], sums[2], sums[3]
+    luma_lines = np.empty((BLOCK, luma.shape[1]), np.float32)
+    chroma_lines = np.empty((BLOCK, u.shape[1]), np.float32)
+    tile = np.empty(BLOCK * max(luma.shape[1], u.shape[1]), np.float32)
+    results = np.empty((BLOCK, columns), np.float32)
+    for top in range(begin, end, BLOCK):
+        block = min(BLOCK, end - top)
+        _blend_tile(luma, blank[0], luma_operators, top, block, luma_lines, tile)
+        _blend_columns(tile, luma_operators, 1, 0, y_sums)
+        _blend_tile(u, blank[1], chroma_operators, top, block, chroma_lines, tile)
+        _blend_columns(tile, chroma_operators, step, 0, u_sums)
+        if step == 1:
+            _blend_tile(v, blank[1], chroma_operators, top, block, chroma_lines, tile)
+        _blend_columns(tile, chroma_operators, step, step - 1, v_sums)
+        for c in range(3):
+            of_y, of_u, of_v, constant = colors[c, 0], colors[c, 1], colors[c, 2], colors[c, 3]
+            for i in range(mixed.size):
+                mixed[i] = of_y * y_sums[i] + of_u * u_sums[i] + of_v * v_sums[i] + constant
+            _separate(mixed, results)
+            for r in range(block):
+                row = levels[c, top + r]
+                _store_levels(results[r], False, row)
+                if table is not None:
+                    _look_up(row, table[c], normalized[c, top + r])
+
+
+@jit
+def _blend_tile(source, blank, operators, top, block, lines, tile):  # type: ignore[no-untyped-def]
+    """Blend source rows into the result rows `top` to `top + block - 1`, interleaved."""
+    which, alone, own, first, length, common, runs = operators[:7]
+    for r in range(block):
+        y = top + r
+        _blend_rows(source, blank, which[y], alone[y], own[y], first[y], length[y], common[y], runs[y], lines[r])
+    _interleave(lines, tile)
+
+
+@jit
+def _blend_columns(tile, operators, step, channel, sums):  # type: ignore[no-untyped-def]
+    """Blend the columns of one channel of an interleaved block of rows."""
+    start, taps, weights = operators[7:]
+    for x in range(start.size):
+        _blend_block(  # type: ignore[call-arg]  # an intrinsic takes the compiler's context too
+            tile, BLOCK * (start[x] * step + channel), BLOCK * step, weights[x], taps[x], sums, BLOCK * x
+        )

@@ -31,6 +31,7 @@ from depth_anything_3.runtime.version import __version__
 __all__ = [
     "FORMAT_VERSION",
     "Calibration",
+    "cache_path",
     "calibration_path",
     "load_costs",
     "processor_name",
@@ -124,7 +125,12 @@ def calibration_path(capabilities: Capabilities) -> Path:
     """
     machine = json.dumps(_hardware(capabilities), sort_keys=True).encode()
     name = f"calibration-{hashlib.sha256(machine).hexdigest()[:12]}.json"
-    return platformdirs.user_cache_path("depth-anything-3-fast", appauthor=False) / name
+    return cache_path() / name
+
+
+def cache_path() -> Path:
+    """Return the user's cache folder of this package, whether or not it exists."""
+    return platformdirs.user_cache_path("depth-anything-3-fast", appauthor=False)
 
 
 def processor_name() -> str:

@@ -21,7 +21,10 @@ class DisplayMatrix(NamedTuple):
 
 
 class DisplayMatrixReader:
-    """Read the display matrix of frames of one video.
+    """Read the display matrix of frames of one video, in order.
+
+    It can change at keyframes only. The other frames are not asked, because PyAV's list of side data refers to its
+    frame, which then lives until the garbage collector runs: 12 MB a frame at 4K.
 
     PyAV cannot list a frame's side data if one kind is newer than its own table, such as the Exif block of a photo or
     of motion JPEG. A filter then removes those kinds.
@@ -29,9 +32,15 @@ class DisplayMatrixReader:
 
     def __init__(self) -> None:
         self._filter: tuple[tuple[object, ...], Any] | None = None  # Any: PyAV is optional
+        self._last: DisplayMatrix | None = None
 
     def __call__(self, frame: Any) -> DisplayMatrix:
         """Return the frame's display matrix; upright if it has none."""
+        if self._last is None or frame.key_frame:
+            self._last = self._read(frame)
+        return self._last
+
+    def _read(self, frame: Any) -> DisplayMatrix:
         try:
             data = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.inputs.image_source import ImageSource, as_source
+from depth_anything_3.inputs.image_source import ImageInput, ImageSource, as_source
+from depth_anything_3.inputs.yuv_planes import YuvPlanes
 
 if TYPE_CHECKING:
     import torch
@@ -28,16 +29,16 @@ class Frame:
     """One frame of a source.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, upright, in CPU memory; or (3, H, W) uint8 RGB on a device; or, in an image
-            sequence, the path of a file, which the input pipeline decodes. The source never reuses the memory.
+        data: what `image` returns; or, below fidelity "exact", the planes of the decoder. The source never reuses the
+            memory.
         time: presentation time in seconds by the source's clock; for cameras, since the first frame.
         index: index among all frames since reading began, including those not selected.
         captured: `time.monotonic()` when the frame became available; latency is measured from it.
-        ready: CUDA event after which `image` is complete; NVDEC frames are yielded after it. None: the image is on the
+        ready: CUDA event after which `data` is complete; NVDEC frames are yielded after it. None: the image is on the
             CPU, or complete in the order of the iterating thread's current stream.
     """
 
-    image: npt.NDArray[np.uint8] | torch.Tensor | Path
+    data: npt.NDArray[np.uint8] | torch.Tensor | Path | YuvPlanes
     time: float
     index: int
     captured: float
@@ -45,19 +46,42 @@ class Frame:
 
     def __repr__(self) -> str:
         """Return the time, the index, and the shape of the image without its pixels."""
-        image = repr(os.fspath(self.image)) if isinstance(self.image, Path) else _described(self.image)
-        return f"Frame({image}, time={self.time:.6g}, index={self.index})"
+        return f"Frame({_described(self.data)}, time={self.time:.6g}, index={self.index})"
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8] | torch.Tensor | Path:
+        """The image.
+
+        (H, W, 3) uint8 RGB, upright, in CPU memory; or (3, H, W) uint8 RGB on a device; or, in an image sequence, the
+        path of a file, which the input pipeline decodes. Planes are converted on first use.
+
+        Raises:
+            VideoReadError: the colours of planes cannot be converted.
+        """
+        return self.data.rgb if isinstance(self.data, YuvPlanes) else self.data
+
+    def as_input(self) -> ImageInput | ImageSource:
+        """Return the frame as the input pipeline takes it, which checks it there."""
+        if self.ready is None and not isinstance(self.data, YuvPlanes):
+            return self.data
+        return self.as_source()
 
     def as_source(self) -> ImageSource:
-        """Return the image, with its event, as the input pipeline takes it.
+        """Return the image or its planes, with its event, as the input pipeline takes it.
 
         Raises:
             ImageTypeError, ImageSizeError: the image is not accepted.
         """
-        return replace(as_source(self.image, self.index), ready=self.ready)
+        if isinstance(self.data, YuvPlanes):
+            return ImageSource(f"image {self.index} (frame {_described(self.data)})", self.data)
+        return replace(as_source(self.data, self.index), ready=self.ready)
 
 
-def _described(image: npt.NDArray[np.uint8] | torch.Tensor) -> str:
+def _described(image: npt.NDArray[np.uint8] | torch.Tensor | Path | YuvPlanes) -> str:
+    if isinstance(image, Path):
+        return repr(os.fspath(image))
+    if isinstance(image, YuvPlanes):
+        return f"{'x'.join(map(str, image.upright_hw))} YUV"
     device = "" if isinstance(image, np.ndarray) else f" on {image.device}"
     return f"{'x'.join(map(str, image.shape))} {str(image.dtype).removeprefix('torch.')}{device}"
 

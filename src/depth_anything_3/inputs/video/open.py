@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from depth_anything_3.errors import InvalidInputError, VideoReadError
-from depth_anything_3.inputs.choices import OnError, OnErrorName, Strategy, StrategyName
+from depth_anything_3.inputs.choices import Fidelity, FidelityName, OnError, OnErrorName, Strategy, StrategyName
 from depth_anything_3.inputs.discover import find_images
 from depth_anything_3.inputs.file_kind import file_kind
 from depth_anything_3.inputs.options import check_names
@@ -50,6 +50,7 @@ def open_source(
     on_error: OnError | OnErrorName = OnError.RAISE,
     strategy: Strategy | StrategyName = Strategy.AUTO,
     device: torch.device | None = None,
+    fidelity: Fidelity | FidelityName = Fidelity.EXACT,
     **selection: Unpack[SelectionKwargs],
 ) -> FrameSource:
     """Open a video of any kind.
@@ -70,6 +71,8 @@ def open_source(
         on_error: "raise" at damage, after all frames before it; or "skip" damaged parts.
         strategy: "auto" and "gpu_decode" decode on a CUDA `device` if supported; the others decode on the CPU.
         device: the network's device.
+        fidelity: "high" and "fast" leave 8-bit 4:2:0 frames that PyAV decodes as they are, to be converted to RGB after
+            the resize; `Frame.image` converts them when it is used.
         selection: which frames to return, see `FrameSelection`. Sources without timestamps (image sequences, arrays,
             raw frames) have the rate `fps`, 24 by default.
 
@@ -80,7 +83,7 @@ def open_source(
     """
     if isinstance(source, FrameSource):
         return source
-    failing = OnError(on_error)
+    failing, request = OnError(on_error), Request.of(strategy, fidelity)
     check_names(selection, caller=open_source, keywords=SelectionKwargs)
     chosen = FrameSelection(**selection)
     fps = chosen.fps
@@ -94,20 +97,21 @@ def open_source(
             raise InvalidInputError(f"raw={raw!r} requires standard input (-) or a binary file")
         return RawSource(file, raw, chosen, rate=fps, on_error=failing)  # type: ignore[arg-type]
     if isinstance(source, bytes):
-        return PyAVSource(io.BytesIO(source), f"video ({len(source):,} bytes)", chosen, on_error=failing)
+        return PyAVSource(
+            io.BytesIO(source), f"video ({len(source):,} bytes)", chosen, on_error=failing, fidelity=request.fidelity
+        )
     if isinstance(source, bool) or not isinstance(source, (str, int, os.PathLike)):
-        return _open_object(source, chosen, fps, failing)
+        return _open_object(source, chosen, fps, failing, request.fidelity)
     name = str(source) if isinstance(source, int) else os.fsdecode(source)
     if name == "-":
-        return PyAVSource(sys.stdin.buffer, "standard input", chosen, on_error=failing)
+        return PyAVSource(sys.stdin.buffer, "standard input", chosen, on_error=failing, fidelity=request.fidelity)
     if _CAMERA.fullmatch(name) and not (isinstance(source, str) and os.path.isfile(name)):
         return CameraSource(name, chosen)
     if _ADDRESS.match(name):
-        return PyAVSource(name, name, chosen, on_error=failing, network=True)
+        return PyAVSource(name, name, chosen, on_error=failing, network=True, fidelity=request.fidelity)
     if os.path.isdir(name) or _is_pattern(name):
         return _sequence(name, chosen, fps)
-    request = Request.of(strategy, "exact")
-    return _open_file(name, chosen, failing, request.strategy, device)
+    return _open_file(name, chosen, failing, request, device)
 
 
 def _has_no_clock(source: VideoInput, raw: str | None) -> bool:
@@ -124,9 +128,12 @@ def _is_pattern(name: str) -> bool:
     return bool(_NUMBERED.search(name) or _WILDCARDS.search(name)) and not os.path.lexists(name)
 
 
-def _open_object(source: Any, selection: FrameSelection, fps: float | None, on_error: OnError) -> FrameSource:
+def _open_object(
+    source: Any, selection: FrameSelection, fps: float | None, on_error: OnError, fidelity: Fidelity
+) -> FrameSource:
     if hasattr(source, "read"):
-        return PyAVSource(source, str(getattr(source, "name", "video file object")), selection, on_error=on_error)
+        label = str(getattr(source, "name", "video file object"))
+        return PyAVSource(source, label, selection, on_error=on_error, fidelity=fidelity)
     if isinstance(source, bool) or hasattr(source, "dtype") or not isinstance(source, Iterable):
         raise InvalidInputError(
             "give a video: a path, address, camera index, binary file, or an iterable of frames; "
@@ -136,7 +143,7 @@ def _open_object(source: Any, selection: FrameSelection, fps: float | None, on_e
 
 
 def _open_file(
-    name: str, selection: FrameSelection, on_error: OnError, strategy: Strategy, device: torch.device | None
+    name: str, selection: FrameSelection, on_error: OnError, request: Request, device: torch.device | None
 ) -> FrameSource:
     try:
         mode = os.stat(name).st_mode
@@ -153,10 +160,11 @@ def _open_file(
             f"{name}: FFmpeg does not decode animated WebP; convert it to GIF, APNG or a folder of images"
         )
     _check_kind(name, head)
-    source = PyAVSource(f"file:{name}", name, selection, on_error=on_error)
+    source = PyAVSource(f"file:{name}", name, selection, on_error=on_error, fidelity=request.fidelity)
     if is_still_image(name, source.traits.container):
         source.close()
         return _still_image(name, selection)
+    strategy = request.strategy
     gpu_allowed = strategy in (Strategy.AUTO, Strategy.GPU_DECODE)
     unsupported_reason = (
         nvdec_unsupported_reason(source.traits, device)

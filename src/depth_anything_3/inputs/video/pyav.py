@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from depth_anything_3.errors import VideoDecodeError, VideoReadError
-from depth_anything_3.inputs.choices import OnError
+from depth_anything_3.inputs.choices import Fidelity, OnError
 from depth_anything_3.inputs.video.convert import FrameConverter
 from depth_anything_3.inputs.video.file_end import is_whole
 from depth_anything_3.inputs.video.frame import DecoderChoice, Frame, FrameSource, SourceInfo
@@ -52,7 +52,8 @@ class PyAVSource(FrameSource):
 
     Times are the container's presentation times. Frames are rotated upright by the display matrix; non-square pixels
     are made square by enlarging one side. Colours follow the video's matrix and range (untagged: BT.601, limited, as in
-    FFmpeg), alpha is dropped, and more than 8 bits are rounded.
+    FFmpeg), alpha is dropped, and more than 8 bits are rounded. Below fidelity `EXACT`, frames hold the planes of the
+    decoder where possible, and are converted when `Frame.image` is used.
 
     Args:
         source: path or address as FFmpeg accepts it, or a binary file object.
@@ -63,6 +64,7 @@ class PyAVSource(FrameSource):
         network: whether the source is an address, which fails after `timeout` seconds without data. A stream of unknown
             duration counts as live, and is decoded without frame threads, which would add latency.
         timeout: seconds.
+        fidelity: of the network's input.
 
     Raises:
         UnsupportedError: PyAV is not installed.
@@ -78,7 +80,9 @@ class PyAVSource(FrameSource):
         on_error: OnError = OnError.RAISE,
         network: bool = False,
         timeout: float = 10.0,
+        fidelity: Fidelity = Fidelity.EXACT,
     ) -> None:
+        self._fidelity = fidelity
         self._label = label
         self._source, self._network = source, network
         self._selection = selection or FrameSelection()
@@ -129,9 +133,10 @@ class PyAVSource(FrameSource):
             if selector.is_past(seconds):
                 break
             if selector.selects(seconds):
-                image = self._convert(frame)
-                del frame  # returns its memory to the decoder while the consumer works
-                yield Frame(image, seconds, index, time.monotonic())
+                planes = None if self._fidelity is Fidelity.EXACT else self._convert.planes(frame)
+                data = self._convert(frame) if planes is None else planes
+                del frame, planes  # returns the memory of a converted frame to the decoder
+                yield Frame(data, seconds, index, time.monotonic())
             index += 1
             pending = self._next()
         if self._skipped:

@@ -21,8 +21,9 @@ from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.video.live import LiveStats, LiveStream
 from depth_anything_3.inference.video.options import VideoOptions
 from depth_anything_3.inference.video.stream import stream_video
-from depth_anything_3.inputs.choices import OnError, Strategy
+from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.failure import ImageFailure
+from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import FrameSource, open_source
 from depth_anything_3.inputs.video.reconnect import ReconnectingSource
 from depth_anything_3.jobs.live.frame_view import FrameView
@@ -36,6 +37,7 @@ from depth_anything_3.runtime.pyav import NEEDS_PYAV, has_pyav
 __all__ = ["LiveEvents", "LiveOutputs", "check_outputs", "open_live_source", "watch"]
 
 _STATUS_INTERVAL = 0.5  # seconds
+_DEFAULTS = PreprocessOptions()
 
 _Show = Callable[[npt.NDArray[np.uint8], str, float], bool]
 """Shows an image with a line of text, at a time in seconds since the first frame; returns False once closed."""
@@ -108,7 +110,7 @@ def _check_recording(target: Path) -> None:
 
 
 def open_live_source(
-    source: str, device: torch.device, *, reconnect: float = 0.0, strategy: Strategy = Strategy.AUTO
+    source: str, device: torch.device, *, reconnect: float = 0.0, preprocess: PreprocessOptions = _DEFAULTS
 ) -> FrameSource:
     """Open a camera, URL or file; damaged frames are skipped.
 
@@ -116,7 +118,7 @@ def open_live_source(
         source: as for `open_source`.
         device: of the network.
         reconnect: seconds to keep trying when the connection to a URL is lost.
-        strategy: as for `open_source`.
+        preprocess: its strategy and fidelity.
 
     Raises:
         InvalidInputError: an argument is not accepted.
@@ -124,7 +126,13 @@ def open_live_source(
     """
 
     def opened() -> FrameSource:
-        return open_source(source, on_error=OnError.SKIP, strategy=strategy, device=device)
+        return open_source(
+            source,
+            on_error=OnError.SKIP,
+            strategy=preprocess.strategy,
+            device=device,
+            fidelity=preprocess.fidelity,
+        )
 
     return ReconnectingSource(opened, reconnect) if "://" in source else opened()
 

@@ -71,11 +71,13 @@ def depth_levels(prediction: Prediction, scale: float) -> npt.NDArray[np.uint16]
 
 def pixels_of(frame: Frame, preprocess: PreprocessOptions = _DEFAULTS) -> UInt8Array:
     """Convert a frame to (H, W, 3) uint8 RGB in CPU memory; a file is decoded as for the network, at full size."""
-    if isinstance(frame.image, Path):
-        return ImagePreparer(replace(preprocess, fidelity=Fidelity.EXACT)).upright(frame.index, frame.image)
-    if isinstance(frame.image, np.ndarray):
-        return frame.image
-    return np.asarray(frame.image.permute(1, 2, 0).cpu().numpy(), np.uint8)
+    if isinstance(frame.data, Path):
+        return ImagePreparer(replace(preprocess, fidelity=Fidelity.EXACT)).upright(frame.index, frame.data)
+    image = frame.image
+    if isinstance(image, np.ndarray):
+        return image
+    assert not isinstance(image, Path)
+    return np.asarray(image.permute(1, 2, 0).cpu().numpy(), np.uint8)
 
 
 def extract_frames(

@@ -127,6 +127,7 @@ def _open(engine: Engine, source: VideoInput, options: VideoOptions, *, after: f
         on_error=preprocess.on_error,
         strategy=preprocess.strategy,
         device=engine.device,
+        fidelity=preprocess.fidelity,
         **replace(options.selection, after=after).kwargs(),
     )
 
@@ -241,12 +242,14 @@ def _samples(
         passes = [replace(selection, start=start, keyframes=True) for start in starts]
         max_frames = 1
 
+    preprocess = replace(options.stream.preprocess, on_error=OnError.SKIP)
+
     def frames() -> Iterator[Frame]:
         last_time: float | None = None
         for one in passes:
             with (
                 suppress(VideoReadError),
-                open_source(source, raw=options.raw, **one.kwargs()) as opened,
+                open_source(source, raw=options.raw, fidelity=preprocess.fidelity, **one.kwargs()) as opened,
             ):  # the run itself will report damage
                 for frame in islice(opened, max_frames):
                     if frame.time != last_time:  # two starts can have the same next keyframe

@@ -5,6 +5,7 @@ import ctypes.util
 import pytest
 import torch
 
+from depth_anything_3.inputs.decode.gpu import jpeg_engine
 from depth_anything_3.inputs.decode.gpu.jpeg_engine import jpeg_engines, missing_engine, nvjpeg_version
 
 
@@ -93,9 +94,18 @@ GONE = "libnvcuvid-is-not-there.so.1"
 )  # fmt: skip
 def test_a_missing_engine_has_a_cause_and_a_hint(monkeypatch, engines, name, nvjpeg, library, cause, hint):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(jpeg_engine, "missing_driver_capability", lambda _: None)
     missing = missing_engine(engines, name, lambda: nvjpeg, library)
     assert cause in missing.cause
     assert hint in missing.hint
+
+
+def test_a_container_without_the_video_capability_is_named_as_the_cause(monkeypatch):
+    monkeypatch.setenv("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")
+    missing = missing_engine(0, "NVIDIA H100", lambda: object(), GONE)
+    assert missing.cause.endswith("cannot be loaded: NVIDIA_DRIVER_CAPABILITIES=compute,utility lacks 'video'")
+    assert missing.hint.startswith("start the container with NVIDIA_DRIVER_CAPABILITIES=compute,utility,video")
+    assert "CAPABILITIES" not in missing_engine(0, "NVIDIA RTX 4090", lambda: object(), HERE).cause
 
 
 def test_a_mig_slice_is_also_known_by_its_identifier(monkeypatch):

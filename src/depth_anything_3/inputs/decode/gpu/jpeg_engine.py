@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from depth_anything_3.runtime.container import CAPABILITIES_VARIABLE, missing_driver_capability
 from depth_anything_3.runtime.packages import install_hint
 
 __all__ = ["MissingEngine", "jpeg_engines", "load_nvjpeg", "missing_engine", "nvjpeg_version"]
@@ -117,10 +118,16 @@ def missing_engine(
     if engines:
         return None
     if not _loads(video_library):
+        hidden = missing_driver_capability("video")
+        if hidden is not None:
+            return MissingEngine(
+                f"{video_library} of the NVIDIA driver cannot be loaded: {hidden}",
+                f"start the container with {CAPABILITIES_VARIABLE}=compute,utility,video, which NVDEC needs too",
+            )
         return MissingEngine(
             f"{video_library} of the NVIDIA driver cannot be loaded",
             "in a container, add the driver capability 'video' "
-            "(NVIDIA_DRIVER_CAPABILITIES=compute,utility,video); elsewhere, install the driver's video decoding "
+            f"({CAPABILITIES_VARIABLE}=compute,utility,video); elsewhere, install the driver's video decoding "
             "library (Debian and Ubuntu: libnvidia-decode-VERSION)",
         )
     if " MIG " in f"{device_name} " or os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("MIG-"):
