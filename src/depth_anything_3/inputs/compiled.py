@@ -10,7 +10,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 
 __all__ = ["jit"]
 
@@ -19,13 +19,13 @@ class _RepairingCache(FunctionCache):
     """Numba's on-disk cache that recompiles files damaged by a full disk or a power cut."""
 
     def load_overload(self, signature: object, target_context: object) -> object:
-        # Numba's own method first imports all that compiling needs, which takes ten times as long as loading machine
-        # code. Before it compiles anything, numba imports it in any case.
+        # Numba's own method first imports all that compiling needs, which takes most of its time. Before numba compiles
+        # anything, it imports that in any case.
         with suppress(Exception):  # the whole method comes next
             rtsys.initialize(target_context)  # memory of arrays
-            loaded = self._load_overload(signature, target_context)
+            loaded = self._load_overload(signature, target_context)  # type: ignore[no-untyped-call]
             if loaded is not None:
-                return loaded  # type: ignore[no-any-return]
+                return loaded
         try:
             return super().load_overload(signature, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # pickle may raise anything for a damaged file
