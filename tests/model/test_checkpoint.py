@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import CheckpointFormatError, CheckpointNotFoundError, ExportError
-from depth_anything_3.model import checkpoint
+from depth_anything_3.model import hub
 from depth_anything_3.model.catalog import MODEL_CARDS
 from depth_anything_3.model.checkpoint import find_checkpoint
 from support.checkpoints import preset_shapes, truncate, write_sparse_checkpoint
@@ -140,7 +140,7 @@ def test_a_config_without_a_name_means_da3_large_as_upstream(tmp_path):
 
 def test_the_demonstration_comes_with_the_package_and_needs_no_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checkpoint, "HubRepository", None)
+    monkeypatch.setattr(hub, "HubRepository", None)
     found = find_checkpoint("da3-nano")
     assert (found.preset, found.weights.parent.name) == ("da3-nano", "da3-nano")
     assert sum(file.stat().st_size for file in found.weights.parent.iterdir()) <= 12_000_000
