@@ -18,7 +18,7 @@ def index(
     """Write index.html to a folder of results: a page with thumbnails and links, for a browser.
 
     It needs no other files than those of the folder. The commands write it themselves with --index; then images whose
-    results have no picture get a thumbnail.
+    results have no image to show get a thumbnail.
     """
     from depth_anything_3.jobs.index import index_of_folder
 

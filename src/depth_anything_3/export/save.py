@@ -63,7 +63,7 @@ def _write_file(prediction: Prediction, target: Path, one: ExportFormat, options
         if len(written) != 1:
             raise InvalidInputError(
                 f"{target}: {one.name} has one file per view, and the prediction has {count} views; give a folder, or "
-                "save the picture of one view with prediction.to_image(0).save(...)"
+                "save the image of one view with prediction.to_image(0).save(...)"
             )
         with atomic_write(target) as temporary:
             os.replace(written[0], temporary)

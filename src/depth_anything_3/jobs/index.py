@@ -184,7 +184,7 @@ def _by_name(numbered: tuple[int, _Card]) -> list[tuple[bool, int, str]]:
 def _html(card: _Card, order: int) -> str:
     name = _text(card.name)
     if not card.picture:
-        picture = '<div class="none">no picture</div>'
+        picture = '<div class="none">no image</div>'
     elif card.picture.endswith(".mp4"):
         picture = f'<div class="picture"><video src="{_url(card.picture)}" controls preload="none"></video></div>'
     else:

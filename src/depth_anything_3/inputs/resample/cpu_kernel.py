@@ -33,6 +33,7 @@ def resample_rows(  # type: ignore[no-untyped-def]
     if `is_reversed`; `blank`: a row of zeros; `which` to `col_weights`: tables of the operators; `levels`: (channels,
     rows, columns) uint8. Unless `table` is None, `normalized` gets `table[channel, level]`.
     """
+    operators = which, alone, own, first, length, common, runs, col_start, col_taps, col_weights
     samples, columns, channels = source.shape[1], col_start.size, levels.shape[0]
     lines = np.empty((BLOCK, samples), np.float32)
     tile = np.empty(BLOCK * samples, np.float32)
@@ -40,23 +41,11 @@ def resample_rows(  # type: ignore[no-untyped-def]
     results = np.empty((BLOCK, columns), np.float32)
     for top in range(begin, end, BLOCK):
         block = min(BLOCK, end - top)
-        for r in range(block):
-            y = top + r
-            _blend_rows(source, blank, which[y], alone[y], own[y], first[y], length[y], common[y], runs[y], lines[r])
-        _interleave(lines, tile)
+        _blend_tile(source, blank, operators, top, block, lines, tile)
         for c in range(channels):
-            channel = channels - 1 - c if is_reversed else c
-            for x in range(columns):
-                at = BLOCK * (col_start[x] * step + channel)
-                _blend_block(  # type: ignore[call-arg]  # an intrinsic takes the compiler's context too
-                    tile, at, BLOCK * step, col_weights[x], col_taps[x], sums, BLOCK * x
-                )
+            _blend_columns(tile, operators, step, channels - 1 - c if is_reversed else c, sums)
             _separate(sums, results)
-            for r in range(block):
-                row = levels[c, top + r]
-                _store_levels(results[r], ties_up, row)
-                if table is not None:
-                    _look_up(row, table[c], normalized[c, top + r])
+            _store_block(results, ties_up, c, top, block, levels, table, normalized)
 
 
 @jit
@@ -181,6 +170,16 @@ def _blend_block(  # type: ignore[no-untyped-def]
 
 
 @jit
+def _store_block(results, ties_up, channel, top, block, levels, table, normalized):  # type: ignore[no-untyped-def]
+    """Write the rows `top` to `top + block - 1` of a channel: levels, and unless `table` is None their values."""
+    for r in range(block):
+        row = levels[channel, top + r]
+        _store_levels(results[r], ties_up, row)
+        if table is not None:
+            _look_up(row, table[channel], normalized[channel, top + r])
+
+
+@jit
 def _store_levels(sums, ties_up, levels):  # type: ignore[no-untyped-def]
     """Round to 8 bits: halves to even, or up."""
     for x in range(sums.size):
@@ -225,11 +224,7 @@ def resample_yuv_rows(  # type: ignore[no-untyped-def]
             for i in range(mixed.size):
                 mixed[i] = of_y * y_sums[i] + of_u * u_sums[i] + of_v * v_sums[i] + constant
             _separate(mixed, results)
-            for r in range(block):
-                row = levels[c, top + r]
-                _store_levels(results[r], False, row)
-                if table is not None:
-                    _look_up(row, table[c], normalized[c, top + r])
+            _store_block(results, False, c, top, block, levels, table, normalized)
 
 
 @jit
