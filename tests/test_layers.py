@@ -19,6 +19,7 @@ LAYERS = (
     ("inputs", "model"),
     ("prediction",),
     ("utils.io",),
+    ("exported",),
     ("inference",),
     ("export",),
     ("api",),

@@ -64,6 +64,23 @@ EXTRAS = (
     Extra("heif", "HEIC images", (Requirement("pillow-heif", "0.22"),)),
     Extra("video", "videos", (Requirement("av", "14"),)),
     Extra("gsplat", "gs_video export", (Requirement("gsplat", "1.4"),)),
+    Extra(
+        "onnx",
+        "ONNX models",
+        (Requirement("onnx", "1.19"), Requirement("onnxscript", "0.7"), Requirement("onnxruntime", "1.22")),
+    ),
+    Extra("openvino", "faster networks on CPUs", (Requirement("openvino", "2026.0"),)),
+    Extra(
+        "serve",
+        "HTTP server",
+        (
+            Requirement("fastapi", "0.120"),
+            Requirement("uvicorn", "0.38"),
+            Requirement("websockets", "15"),
+            Requirement("python-multipart", "0.0.27"),
+            Requirement("prometheus-client", "0.22"),
+        ),
+    ),
     Extra("macos", "JPEGs on Macs", (Requirement("pyobjc-framework-Quartz", "11"),), ("darwin",)),
 )
 """All extras, in the order of `pyproject.toml`."""

@@ -1,0 +1,1 @@
+"""Networks as files of other formats: write them, verify them, run them."""

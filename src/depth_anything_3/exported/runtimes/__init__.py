@@ -1,0 +1,1 @@
+"""Libraries that run exported networks, one file a library."""
