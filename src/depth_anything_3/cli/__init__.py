@@ -31,6 +31,7 @@ from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
 from depth_anything_3.cli.download import download
 from depth_anything_3.cli.export import export
+from depth_anything_3.cli.export_model import export_model
 from depth_anything_3.cli.image import image
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.index import index
@@ -62,6 +63,7 @@ app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
+app.command("export-model", short_help="Write a model as an ONNX, OpenVINO or pt2 file, verified.")(export_model)
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
 app.command("models", short_help="List the models and their licences.")(models)
 app.command("download", short_help="Download checkpoints to the hub's cache.")(download)

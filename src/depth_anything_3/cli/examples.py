@@ -41,6 +41,10 @@ HELP = {
         "docs/exports.md",
         ("da3 export out/npz/photo.npz -o out -f tiff", "da3 export out/npz/*.npz -o out -f depth_png-ply"),
     ),
+    "export-model": CommandHelp(
+        "docs/export-model.md",
+        ("da3 export-model -m da3-small -o da3-small.onnx", "da3 export-model -m da3-nano --dynamic all -f openvino"),
+    ),
     "index": CommandHelp("docs/exports.md", ("da3 index out", "da3 index debug")),
     "models": CommandHelp("docs/models.md", ("da3 models", "da3 models --json")),
     "download": CommandHelp("docs/models.md", ("da3 download da3-small", "da3 download da3-base da3metric-large")),

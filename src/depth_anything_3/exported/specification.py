@@ -150,6 +150,8 @@ class GraphMetadata:
         patch_size: height and width are multiples of it.
         mean, std: of the normalisation, per channel, for RGB from 0 to 1.
         versions: of this package and the libraries that wrote the file.
+        reference: depth of the torch network for the bundled images, see `exported.reference.StoredReference`; empty:
+            none is stored.
     """
 
     model: str
@@ -166,6 +168,7 @@ class GraphMetadata:
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
     versions: tuple[tuple[str, str], ...] = ()
+    reference: str = ""
 
     @property
     def has_views_axis(self) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
+from depth_anything_3.errors import ExportError
+from depth_anything_3.exported.verification import OnStep, Verification
 from depth_anything_3.inference.engine import Engine
+from depth_anything_3.inference.export_model import ExportKwargs, export_network, parse_specification
 from depth_anything_3.inference.given_processor import GivenProcessor
+from depth_anything_3.inputs.image_source import ImageInput
+from depth_anything_3.inputs.options import check_names
 from depth_anything_3.model import RefViewStrategy, build_network
 from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard
 from depth_anything_3.model.choices import RefViewStrategyName
@@ -22,9 +29,11 @@ from depth_anything_3.utils.io.input_processor import InputProcessor
 from depth_anything_3.utils.io.output_processor import OutputProcessor
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 __all__ = ["NetworkModule"]
+
+_MAX_PROBLEMS = 5  # in a message
 
 
 class NetworkModule(nn.Module):
@@ -47,6 +56,62 @@ class NetworkModule(nn.Module):
         Compilation (about a minute) happens at the first image, and again at the first image of a second size.
         """
         self.model.compile(*args, **kwargs)
+
+    def export_model(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        verify: bool | Sequence[ImageInput] = True,
+        on_progress: OnStep | None = None,
+        **options: Unpack[ExportKwargs],
+    ) -> Verification:
+        """Write the network as an ONNX, OpenVINO or pt2 file, which appears only if it computes the same.
+
+        The file is compared with the network in every installed library that runs it, on real images, at every corner
+        of the ranges that it accepts; see docs/export-model.md. An existing file is replaced.
+
+        Args:
+            path: file to write; its suffix, .onnx, .xml (OpenVINO) or .pt2, says the format.
+            verify: False writes the file without comparison. A sequence of images is compared too, besides the bundled
+                ones.
+            on_progress: called with a line of text before each step.
+            options: any of these.
+
+                - format: "onnx", "openvino" or "pt2".
+                - size: (height, width) of the images, multiples of 14, or "280x504"; default: 280x504, or with a model
+                  that was trained for a smaller size, that size. With `dynamic="all"`, the size that is traced.
+                - dynamic: "none", "batch" or "all" (batch, height and width).
+                - views: number of views of a scene, or "dynamic"; mono and metric models take 1.
+                - dtype: "float32", "float16" or "bfloat16" of the backbone's computation.
+                - input: "normalised" (float32, channels first), or "uint8" (RGB, channels last; the file normalises).
+                - outputs: of "depth", "conf", "sky", "extrinsics", "intrinsics"; default: all that the model predicts.
+
+        Returns:
+            What was compared, and the errors that were found.
+
+        Raises:
+            InvalidInputError: an option is not accepted.
+            UnsupportedError: a library that writes or runs the format is not installed, or the model does not support
+                the request; raised before anything is written.
+            ImageReadError, ImageDecodeError: an image of `verify` cannot be used.
+            ExportError: the comparison failed (the message lists where), or the file cannot be written.
+        """
+        check_names(options, caller=self.export_model, keywords=ExportKwargs)
+        target = Path(path).expanduser()
+        specification = parse_specification(target, self.card, options)
+        device = self.device
+        self.to("cpu")
+        try:
+            result = export_network(
+                self.model, self.card, specification, target, verify, on_progress or (lambda _line: None)
+            )
+        finally:
+            self.to(device)
+        if not result.ok:
+            shown = "; ".join(result.problems[:_MAX_PROBLEMS])
+            more = len(result.problems) - _MAX_PROBLEMS
+            raise ExportError(f"{target}: not written: {shown}" + (f"; and {more} more" if more > 0 else ""))
+        return result
 
     def forward(
         self,
