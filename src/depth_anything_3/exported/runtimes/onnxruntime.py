@@ -16,7 +16,7 @@ from depth_anything_3.exported.specification import METADATA_KEY
 from depth_anything_3.runtime.device_errors import describes_out_of_memory, error_reason
 from depth_anything_3.runtime.packages import package_version
 
-__all__ = ["OnnxRuntimeGraph"]
+__all__ = ["OnnxRuntimeGraph", "available_providers"]
 
 _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3  # severity of the library's own log
@@ -87,3 +87,10 @@ class OnnxRuntimeGraph:
     def close(self) -> None:
         """Release memory and threads."""
         self._session = None
+
+
+def available_providers() -> tuple[str, ...]:
+    """List the execution providers that this build of ONNX Runtime has; without its device, one cannot start."""
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())

@@ -17,7 +17,7 @@ from depth_anything_3.exported.specification import METADATA_KEY, GraphDtype
 from depth_anything_3.runtime.device_errors import describes_out_of_memory, error_reason
 from depth_anything_3.runtime.packages import package_version
 
-__all__ = ["OpenVinoGraph"]
+__all__ = ["OpenVinoGraph", "available_providers"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,3 +112,10 @@ def _description(model: Any) -> str | None:  # Any: OpenVINO's own type
         if model.has_rt_info(place):
             return str(model.get_rt_info(place).astype(str))
     return None
+
+
+def available_providers() -> tuple[str, ...]:
+    """List the devices that OpenVINO finds on this machine."""
+    import openvino
+
+    return tuple(openvino.Core().available_devices)

@@ -14,7 +14,7 @@ from depth_anything_3.exported.specification import FOCAL, IMAGE, METADATA_KEY
 from depth_anything_3.runtime.device_errors import translate_device_errors
 from depth_anything_3.runtime.devices import choose_device
 
-__all__ = ["TorchGraph"]
+__all__ = ["TorchGraph", "available_providers"]
 
 
 class TorchGraph:
@@ -65,3 +65,9 @@ class TorchGraph:
     def close(self) -> None:
         """Release memory."""
         self._module = None
+
+
+def available_providers() -> tuple[str, ...]:
+    """List the kinds of device that torch has on this machine."""
+    best = choose_device(None).type
+    return ("cpu",) if best == "cpu" else ("cpu", best)
