@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from depth_anything_3.diagnostics.environment_report import plain_table
+from depth_anything_3.diagnostics.environment_report import plain_table, titled
 from depth_anything_3.exported.specification import Output
 from depth_anything_3.exported.verification import Verification, VerificationCase
 
@@ -15,50 +14,53 @@ __all__ = ["verification_report"]
 
 
 def verification_report(result: Verification) -> RenderableType:
-    """Format what was compared: a row for each call, with the largest error of its outputs, and problems."""
+    """Format what was compared: a table for each provider, and what failed."""
     if not result.reference:
         return Text("not compared with the network")
+    runs: dict[tuple[str, str], list[VerificationCase]] = {}
+    for one in result.cases:
+        runs.setdefault((one.runtime, one.provider), []).append(one)
+    lines = [f"compared with {result.reference}"]
+    lines += [f"{one.runtime} ({one.provider}) did not run it: {one.reason}" for one in result.not_run]
     return Group(
-        Text(f"compared with {result.reference}", style="bold"),
-        _table(result),
+        *map(Text, lines),
         *(
-            Text(f"{one.runtime} ({one.provider}) did not open the file: {one.reason}")
-            for one in result.not_run
-            if not one.is_failure
+            part
+            for (runtime, provider), cases in runs.items()
+            for part in titled(f"{runtime} ({provider})", _table(cases))
         ),
-        *(Text.from_markup(f"[red]failed:[/] {escape(one)}") for one in result.problems),
+        *(Text(f"failed: {one}", style="red") for one in result.problems),
     )
 
 
-def _table(result: Verification) -> Table:
+def _table(cases: list[VerificationCase]) -> Table:
+    """Make a row for each call."""
     table = plain_table()
-    for name in ("runtime", "provider"):
-        table.add_column(name, overflow="fold")
-    for name in ("size", "batch", "views", "largest error", "AbsRel"):
-        table.add_column(name, justify="right")
-    table.add_column("result")
+    for name in ("size", "batch", "views", "largest error", "in", "AbsRel", "result"):
+        table.add_column(name, justify="left" if name in ("in", "result") else "right")
     calls: dict[tuple[object, ...], list[VerificationCase]] = {}
-    for one in result.cases:
-        calls.setdefault((one.runtime, one.provider, one.size_hw, one.batch, one.views), []).append(one)
-    for cases in sorted(
-        calls.values(), key=lambda cases: (cases[0].runtime, cases[0].provider)
-    ):  # shapes stay in order
-        table.add_row(*_row(cases))
+    for one in cases:
+        calls.setdefault((one.size_hw, one.batch, one.views), []).append(one)
+    for outputs in calls.values():
+        table.add_row(*_row(outputs))
     return table
 
 
-def _row(cases: list[VerificationCase]) -> list[str]:
-    first = cases[0]
-    errors = [(one.max_error, one.output.value) for one in cases if one.max_error is not None]
-    abs_rel = next((one.mean_error for one in cases if one.output is Output.DEPTH), None)
-    failed = [one.output.value for one in cases if one.problem is not None]
+def _row(outputs: list[VerificationCase]) -> list[str]:
+    first = outputs[0]
+    worst = max((one for one in outputs if one.max_error is not None), key=_max_error, default=None)
+    abs_rel = next((one.mean_error for one in outputs if one.output is Output.DEPTH), None)
+    failed = [one.output.value for one in outputs if one.problem is not None]
     return [
-        first.runtime,
-        escape(first.provider),
         "x".join(map(str, first.size_hw)),
         str(first.batch),
         str(first.views),
-        "{:.1e} {}".format(*max(errors)) if errors else "-",
+        "-" if worst is None else f"{_max_error(worst):.1e}",
+        "-" if worst is None else worst.output.value,
         "-" if abs_rel is None else f"{abs_rel:.1e}",
         f"[red]{', '.join(failed)} wrong[/]" if failed else "[green]ok[/]",
     ]
+
+
+def _max_error(case: VerificationCase) -> float:
+    return case.max_error or 0.0

@@ -87,7 +87,7 @@ class NotRun:
     Attributes:
         runtime, provider: of the runtime.
         reason: its message.
-        is_failure: whether it should have opened it.
+        is_failure: whether it should have opened it; not if this machine lacks what it needs.
     """
 
     runtime: str
@@ -117,13 +117,15 @@ class Verification:
     @property
     def problems(self) -> tuple[str, ...]:
         """What failed, a line each."""
+        if self.reference and not self.cases:
+            return tuple(f"{one.runtime} ({one.provider}): {one.reason}" for one in self.not_run) or ("nothing ran it",)
         unopened = (f"{one.runtime} ({one.provider}): {one.reason}" for one in self.not_run if one.is_failure)
         return (*unopened, *(str(one) for one in self.cases if one.problem is not None))
 
     @property
     def ok(self) -> bool:
         """Whether nothing failed, and something was compared if a reference was given."""
-        return not self.problems and (bool(self.cases) or not self.reference)
+        return not self.problems
 
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """Return plain values for JSON."""

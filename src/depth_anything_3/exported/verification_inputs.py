@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,15 +89,16 @@ class GraphInputs:
 def corners(metadata: GraphMetadata) -> tuple[GraphShape, ...]:
     """List the shapes at which a graph is verified: the corners of the ranges that its file allows.
 
-    Every size is combined with every batch size; numbers of views beyond two, and one, are tried at the graph's own
-    size.
+    Batches of three are tried at the graph's own size, the smallest and the largest; other numbers of views than two at
+    the graph's own size.
     """
     sizes = [metadata.size_hw]
     if metadata.dynamic is Dynamic.ALL:
         sizes += [one for one in CORNER_SIZES if one != metadata.size_hw]
     batches = _BATCHES[:1] if metadata.dynamic is Dynamic.NONE else _BATCHES
     views: tuple[int, ...] = _VIEWS if metadata.views == "dynamic" else (metadata.views,)
-    found = [GraphShape(size, batch, views[0]) for size in sizes for batch in batches]
+    ends = {metadata.size_hw, min(sizes, key=math.prod), max(sizes, key=math.prod)}
+    found = [GraphShape(size, batch, views[0]) for size in sizes for batch in batches[: 2 if size in ends else 1]]
     found += [GraphShape(metadata.size_hw, batch, count) for count in views[1:] for batch in batches]
     return tuple(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.exported.reference import Reference
 from depth_anything_3.exported.runtimes.installed import available_providers, installed_runtimes, open_providers
 from depth_anything_3.exported.runtimes.runtime import GraphRuntime, RuntimeName
@@ -46,7 +47,7 @@ def verify_file(
             opened, failures = open_providers(path, runtime, providers)
             graphs += opened
             for provider, error in failures:
-                optional = _is_optional(runtime, metadata)
+                optional = isinstance(error, UnsupportedError) or _is_optional(runtime, metadata)
                 not_run.append(NotRun(runtime.value, provider, first_line(error), is_failure=not optional))
         cases = verify_graphs(graphs, reference, images, on_step)
     finally:

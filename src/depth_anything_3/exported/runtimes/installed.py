@@ -8,9 +8,10 @@ from pathlib import Path
 from depth_anything_3.errors import DA3Error, InvalidInputError, UnsupportedError
 from depth_anything_3.exported.runtimes.open import SUFFIXES, open_graph
 from depth_anything_3.exported.runtimes.runtime import GraphRuntime, RuntimeName
+from depth_anything_3.exported.specification import GraphMetadata
 from depth_anything_3.runtime.packages import install_hint, package_version
 
-__all__ = ["available_providers", "installed_runtimes", "open_providers"]
+__all__ = ["available_providers", "installed_runtimes", "open_providers", "read_metadata"]
 
 _PACKAGES = {
     RuntimeName.ONNXRUNTIME: ("onnxruntime", "onnx", ("onnxruntime", "onnxruntime-gpu")),
@@ -75,6 +76,24 @@ def open_providers(
         except DA3Error as error:
             failures.append((one or "default", error))
     return graphs, failures
+
+
+def read_metadata(path: Path) -> GraphMetadata:
+    """Read the description in a file, with the first installed library that opens it.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+        CheckpointFormatError: no library can open it, or it has no description.
+        InvalidInputError, UnsupportedError: see `installed_runtimes`.
+    """
+    errors: list[DA3Error] = []
+    for runtime in installed_runtimes(path):
+        graphs, failures = open_providers(path, runtime, (None,))
+        errors += [error for _, error in failures]
+        for one in graphs:
+            one.close()
+            return one.metadata
+    raise errors[0]
 
 
 def _is_installed(runtime: RuntimeName) -> bool:

@@ -62,7 +62,9 @@ class OpenVinoGraph:
             self._request: Any = core.compile_model(model, self.provider, self._settings(core)).create_infer_request()
         except RuntimeError as error:
             if describes_out_of_memory(str(error)):
-                raise DeviceMemoryError(f"{path}: memory ran out while it was opened ({error_reason(error)})") from error
+                raise DeviceMemoryError(
+                    f"{path}: memory ran out while it was opened ({error_reason(error)})"
+                ) from error
             if self.provider != "CPU":
                 raise UnsupportedError(
                     f"providers={list(providers or ())}: OpenVINO cannot use this device ({error_reason(error)}); this "
