@@ -139,9 +139,9 @@ def test_rounding_passes(change, dtype):
 
 
 def test_metres_are_those_of_the_given_focal_length():
-    metric = {"preset": "da3metric-large", "depth_unit": "metres", "dynamic": "batch"}
+    metric = {"preset": "da3metric-large", "depth_unit": "metres", "dynamic": "batch", "takes_focal": True}
     assert problems(**metric) == []
-    assert problems(**{**metric, "depth_unit": "relative"})  # a graph that leaves the focal length out
+    assert problems(**{**metric, "takes_focal": False})  # a graph that leaves the focal length out
 
 
 def test_pixels_that_rounding_makes_sky_are_not_compared():

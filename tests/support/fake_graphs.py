@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from depth_anything_3.exported.weights import weights_hash
 
 from depth_anything_3.errors import CheckpointFormatError
 from depth_anything_3.exported.runtimes.runtime import RuntimeName
 from depth_anything_3.exported.specification import FOCAL, IMAGE, MEAN, STD, GraphMetadata, Output
+from depth_anything_3.exported.weights import weights_hash
 
 KEYS = {Output.DEPTH: "depth", Output.CONF: "depth_conf", Output.SKY: "sky", Output.EXTRINSICS: "extrinsics"}
 
@@ -23,15 +23,17 @@ class FakeGraph:
 
     def __init__(self, metadata, network, change=lambda found: None, *, provider="CPU"):
         self.metadata, self._network, self._change, self.provider = metadata, network, change, provider
+        self.seen: list[np.ndarray] = []
 
     def run(self, inputs):
         image = np.asarray(inputs[IMAGE])
+        self.seen.append(image)
         if image.dtype == np.uint8:
             image = np.moveaxis((image / np.float32(255) - np.float32(MEAN)) / np.float32(STD), -1, -3)
         x = torch.from_numpy(np.ascontiguousarray(image, np.float32))
         with torch.inference_mode():
             out = self._network(x if self.metadata.has_views_axis else x[:, None])
-        found = {one.value: np.array(out[KEYS[one]]) for one in self.metadata.outputs}
+        found = {one.value: out[KEYS[one]].numpy().copy() for one in self.metadata.outputs}
         if not self.metadata.has_views_axis:
             found = {name: value[:, 0] for name, value in found.items()}
         if FOCAL in inputs:
@@ -48,6 +50,7 @@ class FakeExport:
 
     def __init__(self, change=lambda found: None):
         self.change, self.network = change, None
+        self.opened: list[FakeGraph] = []
 
     def write(self, network, card, specification, path, reference=""):
         self.network = network
@@ -73,4 +76,6 @@ class FakeExport:
             metadata = GraphMetadata.from_json(Path(path).read_text())
         except json.JSONDecodeError:
             raise CheckpointFormatError(f"{path}: damaged") from None
-        return FakeGraph(metadata, self.network, self.change, provider="CPU" if providers is None else providers[0])
+        provider = "CPU" if providers is None else providers[0]
+        self.opened.append(FakeGraph(metadata, self.network, self.change, provider=provider))
+        return self.opened[-1]

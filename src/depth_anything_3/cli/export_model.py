@@ -149,11 +149,13 @@ def export_model(
     """
     if verify and no_verify:
         raise InvalidInputError("--verify and --no-verify exclude each other; omit one of them")
+    from depth_anything_3.inference.export_model import export_network, parse_size, parse_specification
+
     chosen = _format(model_format, target)
     _check_target(target, overwrite)
     given: ExportKwargs = {
         "format": chosen,
-        "size": size,
+        "size": None if size is None else parse_size(size),
         "dynamic": Dynamic(dynamic),
         "views": _views(views),
         "dtype": GraphDtype(graph_dtype),
@@ -166,7 +168,6 @@ def export_model(
         target = Path(f"{model.model_name}{_SUFFIXES[chosen]}")
         _check_target(target, overwrite)
     from depth_anything_3.cli.verification_table import verification_report
-    from depth_anything_3.inference.export_model import export_network, parse_specification
 
     specification = parse_specification(target, model.card, given)
     images = list(verify) if verify else not no_verify

@@ -97,7 +97,7 @@ class NetworkReference:
         ):
             # Not through __call__: a compiled network would be compiled again for every shape.
             result = self._network.forward(torch.from_numpy(inputs.normalized()).to(device))
-        found = {one: np.asarray(result[key].cpu()) for one, key in _KEYS.items() if key in result}
+        found = {one: result[key].float().cpu().numpy() for one, key in _KEYS.items() if key in result}
         if self._is_canonical:
             found[Output.DEPTH] = found[Output.DEPTH] * (inputs.focal_px / CANONICAL_FOCAL_PX)[..., None, None]
         return found

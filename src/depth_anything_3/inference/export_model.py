@@ -33,7 +33,14 @@ from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.model.catalog import PATCH_SIZE, ModelCard
 from depth_anything_3.model.network import use_matrix_dtype
 
-__all__ = ["EXPORT_SUFFIXES", "ExportKwargs", "check_export_path", "export_network", "parse_specification"]
+__all__ = [
+    "EXPORT_SUFFIXES",
+    "ExportKwargs",
+    "check_export_path",
+    "export_network",
+    "parse_size",
+    "parse_specification",
+]
 
 EXPORT_SUFFIXES = {ModelFormat.ONNX: ".onnx", ModelFormat.OPENVINO: ".xml", ModelFormat.PT2: ".pt2"}
 """Suffix of the file of each format."""
@@ -71,7 +78,7 @@ def parse_specification(path: Path, card: ModelCard, options: ExportKwargs) -> E
     size = options.get("size")
     return ExportSpecification(
         format=chosen,
-        size_hw=_default_size(card) if size is None else _parse_size(size),
+        size_hw=_default_size(card) if size is None else parse_size(size),
         dynamic=Dynamic(options.get("dynamic", Dynamic.NONE)),
         views=options.get("views", 1),
         dtype=GraphDtype(options.get("dtype", GraphDtype.FLOAT32)),
@@ -167,7 +174,12 @@ def _default_size(card: ModelCard) -> tuple[int, int]:
     return max(1, round(width * 9 / 16 / PATCH_SIZE)) * PATCH_SIZE, width
 
 
-def _parse_size(size: tuple[int, int] | str) -> tuple[int, int]:
+def parse_size(size: tuple[int, int] | str) -> tuple[int, int]:
+    """Return (height, width), also of a text such as "280x504".
+
+    Raises:
+        InvalidInputError: the text is of another form.
+    """
     if isinstance(size, str):
         found = re.fullmatch(r"(\d+)[xX](\d+)", size.strip())
         if found is None:

@@ -23,8 +23,8 @@ def parse_description(path: Path, text: str | None) -> GraphMetadata:
     """
     if not text:
         raise CheckpointFormatError(
-            f"{path}: not a model that this package exported: it does not say what it takes and returns; write one with "
-            "`da3 export-model`"
+            f"{path}: not a model that this package exported: it does not say what it takes and returns; write one "
+            "with `da3 export-model`"
         )
     try:
         return GraphMetadata.from_json(text)

@@ -57,9 +57,7 @@ class OnnxRuntimeGraph:
             self._session: Any = onnxruntime.InferenceSession(path, options, providers=wanted)
         except Exception as error:  # the library's own types, which share no base class
             if describes_out_of_memory(str(error)):
-                raise DeviceMemoryError(
-                    f"{path}: memory ran out while it was opened ({error_reason(error)})"
-                ) from error
+                raise DeviceMemoryError(f"{path}: not enough memory to open it ({error_reason(error)})") from error
             raise damaged_file(path, error) from error
         self._path = path
         self.provider: str = self._session.get_providers()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ _PRECISION = {GraphDtype.FLOAT32: "f32", GraphDtype.FLOAT16: "f32", GraphDtype.B
 class OpenVinoGraph:
     """An OpenVINO or ONNX file, opened by OpenVINO; a `GraphRuntime`.
 
-    The description in the file determines the precision: bfloat16 where it says so and the device has it, else float32.
+    It computes in bfloat16 where the description says so and the device has it, else in float32.
 
     Args:
         path: the .xml file, beside its .bin, or an .onnx file.
         providers: one of OpenVINO's devices, such as ("GPU",) or ("AUTO:GPU,CPU",). None: the CPU, with as many threads
             as torch uses. Other devices than the CPU have not been run yet.
+        dtype: takes the place of the dtype in the description.
 
     Raises:
         UnsupportedError: OpenVINO is not installed, or has no such device.
@@ -42,7 +44,7 @@ class OpenVinoGraph:
 
     name = RuntimeName.OPENVINO
 
-    def __init__(self, path: Path, providers: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path, providers: Sequence[str] | None = None, dtype: GraphDtype | None = None) -> None:
         package_version("openvino", extra="openvino", distributions=("openvino",))
         import openvino
 
@@ -57,14 +59,13 @@ class OpenVinoGraph:
             model = core.read_model(path)
         except RuntimeError as error:
             raise damaged_file(path, error) from error
-        self.metadata = parse_description(path, _description(model))
+        described = parse_description(path, _description(model))
+        self.metadata = described if dtype is None else replace(described, dtype=dtype)
         try:
             self._request: Any = core.compile_model(model, self.provider, self._settings(core)).create_infer_request()
         except RuntimeError as error:
             if describes_out_of_memory(str(error)):
-                raise DeviceMemoryError(
-                    f"{path}: memory ran out while it was opened ({error_reason(error)})"
-                ) from error
+                raise DeviceMemoryError(f"{path}: not enough memory to open it ({error_reason(error)})") from error
             if self.provider != "CPU":
                 raise UnsupportedError(
                     f"providers={list(providers or ())}: OpenVINO cannot use this device ({error_reason(error)}); this "
