@@ -9,6 +9,7 @@ from torch import nn
 
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.exported.reference import NetworkReference, StoredReference, store_reference
+from depth_anything_3.exported.runtimes.installed import read_metadata
 from depth_anything_3.exported.specification import GraphMetadata
 from depth_anything_3.exported.verification import verify_graphs
 from depth_anything_3.exported.verification_inputs import (
@@ -18,9 +19,12 @@ from depth_anything_3.exported.verification_inputs import (
     bundled_images,
     corners,
 )
-from depth_anything_3.model.catalog import MODEL_CARDS
+from depth_anything_3.inference.export_model import export_network, parse_specification
+from depth_anything_3.model.catalog import MODEL_CARDS, DepthKind, ModelCard
+from depth_anything_3.model.network import DepthAnything3Net
 from support.fake_graphs import FakeGraph
 from support.seeded_values import seeded_images_uint8
+from support.tiny_networks import TINY_METRIC, seeded
 
 IMAGES = VerificationImages(list(seeded_images_uint8(3, 28, 42, seed=1)))
 
@@ -216,3 +220,18 @@ def test_stored_results_of_slightly_other_pixels_are_compared_with_a_wider_limit
 def test_damaged_stored_results_are_an_error():
     with pytest.raises(InvalidInputError, match="stored results"):
         StoredReference.from_text('{"size_hw": [28, 42]}')
+
+
+@pytest.mark.slow
+def test_a_real_export_is_verified(tmp_path):
+    card = ModelCard(TINY_METRIC, "Apache-2.0", DepthKind.CANONICAL)
+    network = seeded(lambda: DepthAnything3Net(TINY_METRIC))
+    specification = parse_specification(tmp_path / "tiny.pt2", card, {"size": "42x28", "input": "uint8"})
+    steps = []
+    found = export_network(network, card, specification, tmp_path / "tiny.pt2", True, steps.append)
+    assert found.problems == ()
+    assert {one.output.value for one in found.cases} == {"depth", "sky"}
+    assert [one.name for one in tmp_path.iterdir()] == ["tiny.pt2"]
+    assert read_metadata(tmp_path / "tiny.pt2") == found.metadata
+    assert StoredReference.from_text(found.metadata.reference).depth.shape == (1, 1, 32, 28)
+    assert len(steps) == 3
