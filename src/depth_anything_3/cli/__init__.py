@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from depth_anything_3.cli.auto import auto
+from depth_anything_3.cli.cache import cache
 from depth_anything_3.cli.colmap import colmap
 from depth_anything_3.cli.console import (
     EXIT_FAILURES,
@@ -31,6 +32,7 @@ from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
 from depth_anything_3.cli.download import download
 from depth_anything_3.cli.export import export
+from depth_anything_3.cli.export_model import export_model
 from depth_anything_3.cli.image import image
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.index import index
@@ -63,10 +65,12 @@ app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
+app.command("export-model", short_help="Write a model as an ONNX, OpenVINO or pt2 file, verified.")(export_model)
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
 app.command("plan", short_help="State how images become the network's input, for other languages.")(plan)
 app.command("models", short_help="List the models and their licences.")(models)
 app.command("download", short_help="Download checkpoints to the hub's cache.")(download)
+app.command("cache", short_help="List and clear what the package keeps on disk.")(cache)
 app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
 for _command in app.registered_commands:
     _command.cls = PanelCommand
@@ -95,8 +99,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # oneDNN compiles dozens of kernels for each image size and caches 1,024; torch caches as many per thread. After
     # 432 sizes memory with da3-small had grown by 268 MB, and by 118 MB with these limits, in the same time.
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, "256")
+    for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(variable, "256")
     atexit.register(_skip_last_collection)
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold bytes that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from depth_anything_3.cli.messages import flags_of, in_flags
+from depth_anything_3.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
@@ -119,15 +120,35 @@ def load_model(flags: ModelFlags) -> DepthAnything3:
     """Load a checkpoint, and report a licence that forbids commercial use."""
     with stderr.status(f"loading {escape(flags.model_dir)}"):
         from depth_anything_3.api import DepthAnything3
+        from depth_anything_3.exported.runtimes.open import is_exported_file
+        from depth_anything_3.inference.backends.backend import BackendName
         from depth_anything_3.runtime.devices import parse_dtype
 
-        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, parse_dtype(flags.dtype))
+        backend, dtype = BackendName(flags.backend), parse_dtype(flags.dtype)
+        if is_exported_file(flags.model_dir):
+            model = _load_exported(flags)
+        else:
+            model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype, backend=backend)
     logger.info("%s computes on %s", model.model_name, model.device)
     if "-NC-" in model.card.licence:
         stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
     if flags.compiled:
         model.compile()
     return model
+
+
+def _load_exported(flags: ModelFlags) -> DepthAnything3:
+    """Load an exported file; --backend openvino and onnxruntime choose the library that runs it."""
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.exported.runtimes.runtime import RuntimeName
+
+    if flags.device not in ("auto", "cpu") or flags.dtype != "auto":
+        raise UnsupportedError(
+            f"{flags.model_dir}: an exported file computes on the CPU, in its own dtype; omit --device and --dtype"
+        )
+    return DepthAnything3.from_exported(
+        flags.model_dir, None if flags.backend in ("torch", "auto") else RuntimeName(flags.backend)
+    )
 
 
 def finish(
