@@ -149,6 +149,7 @@ class GraphMetadata:
         size_hw, dynamic, views, dtype, input, outputs: as in `ExportSpecification`; `outputs` in the graph's order.
         patch_size: height and width are multiples of it.
         mean, std: of the normalisation, per channel, for RGB from 0 to 1.
+        takes_focal: whether the graph has the input `FOCAL`.
         versions: of this package and the libraries that wrote the file.
     """
 
@@ -165,17 +166,13 @@ class GraphMetadata:
     patch_size: int = PATCH_SIZE
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    takes_focal: bool = False
     versions: tuple[tuple[str, str], ...] = ()
 
     @property
     def has_views_axis(self) -> bool:
         """Whether inputs and outputs have a views axis after the batch axis."""
         return self.views != 1
-
-    @property
-    def takes_focal(self) -> bool:
-        """Whether the graph has the input `FOCAL`."""
-        return self.depth_unit == "metres"
 
     def to_json(self) -> str:
         """Return the text that is stored in a file."""

@@ -19,6 +19,7 @@ from depth_anything_3.model.choices import RefViewStrategy
 from depth_anything_3.model.position_table import TABLE_SIDE, PositionTables
 from depth_anything_3.model.precision import LowPrecisionMatrices, is_low_precision
 from depth_anything_3.model.reference_view import (
+    MIN_VIEWS,
     order_from_reference,
     order_to_original,
     select_reference_view,
@@ -26,6 +27,7 @@ from depth_anything_3.model.reference_view import (
 )
 from depth_anything_3.model.rope import RotaryTable, cross_view_table, in_view_positions, rotary_table
 from depth_anything_3.model.table_cache import TableCache
+from depth_anything_3.model.tracing import is_variable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -138,7 +140,7 @@ class Backbone(nn.Module):
         reference: Tensor | None = None
         features, tokens, exported = [], [], []
         for index, block in enumerate(self.blocks):
-            if index + 1 == preset.alt_start and views >= 3 and camera_tokens is None:
+            if index + 1 == preset.alt_start and _has_reference(views) and camera_tokens is None:
                 reference = select_reference_view(x[:, :, 0], strategy)
                 x = take_views(x, order_from_reference(reference, views))
             if index == preset.alt_start:
@@ -209,7 +211,10 @@ class Backbone(nn.Module):
     def _insert_camera_tokens(self, x: Tensor, given: Tensor | None) -> Tensor:
         """Replace the class token of every view by a camera token."""
         batch, views = x.shape[:2]
-        if given is None:
+        if given is None and is_variable(views):  # a recorded branch would fix the number of views
+            is_first = torch.arange(views, device=x.device).view(1, -1, 1) == 0
+            given = torch.where(is_first, self.camera_token[:, :1], self.camera_token[:, 1:]).expand(batch, -1, -1)
+        elif given is None:
             given = self.camera_token[:, :1]
             if views > 1:  # ONNX cannot expand to no view
                 given = torch.cat([given, self.camera_token[:, 1:].expand(-1, views - 1, -1)], dim=1)
@@ -223,6 +228,11 @@ class Backbone(nn.Module):
             feature = torch.cat([in_view_x[:, :, 1:], feature], dim=-1)
             token = torch.cat([in_view_x[:, :, 0], token], dim=-1)
         return _in_callers_order(feature, reference), _in_callers_order(token, reference)
+
+
+def _has_reference(views: int) -> bool:
+    """Whether a reference view is chosen; for any number of views, `select_reference_view` decides in the graph."""
+    return is_variable(views) or views >= MIN_VIEWS
 
 
 def _in_callers_order(x: Tensor, reference: Tensor | None) -> Tensor:

@@ -60,13 +60,15 @@ def decode_pose(encoding: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, 
     rotation = quaternion_to_matrix(encoding[..., 3:7])
     camera_to_world = torch.cat([rotation, encoding[..., :3].unsqueeze(-1)], dim=-1)
     focal = torch.tan(encoding[..., 7:] / 2).clamp_min(1e-6).reciprocal()
-    intrinsics = encoding.new_zeros(*encoding.shape[:-1], 3, 3)
-    intrinsics[..., 0, 0] = focal[..., 1] * (width / 2)
-    intrinsics[..., 1, 1] = focal[..., 0] * (height / 2)
-    intrinsics[..., 0, 2] = width / 2
-    intrinsics[..., 1, 2] = height / 2
-    intrinsics[..., 2, 2] = 1.0
-    return camera_to_world, intrinsics
+    half_width, half_height = (torch.scalar_tensor(side, device=encoding.device) / 2 for side in (width, height))
+    focal_x, focal_y = focal[..., 1] * half_width, focal[..., 0] * half_height
+    zero, one = torch.zeros_like(focal_x), torch.ones_like(focal_x)
+    rows = (
+        torch.stack([focal_x, zero, half_width.expand_as(zero)], dim=-1),
+        torch.stack([zero, focal_y, half_height.expand_as(zero)], dim=-1),
+        torch.stack([zero, zero, one], dim=-1),
+    )
+    return camera_to_world, torch.stack(rows, dim=-2)
 
 
 class CameraEncoder(nn.Module):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depth_anything_3.model.catalog import PATCH_SIZE
+from depth_anything_3.model.tracing import is_recording
 from depth_anything_3.model.uv_embedding import UvEmbedding
 
 __all__ = [
@@ -163,7 +164,7 @@ class DptTrunk(nn.Module):
 
     def add_uv_(self, x: Tensor, image_size: tuple[int, int]) -> Tensor:
         """Add image coordinates to a map `(V, C, h, w)` in place, if the head uses them."""
-        return x if self.uv is None else self.uv.add_(x, image_size[1] / image_size[0])
+        return x if self.uv is None else self.uv.add_(x, image_size)
 
     def views_at_once(self, image_size: tuple[int, int], device: torch.device) -> int:
         """Return how many views fit into the head's share of the device's memory. It does not affect results."""
@@ -189,6 +190,9 @@ def in_chunks(
         Tensors `(B, S, ...)`.
     """
     batch_and_views = inputs[0].shape[:2]
+    if is_recording():  # a recorded number of chunks would limit the batch
+        whole = head(*(x.flatten(0, 1) for x in inputs))
+        return tuple(torch.unflatten(x, 0, batch_and_views) for x in whole)
     chunks = zip(*(torch.split(x.flatten(0, 1), views_at_once) for x in inputs), strict=True)
     parts = [head(*chunk) for chunk in chunks]
     joined = parts[0] if len(parts) == 1 else tuple(torch.cat(part) for part in zip(*parts, strict=True))

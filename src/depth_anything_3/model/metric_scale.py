@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX
+from depth_anything_3.model.tracing import is_recording
 
 __all__ = ["MetricScenes", "align_to_metric", "canonical_to_metric", "fill_sky", "masked_percentile"]
 
@@ -35,10 +36,12 @@ def masked_percentile(values: Tensor, mask: Tensor, percent: int) -> Tensor:
         `(B,)`; NaN for a row without selected values.
     """
     # Sorting puts the other values last. Unlike torch.quantile this has no size limit and no host transfer.
-    ordered = torch.where(mask, values, torch.nan).sort(dim=-1).values
+    # Other libraries do not sort NaN; without selected values a recorded graph returns infinity.
+    last = torch.inf if is_recording() else torch.nan
+    ordered = torch.where(mask, values, last).sort(dim=-1).values
     steps = percent * (mask.sum(dim=-1, keepdim=True) - 1).clamp_min(0)
     low = ordered.gather(-1, steps // 100)
-    high = ordered.gather(-1, -(-steps // 100))
+    high = ordered.gather(-1, (steps + 99) // 100)
     # Equal neighbours, infinity included, give that value.
     between = torch.lerp(low, high, (steps % 100).to(values.dtype) / 100)
     return torch.where(low == high, low, between).squeeze(-1)

@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depth_anything_3.model.table_cache import TableCache
+from depth_anything_3.model.tracing import is_variable
 
 __all__ = ["TABLE_SIDE", "PositionTables", "interpolate_position_table"]
+
+_CUBIC = -0.75  # the parameter A of bicubic interpolation
 
 TABLE_SIDE = 37
 """Rows and columns of the learned table: 518 pixels in patches of 14 pixels."""
@@ -32,6 +35,8 @@ def interpolate_position_table(table: Tensor, rows: int, cols: int) -> Tensor:
         `(1, 1 + rows*cols, C)` float32.
     """
     table = table.float()
+    if is_variable(rows) or is_variable(cols):
+        return _recorded_interpolation(table, rows, cols)
     if rows == cols == TABLE_SIDE:
         return table
     grid = torch.unflatten(table[:, 1:], 1, (TABLE_SIDE, TABLE_SIDE)).permute(0, 3, 1, 2)
@@ -39,6 +44,42 @@ def interpolate_position_table(table: Tensor, rows: int, cols: int) -> Tensor:
     scale = ((float(rows) + 0.1) / TABLE_SIDE, (float(cols) + 0.1) / TABLE_SIDE)
     resized = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
     return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def _recorded_interpolation(table: Tensor, rows: int, cols: int) -> Tensor:
+    """Interpolate by two matrix products, which keep the sizes of a recorded graph variable.
+
+    A recorded `F.interpolate` would keep the scale factor of the traced size.
+    """
+    height, width = (torch.scalar_tensor(side, dtype=torch.float32, device=table.device) for side in (rows, cols))
+    whole = (height == TABLE_SIDE) & (width == TABLE_SIDE)
+    # With a scale of exactly 1 the matrices are identities.
+    by_row, by_col = (
+        _cubic_matrix(side, torch.where(whole, 1.0, (size + 0.1) / TABLE_SIDE))
+        for side, size in ((rows, height), (cols, width))
+    )
+    grid = torch.unflatten(table[0, 1:], 0, (TABLE_SIDE, TABLE_SIDE))  # (37, 37, C)
+    by_rows = (by_row @ grid.flatten(1)).unflatten(1, (TABLE_SIDE, -1))  # (rows, 37, C)
+    resized = by_col @ by_rows  # (rows, cols, C)
+    return torch.cat([table[:, :1], resized.flatten(0, 1).unsqueeze(0)], dim=1)
+
+
+def _cubic_matrix(side: int, scale: Tensor) -> Tensor:
+    """Return the weights `(side, 37)` of cubic interpolation along one axis, as `F.interpolate` computes them."""
+    device = scale.device
+    source = (torch.arange(side, dtype=torch.float32, device=device) + 0.5) / scale - 0.5
+    first = source.floor()
+    cells = torch.arange(TABLE_SIDE, dtype=torch.float32, device=device)
+    weights = torch.zeros(side, TABLE_SIDE, device=device)
+    for tap in (-1, 0, 1, 2):
+        distance = (source - first - tap).abs()
+        if tap in (0, 1):  # at most 1 away
+            weight = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance * distance + 1
+        else:
+            weight = ((_CUBIC * distance - 5 * _CUBIC) * distance + 8 * _CUBIC) * distance - 4 * _CUBIC
+        cell = (first + tap).clamp(0, TABLE_SIDE - 1)  # the border is repeated
+        weights = weights + torch.where(cell.unsqueeze(1) == cells, weight.unsqueeze(1), 0.0)
+    return weights
 
 
 class _TablesOf(NamedTuple):

@@ -10,13 +10,19 @@ import torch
 from torch import Tensor
 
 from depth_anything_3.model.choices import RefViewStrategy
+from depth_anything_3.model.tracing import is_variable
 
 __all__ = [
+    "MIN_VIEWS",
     "order_from_reference",
     "order_to_original",
     "select_reference_view",
     "take_views",
 ]
+
+
+MIN_VIEWS = 3
+"""Scenes of fewer views have no reference view: they keep their order."""
 
 
 def select_reference_view(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:
@@ -27,8 +33,17 @@ def select_reference_view(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:
         strategy: How to choose.
 
     Returns:
-        `(B,)` int64 view indices; the first view on ties.
+        `(B,)` int64 view indices; the first view on ties. In a recorded graph of any number of views, also the first
+        of fewer than three, which keeps their order.
     """
+    views = tokens.shape[1]
+    if not is_variable(views):
+        return _select(tokens, strategy)
+    enough = torch.scalar_tensor(views, dtype=torch.int64, device=tokens.device) >= MIN_VIEWS
+    return torch.where(enough, _select(tokens, strategy), 0)
+
+
+def _select(tokens: Tensor, strategy: RefViewStrategy) -> Tensor:
     batch, views, _ = tokens.shape
     if strategy is RefViewStrategy.FIRST:
         return torch.zeros(batch, dtype=torch.int64, device=tokens.device)

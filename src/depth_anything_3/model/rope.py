@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from depth_anything_3.model.tracing import is_tracing
+from depth_anything_3.model.tracing import is_recording
 
 __all__ = ["RotaryTable", "apply_rotary", "cross_view_table", "in_view_positions", "rotary_table"]
 
@@ -85,7 +85,7 @@ def apply_rotary(x: Tensor, table: RotaryTable) -> Tensor:
     if table.every is not None:
         views = torch.unflatten(x, -2, (-1, table.every))
         first = views[..., 0, :]
-        if is_tracing():  # the ONNX exporter of torch.jit silently drops a copy into a view
+        if is_recording():  # the ONNX exporter of torch.jit silently drops a copy into a view
             rotated = _rotated(first, table).to(x.dtype).unsqueeze(-2)
             return torch.cat([rotated, views[..., 1:, :]], dim=-2).flatten(-3, -2)
         first.copy_(_rotated(first, table))

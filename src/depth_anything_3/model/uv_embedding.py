@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from depth_anything_3.model.table_cache import TableCache
+from depth_anything_3.model.tracing import is_recording
 
 __all__ = ["UvEmbedding", "sinusoids", "uv_axes"]
 
@@ -40,6 +41,16 @@ def uv_axes(rows: int, cols: int, aspect: float, device: torch.device | None = N
     )
 
 
+def _recorded_uv_axes(rows: int, cols: int, image_size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what `uv_axes` does, by operations on tensors, which keep the sizes of a recorded graph variable."""
+    height, width = (torch.scalar_tensor(side, dtype=torch.float32, device=device) for side in image_size)
+    diagonal = (height * height + width * width).sqrt()
+    u, v = (
+        (2.0 * torch.arange(cells, dtype=torch.float32, device=device) + 1.0 - cells) / cells for cells in (cols, rows)
+    )
+    return u * (width / diagonal), v * (height / diagonal)
+
+
 def sinusoids(positions: Tensor, width: int) -> Tensor:
     """Return sines, then cosines, of positions times decreasing frequencies: `(n,)` to `(n, width)`."""
     count = width // 2
@@ -54,24 +65,28 @@ class UvEmbedding:
     def __init__(self) -> None:
         self._tables: TableCache[tuple[Tensor, Tensor]] = TableCache(limit=32)
 
-    def add_(self, x: Tensor, aspect: float) -> Tensor:
+    def add_(self, x: Tensor, image_size: tuple[int, int]) -> Tensor:
         """Add the embedding to a map in place: u to the first half of the channels, v to the second.
 
         Args:
             x: `(V, C, h, w)` float32, C a multiple of 4.
-            aspect: Width over height of the input image.
+            image_size: (height, width) of the input image.
         """
         _, channels, rows, cols = x.shape
         half = channels // 2
+        if is_recording():  # a write into a slice is expensive in other formats
+            u, v = _sinusoids(half, _recorded_uv_axes(rows, cols, image_size, x.device))
+            return torch.cat([x[:, :half] + u, x[:, half:] + v], dim=1)
+        aspect = image_size[1] / image_size[0]
         key = (half, rows, cols, aspect)
-        u, v = self._tables.get(key, x.device, lambda: _axis_tables(half, rows, cols, aspect, x.device))
+        u, v = self._tables.get(key, x.device, lambda: _sinusoids(half, uv_axes(rows, cols, aspect, x.device)))
         # Each half varies along one axis only, so broadcasting avoids a full map as large as x.
         x[:, :half] += u
         x[:, half:] += v
         return x
 
 
-def _axis_tables(half: int, rows: int, cols: int, aspect: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def _sinusoids(half: int, axes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the embeddings along u `(half, 1, cols)` and along v `(half, rows, 1)`."""
-    u, v = uv_axes(rows, cols, aspect, device)
+    u, v = axes
     return _STRENGTH * sinusoids(u, half).T.unsqueeze(1), _STRENGTH * sinusoids(v, half).T.unsqueeze(2)
