@@ -43,7 +43,7 @@ HELP = {
     ),
     "index": CommandHelp("docs/exports.md", ("da3 index out", "da3 index debug")),
     "models": CommandHelp("docs/models.md", ("da3 models", "da3 models --json")),
-    "cache": CommandHelp("docs/backends.md", ("da3 cache", "da3 cache --clear", "da3 cache --json")),
+    "cache": CommandHelp("docs/backends.md", ("da3 cache", "da3 cache --clear")),
     "download": CommandHelp("docs/models.md", ("da3 download da3-small", "da3 download da3-base da3metric-large")),
     "doctor": CommandHelp("docs/strategies.md", ("da3 doctor", "da3 doctor --calibrate")),
 }
