@@ -12,12 +12,17 @@ from depth_anything_3.exported.specification import (
     MEAN,
     STD,
     ExportSpecification,
+    GraphDtype,
     GraphInput,
+    ModelFormat,
     Output,
 )
+from depth_anything_3.model.backbone import Backbone
+from depth_anything_3.model.blocks import Attention
 from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX, DepthKind, ModelCard
+from depth_anything_3.model.precision import convert_matrices
 
-__all__ = ["ExportedNetwork", "model_outputs", "selected_outputs", "shared_copy", "takes_focal"]
+__all__ = ["ExportedNetwork", "model_outputs", "prepared_copy", "selected_outputs", "takes_focal"]
 
 _KEYS = {
     Output.DEPTH: "depth",
@@ -60,10 +65,23 @@ def takes_focal(card: ModelCard, outputs: tuple[Output, ...]) -> bool:
     return card.depth_kind is DepthKind.CANONICAL and Output.DEPTH in outputs
 
 
-def shared_copy(network: nn.Module) -> nn.Module:
-    """Return a copy of a network, in float32, that shares its weights: it takes no memory, and may be changed."""
+def prepared_copy(network: nn.Module, specification: ExportSpecification) -> nn.Module:
+    """Return a copy of a network for export. It shares the weights that are the same, and may be changed.
+
+    In half precision the matrices of its backbones are converted, so that files hold them in half. OpenVINO takes
+    float32 graphs alone, see `openvino_file`.
+    """
     network.state_dict()  # float32 again, if the backbone was converted
-    return copy.deepcopy(network, {id(one): one for one in network.parameters()}).eval()
+    twin = copy.deepcopy(network, {id(one): one for one in network.parameters()}).eval()
+    if specification.dtype is GraphDtype.FLOAT32 or specification.format is ModelFormat.OPENVINO:
+        return twin
+    dtype = torch.float16 if specification.dtype is GraphDtype.FLOAT16 else torch.bfloat16
+    for module in twin.modules():
+        if isinstance(module, Backbone):
+            convert_matrices(module, dtype)
+        elif isinstance(module, Attention):
+            module.strongly_typed = specification.format is ModelFormat.ONNX  # pt2 keeps torch's kernels
+    return twin
 
 
 class ExportedNetwork(nn.Module):

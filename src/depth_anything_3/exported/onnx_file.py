@@ -10,16 +10,27 @@ from torch.export import ExportedProgram
 
 from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.exported.program import quiet
-from depth_anything_3.exported.specification import FOCAL, IMAGE, METADATA_KEY, GraphInput, GraphMetadata, Output
+from depth_anything_3.exported.specification import (
+    FOCAL,
+    IMAGE,
+    METADATA_KEY,
+    GraphDtype,
+    GraphInput,
+    GraphMetadata,
+    Output,
+)
 from depth_anything_3.runtime.packages import install_hint
 
 if TYPE_CHECKING:
     import onnx_ir
 
-__all__ = ["OPSET", "write_onnx"]
+__all__ = ["BFLOAT16_OPSET", "OPSET", "write_onnx"]
 
 OPSET = 20
 """The version of ONNX's operators that TensorRT 10 and 11, OpenVINO and ONNX Runtime in browsers all read."""
+
+BFLOAT16_OPSET = 22
+"""The first version whose convolution takes bfloat16."""
 
 _EXTERNAL_DATA = 1_900_000_000  # bytes of weights; a file of protobuf ends at 2 GiB
 
@@ -41,7 +52,7 @@ def write_onnx(program: ExportedProgram, metadata: GraphMetadata, path: Path) ->
         written = torch.onnx.export(
             program,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=BFLOAT16_OPSET if metadata.dtype is GraphDtype.BFLOAT16 else OPSET,
             input_names=inputs,
             output_names=[one.value for one in metadata.outputs],
             verbose=False,

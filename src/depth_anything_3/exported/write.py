@@ -12,7 +12,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from depth_anything_3.errors import ExportError
-from depth_anything_3.exported.graph import ExportedNetwork, shared_copy
+from depth_anything_3.exported.graph import ExportedNetwork, prepared_copy
 from depth_anything_3.exported.onnx_file import write_onnx
 from depth_anything_3.exported.openvino_file import write_openvino
 from depth_anything_3.exported.program import export_program
@@ -46,7 +46,7 @@ def write_model(
         UnsupportedError: the model lacks an output or takes one view, a library is missing, or torch is too old.
         ExportError: the file cannot be written.
     """
-    module = ExportedNetwork(shared_copy(network), card, specification)
+    module = ExportedNetwork(prepared_copy(network, specification), card, specification)
     metadata = replace(_describe(network, card, specification, module), reference=reference)
     program = export_program(module, specification)
     try:

@@ -16,7 +16,14 @@ __all__ = ["Attention", "Block", "LayerScale", "Mlp", "SwiGlu"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, optionally with normalised and rotated queries and keys."""
+    """Multi-head self-attention, optionally with normalised and rotated queries and keys.
+
+    Attributes:
+        strongly_typed: compute norms and softmax in float32 by operations of their own, whatever the precision of the
+            matrix products. Torch's kernels do so inside; an exported graph has to say it.
+    """
+
+    strongly_typed = False
 
     def __init__(self, width: int, heads: int, *, qk_norm: bool) -> None:
         super().__init__()
@@ -30,14 +37,21 @@ class Attention(nn.Module):
         """Attend among the tokens of each sequence; `rotary` holds one row per token."""
         qkv: Tensor = self.qkv(x)
         q, k, v = torch.unflatten(qkv, -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.strongly_typed:
+            q, k = q.float(), k.float()
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = apply_rotary(q, rotary), apply_rotary(k, rotary)
         # Norms and rotation are float32 even under autocast; the attention has the precision of qkv.
         q, k = q.to(v.dtype), k.to(v.dtype)
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = _attend(q, k, v) if self.strongly_typed else F.scaled_dot_product_attention(q, k, v)
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return projected
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return scores.float().softmax(dim=-1).to(v.dtype) @ v
 
 
 class Mlp(nn.Module):

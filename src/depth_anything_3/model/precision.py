@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from depth_anything_3.model.tracing import is_tracing
 
-__all__ = ["LowPrecisionMatrices", "is_low_precision", "keep_float32"]
+__all__ = ["LowPrecisionMatrices", "convert_matrices", "is_low_precision", "keep_float32"]
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +149,17 @@ class LowPrecisionMatrices:
         assert inputs[0] is not None
         device = inputs[0].device.type
         return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) is self.dtype
+
+
+def convert_matrices(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace the weights and biases that autocast converts by ones of another dtype.
+
+    For a copy that is exported: it cannot be restored. Tensors that it shares with another network are not changed.
+    """
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            for name, one in list(layer.named_parameters(recurse=False)):
+                setattr(layer, name, nn.Parameter(one.detach().to(dtype), requires_grad=False))
 
 
 def _matrices(module: nn.Module) -> Iterator[nn.Parameter]:
