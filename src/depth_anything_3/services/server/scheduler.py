@@ -91,7 +91,7 @@ class _Pass:
 class Scheduler:
     """Computes requests in a thread of its own, while the images of the next ones are decoded.
 
-    Requests that wait are taken in rounds: the oldest one, and those with the same options. The engine groups the images
+    Requests that wait are taken in rounds: the oldest one, and those with its options. The engine groups the images
     of a round by size, and halves batches that memory does not hold. A failed image fails its request only: if the
     computation itself fails, the requests in progress are computed again, one at a time.
 
