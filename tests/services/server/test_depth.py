@@ -232,7 +232,19 @@ def hostile(cases):
 
 
 def test_hostile_files_do_no_harm():
-    hostile(corpus()[::9])
+    hostile(corpus()[::16])
+
+
+@pytest.mark.slow
+def test_images_may_be_decoded_in_processes():
+    async def question(client):
+        good = client.post("/v1/depth", content=grey_jpeg(90), headers={"Accept": "application/json"})
+        bad = client.post("/v1/depth", content=jpeg()[:700])
+        return await asyncio.gather(good, bad)
+
+    good, bad = asking(grey_engine(), question, executor="process")
+    assert (good.status_code, bad.status_code) == (200, 422)
+    assert good.json()["min"] == pytest.approx(depth_of(90), abs=0.02)
 
 
 @pytest.mark.slow

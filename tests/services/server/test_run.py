@@ -140,6 +140,16 @@ def test_clients_get_early_refusals_and_bad_connections_cost_only_themselves(ser
     assert answers == [413, 403, 400, 431, 200]
 
 
+def test_a_connection_without_a_header_is_closed(served):
+    def story(visitor):
+        with socket.create_connection(("127.0.0.1", visitor.base_url.port)) as slow:
+            slow.settimeout(10)
+            slow.sendall(b"POST /v1/depth HTTP/1.1\r\nHost: loc")
+            return slow.recv(100), visitor.get("/healthz").status_code
+
+    assert served(grey_engine(), story, read_timeout=0.1)[1] == (b"", 200)
+
+
 def test_a_port_in_use_is_an_error_of_ours():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -107,7 +107,7 @@ async def _answer(server: Server, request: Request, query: DepthQuery) -> Respon
     server.admission.check()
     media_type = choose_media_type(request.headers.get("accept"))
     preprocess, options = parse_options(query, media_type)
-    preprocess = server.engine.resolved(preprocess)
+    preprocess = replace(server.engine.resolved(preprocess), executor=server.settings.executor)
     try:
         async with uploaded(request, server.settings, server.admission) as upload:
             header = await server.in_worker(partial(_planned, server, upload, preprocess, options))

@@ -14,6 +14,7 @@ from types import FrameType
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.runtime.packages import install_hint
+from depth_anything_3.services.server.connections import IdleConnections
 from depth_anything_3.services.server.settings import ServerSettings
 
 __all__ = ["check_installed", "check_settings", "serve"]
@@ -25,6 +26,7 @@ _MAX_HEADER_BYTES = 16 << 10
 _KEEP_ALIVE = 10  # seconds
 _MORE_CONNECTIONS = 200  # than accepted requests
 _BACKLOG = 256
+_TICKS_A_CHECK = 5  # of a tenth of a second
 
 
 def check_installed() -> None:
@@ -83,6 +85,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
     settings = replace(settings, port=listening.getsockname()[1])
     app = create_app(engine, settings)
     state = app.state.server
+    idle = IdleConnections(settings.read_timeout)
 
     class DrainingServer(uvicorn.Server):
         """Goes on listening while accepted requests are finished: `/readyz` then says why new ones are refused."""
@@ -109,6 +112,8 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
                 if late and state.admission.requests:
                     self.is_complete = False
                     state.scheduler.abandon()
+            if counter % _TICKS_A_CHECK == 0:
+                idle.close_late(self.server_state.connections)
             return await super().on_tick(counter)
 
     config = uvicorn.Config(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.inputs.choices import Executor
 from depth_anything_3.inputs.limits import MAX_PIXELS
 from depth_anything_3.runtime.option_values import positive_int
 
@@ -75,10 +76,14 @@ class ServerSettings:
         default=60.0, metadata=_field("Seconds that a request may take in all; late ones get 504.", _LIMITS)
     )
     read_timeout: float = field(
-        default=30.0, metadata=_field("Seconds that a client may take to send a body (408).", _LIMITS)
+        default=30.0, metadata=_field("Seconds that a client may take to send a header, and a body (408).", _LIMITS)
     )
     drain: float = field(
         default=30.0, metadata=_field("Seconds to finish accepted requests after SIGTERM or Ctrl-C.", _SERVER)
+    )
+    executor: Executor = field(
+        default=Executor.THREAD,
+        metadata=_field("Decode in threads or in processes, which an image may kill without harm to others.", _BATCHES),
     )
     batch_size: str = field(
         default="auto",
@@ -91,6 +96,7 @@ class ServerSettings:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "executor", Executor(self.executor))
         for one in fields(self):
             value = getattr(self, one.name)
             if one.name.startswith("max_"):
