@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from support.command import FAILURES, MISUSE
@@ -49,9 +46,3 @@ def test_without_the_extra_the_error_says_how_to_install_it(da3, monkeypatch):
     run = da3("serve")
     assert run.code == MISUSE
     assert "the server needs uvicorn; run pip install '.[serve]'" in run.err
-
-
-def test_the_command_imports_no_server_before_it_is_asked_to():
-    code = "import sys, depth_anything_3.cli; print({'fastapi', 'uvicorn', 'starlette'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

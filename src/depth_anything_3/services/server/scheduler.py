@@ -7,8 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
-from contextlib import closing
+from concurrent.futures import Future, InvalidStateError
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 
 from depth_anything_3.errors import DA3Error, DeviceError, DeviceMemoryError
@@ -62,13 +62,12 @@ class Ticket:
     alone: bool = False
 
     def finish(self, result: Prediction | BaseException) -> None:
-        """Deliver the result, once."""
-        if self.future.done():
-            return
-        if isinstance(result, BaseException):
-            self.future.set_exception(result)
-        else:
-            self.future.set_result(result)
+        """Deliver the result; nothing happens if there is one already."""
+        with suppress(InvalidStateError):
+            if isinstance(result, BaseException):
+                self.future.set_exception(result)
+            else:
+                self.future.set_result(result)
 
 
 @dataclass(eq=False)

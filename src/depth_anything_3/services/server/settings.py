@@ -73,7 +73,8 @@ class ServerSettings:
         default=256 << 20, metadata=_field("Maximum number of bytes of their bodies together.", _LIMITS)
     )
     deadline: float = field(
-        default=60.0, metadata=_field("Seconds that a request may take in all; late ones get 504.", _LIMITS)
+        default=60.0,
+        metadata=_field("Seconds that a request may take in all; late ones get 504. 0: no limit.", _LIMITS),
     )
     read_timeout: float = field(
         default=30.0, metadata=_field("Seconds that a client may take to send a header, and a body (408).", _LIMITS)
