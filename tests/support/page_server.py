@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from depth_anything_3.services.page import read_page
+import depth_anything_3
 
-__all__ = ["POLICY", "Answer", "PageServer", "Request", "serve_page"]
+__all__ = ["PAGE", "POLICY", "Answer", "PageServer", "Request", "serve_page"]
 
+PAGE = Path(depth_anything_3.__file__).parent / "services" / "page"
 POLICY = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+_MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class Request(NamedTuple):
@@ -59,9 +62,9 @@ class PageServer:
     url: str = ""
 
     def answer(self, request: Request) -> Answer:
-        page = read_page().get(request.path) if request.method == "GET" else None
-        if page is not None:
-            return Answer(200, page.content, page.media_type)
+        if request.method == "GET" and (request.path == "/" or request.path.startswith("/static/")):
+            path = PAGE / (request.path.removeprefix("/static/") if request.path != "/" else "index.html")
+            return Answer(200, path.read_bytes(), _MEDIA_TYPES[path.suffix])
         self.requests.append(request)
         if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
             return problem(401, "give the token")

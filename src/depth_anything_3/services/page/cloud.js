@@ -7,7 +7,7 @@ import {
 const TURN = 0.06; // radians a key press
 const MOVE = 24; // pixels a key press
 const ZOOM = 0.92;
-const START = { turn: -0.16, tilt: -0.1, back: 1.12 }; // from the camera's own place, so that depth is seen at once
+const START = { turn: -0.16, tilt: 0.12, back: 1.12 }; // from the camera's own place, so that depth is seen at once
 const VIEW_ANGLE = 50; // degrees, without a camera
 
 // A point is as large as its pixel was, seen from the camera: size grows with the distance from it.

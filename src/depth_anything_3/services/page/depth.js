@@ -2,7 +2,7 @@
 
 import { TABLES } from './colormaps.js';
 
-const SKY_SHARE = 0.005; // of the image: that many pixels at exactly the greatest depth are sky, which the server fills
+const SKY_SHARE = 0.004; // of the image: that many pixels of exactly one depth are sky, which the network's own depth does not hold
 const MIN_RANGE = 10; // as the server: no range is computed from that few pixels
 const PERCENTILE = 0.02;
 
@@ -19,7 +19,7 @@ export class DepthMap {
     this.values = values;
     this.width = width;
     this.height = height;
-    this.metric = facts.unit === 'metres';
+    this.unit = facts.unit ?? 'relative'; // or 'metres', or 'canonical': metres / focal length, without its factor
     this.intrinsics = facts.intrinsics ?? null; // fx, fy, cx, cy in pixels of this map
     this.imageSize = facts.imageSize ?? null; // width, height
     this.warnings = facts.warnings ?? [];
@@ -62,11 +62,12 @@ export class DepthMap {
   /** Depth that the sky is filled with; null if there is none. */
   get skyDepth() {
     const { sorted } = this;
-    const count = sorted.length;
-    if (!count) return null;
     const needed = Math.max(2, Math.ceil(SKY_SHARE * this.values.length));
-    const far = sorted[count - 1];
-    return count > needed && sorted[0] !== far && sorted[count - needed] === far ? far : null;
+    // It is filled with a high quantile of the other depths: equal depths in the farther half, as many as are needed.
+    for (let i = sorted.length - 1; i - needed + 1 > sorted.length / 2; i -= 1) {
+      if (sorted[i] === sorted[i - needed + 1]) return sorted[i] === sorted[0] ? null : sorted[i];
+    }
+    return null;
   }
 
   /** Nearest and farthest depth of the colours: the percentiles 2 and 98. */
@@ -119,7 +120,7 @@ export class DepthMap {
   words(depth) {
     if (depth === null) return 'no depth';
     const digits = depth >= 100 ? 0 : depth >= 10 ? 1 : depth >= 1 ? 2 : 3;
-    return this.metric ? `${depth.toFixed(digits)} m` : `${depth.toFixed(Math.max(2, digits))} relative`;
+    return this.unit === 'metres' ? `${depth.toFixed(digits)} m` : `${depth.toFixed(Math.max(2, digits))} ${this.unit}`;
   }
 }
 

@@ -8,6 +8,7 @@ import { Downloads } from './downloads.js';
 import { Items } from './items.js';
 import { decodePhoto, Stage } from './stage.js';
 
+const UNITS = { metres: 'depth in metres', canonical: 'metres if the focal length is known', relative: 'relative depth' };
 const RESOLUTIONS = [252, 336, 504, 672, 756, 1008, 1344];
 const $ = (id) => document.getElementById(id);
 
@@ -17,8 +18,9 @@ const cloud = new CloudView($, showError);
 const downloads = new Downloads($('downloads'), $('download-status'), () => ({
   colormap: $('colormap').value, outputSize: $('output-size').value,
 }));
+const coarse = window.matchMedia('(pointer: coarse)');
 let model = {};
-let photo = null; // of the selected image, decoded: {item, canvas}
+let photo = null; // of the selected image: {item, canvas}; canvas: null if it cannot be decoded, undefined if not yet
 let shown = null; // the depth map on the stage
 
 // ---- What is asked of the server
@@ -30,14 +32,14 @@ async function loadModel() {
     showError(`${error.title ?? 'Error'}: ${error.message}`);
     return;
   }
-  const unit = model.depth_unit === 'metres' ? 'depth in metres' : 'relative depth';
+  const unit = UNITS[model.depth_unit] ?? UNITS.relative;
   $('model').textContent = [model.model, unit, model.licence].filter(Boolean).join(' · ');
   const usual = Number(model.process_res) || 504;
   $('process-res').replaceChildren(...[...new Set([...RESOLUTIONS, usual])].sort((a, b) => a - b).map((size) => {
     const name = size === usual ? `${size} px (usual)` : `${size} px`;
     return new Option(name, size === usual ? '' : String(size), size === usual, size === usual);
   }));
-  $('focal-row').hidden = model.depth_unit !== 'metres';
+  $('focal-row').hidden = !['metres', 'canonical'].includes(model.depth_unit);
   if (items.selected) renderSelected();
 }
 
@@ -90,22 +92,19 @@ async function renderSelected() {
 
 async function renderImage(item) {
   if (photo?.item !== item) {
-    photo = { item, canvas: null };
+    const current = { item, canvas: undefined };
+    photo = current;
     shown = null;
-    stage.showPhoto(null, 4, 3);
+    stage.showPhoto(null);
     cloud.clear();
-    const canvas = await decodePhoto(item.files[0]);
-    if (items.selected !== item) return;
-    photo = { item, canvas };
-    stage.showPhoto(canvas, item.map?.width, item.map?.height);
-    shown = null;
+    current.canvas = await decodePhoto(item.files[0]);
+    if (photo !== current) return;
+    stage.showPhoto(current.canvas);
   }
-  if (item.map && shown !== item.map) {
+  if (item.map && shown !== item.map && photo.canvas !== undefined) {
     shown = item.map;
     renderColors();
     renderFacts(item.map);
-    if (!photo.canvas) stage.split.value = '0';
-    stage.moveSplit();
   }
 }
 
@@ -144,6 +143,7 @@ function renderMode() {
   $('modes').disabled = isScene;
   $('stage').hidden = mode === 'cloud';
   $('cloud').hidden = mode !== 'cloud';
+  $('reading-section').hidden = mode === 'cloud';
   $('cloud-settings').hidden = mode !== 'cloud';
   stage.setMode(mode);
   cloud.setActive(mode === 'cloud');
@@ -172,8 +172,11 @@ function renderProgress(item) {
 
 function showReading(place, byKey) {
   $('reading').setAttribute('aria-live', byKey ? 'polite' : 'off');
-  $('reading').textContent = place && shown ? shown.words(shown.at(place.column, place.row)) : '–';
-  $('reading-place').textContent = place ? `column ${place.column}, row ${place.row}` : 'Move over the photo; click to keep a place.';
+  const text = place && shown ? shown.words(shown.at(place.column, place.row)) : '';
+  $('reading').textContent = text || '–';
+  document.querySelectorAll('.cross').forEach((cross) => { cross.dataset.depth = text; });
+  const hint = coarse.matches ? 'Tap the photo.' : 'Move over the photo; click to keep a place.';
+  $('reading-place').textContent = place ? `column ${place.column}, row ${place.row}` : hint;
 }
 
 // ---- The list of photos
@@ -292,4 +295,6 @@ $('as-scene').addEventListener('click', () => {
 
 $('colormap').replaceChildren(...COLORMAPS.map((name) => new Option(name, name)));
 renderLegend();
+showReading(null, false);
+if (coarse.matches) $('cloud-help').textContent = 'Drag to turn, pinch to zoom, two fingers to move';
 loadModel();

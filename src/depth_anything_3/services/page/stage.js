@@ -59,7 +59,7 @@ export class Stage {
   }
 
   /** Show a photo without depth, or nothing if it is null. */
-  showPhoto(canvas, width, height) {
+  showPhoto(canvas) {
     this.map = null;
     this.read(null);
     this.pinned = false;
@@ -68,7 +68,7 @@ export class Stage {
     if (canvas) copyInto(this.photo, canvas);
     else this.photo.width = this.photo.height = 1;
     this.depth.width = this.depth.height = 1;
-    this.setRatio(canvas?.width ?? width ?? 4, canvas?.height ?? height ?? 3);
+    this.setRatio(canvas?.width ?? 4, canvas?.height ?? 3);
   }
 
   /** Show a depth map in colours. */
@@ -117,6 +117,7 @@ export class Stage {
     this.root.classList.toggle('reading', this.place !== null);
     if (this.place) {
       this.root.style.setProperty('--x', `${(100 * (place.column + 0.5)) / this.map.width}%`);
+      this.root.classList.toggle('at-right', place.column > this.map.width / 2);
       this.root.style.setProperty('--y', `${(100 * (place.row + 0.5)) / this.map.height}%`);
     }
     this.onRead(this.place, byKey);
