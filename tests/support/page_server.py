@@ -19,7 +19,7 @@ import depth_anything_3
 __all__ = ["PAGE", "POLICY", "Answer", "PageServer", "Request", "serve_page"]
 
 PAGE = Path(depth_anything_3.__file__).parent / "services" / "page"
-POLICY = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _MEDIA_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -111,7 +111,11 @@ def serve_page(depth: np.ndarray, **facts: object) -> Iterator[PageServer]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             answer = known.answer(Request(self.command, url.path, query, headers, body))
             self.send_response(answer.status)
-            own = {"Content-Type": answer.media_type, "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+            own = {
+                "Content-Type": answer.media_type,
+                "Content-Security-Policy": POLICY,
+                "X-Content-Type-Options": "nosniff",
+            }
             for name, value in (own | answer.headers).items():
                 self.send_header(name, value)
             if answer.status != 204:

@@ -7,7 +7,7 @@ import {
 const TURN = 0.06; // radians a key press
 const MOVE = 24; // pixels a key press
 const ZOOM = 0.92;
-const START = { turn: -0.16, tilt: 0.12, back: 1.12 }; // from the camera's own place, so that depth is seen at once
+const START = { turn: -0.16, tilt: 0.07, back: 1.12 }; // from the camera's own place, so that depth is seen at once
 const VIEW_ANGLE = 50; // degrees, without a camera
 
 // A point is as large as its pixel was, seen from the camera: size grows with the distance from it.
@@ -42,6 +42,7 @@ export class PointCloud {
     this.controls.maxDistance = 200;
     this.controls.zoomToCursor = true;
     this.controls.addEventListener('change', () => this.draw());
+    this.controls.addEventListener('start', () => canvas.classList.add('moved'));
     this.keys = (event) => this.onKey(event);
     canvas.addEventListener('keydown', this.keys);
     this.watch = new ResizeObserver(() => this.resize());
