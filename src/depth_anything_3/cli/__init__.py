@@ -38,6 +38,7 @@ from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.panels import MAX_HELP_WIDTH, PanelCommand, PanelGroup
 from depth_anything_3.cli.progress import stop_line
+from depth_anything_3.cli.serve import serve
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
 from depth_anything_3.errors import DA3Error, DeviceError, InputFileError, InvalidInputError
@@ -60,6 +61,7 @@ app.command("image", short_help="Compute depth of one image.")(image)
 app.command("auto", short_help="Compute a scene from images, a video or a COLMAP workspace, as upstream.")(auto)
 app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
+app.command("serve", short_help="Serve depth of uploaded images over HTTP, with a page for browsers.")(serve)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
@@ -114,7 +116,7 @@ def main() -> None:
             misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
             sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
         except SystemExit as left:
-            if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED) and arguments[:1] != ["serve"]:
                 stderr.print(escape_message(stop_line(left, arguments)))
             raise
 

@@ -152,8 +152,21 @@ class Engine:
             limit=limit,
             on_shortage=limit.fail,
         )
-        self.check(options.network)
-        return self._runner().stream(batches, limit, on_failure, options.network)
+        return self.compute(batches, limit, on_failure, options.network)
+
+    def compute(
+        self,
+        batches: Generator[ProcessedBatch | ImageFailure, None, None],
+        limit: BatchLimit,
+        on_failure: Callable[[ImageFailure], None],
+        options: NetworkOptions,
+    ) -> Iterator[Prediction]:
+        """Compute a prediction for each image of prepared batches; see `NetworkRunner.stream`.
+
+        The server uses it, whose images arrive one by one: a batch is computed as soon as it is there.
+        """
+        self.check(options)
+        return self._runner().stream(batches, limit, on_failure, options)
 
     def resolved(self, preprocess: PreprocessOptions) -> PreprocessOptions:
         """Return the options with a `process_res`: the given one, else the best one of the model."""
