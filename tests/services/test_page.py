@@ -300,7 +300,7 @@ def test_several_photos_and_a_scene_of_them(browser):
 
 @pytest.mark.slow
 def test_the_token_is_asked_for_once_and_kept_for_the_tab(browser):
-    with serve_page(DEPTH, token="secret") as server:  # noqa: S106
+    with serve_page(DEPTH, token="secret") as server:
         start(browser, server)
         browser.wait("document.getElementById('token-dialog').open")
         for given in ("wrong", "secret"):

@@ -84,7 +84,8 @@ class Browser:
                 data.items.add(new File([bytes], name, {{type}}));
             }}
             for (const type of ['dragover', 'drop']) {{
-                document.body.dispatchEvent(new DragEvent(type, {{dataTransfer: data, bubbles: true, cancelable: true}}));
+                const options = {{dataTransfer: data, bubbles: true, cancelable: true}};
+                document.body.dispatchEvent(new DragEvent(type, options));
             }}
         }})()""")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,7 +40,7 @@ class Answer(NamedTuple):
     status: int
     content: bytes
     media_type: str
-    headers: dict[str, str] = {}  # noqa: RUF012: never changed
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def problem(status, detail, **headers):
@@ -116,7 +117,7 @@ def serve_page(depth: np.ndarray, **facts: object) -> Iterator[PageServer]:
                 "Content-Security-Policy": POLICY,
                 "X-Content-Type-Options": "nosniff",
             }
-            for name, value in (own | answer.headers).items():
+            for name, value in (own | dict(answer.headers)).items():
                 self.send_header(name, value)
             if answer.status != 204:
                 self.send_header("Content-Length", str(len(answer.content)))

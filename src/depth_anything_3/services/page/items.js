@@ -34,6 +34,7 @@ export class Items extends EventTarget {
     /** @type {Item|null} */
     this.selected = null;
     this.working = 0;
+    this.maxBytes = Infinity; // of a body; a server may close the connection on larger ones without a word
   }
 
   tell(type, item = null) {
@@ -125,6 +126,11 @@ export class Items extends EventTarget {
   }
 
   async compute(item) {
+    const bytes = item.files.reduce((sum, file) => sum + file.size, 0);
+    if (bytes > this.maxBytes) {
+      this.fail(item, `${megabytes(bytes)} are too much: this server takes ${megabytes(this.maxBytes)} at a time.`);
+      return;
+    }
     const { signal } = item.abort;
     const onProgress = (phase, share) => {
       item.progress = { phase, share };
@@ -142,6 +148,10 @@ export class Items extends EventTarget {
       this.fail(item, error.name === 'AbortError' ? 'Cancelled.' : error.message);
     }
   }
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 async function computeDepth(item, options) {

@@ -34,8 +34,10 @@ async function loadModel() {
   }
   const unit = UNITS[model.depth_unit] ?? UNITS.relative;
   $('model').textContent = [model.model, unit, model.licence].filter(Boolean).join(' · ');
+  items.maxBytes = model.limits?.body_bytes ?? Infinity;
   const usual = Number(model.process_res) || 504;
-  $('process-res').replaceChildren(...[...new Set([...RESOLUTIONS, usual])].sort((a, b) => a - b).map((size) => {
+  const sizes = RESOLUTIONS.filter((side) => 0.75 * side * side <= (model.limits?.network_pixels ?? Infinity));
+  $('process-res').replaceChildren(...[...new Set([...sizes, usual])].sort((a, b) => a - b).map((size) => {
     const name = size === usual ? `${size} px (usual)` : `${size} px`;
     return new Option(name, size === usual ? '' : String(size), size === usual, size === usual);
   }));
