@@ -35,11 +35,12 @@ def draw_photo(color=(200, 120, 40), size=(224, 168), kind="PNG"):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("chromium")) as browser:
+    fake_camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with open_browser(tmp_path_factory.mktemp("chromium"), *fake_camera) as browser:
         yield browser
 
 
-def start(browser, server, width=1280, height=860, **media):
+def start(browser, server, width=1280, height=860):
     """Open the page, and check its console and addresses from here on."""
     browser.problems.clear()
     browser.addresses.clear()
@@ -186,7 +187,7 @@ def test_colours_follow_the_choices(browser, scale):
         curved = abs(row[27] - (row[5] + row[50]) / 2) / (row[5] - row[50])
         expected = abs(values[27] - (values[5] + values[50]) / 2) / abs(values[5] - values[50])
         assert curved == pytest.approx(expected, abs=0.02)
-        assert re.fullmatch(r"[\d.]+ m", text(browser, "near"))
+        assert re.fullmatch(r"near [\d.]+ m", text(browser, "near"))
 
 
 @pytest.mark.slow
@@ -254,19 +255,43 @@ def test_downloads_are_the_same_request_in_another_format(browser, tmp_path):
             sent = server.requests[-1]
             assert sent.headers["accept"] == kind
             assert sent.query == {"output_size": "input"} | ({"colormap": "turbo"} if suffix == ".jpg" else {})
-            wait_for_file(browser, tmp_path / name, b"as " + kind.encode())
+            browser.wait_for_file(tmp_path / name)
+            assert (tmp_path / name).read_bytes() == b"as " + kind.encode()
         browser.evaluate("document.querySelector('[data-format=\".glb\"]').click()")
         browser.wait("document.getElementById('download-status').textContent === 'garden.glb is ready.'")
-        wait_for_file(browser, tmp_path / "garden.glb", b"glTF")
+        browser.wait_for_file(tmp_path / "garden.glb")
+        assert (tmp_path / "garden.glb").read_bytes() == b"glTF"
         check_quiet(browser, server)
 
 
-def wait_for_file(browser, path, content):
-    for _ in range(200):
-        if path.exists() and path.read_bytes() == content:
-            return
-        browser.evaluate("new Promise(requestAnimationFrame)")
-    raise AssertionError(f"{path.name} was not saved")
+@pytest.mark.slow
+def test_photos_are_pasted_chosen_and_taken(browser, tmp_path):
+    (tmp_path / "chosen.png").write_bytes(draw_photo())
+    with serve_page(DEPTH) as server:
+        start(browser, server)
+        browser.evaluate("""(() => {
+            const canvas = document.createElement('canvas');
+            return new Promise((done) => canvas.toBlob((blob) => {
+                const clipboardData = new DataTransfer();
+                clipboardData.items.add(new File([blob], 'pasted.png', {type: 'image/png'}));
+                document.dispatchEvent(new ClipboardEvent('paste', {clipboardData}));
+                done();
+            }));
+        })()""")
+        browser.wait("document.getElementById('status').textContent === 'pasted.png: ready'")
+        root = browser.call("DOM.getDocument")["root"]["nodeId"]
+        node = browser.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
+        browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / "chosen.png")])
+        browser.wait("document.getElementById('status').textContent === 'chosen.png: ready'")
+        browser.evaluate("document.querySelector('.strip [data-action=take]').click()")
+        browser.wait("document.getElementById('camera-video').videoWidth > 0")
+        browser.evaluate("document.getElementById('shutter').click()")
+        browser.wait("document.getElementById('status').textContent === 'camera.jpg: ready'")
+        assert not browser.evaluate("document.getElementById('camera-dialog').open")
+        with Image.open(io.BytesIO(server.requests[-1].body)) as taken:
+            assert taken.format == "JPEG"
+            assert np.asarray(taken.convert("L")).std() > 5  # something is on it
+        check_quiet(browser, server)
 
 
 @pytest.mark.slow

@@ -105,6 +105,13 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=8 if shift else 0,
                       windowsVirtualKeyCode=_CODES.get(key, 0))  # fmt: skip
 
+    def wait_for_file(self, path: Path) -> None:
+        """Wait until a download is there as a whole; Chromium renames it then."""
+        end = time.monotonic() + _TIMEOUT
+        while not path.exists():
+            assert time.monotonic() < end, f"{path.name} was not saved"
+            self.evaluate("new Promise(requestAnimationFrame)")
+
     def screenshot(self, clip: dict[str, float] | None = None) -> bytes:
         """PNG of the window, or of a part of it."""
         more = {"clip": clip | {"scale": 1}} if clip else {}

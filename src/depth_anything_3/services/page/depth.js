@@ -120,7 +120,7 @@ export class DepthMap {
   words(depth) {
     if (depth === null) return 'no depth';
     const digits = depth >= 100 ? 0 : depth >= 10 ? 1 : depth >= 1 ? 2 : 3;
-    return this.unit === 'metres' ? `${depth.toFixed(digits)} m` : `${depth.toFixed(Math.max(2, digits))} ${this.unit}`;
+    return `${depth.toFixed(digits)} ${this.unit === 'metres' ? 'm' : this.unit}`;
   }
 }
 

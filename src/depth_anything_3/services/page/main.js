@@ -38,7 +38,7 @@ async function loadModel() {
   const usual = Number(model.process_res) || 504;
   const sizes = RESOLUTIONS.filter((side) => 0.75 * side * side <= (model.limits?.network_pixels ?? Infinity));
   $('process-res').replaceChildren(...[...new Set([...sizes, usual])].sort((a, b) => a - b).map((size) => {
-    const name = size === usual ? `${size} px (usual)` : `${size} px`;
+    const name = size === usual ? `${size} (usual)` : `${size} px`;
     return new Option(name, size === usual ? '' : String(size), size === usual, size === usual);
   }));
   $('focal-row').hidden = !['metres', 'canonical'].includes(model.depth_unit);
@@ -117,8 +117,9 @@ function renderColors() {
   stage.showDepth(shown, pixels);
   cloud.showImage(shown, photo.canvas, pixels);
   const range = shown.range(scale);
-  $('near').textContent = range ? shown.words(range[0]) : 'near';
-  $('far').textContent = range ? shown.words(range[1]) : 'far';
+  const words = (depth) => shown.words(depth).replace(` ${shown.unit}`, ''); // metres alone are said here
+  $('near').textContent = range ? `near ${words(range[0])}` : 'near';
+  $('far').textContent = range ? `far ${words(range[1])}` : 'far';
 }
 
 function renderLegend() {
@@ -168,7 +169,9 @@ function renderProgress(item) {
   if ($('busy-text').textContent !== text) $('busy-text').textContent = text;
   if (progress?.phase === 'upload') $('busy-bar').value = progress.share;
   else $('busy-bar').removeAttribute('value');
-  const said = item.status === 'done' ? `${item.name}: ready` : item.status === 'failed' ? `${item.name}: failed` : `${item.name}: ${text}`;
+  // Screen readers say this: no numbers that change.
+  const phase = { upload: 'uploading', compute: 'computing', wait: 'the server is busy' }[progress?.phase] ?? 'waiting';
+  const said = `${item.name}: ${{ done: 'ready', failed: 'failed' }[item.status] ?? phase}`;
   if ($('status').textContent !== said) $('status').textContent = said;
 }
 
@@ -220,6 +223,7 @@ items.addEventListener('select', () => {
 });
 items.addEventListener('item', ({ detail: item }) => {
   if (thumbOf(item)) renderThumb(item, thumbOf(item));
+  if (item.status === 'done' && !model.model) loadModel(); // the token came later
   if (item !== items.selected) return;
   if (item.status === 'working') renderProgress(item);
   else renderSelected();
