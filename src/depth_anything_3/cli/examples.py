@@ -34,6 +34,7 @@ HELP = {
         ("da3 video video.mp4 -o out --temporal ema", "da3 video video.mp4 -o out -f npz --start 1:30 --end 2:00"),
     ),
     "webcam": CommandHelp("docs/video.md", ("da3 webcam", "da3 webcam rtsp://camera/stream --http 8000")),
+    "serve": CommandHelp("docs/serve.md", ("da3 serve", "da3 serve --host 0.0.0.0 --token-file token.txt")),
     "colmap": CommandHelp(
         "docs/quickstart.md", ("da3 colmap workspace/ -o out", "da3 colmap workspace/ -o out -f colmap-ply")
     ),

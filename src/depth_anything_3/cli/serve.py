@@ -31,19 +31,19 @@ def serve(
             "command lines: prefer the variable or --token-file.",
             metavar="TEXT",
             envvar="DA3_TOKEN",
-            rich_help_panel="Security",
+            rich_help_panel="Server",
         ),
     ] = "",
     token_file: Annotated[
         Path | None,
-        typer.Option(help="Read the token from the first line of a file.", metavar="FILE", rich_help_panel="Security"),
+        typer.Option(help="Read the token from the first line of a file.", metavar="FILE", rich_help_panel="Server"),
     ] = None,
     insecure_no_token: Annotated[
         bool,
         typer.Option(
             "--insecure-no-token",
             help="Let anyone who can reach --host use the server.",
-            rich_help_panel="Security",
+            rich_help_panel="Server",
         ),
     ] = False,
     settings: Annotated[ServerSettings, Omit(("token",))] = _SETTINGS,

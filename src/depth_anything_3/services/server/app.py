@@ -116,7 +116,8 @@ def _add_page(app: FastAPI) -> None:
             raise Problem(404, "no-page", "this build has no page; /openapi.json describes the routes")
         return FileResponse(_PAGE / "index.html", headers=cached)
 
-    app.mount("/static", StaticFiles(directory=_PAGE, check_dir=False), name="static")
+    if _PAGE.is_dir():
+        app.mount("/static", StaticFiles(directory=_PAGE), name="static")
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -90,6 +90,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
         signal_number = 0
         drain_until = 0.0
         has_told = False
+        is_complete = True
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.signal_number:
@@ -102,8 +103,12 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
             if self.started and not self.has_told and state.why_not_ready() is None:
                 self.has_told = True
                 on_ready(_address(listening))
-            if self.signal_number and (not state.admission.requests or time.monotonic() > self.drain_until):
-                self.should_exit = True
+            if self.signal_number and not self.should_exit:
+                late = time.monotonic() > self.drain_until
+                self.should_exit = late or not state.admission.requests
+                if late and state.admission.requests:
+                    self.is_complete = False
+                    state.scheduler.abandon()
             return await super().on_tick(counter)
 
     config = uvicorn.Config(
@@ -121,7 +126,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
     )
     server = DrainingServer(config)
     server.run(sockets=[listening])
-    return server.signal_number or signal.SIGTERM, state.admission.requests == 0
+    return server.signal_number or signal.SIGTERM, server.is_complete and not server.force_exit
 
 
 def _listen(host: str, port: int) -> socket.socket:

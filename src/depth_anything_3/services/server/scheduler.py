@@ -20,12 +20,13 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.services.server.problems import late
+from depth_anything_3.services.server.problems import draining, late
 
 __all__ = ["DepthRequest", "Scheduler", "Ticket"]
 
 logger = logging.getLogger(__name__)
 
+_MAX_BATCH_SECONDS = 20.0  # a thread that computes longer ends with the process
 _MIN_ROUND = 4  # images prepared together, so that workers decode in parallel
 
 
@@ -151,17 +152,22 @@ class Scheduler:
             self._changed.notify_all()
         return ticket
 
+    def abandon(self) -> None:
+        """Fail all requests; results of those in progress are dropped."""
+        with self._changed:
+            dropped, self._waiting = [*self._in_progress, *self._waiting], deque()
+        for ticket in dropped:
+            if ticket.future.running() or ticket.future.set_running_or_notify_cancel():
+                ticket.finish(draining())
+
     def close(self) -> None:
-        """End the thread after what has begun; requests that have not begun are cancelled."""
+        """Fail all requests and end the thread after the batch in progress."""
         with self._changed:
             self._closed = True
-            dropped, self._waiting = list(self._waiting), deque()
             self._changed.notify_all()
-        for ticket in dropped:
-            if not ticket.future.cancel():  # one that is computed again
-                ticket.finish(RuntimeError("the server was closed"))
+        self.abandon()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_MAX_BATCH_SECONDS)
 
     def _run(self) -> None:
         while not self._closed:

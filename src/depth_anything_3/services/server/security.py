@@ -21,6 +21,7 @@ __all__ = ["SECURITY_HEADERS", "Gate"]
 logger = logging.getLogger(__name__)
 
 _MAX_HEADERS = 100
+_MAX_HEADER_BYTES = 16 << 10
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 (compared with, not bound to)
 
 _CONTENT_SECURITY = "; ".join(
@@ -111,6 +112,8 @@ class Gate:
         headers = scope["headers"]
         if len(headers) > _MAX_HEADERS:
             raise Problem(431, "too-many-headers", f"{len(headers)} headers; send at most {_MAX_HEADERS}")
+        if (size := sum(len(name) + len(value) for name, value in headers)) > _MAX_HEADER_BYTES:
+            raise Problem(431, "too-many-headers", f"headers of {size:,} bytes; send at most {_MAX_HEADER_BYTES:,}")
         hosts = _values(headers, b"host")
         if len(hosts) != 1 or not self._knows(hosts[0]):
             shown = ", ".join(hosts)[:100]

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from depth_anything_3.errors import DA3Error
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import BatchOptions, StreamOptions
 from depth_anything_3.inputs.failure import raise_error
@@ -95,8 +94,8 @@ class Server:
             self.engine.input_processor.warm_up()
             for _ in self.engine.stream([image], options, raise_error):
                 pass
-        except DA3Error as error:  # each request will say why
-            logger.error("the first image failed: %s", error)
+        except Exception as error:  # each request will say why
+            logger.error("the first image failed", exc_info=error)
         self.scheduler.start()
         self._warm.set()
         logger.info("ready after %.1f s", time.perf_counter() - began)

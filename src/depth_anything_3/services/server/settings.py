@@ -15,7 +15,7 @@ __all__ = ["MIN_TOKEN_LENGTH", "ServerSettings", "is_loopback"]
 MIN_TOKEN_LENGTH = 16
 """Shorter tokens are refused: they can be guessed."""
 
-_SECURITY, _LIMITS, _BATCHES = "Security", "Limits", "Performance"
+_SERVER, _LIMITS, _BATCHES = "Server", "Limits", "Performance"
 
 
 def _field(help: str, panel: str) -> dict[str, str]:
@@ -35,18 +35,18 @@ class ServerSettings:
 
     host: str = field(
         default="127.0.0.1",
-        metadata=_field("Address to listen on. Others than this machine's loopback demand a token.", "Server"),
+        metadata=_field("Address to listen on. Others than this machine's loopback demand a token.", _SERVER),
     )
-    port: int = field(default=8008, metadata=_field("Port to listen on; 0: any free one.", "Server"))
+    port: int = field(default=8008, metadata=_field("Port to listen on; 0: any free one.", _SERVER))
     token: str | None = None
     allow_hosts: str = field(
         default="",
-        metadata=_field("Further names that requests may use for this server, joined with commas.", _SECURITY),
+        metadata=_field("Further names that requests may use for this server, joined with commas.", _SERVER),
     )
     allow_origins: str = field(
         default="",
         metadata=_field(
-            "Further origins whose pages may send requests, such as https://example.org, joined with commas.", _SECURITY
+            "Further origins whose pages may send requests, such as https://example.org, joined with commas.", _SERVER
         ),
     )
     max_body_bytes: int = field(
@@ -78,7 +78,7 @@ class ServerSettings:
         default=30.0, metadata=_field("Seconds that a client may take to send a body (408).", _LIMITS)
     )
     drain: float = field(
-        default=30.0, metadata=_field("Seconds to finish accepted requests after SIGTERM or Ctrl-C.", "Server")
+        default=30.0, metadata=_field("Seconds to finish accepted requests after SIGTERM or Ctrl-C.", _SERVER)
     )
     batch_size: str = field(
         default="auto",
