@@ -69,7 +69,7 @@ export class PointCloud {
   clear() {
     this.points?.geometry.dispose();
     this.points?.removeFromParent();
-    this.points = null;
+    this.points = this.source = null;
     this.draw();
   }
 
