@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.cli.options import ModelFlags
     from depth_anything_3.jobs.report import RunReport
+    from depth_anything_3.model.catalog import ModelCard
 
 __all__ = [
     "EXIT_FAILURES",
@@ -30,6 +31,7 @@ __all__ = [
     "escape_message",
     "finish",
     "load_model",
+    "note_licence",
     "set_quiet",
     "set_verbosity",
     "stderr",
@@ -123,11 +125,16 @@ def load_model(flags: ModelFlags) -> DepthAnything3:
 
         model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, parse_dtype(flags.dtype))
     logger.info("%s computes on %s", model.model_name, model.device)
-    if "-NC-" in model.card.licence:
-        stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
+    note_licence(model.card)
     if flags.compiled:
         model.compile()
     return model
+
+
+def note_licence(card: ModelCard) -> None:
+    """Report a licence that forbids commercial use."""
+    if "-NC-" in card.licence:
+        stderr.print(f"{card.name}: licence {card.licence}, no commercial use", markup=False)
 
 
 def finish(

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, stderr
+from depth_anything_3.cli.console import finish, load_model, note_licence, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
+from depth_anything_3.cli.splitting import SplitFlags, engine_loader, selected
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inputs.discover import FoundImage
+    from depth_anything_3.model.catalog import ModelCard
 
 __all__ = ["PREPROCESS", "find_sources", "images", "note_unit"]
 
@@ -48,6 +49,7 @@ def images(
     preprocess: PreprocessOptions = PREPROCESS,
     output: o.OutputOptions,
     batches: o.BatchFlags,
+    split: SplitFlags,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
     backend: o.BackendFlags,
@@ -56,14 +58,18 @@ def images(
     """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.jobs.destination import check_device
+    from depth_anything_3.jobs.devices import DeviceRun, run_on_devices
     from depth_anything_3.jobs.images import run_images
+    from depth_anything_3.jobs.shards import report_path
     from depth_anything_3.jobs.shared_range import shared_formats
     from depth_anything_3.runtime.devices import choose_device
 
     backend.check()
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches, output)
-    check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
+    shard, devices = split.parse(scene=scene, auto_cleanup=auto_cleanup)
+    if not devices:
+        check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     found = find_sources(sources, find, destination.folder)
     if scene:
         run = SceneRun(
@@ -80,33 +86,63 @@ def images(
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
         finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)
         return
-    loaded = load_model(model)
-    note_unit(loaded, metric)
-    clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
+    mine = selected(found, shard)
     resumable = not shared_formats(destination.parsed_formats, destination.options)
-    with progress(len(found), resumable=resumable) as advance:
+    writes_index = index and shard is None
+    if devices:
+        clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
+        run_over = DeviceRun(
+            load=engine_loader(model),
+            images=found,
+            destination=destination,
+            options=replace(options, batching=batches.options(max(1, len(mine) // len(devices)))),
+            resume=resume,
+            overwrite=overwrite,
+            index=index,
+            shard=shard,
+        )
+        with progress(len(mine), resumable=resumable) as advance:
+            report = run_on_devices(
+                run_over,
+                devices,
+                report_file=report_path(destination.folder, shard),
+                on_progress=advance,
+                on_loaded=lambda card: note_card(card, metric),
+            )
+        finish(images, report, as_json, index=writes_index)
+        return
+    loaded = load_model(model)
+    note_unit(loaded.card, metric)
+    clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
+    with progress(len(mine), resumable=resumable) as advance:
         report = run_images(
             loaded.engine,
             found,
             destination,
-            replace(options, batching=batches.options(len(found))),
+            replace(options, batching=batches.options(max(1, len(mine)))),
             resume=resume,
             overwrite=overwrite,
-            report_file=destination.folder / "report.json",
+            report_file=report_path(destination.folder, shard),
             index=index,
+            shard=shard,
             on_progress=advance,
         )
-    finish(images, report, as_json, index=index)
+    finish(images, report, as_json, index=writes_index)
 
 
-def note_unit(model: DepthAnything3, metric: o.MetricFlags) -> None:
+def note_card(card: ModelCard, metric: o.MetricFlags) -> None:
+    """Print what users should know about the model."""
+    note_licence(card)
+    note_unit(card, metric)
+
+
+def note_unit(card: ModelCard, metric: o.MetricFlags) -> None:
     """Print a note if the unit of depth is not what users expect."""
     from depth_anything_3.model.catalog import DepthKind
 
-    if model.card.depth_kind is DepthKind.CANONICAL and not metric.metric:
+    if card.depth_kind is DepthKind.CANONICAL and not metric.metric:
         stderr.print(
-            f"{model.model_name} predicts canonical depth (for a focal length of 300 pixels); "
-            "pass --metric for metric depth"
+            f"{card.name} predicts canonical depth (for a focal length of 300 pixels); pass --metric for metric depth"
         )
 
 
