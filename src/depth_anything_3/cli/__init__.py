@@ -38,6 +38,7 @@ from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.panels import MAX_HELP_WIDTH, PanelCommand, PanelGroup
 from depth_anything_3.cli.progress import stop_line
+from depth_anything_3.cli.report import report
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
 from depth_anything_3.errors import DA3Error, DeviceError, InputFileError, InvalidInputError
@@ -63,6 +64,7 @@ app.command("webcam", short_help="Show live depth of a camera, stream or file.")
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
+app.command("report", short_help="Sum up the reports of shards: complete, failed, missing.")(report)
 app.command("models", short_help="List the models and their licences.")(models)
 app.command("download", short_help="Download checkpoints to the hub's cache.")(download)
 app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)

@@ -42,6 +42,7 @@ HELP = {
         ("da3 export out/npz/photo.npz -o out -f tiff", "da3 export out/npz/*.npz -o out -f depth_png-ply"),
     ),
     "index": CommandHelp("docs/exports.md", ("da3 index out", "da3 index debug")),
+    "report": CommandHelp("docs/scale.md", ("da3 report out", "da3 report machine1/out machine2/out --json")),
     "models": CommandHelp("docs/models.md", ("da3 models", "da3 models --json")),
     "download": CommandHelp("docs/models.md", ("da3 download da3-small", "da3 download da3-base da3metric-large")),
     "doctor": CommandHelp("docs/strategies.md", ("da3 doctor", "da3 doctor --calibrate")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,9 +59,8 @@ def images(
     """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.jobs.destination import check_device
-    from depth_anything_3.jobs.devices import DeviceRun, run_on_devices
-    from depth_anything_3.jobs.images import run_images
-    from depth_anything_3.jobs.shards import report_path
+    from depth_anything_3.jobs.devices import run_on_devices
+    from depth_anything_3.jobs.image_job import ImageJob
     from depth_anything_3.jobs.shared_range import shared_formats
     from depth_anything_3.runtime.devices import choose_device
 
@@ -86,51 +86,33 @@ def images(
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
         finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)
         return
-    mine = selected(found, shard)
+    count = len(selected(found, shard))
     resumable = not shared_formats(destination.parsed_formats, destination.options)
-    writes_index = index and shard is None
-    if devices:
-        clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
-        run_over = DeviceRun(
-            load=engine_loader(model),
-            images=found,
-            destination=destination,
-            options=replace(options, batching=batches.options(max(1, len(mine) // len(devices)))),
-            resume=resume,
-            overwrite=overwrite,
-            index=index,
-            shard=shard,
-        )
-        with progress(len(mine), resumable=resumable) as advance:
-            report = run_on_devices(
-                run_over,
-                devices,
-                report_file=report_path(destination.folder, shard),
-                on_progress=advance,
-                on_loaded=lambda card: note_card(card, metric),
-            )
-        finish(images, report, as_json, index=writes_index)
-        return
-    loaded = load_model(model)
-    note_unit(loaded.card, metric)
+    loaded = None if devices else load_model(model)
     clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
-    with progress(len(mine), resumable=resumable) as advance:
-        report = run_images(
-            loaded.engine,
-            found,
-            destination,
-            replace(options, batching=batches.options(max(1, len(mine)))),
-            resume=resume,
-            overwrite=overwrite,
-            report_file=report_path(destination.folder, shard),
-            index=index,
-            shard=shard,
-            on_progress=advance,
-        )
-    finish(images, report, as_json, index=writes_index)
+    job = ImageJob(
+        images=found,
+        destination=destination,
+        options=replace(options, batching=batches.options(max(1, count // (len(devices) or 1)))),
+        resume=resume,
+        overwrite=overwrite,
+        index=index,
+        shard=shard,
+    )
+    if loaded is not None:
+        note_unit(loaded.card, metric)
+    with progress(count, resumable=resumable) as advance:
+        if loaded is None:
+            note = partial(_note_card, metric=metric)
+            report = run_on_devices(job, devices, engine_loader(model), on_progress=advance, on_loaded=note)
+        else:
+            report = job.compute(loaded.engine, on_progress=advance)
+    if index and shard is not None:
+        stderr.print(f"when all shards are done, da3 index {destination.folder} writes index.html", markup=False)
+    finish(images, report, as_json, index=index and shard is None)
 
 
-def note_card(card: ModelCard, metric: o.MetricFlags) -> None:
+def _note_card(card: ModelCard, metric: o.MetricFlags) -> None:
     """Print what users should know about the model."""
     note_licence(card)
     note_unit(card, metric)

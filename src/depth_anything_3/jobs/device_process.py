@@ -17,13 +17,10 @@ from depth_anything_3.errors import DA3Error
 
 if TYPE_CHECKING:  # the process sets its cores before it imports torch
     from depth_anything_3.inference.engine import Engine
-    from depth_anything_3.inference.options import StreamOptions
-    from depth_anything_3.inputs.discover import FoundImage
-    from depth_anything_3.jobs.destination import Destination
-    from depth_anything_3.jobs.shards import Shard
+    from depth_anything_3.jobs.image_job import ImageJob
     from depth_anything_3.model.catalog import ModelCard
 
-__all__ = ["Ended", "Loaded", "LogLine", "Progress", "Work", "compute_shard"]
+__all__ = ["Ended", "Loaded", "LogLine", "Parent", "Progress", "Work", "compute", "compute_shard"]
 
 _PACKAGE = "depth_anything_3"
 
@@ -33,22 +30,16 @@ class Work:
     """What a process computes.
 
     Attributes:
+        job: with the shard of the device.
         load: returns the network on a device.
         device: name of the device.
-        images, destination, options, resume, overwrite, index, shard: as of `jobs.images.run_images`.
         report_file: temporary file for the report of the shard.
         log_level: minimum level of log records that are sent.
     """
 
+    job: ImageJob
     load: Callable[[str], Engine]
     device: str
-    images: Sequence[FoundImage]
-    destination: Destination
-    options: StreamOptions
-    resume: bool
-    overwrite: bool
-    index: bool
-    shard: Shard
     report_file: Path
     log_level: int
 
@@ -82,7 +73,7 @@ class Ended:
     error: BaseException | None
 
 
-class _Parent:
+class Parent:
     """Sends messages to the process that started this one, and stops this one when it says so or is gone."""
 
     def __init__(self, connection: Connection) -> None:
@@ -106,7 +97,7 @@ class _Parent:
 class _Sender(logging.Handler):
     """Sends log records."""
 
-    def __init__(self, level: int, parent: _Parent) -> None:
+    def __init__(self, level: int, parent: Parent) -> None:
         super().__init__(level)
         self._parent = parent
 
@@ -126,14 +117,17 @@ def compute_shard(connection: Connection, cores: Sequence[int]) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    parent = _Parent(connection)
+    parent = Parent(connection)
     error: BaseException | None = None
     try:
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
         work: Work = connection.recv()
         threading.Thread(target=parent.obey, name="da3-parent", daemon=True).start()
-        _compute(work, parent)
+        package = logging.getLogger(_PACKAGE)
+        package.addHandler(_Sender(work.log_level, parent))
+        package.setLevel(work.log_level)
+        compute(work, parent)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except BaseException as ended_by:  # Ctrl-C and SIGTERM too; the other process raises it
         error = ended_by
@@ -143,24 +137,17 @@ def compute_shard(connection: Connection, cores: Sequence[int]) -> None:
         raise error  # a fault of this program: its traceback is printed
 
 
-def _compute(work: Work, parent: _Parent) -> None:
-    from depth_anything_3.jobs.images import run_images
+def compute(work: Work, parent: Parent) -> None:
+    """Load the network, and compute; send messages on the way.
 
-    package = logging.getLogger(_PACKAGE)
-    package.addHandler(_Sender(work.log_level, parent))
-    package.setLevel(work.log_level)
+    Raises:
+        DA3Error: see `run_images`.
+    """
     engine = work.load(work.device)
     parent.send(Loaded(engine.card))
-    run_images(
+    work.job.compute(
         engine,
-        work.images,
-        work.destination,
-        work.options,
-        resume=work.resume,
-        overwrite=work.overwrite,
         report_file=work.report_file,
-        index=work.index,
-        shard=work.shard,
         on_progress=lambda failed=0: parent.send(Progress(failed)),
     )
 

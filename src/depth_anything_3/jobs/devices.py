@@ -18,19 +18,18 @@ from pathlib import Path
 from depth_anything_3.errors import DeviceError, InvalidInputError
 from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
-from depth_anything_3.inference.options import StreamOptions
-from depth_anything_3.inputs.discover import FoundImage
-from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.device_process import Ended, Loaded, LogLine, Progress, Work, compute_shard
+from depth_anything_3.jobs.image_job import ImageJob
 from depth_anything_3.jobs.images import MIN_AGE_S, remove_temporary
 from depth_anything_3.jobs.index import index_of_folder
 from depth_anything_3.jobs.manifest import Manifest
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.shard_reports import add_reports, add_written
-from depth_anything_3.jobs.shards import Shard, image_id
+from depth_anything_3.jobs.shards import Shard
+from depth_anything_3.jobs.shared_range import check_shared_range, shared_formats
 from depth_anything_3.model.catalog import ModelCard
 
-__all__ = ["DeviceRun", "parse_devices", "run_on_devices"]
+__all__ = ["parse_devices", "run_on_devices"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,35 +53,11 @@ def parse_devices(text: str) -> tuple[str, ...]:
     return tuple(f"cuda:{one}" if one.isdecimal() else one for one in names)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeviceRun:
-    """What the processes compute together.
-
-    Attributes:
-        load: returns the network on a device; called in the processes, so it can be pickled.
-        images, destination, options, resume, overwrite, index, shard: as of `jobs.images.run_images`. The page of
-            `index` is written at the end of the run.
-    """
-
-    load: Callable[[str], Engine]
-    images: Sequence[FoundImage]
-    destination: Destination
-    options: StreamOptions
-    resume: bool = False
-    overwrite: bool = False
-    index: bool = False
-    shard: Shard | None = None
-
-    def selected(self) -> list[FoundImage]:
-        """Return the images of the shard."""
-        return list(self.images) if self.shard is None else self.shard.select(self.images)
-
-
 def run_on_devices(
-    run: DeviceRun,
+    job: ImageJob,
     devices: Sequence[str],
+    load: Callable[[str], Engine],
     *,
-    report_file: Path | None = None,
     on_progress: OnProgress = no_progress,
     on_loaded: Callable[[ModelCard], None] = lambda card: None,
 ) -> RunReport:
@@ -93,9 +68,9 @@ def run_on_devices(
     process is killed, the processes write what they have computed and end.
 
     Args:
-        run: what to compute.
+        job: what to compute. The report of all devices is written at the beginning and at the end of the run.
         devices: names; see `parse_devices`.
-        report_file: JSON file for the report of all devices, written at the beginning and at the end of the run.
+        load: returns the network on a device; called in the processes, so it must be picklable.
         on_progress: called once for each image that was written, failed or skipped.
         on_loaded: called once, when the first process has loaded the network.
 
@@ -106,23 +81,26 @@ def run_on_devices(
         DeviceError: a process was killed, or its GPU failed; the message names the device and how much is left.
         DA3Error: see `run_images`.
     """
-    mine = run.selected()
-    names = result_names(run.images, Manifest(run.destination.folder).name_of)
-    name_of = dict(zip((str(one.path) for one in run.images), names, strict=True))
-    planned = {name_of[source]: source for source in (str(one.path) for one in mine)}
-    if run.resume:
-        remove_temporary(run.destination, planned, MIN_AGE_S if run.shard else 0.0)
-    report = RunReport(export_dir=os.fspath(run.destination.folder), device=", ".join(devices), total=len(run.images))
-    report.shard = None if run.shard is None else str(run.shard)
-    with reported(report, report_file, planned), tempfile.TemporaryDirectory(prefix="da3-devices-") as folder:
-        processes = _Processes(run, devices, Path(folder), on_progress, on_loaded)
+    check_shared_range(
+        shared_formats(job.destination.parsed_formats, job.destination.options), resume=job.resume, is_split=True
+    )
+    destination, sources = job.destination, [str(one.path) for one in job.selected()]
+    names = result_names(job.images, Manifest(destination.folder).name_of)
+    name_of = dict(zip((str(one.path) for one in job.images), names, strict=True))
+    planned = {name_of[one]: one for one in sources}
+    if job.resume:
+        remove_temporary(destination, planned, MIN_AGE_S if job.shard else 0.0)
+    report = RunReport(export_dir=os.fspath(destination.folder), device=", ".join(devices), total=len(job.images))
+    report.shard = None if job.shard is None else str(job.shard)
+    with reported(report, job.report_file, planned), tempfile.TemporaryDirectory(prefix="da3-devices-") as folder:
+        processes = _Processes(job, devices, load, Path(folder), on_progress, on_loaded)
         try:
             processes.compute()
         finally:
-            add_reports(report, processes.reports(), [str(one.path) for one in mine])
+            add_reports(report, processes.reports(), sources)
         processes.check(report)
-    if run.index and run.shard is None:
-        index_of_folder(run.destination.folder)
+    if job.index and job.shard is None:
+        index_of_folder(destination.folder)
     return report
 
 
@@ -131,9 +109,11 @@ class _Process:
     """The process of a device.
 
     Attributes:
+        label: name of the device, with a number if several processes have it.
         ended: its last message; None: it runs, or was killed.
     """
 
+    label: str
     work: Work
     process: multiprocessing.process.BaseProcess
     connection: Connection
@@ -157,7 +137,7 @@ class _Process:
 
     def report(self) -> RunReport:
         """Read the report of the shard; of a process that was killed, complete it by the manifest."""
-        shard, folder = self.work.shard, self.work.destination.folder
+        shard, folder = self.work.job.shard, self.work.job.destination.folder
         if not self.work.report_file.exists():
             return RunReport()
         report = RunReport.read(self.work.report_file)
@@ -170,13 +150,15 @@ class _Process:
 class _Processes:
     """Starts the processes, and receives from them until all have ended."""
 
-    run: DeviceRun
+    job: ImageJob
     devices: Sequence[str]
+    load: Callable[[str], Engine]
     folder: Path
     on_progress: OnProgress
     on_loaded: Callable[[ModelCard], None]
     _started: list[_Process] = field(default_factory=list)
     _is_loaded: bool = False
+    _logged: set[LogLine] = field(default_factory=set)
 
     def compute(self) -> None:
         """Run all processes to their end, also when this one is stopped."""
@@ -207,7 +189,7 @@ class _Processes:
         errors = [one.ended.error for one in self._started if one.ended is not None and one.fault is None]
         for error in filter(None, errors):
             raise error
-        faults = [f"{one.work.device}: {one.fault}" for one in self._started if one.fault is not None]
+        faults = [f"{one.label}: {one.fault}" for one in self._started if one.fault is not None]
         if faults:
             done = report.images + report.skipped
             raise DeviceError(
@@ -220,7 +202,7 @@ class _Processes:
         return [one.report() for one in self._started]
 
     def _start(self) -> None:
-        shards = (self.run.shard or Shard(0, 1)).split(len(self.devices))
+        shards = (self.job.shard or Shard(0, 1)).split(len(self.devices))
         context = multiprocessing.get_context("spawn")  # CUDA does not work after a fork
         for index, (device, shard, cores) in enumerate(
             zip(self.devices, shards, _core_shares(len(self.devices)), strict=True)
@@ -228,22 +210,17 @@ class _Processes:
             here, there = context.Pipe()
             process = context.Process(target=compute_shard, args=(there, cores), name=f"da3-{index}-{device}")
             work = Work(
-                load=self.run.load,
+                job=self.job.part(shard),
+                load=self.load,
                 device=device,
-                images=self.run.images,
-                destination=self.run.destination,
-                options=self.run.options,
-                resume=self.run.resume,
-                overwrite=self.run.overwrite,
-                index=self.run.index,
-                shard=shard,
                 report_file=self.folder / f"{index}.json",
                 log_level=logging.getLogger(_PACKAGE_LOG).getEffectiveLevel(),
             )
             with _ctrl_c_ignored():
                 process.start()
             there.close()
-            self._started.append(_Process(work, process, here))
+            label = device if self.devices.count(device) == 1 else f"{device} (process {index})"
+            self._started.append(_Process(label, work, process, here))
         for one in self._started:  # after all have been started, since a large message waits until it is read
             one.send(one.work)
 
@@ -257,14 +234,16 @@ class _Processes:
                     process.connection.close()
                     process.process.join()
                     if process.ended is None:
-                        logger.warning("%s: %s; the others continue", process.work.device, process.fault)
+                        logger.warning("%s: %s; the others continue", process.label, process.fault)
 
     def _take(self, process: _Process, message: object) -> None:
         if isinstance(message, Progress):
             process.failed = message.failed
             self.on_progress(sum(one.failed for one in self._started))
         elif isinstance(message, LogLine):
-            logger.log(message.level, "%s: %s", process.work.device, message.text)
+            if message not in self._logged or message.level < logging.WARNING:  # warn once, not once a process
+                self._logged.add(message)
+                logger.log(message.level, "%s: %s", process.label, message.text)
         elif isinstance(message, Loaded) and not self._is_loaded:
             self._is_loaded = True
             self.on_loaded(message.card)
@@ -277,13 +256,6 @@ class _Processes:
         for one in self._started:
             if one.ended is None and not one.connection.closed:
                 one.send("stop")
-
-
-def image_counts(run: DeviceRun, devices: int) -> list[int]:
-    """Return how many images each of so many devices gets."""
-    shards = (run.shard or Shard(0, 1)).split(devices)
-    ids = [image_id(one) for one in run.selected()]
-    return [sum(map(shard.contains, ids)) for shard in shards]
 
 
 def _core_shares(count: int) -> list[tuple[int, ...]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import DA3Error
 from depth_anything_3.export import ExportOptions, export, result_files
 from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
@@ -36,7 +36,7 @@ from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, diffe
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.jobs.shards import Shard
-from depth_anything_3.jobs.shared_range import Colored, HeldImages, shared_formats
+from depth_anything_3.jobs.shared_range import Colored, HeldImages, check_shared_range, shared_formats
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["MIN_AGE_S", "remove_temporary", "run_images"]
@@ -90,16 +90,7 @@ def run_images(
     """
     destination.check(engine.card, options.preprocess, options.network)
     shared = shared_formats(destination.parsed_formats, destination.options)
-    if shared and resume:
-        raise InvalidInputError(
-            "shared_range=True does not work with resume=True: the range depends on the depth of all images; compute "
-            "all anew, or set the range with depth_range"
-        )
-    if shared and shard is not None:
-        raise InvalidInputError(
-            "shared_range=True does not work with shards: the range depends on the depth of all images; set it with "
-            "depth_range"
-        )
+    check_shared_range(shared, resume=resume, is_split=shard is not None)
     settings: Settings = {
         **network_settings(engine, options.preprocess, options.network),
         **options.output.settings(),

@@ -205,6 +205,11 @@ class RunReport:
             ImageRecord(source=label, status="failed", error_class=type(error).__name__, error=str(error))
         )
 
+    def update_left(self) -> None:
+        """Remove from `left` the images that have a record."""
+        done = {one.source for one in self.records}
+        self.left = {name: source for name, source in self.left.items() if source not in done}
+
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """Return all fields as plain JSON values."""
         return {**asdict(self), "images_per_second": self.images_per_second}
@@ -244,7 +249,7 @@ def reported(report: RunReport, file: Path | None, planned: Mapping[str, str] | 
     report.began = utc_now()
     if planned is not None:
         report.left = dict(planned)
-        _leave_out_done(report)
+        report.update_left()
         if file is not None:
             report.write(file)
     try:
@@ -255,7 +260,7 @@ def reported(report: RunReport, file: Path | None, planned: Mapping[str, str] | 
     finally:
         report.wall_seconds = report.wall_seconds or time.perf_counter() - began  # or those of other processes
         report.ended = utc_now()
-        _leave_out_done(report)
+        report.update_left()
         try:
             if file is not None:
                 report.write(file)
@@ -263,8 +268,3 @@ def reported(report: RunReport, file: Path | None, planned: Mapping[str, str] | 
             if report.stopped_by is None:
                 raise
             logger.warning("no report was written: %s", error)  # the error that stopped the run is raised
-
-
-def _leave_out_done(report: RunReport) -> None:
-    done = {one.source for one in report.records}
-    report.left = {name: source for name, source in report.left.items() if source not in done}

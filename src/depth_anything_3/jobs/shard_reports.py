@@ -48,6 +48,7 @@ def add_reports(report: RunReport, parts: Iterable[RunReport], sources: Sequence
         _add(report.focal_lengths, one.focal_lengths)
         for strategy, reasons in one.strategies.items():
             _add(report.strategies.setdefault(strategy, {}), reasons)
+    report.update_left()
     order = {source: place for place, source in enumerate(sources)}
     report.records.sort(key=lambda one: order.get(one.source, len(order)))
     report.failures.sort(key=lambda one: order.get(one["image"], len(order)))
