@@ -140,6 +140,14 @@ def test_a_killed_process_fails_the_run_but_keeps_the_results_of_the_others(in_t
     assert (again.images, again.skipped, again.left) == (len(lost), IMAGES - len(lost), {})
 
 
+def test_the_others_finish_when_a_gpu_fails(in_threads, job, tmp_path):
+    kept = len(Shard(1, 2).select(job.images))
+    text = f"cuda:0: the GPU is gone; {IMAGES - kept} of {IMAGES} images are left, the results of {kept} are complete"
+    with pytest.raises(DeviceError, match=text):
+        run_on_devices(job, ("cuda:0", "cpu"), load)
+    assert len(list((tmp_path / "out" / "depth_png").iterdir())) == kept
+
+
 def test_the_error_of_a_process_is_raised(in_threads, job, tmp_path):
     with pytest.raises(DA3Error, match="no such device"):
         run_on_devices(job, ("mps", "cpu"), load)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from depth_anything_3.errors import DA3Error
+from depth_anything_3.errors import DA3Error, DeviceError
 from depth_anything_3.jobs import device_process
 
 __all__ = ["ThreadContext", "load", "use_engine"]
@@ -24,9 +24,11 @@ def use_engine(engine) -> None:
 
 
 def load(device: str):
-    """Return the engine, as a process that loads the network."""
+    """Return the engine, as a process that loads the network; two devices fail."""
     if device == "mps":
         raise DA3Error("no such device")
+    if device == "cuda:0":
+        raise DeviceError("the GPU is gone")
     return _engines[0]
 
 

@@ -92,7 +92,8 @@ def run_on_devices(
         remove_temporary(destination, planned, MIN_AGE_S if job.shard else 0.0)
     report = RunReport(export_dir=os.fspath(destination.folder), device=", ".join(devices), total=len(job.images))
     report.shard = None if job.shard is None else str(job.shard)
-    with reported(report, job.report_file, planned), tempfile.TemporaryDirectory(prefix="da3-devices-") as folder:
+    reporting = reported(report, job.report_file, planned, early=True)
+    with reporting, tempfile.TemporaryDirectory(prefix="da3-devices-") as folder:
         processes = _Processes(job, devices, load, Path(folder), on_progress, on_loaded)
         try:
             processes.compute()

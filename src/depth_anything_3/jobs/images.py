@@ -101,7 +101,7 @@ def run_images(
     # Named before any is skipped, so that names depend neither on which images are skipped nor on the shard.
     names = dict(zip((str(one.path) for one in found), result_names(found, manifest.name_of), strict=True))
     paths = [one.path for one in (found if shard is None else shard.select(found))]
-    planned = None if shard is None else {names[source]: source for source in map(str, paths)}
+    planned = {names[source]: source for source in map(str, paths)}
     thumbnails = index and "depth_vis" not in {one.name for one in destination.parsed_formats}
     held = HeldImages(destination.folder, shared, destination.options, keeps_images=thumbnails)
     writing = _Writing(engine, destination, options, manifest, settings, names, report, on_progress, held, thumbnails)
@@ -117,7 +117,8 @@ def run_images(
     predictions = engine.stream(writing.noted(paths), at_network_size, on_failure, ready=len(paths))
     engine.input_processor.warm_up()
     shown = indexed(manifest, report, index and shard is None)
-    with shown, reported(report, report_file, planned), held.coloring(), closing(predictions), writer:  # type: ignore[type-var]
+    reporting = reported(report, report_file, planned, early=shard is not None)
+    with shown, reporting, held.coloring(), closing(predictions), writer:  # type: ignore[type-var]
         for prediction in predictions:
             writer.put(partial(writing.write, prediction))
     return report

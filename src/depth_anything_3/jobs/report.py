@@ -236,22 +236,22 @@ def no_progress(failed: int = 0, /) -> None:
 
 
 @contextmanager
-def reported(report: RunReport, file: Path | None, planned: Mapping[str, str] | None = None) -> Iterator[None]:
+def reported(
+    report: RunReport, file: Path | None, planned: Mapping[str, str] | None = None, *, early: bool = False
+) -> Iterator[None]:
     """Time the block, record what ends it early, and write the report at its end.
 
     Args:
         report: of the run.
         file: where to write it.
-        planned: all images of the run: the source, by the name of its results. The report is then also written before
-            the block, with these, so that it is known what a run that was killed has not reached.
+        planned: all images of the run: the source, by the name of its results.
+        early: also write the report before the block, so that it is known what a run that was killed has not reached.
     """
     began = time.perf_counter()
-    report.began = utc_now()
-    if planned is not None:
-        report.left = dict(planned)
-        report.update_left()
-        if file is not None:
-            report.write(file)
+    report.began, report.left = utc_now(), dict(planned or {})
+    report.update_left()
+    if early and file is not None:
+        report.write(file)
     try:
         yield
     except BaseException as error:  # Ctrl-C too
