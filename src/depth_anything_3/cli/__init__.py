@@ -41,6 +41,7 @@ from depth_anything_3.cli.models import models
 from depth_anything_3.cli.panels import MAX_HELP_WIDTH, PanelCommand, PanelGroup
 from depth_anything_3.cli.plan import plan
 from depth_anything_3.cli.progress import stop_line
+from depth_anything_3.cli.report import report
 from depth_anything_3.cli.serve import serve
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
@@ -70,6 +71,7 @@ app.command("export", short_help="Convert saved results to other formats.")(expo
 app.command("export-model", short_help="Write a model as an ONNX, OpenVINO or pt2 file, verified.")(export_model)
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
 app.command("plan", short_help="State how images become the network's input, for other languages.")(plan)
+app.command("report", short_help="Sum up the reports of shards: complete, failed, missing.")(report)
 app.command("models", short_help="List the models and their licences.")(models)
 app.command("download", short_help="Download checkpoints to the hub's cache.")(download)
 app.command("cache", short_help="List and clear what the package keeps on disk.")(cache)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.cli.options import ModelFlags
     from depth_anything_3.jobs.report import RunReport
+    from depth_anything_3.model.catalog import ModelCard
 
 __all__ = [
     "EXIT_FAILURES",
@@ -31,6 +32,7 @@ __all__ = [
     "escape_message",
     "finish",
     "load_model",
+    "note_licence",
     "set_quiet",
     "set_verbosity",
     "stderr",
@@ -130,8 +132,7 @@ def load_model(flags: ModelFlags) -> DepthAnything3:
         else:
             model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype, backend=backend)
     logger.info("%s computes on %s", model.model_name, model.device)
-    if "-NC-" in model.card.licence:
-        stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
+    note_licence(model.card)
     if flags.compiled:
         model.compile()
     return model
@@ -149,6 +150,12 @@ def _load_exported(flags: ModelFlags) -> DepthAnything3:
     return DepthAnything3.from_exported(
         flags.model_dir, None if flags.backend in ("torch", "auto") else RuntimeName(flags.backend)
     )
+
+
+def note_licence(card: ModelCard) -> None:
+    """Report a licence that forbids commercial use."""
+    if "-NC-" in card.licence:
+        stderr.print(f"{card.name}: licence {card.licence}, no commercial use", markup=False)
 
 
 def finish(

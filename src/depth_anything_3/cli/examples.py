@@ -50,6 +50,7 @@ HELP = {
     "plan": CommandHelp(
         "docs/export-model.md", ("da3 plan photo.jpg", "da3 plan photo.jpg --model-dir da3-nano --json > plan.json")
     ),
+    "report": CommandHelp("docs/scale.md", ("da3 report out", "da3 report machine1/out machine2/out --json")),
     "models": CommandHelp("docs/models.md", ("da3 models", "da3 models --json")),
     "cache": CommandHelp("docs/backends.md", ("da3 cache", "da3 cache --clear")),
     "download": CommandHelp("docs/models.md", ("da3 download da3-small", "da3 download da3-base da3metric-large")),

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, stderr
+from depth_anything_3.cli.console import finish, load_model, note_licence, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
+from depth_anything_3.cli.splitting import SplitFlags, engine_loader, selected
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inputs.discover import FoundImage
+    from depth_anything_3.model.catalog import ModelCard
 
 __all__ = ["PREPROCESS", "find_sources", "images", "note_unit"]
 
@@ -48,6 +50,7 @@ def images(
     preprocess: PreprocessOptions = PREPROCESS,
     output: o.OutputOptions,
     batches: o.BatchFlags,
+    split: SplitFlags,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
     backend: o.BackendFlags,
@@ -56,14 +59,17 @@ def images(
     """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.jobs.destination import check_device
-    from depth_anything_3.jobs.images import run_images
+    from depth_anything_3.jobs.devices import run_on_devices
+    from depth_anything_3.jobs.image_job import ImageJob
     from depth_anything_3.jobs.shared_range import shared_formats
     from depth_anything_3.runtime.devices import choose_device
 
     backend.check()
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches, output)
-    check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
+    shard, devices = split.parse(scene=scene, auto_cleanup=auto_cleanup)
+    if not devices:
+        check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     found = find_sources(sources, find, destination.folder)
     if scene:
         run = SceneRun(
@@ -80,33 +86,45 @@ def images(
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
         finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)
         return
-    loaded = load_model(model)
-    note_unit(loaded, metric)
-    clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
+    count = len(selected(found, shard))
     resumable = not shared_formats(destination.parsed_formats, destination.options)
-    with progress(len(found), resumable=resumable) as advance:
-        report = run_images(
-            loaded.engine,
-            found,
-            destination,
-            replace(options, batching=batches.options(len(found))),
-            resume=resume,
-            overwrite=overwrite,
-            report_file=destination.folder / "report.json",
-            index=index,
-            on_progress=advance,
-        )
-    finish(images, report, as_json, index=index)
+    loaded = None if devices else load_model(model)
+    clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
+    job = ImageJob(
+        images=found,
+        destination=destination,
+        options=replace(options, batching=batches.options(max(1, count // (len(devices) or 1)))),
+        resume=resume,
+        overwrite=overwrite,
+        index=index,
+        shard=shard,
+    )
+    if loaded is not None:
+        note_unit(loaded.card, metric)
+    with progress(count, resumable=resumable) as advance:
+        if loaded is None:
+            note = partial(_note_card, metric=metric)
+            report = run_on_devices(job, devices, engine_loader(model), on_progress=advance, on_loaded=note)
+        else:
+            report = job.compute(loaded.engine, on_progress=advance)
+    if index and shard is not None:
+        stderr.print(f"when all shards are done, da3 index {destination.folder} writes index.html", markup=False)
+    finish(images, report, as_json, index=index and shard is None)
 
 
-def note_unit(model: DepthAnything3, metric: o.MetricFlags) -> None:
+def _note_card(card: ModelCard, metric: o.MetricFlags) -> None:
+    """Print what users should know about the model."""
+    note_licence(card)
+    note_unit(card, metric)
+
+
+def note_unit(card: ModelCard, metric: o.MetricFlags) -> None:
     """Print a note if the unit of depth is not what users expect."""
     from depth_anything_3.model.catalog import DepthKind
 
-    if model.card.depth_kind is DepthKind.CANONICAL and not metric.metric:
+    if card.depth_kind is DepthKind.CANONICAL and not metric.metric:
         stderr.print(
-            f"{model.model_name} predicts canonical depth (for a focal length of 300 pixels); "
-            "pass --metric for metric depth"
+            f"{card.name} predicts canonical depth (for a focal length of 300 pixels); pass --metric for metric depth"
         )
 
 
