@@ -284,7 +284,7 @@ def test_photos_are_pasted_chosen_and_taken(browser, tmp_path):
         browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / "chosen.png")])
         browser.wait("document.getElementById('status').textContent === 'chosen.png: ready'")
         browser.evaluate("document.querySelector('.strip [data-action=take]').click()")
-        browser.wait("document.getElementById('camera-video').videoWidth > 0")
+        browser.wait("!document.getElementById('shutter').disabled && document.getElementById('camera-dialog').open")
         browser.evaluate("document.getElementById('shutter').click()")
         browser.wait("document.getElementById('status').textContent === 'camera.jpg: ready'")
         assert not browser.evaluate("document.getElementById('camera-dialog').open")
@@ -321,6 +321,21 @@ def test_several_photos_and_a_scene_of_them(browser):
         browser.wait("document.querySelectorAll('.thumb').length === 3")
         check_quiet(browser, server)
         assert ("DELETE", "/v1/jobs/7") in {(request.method, request.path) for request in server.requests}
+
+
+@pytest.mark.slow
+def test_a_photo_that_the_browser_cannot_decode_gets_its_depth(browser):
+    with serve_page(DEPTH) as server:
+        start(browser, server)
+        browser.drop(("IMG_7.heic", b"not for this browser"))
+        browser.wait("document.getElementById('status').textContent === 'IMG_7.heic: ready'")
+        browser.wait("document.getElementById('depth').width > 1")
+        assert "cannot show this kind of photo" in text(browser, "warnings")
+        browser.move(*place(browser, "depth-pane", 10, 30))
+        assert text(browser, "reading") == f"{DEPTH[30, 10]:.2f} m"
+        assert open_cloud(browser) >= 0.95 * (DEPTH > 0).sum()
+        assert browser.wait("document.querySelector('.thumb canvas').width") == WIDTH
+        check_quiet(browser, server)
 
 
 @pytest.mark.slow

@@ -19,11 +19,14 @@ export async function takePhoto(dialog) {
     audio: false, video: { facingMode: 'environment', width: { ideal: 1920 }, height: { ideal: 1080 } },
   });
   const video = dialog.querySelector('video');
+  const shutter = dialog.querySelector('#shutter');
+  shutter.disabled = true; // until there is a frame: before, the photo would be black
+  video.onloadeddata = () => { shutter.disabled = false; };
   video.srcObject = stream;
   dialog.showModal();
   try {
     const taken = await new Promise((resolve) => {
-      dialog.querySelector('#shutter').onclick = () => resolve(true);
+      shutter.onclick = () => resolve(true);
       dialog.querySelector('#camera-close').onclick = () => resolve(false);
       dialog.oncancel = () => resolve(false);
     });

@@ -74,7 +74,7 @@ export class Items extends EventTarget {
   }
 
   async drawThumb(item) {
-    item.thumb = await decodePhoto(item.files[0], THUMB_SIDE);
+    item.thumb = (await decodePhoto(item.files[0], THUMB_SIDE)) ?? item.thumb;
     this.tell('item', item);
   }
 
@@ -141,6 +141,7 @@ export class Items extends EventTarget {
       if (item.kind === 'scene') await computePoints(item, { signal, onProgress });
       else item.map = await computeDepth(item, { signal, onProgress });
       if (signal.aborted) return;
+      item.thumb ??= item.map && drawDepth(item.map);
       Object.assign(item, { status: 'done', progress: null });
       this.tell('item', item);
     } catch (error) {
@@ -162,9 +163,17 @@ async function computeDepth(item, options) {
   return DepthMap.fromAnswer(answer);
 }
 
+/** A thumbnail of a photo that this browser cannot decode. */
+function drawDepth(map) {
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [map.width, map.height];
+  canvas.getContext('2d').putImageData(map.colors('spectral', 'inverse'), 0, 0);
+  return canvas;
+}
+
 async function computePoints(item, options) {
   item.job = await computeScene(item.files, options);
   const { ply } = item.job.results;
   if (typeof ply !== 'string') throw new RequestError('No points', 'The server sent no point cloud of this scene.');
-  item.points = pointsOfPly((await send('GET', address(ply), options)).data);
+  item.points = pointsOfPly((await send('GET', address(ply), options)).data, item.files.length);
 }

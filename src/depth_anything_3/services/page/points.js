@@ -71,9 +71,10 @@ const SIZES = { char: 1, uchar: 1, short: 2, ushort: 2, int: 4, uint: 4, float: 
  * Read the vertices of a binary little-endian PLY file with x, y, z and red, green, blue, in OpenCV's axes.
  *
  * @param {ArrayBuffer} data
+ * @param {number} views that the points come from
  * @returns {{positions: Float32Array, colors: Uint8Array, unit: number, camera: null, pixelSize: number}}
  */
-export function pointsOfPly(data) {
+export function pointsOfPly(data, views) {
   const text = new TextDecoder('latin1').decode(data.slice(0, 65536));
   const end = text.indexOf('end_header\n');
   if (end < 0 || !text.includes('format binary_little_endian')) throw new Error('The server sent a PLY file of another kind.');
@@ -104,5 +105,6 @@ export function pointsOfPly(data) {
   const depths = Array.from({ length: count }, (_, i) => -positions[3 * i + 2]).filter((depth) => depth > 0).sort((a, b) => a - b);
   const unit = depths[Math.floor(depths.length / 2)] || 1;
   for (let i = 0; i < positions.length; i += 1) positions[i] /= unit;
-  return { positions, colors, unit, camera: null, pixelSize: 1 / 400 };
+  const pixelSize = 1.5 / Math.sqrt(Math.max(1, count / views)); // as of a view of 60 to 90 degrees
+  return { positions, colors, unit, camera: null, pixelSize };
 }
