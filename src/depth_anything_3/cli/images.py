@@ -12,6 +12,8 @@ from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
+from depth_anything_3.cli.stored import StoredRun, StoreFlags, compute_stored
+from depth_anything_3.cli.unused import is_given
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
@@ -31,7 +33,8 @@ def images(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line.",
+            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line; also "
+            "s3://, gs://, hf:// and https:// addresses, webdataset tars, parquet files, CSV and COCO lists.",
             metavar="SOURCE",
         ),
     ],
@@ -45,6 +48,7 @@ def images(
     index: o.Index = False,
     metric: o.MetricFlags,
     find: o.FindFlags,
+    stores: StoreFlags,
     preprocess: PreprocessOptions = PREPROCESS,
     output: o.OutputOptions,
     batches: o.BatchFlags,
@@ -52,6 +56,7 @@ def images(
     writers: o.WriterFlags,
     backend: o.BackendFlags,
     as_json: o.Json = False,
+    context: typer.Context,
 ) -> None:
     """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.inference.views import ViewOptions
@@ -64,6 +69,23 @@ def images(
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches, output)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
+    if stores.applies(sources, str(results.export_dir)):
+        stored = StoredRun(
+            results=results,
+            writers=writers,
+            metric=metric,
+            model=model,
+            batches=batches,
+            options=options,
+            has_formats=is_given(context, "export_format"),
+            resume=resume,
+            overwrite=overwrite,
+            auto_cleanup=auto_cleanup,
+            scene=scene,
+            index=index,
+        )
+        finish(images, compute_stored(sources, stores, find, stored), as_json)
+        return
     found = find_sources(sources, find, destination.folder)
     if scene:
         run = SceneRun(
