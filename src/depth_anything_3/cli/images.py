@@ -69,12 +69,17 @@ def images(
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches, output)
     check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
+
+    def load() -> DepthAnything3:
+        loaded = load_model(model)
+        note_unit(loaded, metric)
+        return loaded
+
     if stores.applies(sources, str(results.export_dir)):
         stored = StoredRun(
             results=results,
             writers=writers,
             metric=metric,
-            model=model,
             batches=batches,
             options=options,
             has_formats=is_given(context, "export_format"),
@@ -84,7 +89,7 @@ def images(
             scene=scene,
             index=index,
         )
-        finish(images, compute_stored(sources, stores, find, stored), as_json)
+        finish(images, compute_stored(sources, stores, find, stored, load), as_json)
         return
     found = find_sources(sources, find, destination.folder)
     if scene:
@@ -102,8 +107,7 @@ def images(
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
         finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)
         return
-    loaded = load_model(model)
-    note_unit(loaded, metric)
+    loaded = load()
     clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
     resumable = not shared_formats(destination.parsed_formats, destination.options)
     with progress(len(found), resumable=resumable) as advance:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import load_model
 from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import clean
 from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.jobs.report import RunReport
     from depth_anything_3.jobs.sources import SourceOptions
@@ -94,7 +96,6 @@ class StoredRun:
     results: o.ResultFlags
     writers: o.WriterFlags
     metric: o.MetricFlags
-    model: o.ModelFlags
     batches: o.BatchFlags
     options: StreamOptions
     has_formats: bool
@@ -105,7 +106,9 @@ class StoredRun:
     index: bool = False
 
 
-def compute_stored(sources: list[str], flags: StoreFlags, find: o.FindFlags, run: StoredRun) -> RunReport:
+def compute_stored(
+    sources: list[str], flags: StoreFlags, find: o.FindFlags, run: StoredRun, load: Callable[[], DepthAnything3]
+) -> RunReport:
     """Load the model, and compute and write stored images.
 
     Raises:
@@ -118,7 +121,6 @@ def compute_stored(sources: list[str], flags: StoreFlags, find: o.FindFlags, run
                 f"{name}=True needs images that are files on disk, and results in a folder; it does not work with "
                 "addresses, tars, tables, lists and packed results"
             )
-    from depth_anything_3.cli.images import note_unit
     from depth_anything_3.jobs.sinks import SinkOptions
     from depth_anything_3.jobs.sinks.place import LocalPlace, place_of
     from depth_anything_3.jobs.sources import find_stored
@@ -137,8 +139,7 @@ def compute_stored(sources: list[str], flags: StoreFlags, find: o.FindFlags, run
     place = place_of(str(results.export_dir))
     images = find_stored(sources, flags.source_options(find, run))
     first = next(images, None)  # what is wrong with a source is reported before weights are loaded
-    loaded = load_model(run.model)
-    note_unit(loaded, run.metric)
+    loaded = load()
     if isinstance(place, LocalPlace):
         clean(place.folder, auto_cleanup=run.auto_cleanup, resume=run.resume)
     count = run.batches.max_batch_size  # that of --batch-size all: the number of images is not known

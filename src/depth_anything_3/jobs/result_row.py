@@ -98,7 +98,7 @@ class RowEncoder:
             )
         self.formats = tuple(formats)
         self._options = options
-        self._folder = tempfile.TemporaryDirectory(prefix="da3-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None  # made when it is needed
 
     def encode(self, id: str, prediction: Prediction) -> ResultRow:
         """Encode a prediction; the files are those that `export` writes, byte for byte.
@@ -106,6 +106,8 @@ class RowEncoder:
         Raises:
             DA3Error: a format cannot hold the prediction, or the temporary folder cannot be written.
         """
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="da3-")
         folder, files = Path(self._folder.name), {}
         try:
             for one in self.formats:
@@ -129,7 +131,9 @@ class RowEncoder:
 
     def close(self) -> None:
         """Remove the temporary folder."""
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def __enter__(self) -> RowEncoder:
         return self

@@ -22,8 +22,9 @@ from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.jobs.shared_range import shared_formats
+from depth_anything_3.jobs.sinks.open import open_sink
 from depth_anything_3.jobs.sinks.place import LocalPlace, Place
-from depth_anything_3.jobs.sinks.sink import Pack, Sink, SinkOptions, open_sink
+from depth_anything_3.jobs.sinks.sink import Pack, Sink, SinkOptions
 from depth_anything_3.jobs.sources.read_ahead import read_ahead
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 from depth_anything_3.prediction import Prediction

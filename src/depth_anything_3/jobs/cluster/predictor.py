@@ -85,7 +85,7 @@ class DepthPredictor:
         self.device, self.dtype = device, dtype
         self._preprocess = PreprocessOptions(process_res=process_res, num_workers=num_workers)
         self._batching = BatchOptions(batch_size=batch_size)
-        RowEncoder(parse_formats(self.formats)).close()  # checks the formats
+        RowEncoder(parse_formats(self.formats))  # checks the formats
 
     def load(self) -> DepthAnything3:
         """Load the weights now, for an engine that constructs the callable where it runs.

@@ -40,9 +40,9 @@ class PackedSink(Sink):
     """Writes parts of up to `part_size` results. Arguments and errors as in `open_sink`.
 
     A part is `webdataset/depth-NUMBER-TOKEN.tar` or `parquet/depth-NUMBER-TOKEN.parquet`. Beside it, and written before
-    it, is a list of its ids; readers of parquet folders ignore names that begin with "_". The token differs between runs, so that several may write to one
-    place. Images that failed are in parts of their own, `errors-...`: a resumed run tries them again, and removes these
-    parts when it has seen all their images. So each id stands in one part.
+    it, is a list of its ids; readers of parquet folders ignore names that begin with "_". The token differs between
+    runs, so that several may write to one place. Images that failed are in parts of their own, `errors-...`: a resumed
+    run tries them again, and removes these parts when it has seen all their images. So each id stands in one part.
     """
 
     def __init__(

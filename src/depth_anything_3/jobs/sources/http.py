@@ -7,6 +7,7 @@ import urllib.request
 from contextlib import closing
 from http.client import HTTPException
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 __all__ = ["read_http", "size_http"]
@@ -55,4 +56,8 @@ def _opened(address: str, method: str, headers: dict[str, str]) -> Any:  # Any: 
     if at:  # not sent on to where a redirection leads
         token = base64.b64encode(unquote(user).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {token}")
-    return urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
+    try:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise

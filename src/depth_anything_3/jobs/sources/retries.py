@@ -60,7 +60,7 @@ class Retries:
         self._store, self._seconds, self._first, self._longest = store, seconds, first, longest
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
-        self._refuses_since: float | None = None
+        self._is_refused = self._is_given_up = False
 
     def __call__(self, work: Callable[[], Result]) -> Result:
         """Return `work()`.
@@ -73,23 +73,25 @@ class Retries:
             try:
                 result = work()
             except Exception as error:  # each library of a store has errors of its own
-                if is_permanent(error):
-                    raise
-                refuses_since = self._note_refusal(error, began)
-                if self._clock() + pause - min(began, refuses_since) > self._seconds:
+                if is_permanent(error) or self._give_up(error, self._clock() + pause - began > self._seconds):
                     raise
                 self._sleep(pause)
                 pause = min(2 * pause, self._longest)
             else:
-                with self._lock:
-                    if self._refuses_since is not None:
-                        logger.info("%s answers again", self._store)
-                    self._refuses_since = None
+                self._note_answer()
                 return result
 
-    def _note_refusal(self, error: Exception, began: float) -> float:
+    def _give_up(self, error: Exception, is_late: bool) -> bool:
+        """Note a refusal; whether to give up, as another call may have done already."""
         with self._lock:
-            if self._refuses_since is None:
-                self._refuses_since = began
+            if not self._is_refused:
+                self._is_refused = True
                 logger.warning("%s: %s; trying again for up to %g s", self._store, reason(error), self._seconds)
-            return self._refuses_since
+            self._is_given_up |= is_late
+            return self._is_given_up
+
+    def _note_answer(self) -> None:
+        with self._lock:
+            if self._is_refused:
+                logger.info("%s answers again", self._store)
+            self._is_refused = self._is_given_up = False

@@ -27,16 +27,19 @@ _NO_LISTS = "a web server does not list its images; give each, or a CSV list"
 _NO_ACCESS = "check the credentials in the environment, which are never shown here"
 
 
-@lru_cache(maxsize=32)
 def open_store(address: str) -> Store:
     """Return the store of an address, one for each bucket or server; see `Store`."""
     scheme, _, rest = normalized(address).partition("://")
-    return _store(scheme, rest.partition("/")[0])
+    return _store(scheme, rest.partition("/")[0], _s3_endpoint() if scheme == "s3" else None)
 
 
 @lru_cache(maxsize=32)
-def _store(scheme: str, bucket: str) -> Store:
-    return Store(scheme, Retries(shown(f"{scheme}://{bucket}")))
+def _store(scheme: str, bucket: str, endpoint: str | None) -> Store:
+    return Store(scheme, Retries(shown(f"{scheme}://{bucket}")), endpoint)
+
+
+def _s3_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def read_object(address: str, max_bytes: int = MAX_BYTES) -> bytes:
@@ -52,15 +55,18 @@ class Store:
     Args:
         scheme: of the addresses.
         retries: of refused requests.
+        endpoint: address of the server, for s3; None: that of AWS.
 
     Raises:
         UnsupportedError: the package that speaks with the store is missing.
     """
 
-    def __init__(self, scheme: str, retries: Retries) -> None:
+    def __init__(self, scheme: str, retries: Retries, endpoint: str | None = None) -> None:
         self.scheme = scheme
         self._retries = retries
-        self._fs: Any = None if scheme in ("http", "https") else _file_system(scheme)  # Any: fsspec is not typed
+        self._fs: Any = (
+            None if scheme in ("http", "https") else _file_system(scheme, endpoint)
+        )  # Any: fsspec is not typed
 
     def read(self, address: str, max_bytes: int = MAX_BYTES) -> bytes:
         """Read an object.
@@ -167,12 +173,11 @@ def _hidden(name: str) -> bool:
     return name.rpartition("/")[2].startswith(".")
 
 
-def _file_system(scheme: str) -> Any:  # Any: as in `Store`
+def _file_system(scheme: str, endpoint: str | None) -> Any:  # Any: as in `Store`
     import fsspec  # type: ignore[import-untyped]
 
     options: dict[str, Any] = {"use_listings_cache": False}
     if scheme == "s3":
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         options |= {"endpoint_url": endpoint} if endpoint else {}
         # Ours are the retries: botocore's would multiply them.
         options["config_kwargs"] = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 1}}

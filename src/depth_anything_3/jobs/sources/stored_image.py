@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from depth_anything_3.errors import DA3Error
@@ -23,4 +23,4 @@ class StoredImage:
 
     id: str
     label: str
-    data: bytes | Path | Callable[[], bytes] | DA3Error
+    data: bytes | Path | Callable[[], bytes] | DA3Error = field(repr=False)  # a function may hold credentials
