@@ -14,7 +14,7 @@ from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.sinks import SinkOptions
 from depth_anything_3.jobs.sinks.place import place_of
-from depth_anything_3.jobs.sources import find_stored
+from depth_anything_3.jobs.sources.find import find_stored
 from depth_anything_3.jobs.stored import run_stored
 from support.images import encoded, write
 from support.jobs import run_images

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.jobs.report import RunReport
-    from depth_anything_3.jobs.sources import SourceOptions
+    from depth_anything_3.jobs.sources.find import SourceOptions
 
 __all__ = ["StoreFlags", "StoredRun", "compute_stored"]
 
@@ -65,14 +65,14 @@ class StoreFlags:
     def applies(self, sources: list[str], export_dir: str) -> bool:
         """Whether a source or the output folder is more than files on disk, or results are packed."""
         from depth_anything_3.jobs.sources.address import is_address
-        from depth_anything_3.jobs.sources.find import is_stored
+        from depth_anything_3.jobs.sources.kind import is_stored
 
         return self.pack != "files" or is_address(export_dir) or any(is_stored(one) for one in sources)
 
     def source_options(self, find: o.FindFlags, run: StoredRun) -> SourceOptions:
         """Parse the options of the sources."""
         from depth_anything_3.export.registry import FORMATS
-        from depth_anything_3.jobs.sources import SourceOptions
+        from depth_anything_3.jobs.sources.find import SourceOptions
 
         return SourceOptions(
             image_column=self.image_column or None,
@@ -123,7 +123,7 @@ def compute_stored(
             )
     from depth_anything_3.jobs.sinks import SinkOptions
     from depth_anything_3.jobs.sinks.place import LocalPlace, place_of
-    from depth_anything_3.jobs.sources import find_stored
+    from depth_anything_3.jobs.sources.find import find_stored
     from depth_anything_3.jobs.stored import run_stored
 
     sink = SinkOptions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -42,6 +42,7 @@ def run_stored(
     options: StreamOptions,
     sink_options: SinkOptions,
     *,
+    report_name: str = REPORT,
     on_progress: OnProgress = no_progress,
 ) -> RunReport:
     """Compute depth of stored images, with what is read ahead in bounded memory, and write results in order.
@@ -55,6 +56,7 @@ def run_stored(
         destination: formats and metric depth; its folder is not used.
         options: preprocessing, network and batching.
         sink_options: packing, and what becomes of earlier results.
+        report_name: file name of the report.
         on_progress: called once for each image that was written, failed or skipped.
 
     Raises:
@@ -76,12 +78,12 @@ def run_stored(
     report = RunReport.of(engine, place.name)
     formats, export_options = destination.parsed_formats, destination.options
     with (
-        _report_file(place, report),
+        _report_file(place, report, report_name),
         open_sink(place, formats, export_options, settings, sink_options) as sink,
         BackgroundWriter() as writer,
     ):
         keeps_records = sink_options.pack is Pack.FILES and isinstance(place, LocalPlace)
-        run = _Run(sink, writer, destination, options, report, on_progress, keeps_records)
+        run = _Run(sink, writer, destination, options, report, on_progress, keeps_records, sink_options.selects)
         at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
         with closing(run.read(images)) as given:
             predictions = engine.stream(given, at_network_size, run.fail)  # type: ignore[arg-type]  # it takes sources
@@ -93,16 +95,16 @@ def run_stored(
 
 
 @contextmanager
-def _report_file(place: Place, report: RunReport) -> Iterator[None]:
+def _report_file(place: Place, report: RunReport, name: str) -> Iterator[None]:
     if isinstance(place, LocalPlace):
-        with reported(report, place.folder / REPORT):
+        with reported(report, place.folder / name):
             yield
         return
     try:
         with reported(report, None):
             yield
     finally:
-        with place.writing(REPORT) as file:
+        with place.writing(name) as file:
             report.write(file)
 
 
@@ -113,6 +115,7 @@ class _Run:
     Attributes:
         sink, writer, destination, options, report, on_progress: of the run.
         keeps_records: whether the report has a record for each image; a million of these fill the memory.
+        selects: whether an image of this id belongs to the run.
     """
 
     sink: Sink
@@ -122,6 +125,7 @@ class _Run:
     report: RunReport
     on_progress: OnProgress
     keeps_records: bool
+    selects: Callable[[str], bool] | None
     _waiting: deque[tuple[str, ImageSource]] = field(default_factory=deque)  # images of the stream, in order
     _ids: set[str] = field(default_factory=set)
 
@@ -176,6 +180,8 @@ class _Run:
 
     def _not_done(self, images: Iterable[StoredImage]) -> Iterator[StoredImage]:
         for image in images:
+            if self.selects is not None and not self.selects(image.id):
+                continue
             if image.id in self._ids:
                 error = InvalidInputError(
                     f"{image.label}: has the id {image.id!r} of an earlier image; ids name the results. Give another "

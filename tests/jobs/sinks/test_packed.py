@@ -121,6 +121,20 @@ def test_results_are_not_mixed_by_accident(place, opened, prediction):
         assert not sink.is_done("a", "a")
 
 
+def test_runs_of_disjoint_ids_share_a_place(place, opened, prediction):
+    def write(id, **options):
+        with opened(place, "webdataset", selects=id.__eq__, **options) as sink:
+            sink.write(id, id, prediction)
+
+    write("a")
+    write("b")
+    assert all_ids(place)["depth"] == ["a", "b"]
+    with pytest.raises(InvalidInputError, match="has results already"):
+        write("a")
+    with pytest.raises(InvalidInputError, match="results of other shards"):
+        write("a", overwrite=True)
+
+
 def write_and_raise(sink, prediction, error):
     with sink:
         sink.write("a", "a", prediction)

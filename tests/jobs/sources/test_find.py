@@ -9,7 +9,8 @@ import fsspec
 import pytest
 
 from depth_anything_3.errors import ImageReadError, InputFileError, InvalidInputError, UnsupportedError
-from depth_anything_3.jobs.sources import SourceOptions, find_stored, is_stored
+from depth_anything_3.jobs.sources.find import SourceOptions, find_stored
+from depth_anything_3.jobs.sources.kind import is_stored
 from depth_anything_3.jobs.sources.read_ahead import read_ahead
 from depth_anything_3.jobs.sources.store import _file_system, read_object
 from depth_anything_3.jobs.sources.stored_image import StoredImage

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from depth_anything_3.errors import ImageReadError, ImageSizeError, InvalidInputError
-from depth_anything_3.jobs.sources import find_stored
+from depth_anything_3.jobs.sources.find import find_stored
 from depth_anything_3.jobs.sources.retries import Retries
 from depth_anything_3.jobs.sources.store import ObjectFile, Store, open_store, read_object
 from support.object_server import object_server

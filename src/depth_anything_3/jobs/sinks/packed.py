@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -99,13 +100,17 @@ class PackedSink(Sink):
         if not parts:
             return 0
         options = self._options
-        if not (options.resume or options.overwrite):
+        if options.selects is not None and options.overwrite:
+            raise InvalidInputError(
+                f"{self.place.name}: overwrite=True would remove the results of other shards; choose another folder"
+            )
+        if not (options.resume or options.overwrite) and self._has_selected(parts):
             raise InvalidInputError(
                 f"{self.place.name}: has results already ({parts[0]}); pass resume=True to continue, overwrite=True to "
                 "replace them, or choose another folder"
             )
         same = same_settings(self.place, settings, overwrite=options.overwrite)
-        if not options.resume or not same:  # overwrite
+        if options.overwrite and not (options.resume and same):
             for one in names.intersection([*parts, *map(_ids_file, parts)]):
                 self.place.remove(one)
             return 0
@@ -121,6 +126,11 @@ class PackedSink(Sink):
             else:
                 self._done |= ids
         return len(parts)
+
+    def _has_selected(self, parts: Sequence[str]) -> bool:
+        """Whether parts have results of this run's images, and not only of other runs'."""
+        selects = self._options.selects
+        return selects is None or any(selects(id) for part in parts for id in self._ids_of(part))
 
     def _ids_of(self, part: str) -> set[str]:
         content = self.place.read(_ids_file(part))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from depth_anything_3.errors import ExportError
@@ -32,6 +33,8 @@ class SinkOptions:
         part_size: results in a tar or parquet file.
         resume: skip what is complete.
         overwrite: with `resume`, results of other settings are replaced instead of an error; without, all are.
+        selects: whether an image of this id belongs to the run; others are left out. None: all do. Runs that select
+            disjoint ids may write to one place at once, packed or in a store.
 
     Raises:
         InvalidInputError: a value is not accepted.
@@ -41,6 +44,7 @@ class SinkOptions:
     part_size: int = DEFAULT_PART_SIZE
     resume: bool = False
     overwrite: bool = False
+    selects: Callable[[str], bool] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pack", Pack(self.pack))

@@ -15,17 +15,15 @@ from depth_anything_3.errors import InputFileError, InvalidInputError
 from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS, FoundImage, find_with_folders
 from depth_anything_3.inputs.limits import MAX_BYTES
 from depth_anything_3.jobs.sources.address import is_address, normalized, shown
+from depth_anything_3.jobs.sources.kind import ARCHIVES, TARS, is_stored, kind_of
 from depth_anything_3.jobs.sources.lists import listed_images
 from depth_anything_3.jobs.sources.parquet import import_pyarrow, parquet_images
 from depth_anything_3.jobs.sources.store import ObjectFile, open_store
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 from depth_anything_3.jobs.sources.tar import tar_images
 
-__all__ = ["SourceOptions", "find_stored", "is_stored"]
+__all__ = ["SourceOptions", "find_stored"]
 
-_TARS = (".tar", ".tar.gz", ".tgz")
-_LISTS = (".csv", ".json")
-_CONTAINERS = (*_TARS, ".parquet")
 _OBJECT_BUFFER = 1 << 20  # bytes
 
 
@@ -52,11 +50,6 @@ class SourceOptions:
     max_bytes: int = MAX_BYTES
 
 
-def is_stored(source: str) -> bool:
-    """Whether a source is an address, or a tar, parquet file or CSV or JSON list on disk (or a pattern of these)."""
-    return is_address(source) or (_kind(source) is not None and not os.path.isdir(source))
-
-
 def find_stored(sources: Sequence[str], options: SourceOptions | None = None) -> Iterator[StoredImage]:
     """List images of any source, lazily: what is behind a function is not read yet.
 
@@ -80,14 +73,9 @@ def find_stored(sources: Sequence[str], options: SourceOptions | None = None) ->
     return (image for make in makers for image in make())
 
 
-def _kind(name: str) -> str | None:
-    lower = shown(name).lower()
-    return next((one for one in (*_CONTAINERS, *_LISTS) if lower.endswith(one)), None)
-
-
 def _expanded(source: str, options: SourceOptions) -> list[str]:
     """Check a source; return it, or the archives and tables that a pattern matches."""
-    kind = _kind(source)
+    kind = kind_of(source)
     if kind == ".parquet":
         import_pyarrow()
     if is_address(source):
@@ -103,7 +91,7 @@ def _expanded(source: str, options: SourceOptions) -> list[str]:
 
 
 def _images(source: str, options: SourceOptions) -> Iterator[StoredImage]:
-    if (kind := _kind(source)) is not None and is_stored(source):
+    if (kind := kind_of(source)) is not None and is_stored(source):
         return _contained(source, kind, options)
     if not is_address(source):
         return _on_disk(source, options)
@@ -123,9 +111,9 @@ def _below(prefix: str, extensions: tuple[str, ...], options: SourceOptions) -> 
         if lower.endswith(extensions):
             found = True
             yield _object(address, address.removeprefix(top), options)
-        elif lower.endswith(_CONTAINERS):
+        elif lower.endswith(ARCHIVES):
             found = True
-            yield from _contained(address, cast(str, _kind(address)), options)
+            yield from _contained(address, cast(str, kind_of(address)), options)
     if not found:
         raise InvalidInputError(f"{top}: no objects ending in {', '.join(extensions)}, .tar or .parquet below it")
 
@@ -154,7 +142,7 @@ def _contained(source: str, kind: str, options: SourceOptions) -> Iterator[Store
             return cast(IO[bytes], io.BufferedReader(ObjectFile(source), _OBJECT_BUFFER))
         return open(source, "rb")
 
-    if kind in _TARS:
+    if kind in TARS:
         return tar_images(label, opened, options.image_column, options.max_bytes)
     if kind == ".parquet":
         return parquet_images(label, opened, options.image_column, options.id_column)
