@@ -39,6 +39,10 @@ def test_a_store_gets_the_files_and_a_resumed_run_skips_complete_ones(opened, pr
         assert [sink.is_done(one, one) for one in "abc"] == [True, False, False]
     with pytest.raises(InvalidInputError, match="other settings"):
         opened(address, resume=True, settings={"process_res": 7})
+    left = ["da3-settings.json", "tiff/a.tiff"]  # results of other formats stay
     store.rm_file(f"{address}/da3-settings.json")
     with pytest.raises(InvalidInputError, match=r"no da3-settings\.json"):
         opened(address, resume=True)
+    with opened(address, resume=True, overwrite=True) as sink:
+        assert not sink.is_done("a", "a")
+    assert store.find(address) == [f"/{address.removeprefix('memory://')}/{one}" for one in left]

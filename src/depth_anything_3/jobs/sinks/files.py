@@ -81,15 +81,20 @@ class UploadSink(Sink):
     ) -> None:
         self.place, self._formats, self._export_options = place, formats, export_options
         names = place.names()
-        same = same_settings(place, settings, overwrite=options.overwrite) if names else True
-        if options.resume and names - {SETTINGS_FILE} and SETTINGS_FILE not in names and not options.overwrite:
-            raise InvalidInputError(
-                f"{place.name}: has objects and no {SETTINGS_FILE}, so it is not known how they were computed; choose "
-                "another prefix, or pass overwrite=True"
-            )
-        self._existing = names if options.resume and same else set()
-        if not same or SETTINGS_FILE not in names:
-            write_settings(place, settings)
+        results = {one for one in names if one.partition("/")[0] in {each.name for each in formats}}
+        same = same_settings(place, settings, overwrite=options.overwrite)
+        if results and SETTINGS_FILE not in names:
+            same = False
+            if not options.overwrite:
+                raise InvalidInputError(
+                    f"{place.name}: has results and no {SETTINGS_FILE}, so it is not known how they were computed; "
+                    "choose another prefix, or pass overwrite=True"
+                )
+        if not same:  # overwrite; before the settings are replaced, by which they would be taken for new ones
+            for one in results:
+                place.remove(one)
+        self._existing = results if options.resume and same else set()
+        write_settings(place, settings)
         self._staging = Path(tempfile.mkdtemp(prefix="da3-"))
 
     def is_done(self, id: str, label: str) -> bool:
