@@ -33,6 +33,7 @@ __all__ = [
     "finish",
     "load_model",
     "note_licence",
+    "open_model",
     "set_quiet",
     "set_verbosity",
     "stderr",
@@ -119,20 +120,26 @@ def escape_message(message: str, flags: Mapping[str, str | None] | None = None) 
 
 
 def load_model(flags: ModelFlags) -> DepthAnything3:
-    """Load a checkpoint, and report a licence that forbids commercial use."""
+    """Load a model, and report a licence that forbids commercial use."""
     with stderr.status(f"loading {escape(flags.model_dir)}"):
-        from depth_anything_3.api import DepthAnything3
-        from depth_anything_3.exported.runtimes.open import is_exported_file
-        from depth_anything_3.inference.backends.backend import BackendName
-        from depth_anything_3.runtime.devices import parse_dtype
-
-        backend, dtype = BackendName(flags.backend), parse_dtype(flags.dtype)
-        if is_exported_file(flags.model_dir):
-            model = _load_exported(flags)
-        else:
-            model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype, backend=backend)
+        model = open_model(flags)
     logger.info("%s computes on %s", model.model_name, model.device)
     note_licence(model.card)
+    return model
+
+
+def open_model(flags: ModelFlags) -> DepthAnything3:
+    """Load a checkpoint or an exported file, without a word."""
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.exported.runtimes.open import is_exported_file
+    from depth_anything_3.inference.backends.backend import BackendName
+    from depth_anything_3.runtime.devices import parse_dtype
+
+    backend, dtype = BackendName(flags.backend), parse_dtype(flags.dtype)
+    if is_exported_file(flags.model_dir):
+        model = _load_exported(flags)
+    else:
+        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype, backend=backend)
     if flags.compiled:
         model.compile()
     return model

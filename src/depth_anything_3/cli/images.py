@@ -14,12 +14,15 @@ from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
 from depth_anything_3.cli.splitting import SplitFlags, engine_loader, selected
+from depth_anything_3.cli.stored import StoredRun, StoreFlags, compute_stored
+from depth_anything_3.cli.unused import is_given
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inputs.discover import FoundImage
     from depth_anything_3.model.catalog import ModelCard
 
@@ -33,7 +36,8 @@ def images(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line.",
+            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line; also "
+            "s3://, gs://, hf:// and https:// addresses, webdataset tars, parquet files, CSV and COCO lists.",
             metavar="SOURCE",
         ),
     ],
@@ -47,6 +51,7 @@ def images(
     index: o.Index = False,
     metric: o.MetricFlags,
     find: o.FindFlags,
+    stores: StoreFlags,
     preprocess: PreprocessOptions = PREPROCESS,
     output: o.OutputOptions,
     batches: o.BatchFlags,
@@ -55,6 +60,7 @@ def images(
     writers: o.WriterFlags,
     backend: o.BackendFlags,
     as_json: o.Json = False,
+    context: typer.Context,
 ) -> None:
     """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.inference.views import ViewOptions
@@ -70,6 +76,24 @@ def images(
     shard, devices = split.parse(scene=scene, auto_cleanup=auto_cleanup)
     if not devices:
         check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
+    load = partial(_load, model, metric)
+    if stores.applies(sources, str(results.export_dir)):
+        split.refuse_with_stores()
+        stored = StoredRun(
+            results=results,
+            writers=writers,
+            metric=metric,
+            batches=batches,
+            options=options,
+            has_formats=is_given(context, "export_format"),
+            resume=resume,
+            overwrite=overwrite,
+            auto_cleanup=auto_cleanup,
+            scene=scene,
+            index=index,
+        )
+        finish(images, compute_stored(sources, stores, find, stored, load), as_json)
+        return
     found = find_sources(sources, find, destination.folder)
     if scene:
         run = SceneRun(
@@ -88,7 +112,7 @@ def images(
         return
     count = len(selected(found, shard))
     resumable = not shared_formats(destination.parsed_formats, destination.options)
-    loaded = None if devices else load_model(model)
+    loaded = None if devices else load()
     clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
     job = ImageJob(
         images=found,
@@ -99,8 +123,6 @@ def images(
         index=index,
         shard=shard,
     )
-    if loaded is not None:
-        note_unit(loaded.card, metric)
     with progress(count, resumable=resumable) as advance:
         if loaded is None:
             note = partial(_note_card, metric=metric)
@@ -110,6 +132,12 @@ def images(
     if index and shard is not None:
         stderr.print(f"when all shards are done, da3 index {destination.folder} writes index.html", markup=False)
     finish(images, report, as_json, index=index and shard is None)
+
+
+def _load(model: o.ModelFlags, metric: o.MetricFlags) -> DepthAnything3:
+    loaded = load_model(model)
+    note_unit(loaded.card, metric)
+    return loaded
 
 
 def _note_card(card: ModelCard, metric: o.MetricFlags) -> None:

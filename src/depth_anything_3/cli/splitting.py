@@ -70,6 +70,18 @@ class SplitFlags:
 
         return shard, parse_devices(self.devices)
 
+    def refuse_with_stores(self) -> None:
+        """Check that a run of stored images or packed results is not split.
+
+        Raises:
+            InvalidInputError: --shard or --devices is given.
+        """
+        if self.shard or self.devices:
+            raise InvalidInputError(
+                f"{'--shard' if self.shard else '--devices'} needs images that are files on disk, and results in a "
+                "folder; run one process for each part of the sources"
+            )
+
 
 def selected(images: Sequence[FoundImage], shard: Shard | None) -> Sequence[FoundImage]:
     """Return the images of the shard."""
@@ -82,11 +94,6 @@ def engine_loader(flags: ModelFlags) -> partial[Engine]:
 
 
 def _load(flags: ModelFlags, device: str) -> Engine:
-    from depth_anything_3.api import DepthAnything3
-    from depth_anything_3.runtime.devices import parse_dtype
+    from depth_anything_3.cli.console import open_model
 
-    flags = replace(flags, device=device)
-    model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, parse_dtype(flags.dtype))
-    if flags.compiled:
-        model.compile()
-    return model.engine
+    return open_model(replace(flags, device=device)).engine
