@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,8 @@ from depth_anything_3.model.uv_embedding import _recorded_uv_axes, uv_axes
 def test_the_position_table_by_matrices_is_that_of_torch(rows, cols):
     table = torch.randn(1, 1 + 37 * 37, 8, generator=torch.Generator().manual_seed(1))
     expected = interpolate_position_table(table, rows, cols)
-    torch.testing.assert_close(_recorded_interpolation(table, rows, cols), expected, rtol=0, atol=3e-5)
+    # Not torch.testing, whose first call imports for seconds.
+    np.testing.assert_allclose(_recorded_interpolation(table, rows, cols), expected, rtol=0, atol=3e-5)
 
 
 def test_the_position_table_of_its_own_size_is_itself():
@@ -27,4 +29,4 @@ def test_the_position_table_of_its_own_size_is_itself():
 def test_axes_by_tensors_are_those_of_torch(rows, cols, size):
     expected = uv_axes(rows, cols, size[1] / size[0])
     for one, other in zip(_recorded_uv_axes(rows, cols, size, torch.device("cpu")), expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=2e-7)
+        np.testing.assert_allclose(one, other, rtol=0, atol=2e-7)
