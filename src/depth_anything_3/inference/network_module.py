@@ -72,7 +72,7 @@ class NetworkModule(nn.Module):
         checkpoint. Options that the file does not have, such as given poses, raise an error before anything is read.
 
         Args:
-            file: an .onnx, .xml or .pt2 file that `da3 export-model` has written.
+            file: an .onnx, .xml or .pt2 file that this package has exported.
             runtime: the library that runs it: "onnxruntime" (.onnx), "openvino" (.xml, .onnx) or "torch" (.pt2); None:
                 the first of these for the suffix.
             providers: what computes, as the library names it: ("CUDAExecutionProvider", "CPUExecutionProvider") for
