@@ -194,7 +194,7 @@ def arguments_of(method: str) -> set[str]:
         return set()
     taken = inspect.signature(function).parameters
     unpacked = [re.search(r"Unpack\[(\w+)\]", str(one.annotation)) for one in taken.values()]
-    return {*taken, *(name for one in unpacked if one for name in vars(api)[one[1]].__annotations__)}
+    return {*taken, *(name for one in unpacked if one for name in function.__globals__[one[1]].__annotations__)}
 
 
 @pytest.mark.parametrize("code", [one for one in SNIPPETS if one.values[0].runnable])

@@ -20,7 +20,7 @@ MODULES = [
     "depth_anything_3",
     *(module.name for module in pkgutil.walk_packages(depth_anything_3.__path__, "depth_anything_3.")),
 ]
-HEAVY = ("torch", "numpy", "cv2", "numba", "PIL", "huggingface_hub", "safetensors")
+HEAVY = ("torch", "numpy", "cv2", "numba", "PIL", "huggingface_hub", "safetensors", "fastapi", "starlette", "uvicorn")
 
 
 @pytest.mark.parametrize("name", MODULES)

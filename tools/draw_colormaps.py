@@ -1,4 +1,4 @@
-"""Write the tables of the colour maps from matplotlib's, and draw the preview in docs/images.
+"""Write the tables of the colour maps from matplotlib's, those of the server's page, and the preview in docs/images.
 
 python tools/draw_colormaps.py
 """
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "src" / "depth_anything_3" / "export" / "colormap_tables.py"
+PAGE = ROOT / "src" / "depth_anything_3" / "services" / "page" / "colormaps.js"
 PREVIEW = ROOT / "docs" / "images" / "colormaps.jpg"
 
 _NAMES = ("inferno", "magma", "plasma", "viridis", "turbo")
@@ -54,6 +55,18 @@ def write_tables() -> None:
     TABLES.write_text(_HEAD + "".join(parts) + end, encoding="utf-8")
 
 
+def write_page() -> None:
+    """Write every map for the server's page."""
+    # Now that the tables are written.
+    from depth_anything_3.export.colormap import Colormap, color_table
+
+    names = [name.value for name in Colormap]
+    lines = ["// Colours of each map from near to far: 256 times RGB, in base64; written by tools/draw_colormaps.py.\n"]
+    lines += ["\nexport const TABLES = {\n"]
+    lines += [f"  {name}: '{base64.b64encode(color_table(name).tobytes()).decode()}',\n" for name in names]
+    PAGE.write_text("".join([*lines, "};\n"]), encoding="utf-8")
+
+
 def draw_preview() -> None:
     """Draw the true depth of a demo image in every map, with the map below it."""
     # Now that the tables are written.
@@ -84,4 +97,5 @@ def draw_preview() -> None:
 
 if __name__ == "__main__":
     write_tables()
+    write_page()
     draw_preview()

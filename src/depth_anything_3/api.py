@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from depth_anything_3.errors import UnsupportedError
 from depth_anything_3.export import AvailableFields, ExportOptions, export
 from depth_anything_3.export.checks import check_writing
 from depth_anything_3.export.image_results import DepthKwargs, ImageResults
 from depth_anything_3.export.registry import DEFAULT_FORMAT, Formats
-from depth_anything_3.inference.model_kwargs import (
-    LoadKwargs,
-    ModelKwargs,
-    SaveKwargs,
-    parse_load_kwargs,
-    warn_of_unused,
-)
+from depth_anything_3.inference.backends.backend import BackendName
+from depth_anything_3.inference.backends.converted_backend import backend_device, backend_of
+from depth_anything_3.inference.model_kwargs import LoadKwargs, ModelKwargs, parse_load_kwargs, warn_of_unused
 from depth_anything_3.inference.network_module import NetworkModule
 from depth_anything_3.inference.options import BatchInferenceKwargs, InferenceKwargs, NetworkOptions, StreamOptions
 from depth_anything_3.inference.output_options import OutputOptions
@@ -37,7 +32,7 @@ from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessOptions, check_names
 from depth_anything_3.inputs.video import Frame, VideoInput
 from depth_anything_3.model import RefViewStrategy
-from depth_anything_3.model.checkpoint import find_checkpoint, load_weights, save_checkpoint
+from depth_anything_3.model.checkpoint import find_checkpoint, load_weights
 from depth_anything_3.model.choices import RefViewStrategyName
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.devices import DtypeName, choose_device, parse_dtype
@@ -99,19 +94,24 @@ class DepthAnything3(NetworkModule):
                 - force_download: download again.
                 - revision, cache_dir, token: see `huggingface_hub`.
                 - map_location: another name of `device`.
+                - backend: what computes: "torch" (default); "openvino" or "onnxruntime", on the CPU, converted once and
+                  kept in the user's cache folder; "auto": OpenVINO on a CPU where it is installed and gives the results
+                  of torch, else torch. See docs/backends.md.
                 - strict, proxies, resume_download, config, use_cache: accepted without effect.
                 - a subclass with its own `__init__` gets all other keyword arguments.
 
         Raises:
             CheckpointNotFoundError: there is no such folder or repository, or the hub is unreachable.
             CheckpointFormatError: the files are damaged, or do not match their preset.
-            InvalidInputError: the device or dtype is not accepted.
+            InvalidInputError: the device, dtype or backend is not accepted.
+            UnsupportedError: the backend is not installed, or cannot compute this model.
         """
         plain = cls.__init__ is DepthAnything3.__init__
         if plain:
             check_names(options, caller=cls.from_pretrained, keywords=LoadKwargs)
         hub, own = parse_load_kwargs(options)
-        target = choose_device(options.get("map_location") if device is None else device)
+        backend = BackendName(options.get("backend") or "torch")
+        target = backend_device(backend, options.get("map_location") if device is None else device)
         compute_dtype = parse_dtype(dtype)
         checkpoint = find_checkpoint(pretrained_model_name_or_path, **hub)
         with torch.device("meta") if plain else nullcontext():  # a subclass may have weights of its own
@@ -119,24 +119,9 @@ class DepthAnything3(NetworkModule):
         model._engine.compute_dtype = compute_dtype
         low = model._engine.dtype_on(target) is not torch.float32
         load_weights(model, checkpoint, torch.device("cpu") if low else target)
-        return model.to(target).eval()
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Unpack[SaveKwargs]) -> None:
-        """Write `config.json` and `model.safetensors` in the official format, each in an atomic write.
-
-        Args:
-            save_directory: folder to write to.
-            options: config, repo_id, push_to_hub and model_card_kwargs of `huggingface_hub`, without effect.
-
-        Raises:
-            ExportError: the folder cannot be written.
-            UnsupportedError: `push_to_hub` is true.
-        """
-        check_names(options, caller=self.save_pretrained, keywords=SaveKwargs)
-        if options.get("push_to_hub"):
-            raise UnsupportedError("push_to_hub=True is not supported; save to a folder, and run `hf upload`")
-        warn_of_unused("save_pretrained()", options)
-        save_checkpoint(self, self.model_name, save_directory)
+        model.to(target).eval()
+        model._engine.other_backend = backend_of(backend, model._engine.torch_backend, model.card)
+        return model
 
     def inference(
         self,

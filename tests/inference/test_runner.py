@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.errors import DeviceError
+from depth_anything_3.inference.backends.torch_backend import TorchBackend
 from depth_anything_3.inference.runner import NetworkRunner
 from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.jobs import run_images
@@ -44,14 +45,14 @@ def test_the_network_works_on_the_callers_stream_of_its_own_device(seeded_small,
         yield
         inside.clear()
 
-    call = NetworkRunner._call
+    call = TorchBackend.__call__
 
-    def watched(runner, x, options):
+    def watched(backend, x, **options):
         seen.append(bool(inside))
-        return call(runner, x, options)
+        return call(backend, x, **options)
 
     monkeypatch.setattr(NetworkRunner, "_callers_stream", entered)
-    monkeypatch.setattr(NetworkRunner, "_call", watched)
+    monkeypatch.setattr(TorchBackend, "__call__", watched)
     getattr(seeded_small, way)([np.zeros((28, 28, 3), np.uint8)], process_res=28)
     assert seen == [True]
 
@@ -62,14 +63,14 @@ def test_a_lost_device_ends_the_run_with_a_hint_and_the_results_so_far(seeded_sm
     paths = [tmp_path / f"{number}.png" for number in range(6)]
     for path in paths:
         Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(path)
-    owner, name = (NetworkRunner, "_call") if stage == "network" else (InputProcessor, "_assemble")
+    owner, name = (TorchBackend, "__call__") if stage == "network" else (InputProcessor, "_assemble")
     work, calls = getattr(owner, name), []
 
-    def lost(*arguments):
+    def lost(*arguments, **options):
         calls.append(1)
         if len(calls) > 4:  # the first may be a warm-up
             raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later")
-        return work(*arguments)
+        return work(*arguments, **options)
 
     monkeypatch.setattr(owner, name, lost)
     at = tmp_path / "out" / "report.json"

@@ -75,6 +75,11 @@ def test_a_report_adds_up(seeded_small, folder):
         "stopped_by": None,
         "records": report.as_dict()["records"],
         "images_per_second": report.images_per_second,
+        "left": {},
+        "shard": None,
+        "total": 2,
+        "began": report.began,
+        "ended": report.ended,
     }
 
 

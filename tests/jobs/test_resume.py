@@ -135,6 +135,7 @@ def test_a_run_that_stops_at_an_error_reports_what_was_done(seeded_small, paths,
         run_images(seeded_small, paths, tmp_path / "out", "npz", report_file=at, **SMALL)
     report = json.loads(at.read_text())
     assert (report["images"], report["stopped_by"]) == (2, str(stopped.value))
+    assert [*report["left"].values()] == [str(one) for one in paths[2:]]
     assert sorted(os.listdir(tmp_path / "out" / "npz")) == ["a.npz", "b.png.npz"]
 
 

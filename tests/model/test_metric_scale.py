@@ -49,6 +49,19 @@ def test_a_percentile_of_chosen_values_is_numpys(seed, percent, count):
         np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("percent", [50, 99])
+@pytest.mark.parametrize("count", [196, 199, 1000])
+def test_a_recorded_percentile_takes_the_same_values(monkeypatch, percent, count):
+    rng = np.random.default_rng(count)
+    values = torch.from_numpy(rng.normal(size=(5, count)).astype(np.float32))
+    mask = torch.from_numpy(rng.random((5, count)) < np.array([[1.0], [0.99], [0.5], [0.02], [0.0]]))
+    expected = masked_percentile(values, mask, percent)
+    monkeypatch.setattr("depth_anything_3.model.metric_scale.is_recording", lambda: True)
+    found = masked_percentile(values, mask, percent)
+    assert torch.equal(found[:4], expected[:4])
+    assert found[4] == -torch.inf  # nothing is selected
+
+
 def scenes(seed, count):
     """Random scenes, with very different shares of sky, down to no ground at all."""
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Run:
 
 
 def files_in(folder: Path) -> list[str]:
-    """List the files of a folder, without its manifest."""
-    manifest = ("manifest.json", "manifest.jsonl")
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in manifest)
+    """List the files of a folder, without its manifests."""
+    manifest = re.compile(r"manifest(-\d+-of-\d+)?\.jsonl?")
+    files = (path for path in folder.rglob("*") if path.is_file() and not manifest.fullmatch(path.name))
     return sorted(path.relative_to(folder).as_posix() for path in files)

@@ -14,7 +14,7 @@ from depth_anything_3.jobs.video.results import VideoResults
 
 __all__ = ["run_images", "run_video", "run_views"]
 
-_CALLBACKS = ("resume", "overwrite", "report_file", "index", "on_begin", "on_progress")
+_CALLBACKS = ("resume", "overwrite", "report_file", "index", "shard", "on_begin", "on_progress")
 
 
 def _destination(folder, formats, export_options, metric):

@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from depth_anything_3.cli.auto import auto
+from depth_anything_3.cli.cache import cache
 from depth_anything_3.cli.colmap import colmap
 from depth_anything_3.cli.console import (
     EXIT_FAILURES,
@@ -31,13 +32,17 @@ from depth_anything_3.cli.demo import demo
 from depth_anything_3.cli.doctor import doctor
 from depth_anything_3.cli.download import download
 from depth_anything_3.cli.export import export
+from depth_anything_3.cli.export_model import export_model
 from depth_anything_3.cli.image import image
 from depth_anything_3.cli.images import images
 from depth_anything_3.cli.index import index
 from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.cli.models import models
 from depth_anything_3.cli.panels import MAX_HELP_WIDTH, PanelCommand, PanelGroup
+from depth_anything_3.cli.plan import plan
 from depth_anything_3.cli.progress import stop_line
+from depth_anything_3.cli.report import report
+from depth_anything_3.cli.serve import serve
 from depth_anything_3.cli.video import video
 from depth_anything_3.cli.webcam import webcam
 from depth_anything_3.errors import DA3Error, DeviceError, InputFileError, InvalidInputError
@@ -60,11 +65,16 @@ app.command("image", short_help="Compute depth of one image.")(image)
 app.command("auto", short_help="Compute a scene from images, a video or a COLMAP workspace, as upstream.")(auto)
 app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
+app.command("serve", short_help="Serve depth of uploaded images over HTTP, with a page for browsers.")(serve)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
+app.command("export-model", short_help="Write a model as an ONNX, OpenVINO or pt2 file, verified.")(export_model)
 app.command("index", short_help="Write a page that shows the results of a folder.")(index)
+app.command("plan", short_help="State how images become the network's input, for other languages.")(plan)
+app.command("report", short_help="Sum up the reports of shards: complete, failed, missing.")(report)
 app.command("models", short_help="List the models and their licences.")(models)
 app.command("download", short_help="Download checkpoints to the hub's cache.")(download)
+app.command("cache", short_help="List and clear what the package keeps on disk.")(cache)
 app.command("doctor", short_help="Report what this machine supports, and test it.")(doctor)
 for _command in app.registered_commands:
     _command.cls = PanelCommand
@@ -93,8 +103,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # oneDNN compiles dozens of kernels for each image size and caches 1,024; torch caches as many per thread. After
     # 432 sizes memory with da3-small had grown by 268 MB, and by 118 MB with these limits, in the same time.
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, "256")
+    for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(variable, "256")
     atexit.register(_skip_last_collection)
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold bytes that are not valid text
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -114,7 +124,7 @@ def main() -> None:
             misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
             sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
         except SystemExit as left:
-            if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED) and arguments[:1] != ["serve"]:
                 stderr.print(escape_message(stop_line(left, arguments)))
             raise
 

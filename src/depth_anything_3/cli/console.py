@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from depth_anything_3.cli.messages import flags_of, in_flags
+from depth_anything_3.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.cli.options import ModelFlags
     from depth_anything_3.jobs.report import RunReport
+    from depth_anything_3.model.catalog import ModelCard
 
 __all__ = [
     "EXIT_FAILURES",
@@ -30,6 +32,8 @@ __all__ = [
     "escape_message",
     "finish",
     "load_model",
+    "note_licence",
+    "open_model",
     "set_quiet",
     "set_verbosity",
     "stderr",
@@ -116,18 +120,49 @@ def escape_message(message: str, flags: Mapping[str, str | None] | None = None) 
 
 
 def load_model(flags: ModelFlags) -> DepthAnything3:
-    """Load a checkpoint, and report a licence that forbids commercial use."""
+    """Load a model, and report a licence that forbids commercial use."""
     with stderr.status(f"loading {escape(flags.model_dir)}"):
-        from depth_anything_3.api import DepthAnything3
-        from depth_anything_3.runtime.devices import parse_dtype
-
-        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, parse_dtype(flags.dtype))
+        model = open_model(flags)
     logger.info("%s computes on %s", model.model_name, model.device)
-    if "-NC-" in model.card.licence:
-        stderr.print(f"{model.model_name}: licence {model.card.licence}, no commercial use", markup=False)
+    note_licence(model.card)
+    return model
+
+
+def open_model(flags: ModelFlags) -> DepthAnything3:
+    """Load a checkpoint or an exported file, without a word."""
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.exported.runtimes.open import is_exported_file
+    from depth_anything_3.inference.backends.backend import BackendName
+    from depth_anything_3.runtime.devices import parse_dtype
+
+    backend, dtype = BackendName(flags.backend), parse_dtype(flags.dtype)
+    if is_exported_file(flags.model_dir):
+        model = _load_exported(flags)
+    else:
+        model = DepthAnything3.from_pretrained(flags.model_dir, flags.device, dtype, backend=backend)
     if flags.compiled:
         model.compile()
     return model
+
+
+def _load_exported(flags: ModelFlags) -> DepthAnything3:
+    """Load an exported file; --backend openvino and onnxruntime choose the library that runs it."""
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.exported.runtimes.runtime import RuntimeName
+
+    if flags.device not in ("auto", "cpu") or flags.dtype != "auto":
+        raise UnsupportedError(
+            f"{flags.model_dir}: an exported file computes on the CPU, in its own dtype; omit --device and --dtype"
+        )
+    return DepthAnything3.from_exported(
+        flags.model_dir, None if flags.backend in ("torch", "auto") else RuntimeName(flags.backend)
+    )
+
+
+def note_licence(card: ModelCard) -> None:
+    """Report a licence that forbids commercial use."""
+    if "-NC-" in card.licence:
+        stderr.print(f"{card.name}: licence {card.licence}, no commercial use", markup=False)
 
 
 def finish(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from depth_anything_3.cli import options as o
+from depth_anything_3.cli.completion import complete_models
 from depth_anything_3.cli.console import EXIT_FAILURES, stderr, stdout
+from depth_anything_3.errors import InvalidInputError
 
 __all__ = ["doctor"]
 
@@ -27,6 +30,40 @@ def doctor(
         bool,
         typer.Option("--offline", help="Do not ask whether the model hub can be reached.", rich_help_panel="Model"),
     ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            help="Only verify this exported model (.onnx, .xml, .pt2): in every installed library that runs it, with "
+            "everything that it computes with on this machine.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    model_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--model-dir",
+            "-m",
+            help="Checkpoint that was exported, to compare with. Default: the one in the hub's cache, else the results "
+            "that the exported file holds.",
+            metavar="MODEL",
+            autocompletion=complete_models,
+            show_default=False,
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    verify: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--verify",
+            help="Also compare on this image (with --model); may be repeated.",
+            metavar="IMAGE",
+            show_default=False,
+            rich_help_panel="Input",
+        ),
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Report what this machine supports, which strategy each kind of input gets, and test every strategy on an image.
@@ -37,6 +74,13 @@ def doctor(
     The exit code is 1 if a test fails. Without a GPU or a GPU decoder there is nothing to calibrate; this is reported
     and is not a failure.
     """
+    if model is not None:
+        if calibrate:
+            raise InvalidInputError("--model and --calibrate exclude each other; omit one of them")
+        _verify_model(model, model_dir, verify or [], as_json)
+        return
+    if model_dir is not None or verify:
+        raise InvalidInputError("--model-dir and --verify are for verifying an exported model; add --model FILE")
     with stderr.status("examining this machine") as status:
         from depth_anything_3.api import choose_device
         from depth_anything_3.diagnostics import doctor as parts
@@ -63,4 +107,19 @@ def doctor(
         if calibrate and diagnosis.calibration.costs:
             stdout.print(cost_report(diagnosis.calibration.costs), soft_wrap=False)
     if not (diagnosis.ok and all(check.ok for check in checks)):
+        raise typer.Exit(EXIT_FAILURES)
+
+
+def _verify_model(path: Path, model_dir: str | None, images: list[Path], as_json: bool) -> None:
+    with stderr.status(f"opening {path.name}") as status:
+        from depth_anything_3.cli.verification_table import verification_report
+        from depth_anything_3.diagnostics.exported_model import check_exported_model
+
+        result = check_exported_model(path, model_dir, images, status.update)
+    if as_json:
+        stdout.print_json(json.dumps(result.as_dict()))
+    else:
+        stdout.print(verification_report(result), soft_wrap=False)
+        stdout.print(f"{path}: {'computes what it should' if result.ok else 'computes something else'}", markup=False)
+    if not result.ok:
         raise typer.Exit(EXIT_FAILURES)

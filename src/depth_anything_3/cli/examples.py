@@ -34,6 +34,7 @@ HELP = {
         ("da3 video video.mp4 -o out --temporal ema", "da3 video video.mp4 -o out -f npz --start 1:30 --end 2:00"),
     ),
     "webcam": CommandHelp("docs/video.md", ("da3 webcam", "da3 webcam rtsp://camera/stream --http 8000")),
+    "serve": CommandHelp("docs/serve.md", ("da3 serve", "da3 serve --host 0.0.0.0 --token-file token.txt")),
     "colmap": CommandHelp(
         "docs/quickstart.md", ("da3 colmap workspace/ -o out", "da3 colmap workspace/ -o out -f colmap-ply")
     ),
@@ -41,8 +42,17 @@ HELP = {
         "docs/exports.md",
         ("da3 export out/npz/photo.npz -o out -f tiff", "da3 export out/npz/*.npz -o out -f depth_png-ply"),
     ),
+    "export-model": CommandHelp(
+        "docs/export-model.md",
+        ("da3 export-model -m da3-small -o da3-small.onnx", "da3 export-model -m da3-nano --dynamic all -f openvino"),
+    ),
     "index": CommandHelp("docs/exports.md", ("da3 index out", "da3 index debug")),
+    "plan": CommandHelp(
+        "docs/export-model.md", ("da3 plan photo.jpg", "da3 plan photo.jpg --model-dir da3-nano --json > plan.json")
+    ),
+    "report": CommandHelp("docs/scale.md", ("da3 report out", "da3 report machine1/out machine2/out --json")),
     "models": CommandHelp("docs/models.md", ("da3 models", "da3 models --json")),
+    "cache": CommandHelp("docs/backends.md", ("da3 cache", "da3 cache --clear")),
     "download": CommandHelp("docs/models.md", ("da3 download da3-small", "da3 download da3-base da3metric-large")),
     "doctor": CommandHelp("docs/strategies.md", ("da3 doctor", "da3 doctor --calibrate")),
 }

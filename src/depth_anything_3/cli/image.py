@@ -87,7 +87,7 @@ def image(
     if output is not None:
         check_target(output, found.path, overwrite=overwrite)
     loaded = load_model(model)
-    note_unit(loaded, metric)
+    note_unit(loaded.card, metric)
     with stderr.status("computing depth"):
         if output is not None:
             report = run_to_file(loaded.engine, found, output, destination, options)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.console import finish, load_model, stderr
+from depth_anything_3.cli.console import finish, load_model, note_licence, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
 from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
+from depth_anything_3.cli.splitting import SplitFlags, engine_loader, selected
+from depth_anything_3.cli.stored import StoredRun, StoreFlags, compute_stored
+from depth_anything_3.cli.unused import is_given
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inputs.discover import FoundImage
+    from depth_anything_3.model.catalog import ModelCard
 
 __all__ = ["PREPROCESS", "find_sources", "images", "note_unit"]
 
@@ -31,7 +36,8 @@ def images(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line.",
+            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line; also "
+            "s3://, gs://, hf:// and https:// addresses, webdataset tars, parquet files, CSV and COCO lists.",
             metavar="SOURCE",
         ),
     ],
@@ -45,25 +51,49 @@ def images(
     index: o.Index = False,
     metric: o.MetricFlags,
     find: o.FindFlags,
+    stores: StoreFlags,
     preprocess: PreprocessOptions = PREPROCESS,
     output: o.OutputOptions,
     batches: o.BatchFlags,
+    split: SplitFlags,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
     backend: o.BackendFlags,
     as_json: o.Json = False,
+    context: typer.Context,
 ) -> None:
     """Compute depth of images: of each independently, or with --scene of all as views of one scene."""
     from depth_anything_3.inference.views import ViewOptions
     from depth_anything_3.jobs.destination import check_device
-    from depth_anything_3.jobs.images import run_images
+    from depth_anything_3.jobs.devices import run_on_devices
+    from depth_anything_3.jobs.image_job import ImageJob
     from depth_anything_3.jobs.shared_range import shared_formats
     from depth_anything_3.runtime.devices import choose_device
 
     backend.check()
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches, output)
-    check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
+    shard, devices = split.parse(scene=scene, auto_cleanup=auto_cleanup)
+    if not devices:
+        check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
+    load = partial(_load, model, metric)
+    if stores.applies(sources, str(results.export_dir)):
+        split.refuse_with_stores()
+        stored = StoredRun(
+            results=results,
+            writers=writers,
+            metric=metric,
+            batches=batches,
+            options=options,
+            has_formats=is_given(context, "export_format"),
+            resume=resume,
+            overwrite=overwrite,
+            auto_cleanup=auto_cleanup,
+            scene=scene,
+            index=index,
+        )
+        finish(images, compute_stored(sources, stores, find, stored, load), as_json)
+        return
     found = find_sources(sources, find, destination.folder)
     if scene:
         run = SceneRun(
@@ -80,33 +110,49 @@ def images(
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
         finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)
         return
-    loaded = load_model(model)
-    note_unit(loaded, metric)
-    clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
+    count = len(selected(found, shard))
     resumable = not shared_formats(destination.parsed_formats, destination.options)
-    with progress(len(found), resumable=resumable) as advance:
-        report = run_images(
-            loaded.engine,
-            found,
-            destination,
-            replace(options, batching=batches.options(len(found))),
-            resume=resume,
-            overwrite=overwrite,
-            report_file=destination.folder / "report.json",
-            index=index,
-            on_progress=advance,
-        )
-    finish(images, report, as_json, index=index)
+    loaded = None if devices else load()
+    clean(destination.folder, auto_cleanup=auto_cleanup, resume=resume)
+    job = ImageJob(
+        images=found,
+        destination=destination,
+        options=replace(options, batching=batches.options(max(1, count // (len(devices) or 1)))),
+        resume=resume,
+        overwrite=overwrite,
+        index=index,
+        shard=shard,
+    )
+    with progress(count, resumable=resumable) as advance:
+        if loaded is None:
+            note = partial(_note_card, metric=metric)
+            report = run_on_devices(job, devices, engine_loader(model), on_progress=advance, on_loaded=note)
+        else:
+            report = job.compute(loaded.engine, on_progress=advance)
+    if index and shard is not None:
+        stderr.print(f"when all shards are done, da3 index {destination.folder} writes index.html", markup=False)
+    finish(images, report, as_json, index=index and shard is None)
 
 
-def note_unit(model: DepthAnything3, metric: o.MetricFlags) -> None:
+def _load(model: o.ModelFlags, metric: o.MetricFlags) -> DepthAnything3:
+    loaded = load_model(model)
+    note_unit(loaded.card, metric)
+    return loaded
+
+
+def _note_card(card: ModelCard, metric: o.MetricFlags) -> None:
+    """Print what users should know about the model."""
+    note_licence(card)
+    note_unit(card, metric)
+
+
+def note_unit(card: ModelCard, metric: o.MetricFlags) -> None:
     """Print a note if the unit of depth is not what users expect."""
     from depth_anything_3.model.catalog import DepthKind
 
-    if model.card.depth_kind is DepthKind.CANONICAL and not metric.metric:
+    if card.depth_kind is DepthKind.CANONICAL and not metric.metric:
         stderr.print(
-            f"{model.model_name} predicts canonical depth (for a focal length of 300 pixels); "
-            "pass --metric for metric depth"
+            f"{card.name} predicts canonical depth (for a focal length of 300 pixels); pass --metric for metric depth"
         )
 
 

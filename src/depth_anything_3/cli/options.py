@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _DEVICES = "auto|cpu|cuda|cuda:1|mps"
+_BACKENDS = "torch|openvino|onnxruntime|auto"
 
 Device = Annotated[
     str,
@@ -129,8 +130,8 @@ class ModelFlags:
         typer.Option(
             "--model-dir",
             "-m",
-            help="Model: a hub id or preset (see da3 models), da3-nano (bundled), or a folder with config.json and "
-            "model.safetensors.",
+            help="Model: a hub id or preset (see da3 models), da3-nano (bundled), a folder with config.json and "
+            "model.safetensors, or an exported file (.onnx, .xml, .pt2).",
             metavar="MODEL",
             autocompletion=complete_models,
         ),
@@ -144,6 +145,16 @@ class ModelFlags:
             rich_help_panel="Performance",
         ),
     ] = "auto"
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="What computes the network. openvino and onnxruntime compute on the CPU and convert the model once; "
+            "auto is openvino on a CPU where it is installed and gives torch's results.",
+            metavar=_BACKENDS,
+            autocompletion=complete_choices(_BACKENDS),
+            rich_help_panel="Performance",
+        ),
+    ] = "torch"
     compiled: Annotated[
         bool,
         typer.Option(

@@ -12,7 +12,7 @@ from depth_anything_3.cli.general import general_flags
 
 __all__ = ["DEFAULT_PANEL", "PANELS", "PanelCommand", "PanelGroup", "panel_of"]
 
-PANELS = ("Input", "Model", "Output", "Metric depth", "Views and 3D", "Performance", "Limits", "General")
+PANELS = ("Input", "Model", "Server", "Output", "Metric depth", "Views and 3D", "Performance", "Limits", "General")
 """The panels, in the order of the help."""
 
 DEFAULT_PANEL = "Other"

@@ -73,6 +73,7 @@ _RULES = (
     _Rule(("feat_vis_fps",), lambda *call: not _is_scene(*call), "independent images have no video of features"),
     _Rule(("export_feat", "feat_vis_fps"), _writes_none_of("feat_vis"), "it is for the format feat_vis"),
     _Rule(("infer_gs",), _writes_none_of("gs_ply", "gs_video"), "it is for the formats gs_ply and gs_video"),
+    _Rule(("device",), lambda _, values: bool(values.get("devices")), "--devices names them"),
     _Rule(("upsampling",), lambda _, values: values.get("output_size") != "input", "it is for --output-size input"),
     _Rule(("reconnect",), lambda _, values: "://" not in str(values.get("source")), "it is for URLs"),
 )

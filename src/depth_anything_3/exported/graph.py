@@ -123,5 +123,6 @@ class ExportedNetwork(nn.Module):
         return tuple(found.values())
 
     def _normalized(self, image: Tensor) -> Tensor:
-        pixels = image.movedim(-1, -3).to(torch.float32) / 255.0
+        # TensorRT takes 8-bit images into a cast alone, not into a transpose.
+        pixels = image.to(torch.float32).movedim(-1, -3) / 255.0
         return (pixels - self.mean) / self.std

@@ -151,6 +151,8 @@ class GraphMetadata:
         mean, std: of the normalisation, per channel, for RGB from 0 to 1.
         takes_focal: whether the graph has the input `FOCAL`.
         versions: of this package and the libraries that wrote the file.
+        reference: depth of the torch network for the bundled images, see `exported.reference.StoredReference`; empty:
+            none is stored.
     """
 
     model: str
@@ -168,6 +170,7 @@ class GraphMetadata:
     std: tuple[float, float, float] = STD
     takes_focal: bool = False
     versions: tuple[tuple[str, str], ...] = ()
+    reference: str = ""
 
     @property
     def has_views_axis(self) -> bool:

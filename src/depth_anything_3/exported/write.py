@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -26,7 +27,9 @@ __all__ = ["write_model"]
 _WRITERS = ("torch", "onnx", "onnxscript", "openvino")
 
 
-def write_model(network: nn.Module, card: ModelCard, specification: ExportSpecification, path: Path) -> GraphMetadata:
+def write_model(
+    network: nn.Module, card: ModelCard, specification: ExportSpecification, path: Path, reference: str = ""
+) -> GraphMetadata:
     """Write a network with its description. Nothing is written if an error is raised.
 
     Large weights of ONNX lie beside it, in `path` + ".data"; those of OpenVINO always do, in a file with the suffix
@@ -37,6 +40,7 @@ def write_model(network: nn.Module, card: ModelCard, specification: ExportSpecif
         card: what it predicts.
         specification: what it is exported as.
         path: the file, whose suffix is not checked but for OpenVINO, which reads only ".xml".
+        reference: see `GraphMetadata`.
 
     Raises:
         UnsupportedError: the model lacks an output or takes one view, a library is missing, or torch is too old.
@@ -47,7 +51,7 @@ def write_model(network: nn.Module, card: ModelCard, specification: ExportSpecif
     elif specification.format is ModelFormat.OPENVINO:
         require_openvino(path)
     module = ExportedNetwork(prepared_copy(network, specification), card, specification)
-    metadata = _describe(network, card, specification, module)
+    metadata = replace(_describe(network, card, specification, module), reference=reference)
     program = export_program(module, specification)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,16 +29,19 @@ class BatchStore:
     """Batch sizes of one model on this machine, by (height, width).
 
     They are stored so that the clock decides once, and not anew in each run: results differ in the last bits between
-    batch sizes. The file's name depends on the processor, the number of threads, the versions, the model and its dtype.
+    batch sizes. The file's name depends on the processor, the number of threads, the versions, the model, its dtype
+    and backend.
 
     Args:
         model: name of the model.
         dtype: dtype of the backbone's computation.
         folder: where files are; by default the user's cache folder.
+        backend: what computes the network.
     """
 
-    def __init__(self, model: str, dtype: torch.dtype, folder: Path | None = None) -> None:
+    def __init__(self, model: str, dtype: torch.dtype, folder: Path | None = None, backend: str = "torch") -> None:
         facts = [processor_name(), torch.get_num_threads(), torch.__version__, __version__, model, str(dtype)]
+        facts += [] if backend == "torch" else [backend]
         name = f"batches-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}.json"
         self._path = (folder or _cache_folder()) / name
         self._sizes = self._read()

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inference.backends.backend import Backend
+from depth_anything_3.inference.backends.torch_backend import TorchBackend
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inference.batch_store import BatchStore
 from depth_anything_3.inference.given_processor import GivenProcessor
@@ -23,9 +25,7 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.image_source import ImageInput
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.model.catalog import ModelCard
-from depth_anything_3.model.network import use_matrix_dtype
 from depth_anything_3.prediction import Prediction
-from depth_anything_3.runtime.device_errors import translate_device_errors
 from depth_anything_3.runtime.devices import default_dtype
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
@@ -41,7 +41,7 @@ Item = TypeVar("Item")
 
 
 class Engine:
-    """Computes predictions with one network, on the device of its weights.
+    """Computes predictions with one network, on the device of its weights, or behind another backend.
 
     `DepthAnything3`, videos, live streams and the jobs share this class. It owns the input processor, whose workers and
     decoders are reused, and the threads that the network runs in.
@@ -54,6 +54,7 @@ class Engine:
         compute_dtype: dtype of the backbone's computation; None selects the device's default.
         weights_dtype: low-precision dtype to which the caller converted the model, which takes the place of
             `compute_dtype`, because weights keep their float32 values; else None.
+        other_backend: what computes in place of torch; None: torch.
         output_processor: builds predictions from the network's output.
     """
 
@@ -62,6 +63,7 @@ class Engine:
         self.card = card
         self.compute_dtype: torch.dtype | None = None
         self.weights_dtype: torch.dtype | None = None
+        self.other_backend: Backend | None = None
         self.output_processor = OutputProcessor()
         self._input_processor: InputProcessor | GPUInputProcessor | None = None
         self._given_processor: InputProcessor | GPUInputProcessor | GivenProcessor | None = None
@@ -69,14 +71,23 @@ class Engine:
         self._has_warned = False  # that it is a demonstration
 
     @property
+    def backend(self) -> Backend:
+        """What computes the network."""
+        return self.other_backend or self.torch_backend()
+
+    def torch_backend(self) -> TorchBackend:
+        """Return the network behind torch."""
+        return TorchBackend(self.network, self.dtype_on(next(self.network.parameters()).device))
+
+    @property
     def device(self) -> torch.device:
-        """The device of the weights."""
-        return next(self.network.parameters()).device
+        """The device that the network computes on; of torch, that of the weights."""
+        return self.backend.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the backbone's computation."""
-        return self.dtype_on(self.device)
+        return self.backend.dtype
 
     def dtype_on(self, device: torch.device) -> torch.dtype:
         """Return the dtype of the backbone's computation on a device."""
@@ -111,7 +122,8 @@ class Engine:
         intrinsics: torch.Tensor | None = None,
     ) -> Prediction:
         """Compute one prediction for a batch whose images are the views of one scene; see `NetworkRunner.views`."""
-        return self._runner().views(batch, options, extrinsics, intrinsics)
+        runner = self._runner(options, views=len(batch.images))
+        return runner.views(batch, options, extrinsics, intrinsics)
 
     def stream(
         self,
@@ -143,7 +155,8 @@ class Engine:
                 *(images, options.output, options.preprocess, on_failure),
             )
         measures = ready > 1 and self.device.type == "cpu" and options.batching.batch_size == "auto"
-        store = BatchStore(self.card.name, self.dtype) if measures else None
+        computes = self.backend.name_for(options.network) if measures else ""
+        store = BatchStore(self.card.name, self.dtype, backend=computes) if measures else None
         limit = BatchLimit(options.batching, self.device, store, ready)
         batches = self.input_processor.batches(
             images,
@@ -152,26 +165,34 @@ class Engine:
             limit=limit,
             on_shortage=limit.fail,
         )
-        self.check(options.network)
-        return self._runner().stream(batches, limit, on_failure, options.network)
+        return self.compute(batches, limit, on_failure, options.network)
+
+    def compute(
+        self,
+        batches: Generator[ProcessedBatch | ImageFailure, None, None],
+        limit: BatchLimit,
+        on_failure: Callable[[ImageFailure], None],
+        options: NetworkOptions,
+    ) -> Iterator[Prediction]:
+        """Compute a prediction for each image of prepared batches; see `NetworkRunner.stream`.
+
+        The server uses it, whose images arrive one by one: a batch is computed as soon as it is there.
+        """
+        self.check(options)
+        return self._runner(options).stream(batches, limit, on_failure, options)
 
     def resolved(self, preprocess: PreprocessOptions) -> PreprocessOptions:
         """Return the options with a `process_res`: the given one, else the best one of the model."""
-        return preprocess.for_model(self.card.best_process_res)
+        return preprocess.for_model(self.backend.process_res or self.card.best_process_res)
 
     def check(self, options: NetworkOptions, *, has_poses: bool = False) -> None:
         """Check that the network supports the options, before anything is computed; log those without effect.
 
         Raises:
             InvalidInputError: a layer does not exist.
-            UnsupportedError: the model does not predict cameras, or Gaussians.
+            UnsupportedError: the model does not predict cameras, or Gaussians; the backend lacks an option.
         """
-        self.network.check_options(  # type: ignore[operator]
-            has_poses=has_poses,
-            export_feat_layers=options.export_feat_layers,
-            infer_gs=options.infer_gs,
-            ref_view_strategy=options.ref_view_strategy,
-        )
+        self.backend.check(options, has_poses=has_poses)
         if options.use_ray_pose and not self.card.has_poses:
             logger.warning("use_ray_pose=True has no effect with %s, which predicts no cameras", self.card.name)
 
@@ -193,7 +214,7 @@ class Engine:
             return items
         return in_background(items, ahead=ahead, threads=self._threads)
 
-    def _runner(self) -> NetworkRunner:
+    def _runner(self, options: NetworkOptions, *, views: int = 1) -> NetworkRunner:
         if self.card.is_demonstration and not self._has_warned:
             self._has_warned = True
             logger.warning(
@@ -201,15 +222,12 @@ class Engine:
                 "pretrained_model_name_or_path='da3-small'",
                 self.card.name,
             )
-        # Once for each run: a caller may read the weights between its results.
-        with translate_device_errors(self.device):
-            use_matrix_dtype(self.network, self.dtype)
+        backend = self.backend
+        backend.prepare(options, views=views)
         return NetworkRunner(
-            self.network,
+            backend,
             self.output_processor,
             self.card,
-            self.device,
-            self.dtype,
             self._threads,
             lambda: self.input_processor.release_memory(),
         )

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, cast
 
 import torch
 
+from depth_anything_3.inference.backends.backend import BackendName, BackendNameText
 from depth_anything_3.model.checkpoint import HubKwargs
 
 __all__ = ["LoadKwargs", "ModelKwargs", "SaveKwargs", "parse_load_kwargs", "warn_of_unused"]
@@ -36,10 +37,11 @@ class ModelKwargs(TypedDict, total=False):
 class LoadKwargs(HubKwargs, total=False):
     """Keyword arguments of `DepthAnything3.from_pretrained`.
 
-    `map_location` is another name of `device`. `strict`, `proxies`, `resume_download`, `config` and `use_cache` have no
-    effect.
+    `backend` is what computes the network. `map_location` is another name of `device`. `strict`, `proxies`,
+    `resume_download`, `config` and `use_cache` have no effect.
     """
 
+    backend: BackendName | BackendNameText | None
     map_location: str | torch.device | None
     strict: bool
     proxies: Mapping[str, str] | None
@@ -72,7 +74,6 @@ def parse_load_kwargs(given: Mapping[str, Any]) -> tuple[HubKwargs, dict[str, An
     """
     hub = {name: value for name, value in given.items() if name in HubKwargs.__annotations__}
     own = {name: value for name, value in given.items() if name not in LoadKwargs.__annotations__}
-    warn_of_unused(
-        "from_pretrained()", {name: given[name] for name in given if name not in {"map_location", *hub, *own}}
-    )
+    used = {"backend", "map_location", *hub, *own}
+    warn_of_unused("from_pretrained()", {name: given[name] for name in given if name not in used})
     return cast(HubKwargs, hub), own

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from depth_anything_3.errors import UnsupportedError
+from depth_anything_3.inference.backends.backend import Backend
 from depth_anything_3.inference.batch_limit import BatchLimit
 from depth_anything_3.inference.options import NetworkOptions
 from depth_anything_3.inputs.batch.batch import ProcessedBatch
@@ -28,7 +27,6 @@ from depth_anything_3.model.gaussians import Gaussians
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.cuda_events import record_event
 from depth_anything_3.runtime.device_errors import error_reason, out_of_memory, translate_device_errors
-from depth_anything_3.runtime.devices import low_precision
 from depth_anything_3.runtime.prefetch import in_background
 from depth_anything_3.runtime.threads import ThreadPool
 from depth_anything_3.utils.io.output_processor import OutputProcessor, SceneInput
@@ -61,30 +59,25 @@ class NetworkRunner:
     """Runs a network on batches and builds predictions from its output.
 
     Args:
-        network: maps (B, S, 3, H, W) to the input of `OutputProcessor`.
+        backend: computes the network.
         output_processor: builds predictions.
         card: catalog entry of the model.
-        device: device of the network.
-        dtype: dtype of the backbone's computation.
         threads: pool of the thread that the network runs in, reused between runs.
         release_memory: gives back memory of the device that is held only to be reused.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        backend: Backend,
         output_processor: OutputProcessor,
         card: ModelCard,
-        device: torch.device,
-        dtype: torch.dtype,
         threads: ThreadPool,
         release_memory: Callable[[], None],
     ) -> None:
-        self._network = network
+        self._backend = backend
         self._card = card
         self._output_processor = output_processor
-        self._device = device
-        self._dtype = dtype
+        self._device = backend.device
         self._threads = threads
         self._release_memory = release_memory
 
@@ -219,32 +212,16 @@ class NetworkRunner:
         x = batch.tensor.to(self._device).unsqueeze(axis)  # already there, unless the caller replaced the processor
         if self._device.type != "cuda":
             began = time.perf_counter()
-            outputs = _on_host(self._call(x, moved))
+            outputs = _on_host(self._backend(x, **moved))
             seconds = time.perf_counter() - began
             return _Computed(images, outputs, batch.pixels.cpu(), None, lambda: seconds)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        computed = self._call(x, moved)
+        computed = self._backend(x, **moved)
         end.record()
         outputs, pixels = _on_host(computed), _pinned(batch.pixels)
         finished = record_event(self._device)
         return _Computed(images, outputs, pixels, finished, lambda: 1e-3 * start.elapsed_time(end))
-
-    def _call(self, x: torch.Tensor, options: Forward) -> Outputs:
-        try:
-            with low_precision(self._device, self._dtype):
-                outputs: Outputs = self._network(x, **options)
-        except Exception as error:
-            if out_of_memory(error) or type(error).__module__.split(".")[:2] not in (
-                ["torch", "_dynamo"],
-                ["torch", "_inductor"],
-            ):
-                raise
-            reason = str(error).strip().partition("\n")[0]
-            raise UnsupportedError(
-                f"torch.compile failed on this machine ({reason}); run without `model.compile()`"
-            ) from error
-        return outputs
 
     def _finish(
         self,

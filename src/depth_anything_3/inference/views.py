@@ -84,10 +84,12 @@ def infer_views(engine: Engine, images: ImagesInput, options: ViewOptions, camer
 
     Raises:
         InvalidInputError, ImageReadError, ImageDecodeError: see `DepthAnything3.inference`.
+        UnsupportedError: an exported network takes another number of views.
         ShapeMismatchError: results are wanted at the size of the images, and that differs.
     """
     engine.check_output(options.output)
     inputs, intrinsics = list(expand_images(images).images), _used_intrinsics(engine, cameras)
+    engine.backend.check_views(len(inputs))
     batch = engine.input_processor.views(inputs, engine.resolved(options.preprocess), cameras.extrinsics, intrinsics)
     if options.output.at_input_size:
         check_one_size([one.label for one in batch.images], [one.plan.source_hw for one in batch.images])

@@ -7,10 +7,13 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["MANIFEST", "EarlierResults"]
+__all__ = ["MANIFEST", "SHARDS", "EarlierResults"]
 
 MANIFEST = "manifest.json"
 """Name of the file that lists which entries of an export folder are results; see `jobs.manifest`."""
+
+SHARDS = "shards"
+"""Name of the folder in an export folder with the manifest and the report of each shard; see `jobs.shards`."""
 
 
 class EarlierResults:
@@ -48,7 +51,10 @@ class EarlierResults:
     def _listed_in(self, folder: Path) -> frozenset[str]:
         """Return the entries of a folder that its manifest lists as results."""
         if folder not in self._listed:
-            self._listed[folder] = _read_manifest(folder / MANIFEST)
+            manifests = [folder / MANIFEST]
+            if os.path.isdir(folder / SHARDS):
+                manifests += sorted((folder / SHARDS).glob("manifest-*.json"))
+            self._listed[folder] = frozenset().union(*map(_read_manifest, manifests))
         return self._listed[folder]
 
 

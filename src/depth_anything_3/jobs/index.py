@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from depth_anything_3.export.registry import FORMATS
 from depth_anything_3.jobs.depth_facts import DepthFacts
 from depth_anything_3.jobs.manifest import Manifest, Record
 from depth_anything_3.jobs.report import RunReport
+from depth_anything_3.jobs.run_summary import reports_in, summarize
 from depth_anything_3.runtime.atomic_file import atomic_write
 
 __all__ = ["INDEX", "index_of_folder", "indexed"]
@@ -75,23 +75,20 @@ def indexed(manifest: Manifest, report: RunReport, wanted: bool) -> Iterator[Non
 
 
 def index_of_folder(folder: Path) -> Path:
-    """Write the page of a folder of results: what its manifest lists, and the failures that its report lists.
+    """Write the page of a folder of results: what its manifests list, and the failures that its reports list.
 
     Raises:
-        InvalidInputError: the folder has no manifest, or a damaged one.
+        InvalidInputError: the folder has no manifest, or a damaged one, or a damaged report.
         ExportError: the page cannot be written.
     """
     manifest = Manifest(folder)
     if not manifest.results:
         raise InvalidInputError(f"{folder}: has no manifest.json, so its results are not known; give an export folder")
-    try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        failures = [{"image": str(one["image"]), "error": str(one["error"])} for one in report["failures"]]
-        stopped_by = report.get("stopped_by")
-    except FileNotFoundError:
-        failures, stopped_by = [], None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InvalidInputError(f"{folder / 'report.json'}: cannot be read ({error}); delete it") from error
+    if not reports_in(folder):
+        return _write(manifest, [], None)
+    summary = summarize([folder])
+    stopped_by = next(iter(summary.stopped.values()), None)
+    failures = summary.failures
     return _write(manifest, failures, stopped_by)
 
 

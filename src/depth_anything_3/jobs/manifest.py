@@ -3,6 +3,7 @@
 A run writes two files. `manifest.json` lists the settings of each run and the entries of the folder that hold results;
 it is replaced atomically. `manifest.jsonl` has one line per image, scene or video, appended when its results are
 complete; later lines replace earlier ones of the same name, and a line cut off by a power failure is ignored.
+Each shard writes two files of its own, in the folder `shards`; of records in several files the latest counts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from depth_anything_3.errors import ExportError, InvalidInputError
-from depth_anything_3.inputs.earlier_results import MANIFEST
+from depth_anything_3.inputs.earlier_results import MANIFEST, SHARDS
 from depth_anything_3.jobs.depth_facts import DepthFacts
+from depth_anything_3.jobs.shards import Shard, report_path
 from depth_anything_3.runtime.atomic_file import atomic_write
+from depth_anything_3.runtime.utc_time import utc_now
 from depth_anything_3.runtime.version import __version__
 
 __all__ = ["RECORDS", "Manifest", "Record", "Settings", "SourceFile", "differences"]
@@ -80,6 +83,7 @@ class Record:
         sources: the files that were read, in order.
         outputs: the files that were written, relative to the export folder.
         facts: of each depth map, in the order of the sources; empty if unknown.
+        written: time at which it was recorded, in UTC; empty if unknown.
     """
 
     kind: str
@@ -88,6 +92,7 @@ class Record:
     sources: tuple[SourceFile, ...]
     outputs: tuple[str, ...]
     facts: tuple[DepthFacts, ...] = ()
+    written: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -101,13 +106,27 @@ class Manifest:
     Args:
         folder: export folder; it may be missing or have no manifest.
         warns: whether a warning names the first result of another source that is replaced.
+        shard: write the manifest of this shard; None: that of runs that are not split.
+        others: also read what runs with other numbers of shards recorded, and runs that were not split.
+        siblings: also read what the other shards of the same run recorded, which have none of this shard's images.
 
     Raises:
         InvalidInputError: the manifest cannot be read.
     """
 
-    def __init__(self, folder: Path, *, warns: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        warns: bool = True,
+        shard: Shard | None = None,
+        others: bool = True,
+        siblings: bool = True,
+    ) -> None:
         self.folder = folder
+        at = folder if shard is None else folder / SHARDS
+        self._manifest_path = at / (MANIFEST if shard is None else f"manifest-{shard.name}.json")
+        self._records_path = at / (RECORDS if shard is None else f"manifest-{shard.name}.jsonl")
         self._runs: list[dict[str, Any]] = []  # Any: plain JSON values
         self._results: list[str] = []
         self._records: dict[str, dict[str, Record]] = {}  # by kind and name
@@ -115,28 +134,41 @@ class Manifest:
         self._is_cut = False  # whether the last line of the records is incomplete
         self._has_warned = not warns  # of replaced results
         self._read()
+        shards = [None, *Shard.recorded_in(folder)] if others else []
+        same_run = [one for one in shards if shard and one and one.count == shard.count and not siblings]
+        self._others = [
+            Manifest(folder, shard=one, others=False) for one in shards if one != shard and one not in same_run
+        ]
 
     @property
     def results(self) -> tuple[str, ...]:
         """Names of the entries of the folder that hold results."""
-        return tuple(self._results)
+        return tuple(sorted({*self._results, *(name for one in self._others for name in one._results)}))
 
     @property
     def records(self) -> tuple[Record, ...]:
         """All results, by kind."""
-        return tuple(one for kept in self._records.values() for one in kept.values())
+        names = {(kind, name): None for one in self._all for kind, kept in one._records.items() for name in kept}
+        return tuple(record for kind, name in names if (record := self.record(kind, name)) is not None)
+
+    @property
+    def _all(self) -> tuple[Manifest, ...]:
+        return (self, *self._others)
 
     def record(self, kind: str, name: str = "") -> Record | None:
         """Return the record of a result, if there is one; see `Record`."""
-        return self._records.get(kind, {}).get(name)
+        found = (one._records.get(kind, {}).get(name) for one in self._all)
+        return max((one for one in found if one is not None), key=lambda one: one.written, default=None)
 
     def name_of(self, path: Path) -> str | None:
         """Return the name of the results of an image, if there are any."""
-        return self._names.get(os.path.abspath(path))
+        absolute = os.path.abspath(path)
+        return next((one._names[absolute] for one in self._all if absolute in one._names), None)
 
     def settings(self, record: Record) -> Settings:
         """Return the settings that a result was computed with."""
-        settings: Settings = self._runs[record.run]["settings"]
+        owner = next(one for one in self._all if one._records.get(record.kind, {}).get(record.name) is record)
+        settings: Settings = owner._runs[record.run]["settings"]
         return settings
 
     def is_complete(self, record: Record) -> bool:
@@ -171,7 +203,8 @@ class Manifest:
         files = self._relative(outputs)
         thumbnails = (one.thumbnail for one in facts if one.thumbnail)
         run = self._begin(settings, (*files, *thumbnails))
-        record = Record(kind, name, run, tuple(sources), files, tuple(facts) or self._kept_facts(kind, name, sources))
+        kept = tuple(facts) or self._kept_facts(kind, name, sources)
+        record = Record(kind, name, run, tuple(sources), files, kept, utc_now())
         self._remove_outdated(record)
         self._append(record)
 
@@ -187,19 +220,25 @@ class Manifest:
             self._append(Record("other", files[0], -1, (), files))
 
     def remove_results(self) -> None:
-        """Remove all files that are recorded, folders that this leaves empty, and the manifest; forget the records."""
-        files = [self.folder / one for record in self.records for one in record.files]
-        for file in (*files, self.folder / MANIFEST, self.folder / RECORDS):
+        """Remove all files that are recorded, folders that this leaves empty, and the manifests; forget the records."""
+        files = [self.folder / name for one in self._all for record in one._every() for name in record.files]
+        files += [path for one in self._all for path in (one._manifest_path, one._records_path)]
+        files += [report_path(self.folder, one) for one in Shard.recorded_in(self.folder)]
+        for file in files:
             file.unlink(missing_ok=True)
         folders = {parent for file in files for parent in file.parents if self.folder in parent.parents}
         for folder in sorted(folders, key=lambda one: -len(one.parts)):
             with suppress(OSError):  # it has other files
                 folder.rmdir()
-        for kept in (self._runs, self._results, self._records, self._names):
+        for kept in (self._runs, self._results, self._records, self._names, self._others):
             kept.clear()
 
+    def _every(self) -> Iterator[Record]:
+        """Yield the records of this file."""
+        return (one for kept in self._records.values() for one in kept.values())
+
     def _append(self, record: Record) -> None:
-        path = self.folder / RECORDS
+        path = self._records_path
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n" * self._is_cut + json.dumps(asdict(record)) + "\n")
@@ -219,13 +258,13 @@ class Manifest:
 
     def _write_if_new(self, files: Iterable[str], *, has_new_run: bool = False) -> None:
         """Write `manifest.json` if it is missing, or its settings or results are new."""
-        path, entries = self.folder / MANIFEST, sorted({*self._results, *(one.partition("/")[0] for one in files)})
+        path, entries = self._manifest_path, sorted({*self._results, *(one.partition("/")[0] for one in files)})
         if entries == self._results and not has_new_run and path.exists():
             return
-        content = {"layout": _LAYOUT, "results": entries, "runs": self._runs, "records": RECORDS}
+        content = {"layout": _LAYOUT, "results": entries, "runs": self._runs, "records": self._records_path.name}
         with atomic_write(path) as temporary:
             if not self._results:  # a new manifest: records of a deleted one refer to other settings
-                (self.folder / RECORDS).unlink(missing_ok=True)
+                self._records_path.unlink(missing_ok=True)
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         self._results = entries
 
@@ -269,10 +308,12 @@ class Manifest:
             self._names[record.sources[0].path] = record.name
 
     def _read(self) -> None:
-        path = self.folder / MANIFEST
+        path = self._manifest_path
         try:
+            lines = (
+                self._read_lines()
+            )  # first: a shard that runs now writes settings before the lines that refer to them
             content = json.loads(path.read_text(encoding="utf-8"))
-            lines = self._read_lines()
         except (FileNotFoundError, NotADirectoryError):
             return  # writing reports what is wrong
         except (OSError, ValueError) as error:
@@ -295,7 +336,7 @@ class Manifest:
     def _read_lines(self) -> list[str]:
         """Read the lines of the records; the last one is empty, unless it was cut off."""
         try:
-            return (self.folder / RECORDS).read_text(encoding="utf-8").split("\n")
+            return self._records_path.read_text(encoding="utf-8").split("\n")
         except FileNotFoundError:
             return [""]  # there are results that were not computed from a source only
 
@@ -307,6 +348,7 @@ class Manifest:
             tuple(SourceFile(**one) for one in values["sources"]),
             tuple(map(str, values["outputs"])),
             tuple(map(DepthFacts.parse, values.get("facts", ()))),
+            str(values.get("written", "")),
         )
         if record.kind != "other":
             self._runs[record.run]["settings"].keys()

@@ -8,17 +8,18 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
-from depth_anything_3.errors import ExportError
+from depth_anything_3.errors import ExportError, InputFileError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inputs.routing.strategy import RoutingDecision
 from depth_anything_3.inputs.video import SourceInfo
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
+from depth_anything_3.runtime.utc_time import utc_now
 
 __all__ = ["ImageRecord", "OnProgress", "RunReport", "no_progress", "reported"]
 
@@ -73,6 +74,10 @@ class RunReport:
         device, network: names of the device and the model.
         stopped_by: why the run ended early: "Ctrl-C", "SIGTERM", or an error message; None if it did not.
         records: one for each image, in order; of a video, one for all its frames.
+        left: images that the run did not reach: the source, by the name of its results.
+        shard: the shard, such as "0/7"; None: the run was not split.
+        total: number of images of all shards together; None: unknown.
+        began, ended: times in UTC; `ended` is empty as long as the run goes on, and if it was killed.
     """
 
     images: int = 0
@@ -87,11 +92,35 @@ class RunReport:
     network: str = ""
     stopped_by: str | None = None
     records: list[ImageRecord] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+    shard: str | None = None
+    total: int | None = None
+    began: str = ""
+    ended: str = ""
 
     @classmethod
     def of(cls, engine: Engine, export_dir: str | os.PathLike[str]) -> RunReport:
         """Make the report of a run that has not started."""
         return cls(export_dir=os.fspath(export_dir), device=str(engine.device), network=engine.card.name)
+
+    @classmethod
+    def read(cls, path: Path) -> RunReport:
+        """Read a report.
+
+        Raises:
+            InputFileError: the file cannot be read, or is no report.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            known = {one.name for one in fields(cls)} & values.keys()
+            report = cls(**{name: values[name] for name in known})
+            report.records = [ImageRecord(**one) for one in report.records]  # type: ignore[arg-type]  # plain values
+            if not known >= {"images", "failures", "records"}:
+                raise ValueError("it has no images, failures or records")
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputFileError(f"{path}: is not the report of a run ({reason}); delete it, or run again") from error
+        return report
 
     @property
     def images_per_second(self) -> float:
@@ -176,6 +205,11 @@ class RunReport:
             ImageRecord(source=label, status="failed", error_class=type(error).__name__, error=str(error))
         )
 
+    def update_left(self) -> None:
+        """Remove from `left` the images that have a record."""
+        done = {one.source for one in self.records}
+        self.left = {name: source for name, source in self.left.items() if source not in done}
+
     def as_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """Return all fields as plain JSON values."""
         return {**asdict(self), "images_per_second": self.images_per_second}
@@ -202,16 +236,31 @@ def no_progress(failed: int = 0, /) -> None:
 
 
 @contextmanager
-def reported(report: RunReport, file: Path | None) -> Iterator[None]:
-    """Time the block, record what ends it early, and write the report at its end."""
+def reported(
+    report: RunReport, file: Path | None, planned: Mapping[str, str] | None = None, *, early: bool = False
+) -> Iterator[None]:
+    """Time the block, record what ends it early, and write the report at its end.
+
+    Args:
+        report: of the run.
+        file: where to write it.
+        planned: all images of the run: the source, by the name of its results.
+        early: also write the report before the block, so that it is known what a run that was killed has not reached.
+    """
     began = time.perf_counter()
+    report.began, report.left = utc_now(), dict(planned or {})
+    report.update_left()
+    if early and file is not None:
+        report.write(file)
     try:
         yield
     except BaseException as error:  # Ctrl-C too
         report.stopped_by = str(error) or ("Ctrl-C" if isinstance(error, KeyboardInterrupt) else repr(error))
         raise
     finally:
-        report.wall_seconds = time.perf_counter() - began
+        report.wall_seconds = report.wall_seconds or time.perf_counter() - began  # or those of other processes
+        report.ended = utc_now()
+        report.update_left()
         try:
             if file is not None:
                 report.write(file)

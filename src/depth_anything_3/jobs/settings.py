@@ -9,7 +9,6 @@ from enum import Enum
 
 import numpy as np
 import torch
-from torch import nn
 
 from depth_anything_3.export.format_options import ColorOptions
 from depth_anything_3.export.options import ExportOptions
@@ -33,16 +32,17 @@ __all__ = [
     "writer_settings",
 ]
 
-_SAMPLES = 16  # values of each parameter
 _DIGITS = 16
 
 
 def network_settings(engine: Engine, preprocess: PreprocessOptions, network: NetworkOptions) -> Settings:
-    """Return the model, its weights, and the options of preprocessing and network."""
+    """Return the model, its weights, what computes it, and the options of preprocessing and network."""
+    computes = engine.backend.name_for(network)
     return {
         "model": engine.card.name,
-        "weights": _weights_digest(engine.network),
+        "weights": engine.backend.weights_digest(),
         "dtype": str(engine.dtype).removeprefix("torch."),
+        **({} if computes == "torch" else {"backend": computes}),
         **engine.resolved(preprocess).result_settings(),
         **{name: _plain(value) for name, value in network.forward().items()},
     }
@@ -108,17 +108,6 @@ def _plain(value: object) -> str | int | float | bool | None:
     if isinstance(value, (tuple, list)) and all(isinstance(one, (int, float)) for one in value):
         return ",".join(map(str, value))
     return _digest(repr(value).encode())
-
-
-def _weights_digest(network: nn.Module) -> str:
-    """Return a digest of evenly spaced values of each parameter; fine-tuned weights have another one."""
-    samples = []
-    with torch.inference_mode():
-        for _, parameter in sorted(network.named_parameters()):
-            flat = parameter.detach().reshape(-1)
-            samples.append(flat[:: max(1, flat.numel() // _SAMPLES)][:_SAMPLES].float())
-        together = torch.cat(samples).cpu().numpy()
-    return _digest(together.tobytes())
 
 
 def _digest(content: bytes) -> str:

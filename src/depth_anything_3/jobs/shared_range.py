@@ -13,13 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.errors import ExportError
+from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import ExportFormat, ExportOptions, export
 from depth_anything_3.export.format_options import ColorOptions
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.atomic_file import atomic_write
 
-__all__ = ["Colored", "DepthHistogram", "HeldImages", "shared_formats", "with_depth_range", "with_shared_range"]
+__all__ = [
+    "Colored",
+    "DepthHistogram",
+    "HeldImages",
+    "check_shared_range",
+    "shared_formats",
+    "with_depth_range",
+    "with_shared_range",
+]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -34,6 +42,29 @@ def shared_formats(formats: Iterable[ExportFormat], options: ExportOptions | Non
     # Not glb, whose options are a subclass: it writes coloured depth of views alone.
     colored = [one for one in formats if one.options_class() is ColorOptions]
     return tuple(one for one in colored if getattr(given.of(one), "shared_range", False))
+
+
+def check_shared_range(shared: Sequence[ExportFormat], *, resume: bool, is_split: bool) -> None:
+    """Check that a run computes all images whose colours have one range.
+
+    Args:
+        shared: from `shared_formats`.
+        resume: whether complete images are skipped.
+        is_split: whether the run is a shard, or has several devices.
+
+    Raises:
+        InvalidInputError: it does not.
+    """
+    if shared and resume:
+        raise InvalidInputError(
+            "shared_range=True does not work with resume=True: the range depends on the depth of all images; compute "
+            "all anew, or set the range with depth_range"
+        )
+    if shared and is_split:
+        raise InvalidInputError(
+            "shared_range=True does not work with shards and several devices: the range depends on the depth of all "
+            "images; set it with depth_range"
+        )
 
 
 def with_depth_range(options: ExportOptions | None, depth_range: tuple[float, float] | None) -> ExportOptions:

@@ -35,13 +35,19 @@ def masked_percentile(values: Tensor, mask: Tensor, percent: int) -> Tensor:
     Returns:
         `(B,)`; NaN for a row without selected values.
     """
-    # Sorting puts the other values last. Unlike torch.quantile this has no size limit and no host transfer.
-    # Other libraries do not sort NaN; without selected values a recorded graph returns infinity.
-    last = torch.inf if is_recording() else torch.nan
-    ordered = torch.where(mask, values, last).sort(dim=-1).values
-    steps = percent * (mask.sum(dim=-1, keepdim=True) - 1).clamp_min(0)
-    low = ordered.gather(-1, steps // 100)
-    high = ordered.gather(-1, (steps + 99) // 100)
+    count = mask.sum(dim=-1, keepdim=True)
+    steps = percent * (count - 1).clamp_min(0)
+    if is_recording():
+        # The same values among the largest ones, of which TensorRT returns at most 3,840. Other libraries do not sort
+        # NaN: without selected values a recorded graph returns minus infinity.
+        kept = values.shape[-1] * (100 - percent) // 100 + 2
+        ordered = torch.where(mask, values, -torch.inf).topk(kept, dim=-1).values
+        last = (count - 1).clamp_min(0)
+        low, high = (ordered.gather(-1, last - one) for one in (steps // 100, (steps + 99) // 100))
+    else:
+        # Sorting puts the other values last. Unlike torch.quantile this has no size limit and no host transfer.
+        ordered = torch.where(mask, values, torch.nan).sort(dim=-1).values
+        low, high = (ordered.gather(-1, one) for one in (steps // 100, (steps + 99) // 100))
     # Equal neighbours, infinity included, give that value.
     between = torch.lerp(low, high, (steps % 100).to(values.dtype) / 100)
     return torch.where(low == high, low, between).squeeze(-1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy.typing as npt
 
 from depth_anything_3.exported.specification import GraphMetadata
 from depth_anything_3.runtime.option_values import StringEnum
 
-__all__ = ["GraphRuntime", "RuntimeName"]
+__all__ = ["GraphRuntime", "RuntimeName", "RuntimeNameText"]
+
+RuntimeNameText = Literal["onnxruntime", "openvino", "torch"]
+"""The names that `RuntimeName` accepts."""
 
 Array = npt.NDArray[Any]  # Any: uint8 or float32
 

@@ -1,0 +1,1 @@
+"""What computes a network: torch, or a library that runs exported networks."""

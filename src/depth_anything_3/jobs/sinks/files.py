@@ -1,0 +1,123 @@
+"""Write one file a format and image, into a folder or an object store."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from depth_anything_3.errors import InvalidInputError
+from depth_anything_3.export import ExportOptions, export, result_files
+from depth_anything_3.export.registry import ExportFormat
+from depth_anything_3.jobs.depth_facts import depth_facts
+from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
+from depth_anything_3.jobs.sinks.names import file_name
+from depth_anything_3.jobs.sinks.place import LocalPlace, Place
+from depth_anything_3.jobs.sinks.settings_file import SETTINGS_FILE, same_settings, write_settings
+from depth_anything_3.jobs.sinks.sink import Sink, SinkOptions
+from depth_anything_3.prediction import Prediction
+
+__all__ = ["FolderSink", "UploadSink"]
+
+
+class FolderSink(Sink):
+    """Writes files into a folder, with a manifest. Arguments and errors as in `open_sink`."""
+
+    def __init__(
+        self,
+        place: LocalPlace,
+        formats: tuple[ExportFormat, ...],
+        export_options: ExportOptions | None,
+        settings: Settings,
+        options: SinkOptions,
+    ) -> None:
+        self.place, self._folder = place, place.folder
+        self._formats, self._export_options, self._settings, self._options = formats, export_options, settings, options
+        self._manifest = Manifest(place.folder, warns=not options.overwrite)
+
+    def is_done(self, id: str, label: str) -> bool:
+        """See `Sink`.
+
+        Raises:
+            InvalidInputError: the result has other settings, and `overwrite` is False.
+        """
+        record = self._manifest.record("image", file_name(id)) if self._options.resume else None
+        if record is None or record.sources[0].path != label:
+            return False
+        earlier = self._manifest.settings(record)
+        if earlier != dict(self._settings):
+            if not self._options.overwrite:
+                raise differences(self._folder, {id: earlier}, self._settings)
+            return False
+        return self._manifest.is_complete(record)
+
+    def write(self, id: str, label: str, prediction: Prediction) -> list[str]:
+        """See `Sink`."""
+        name = file_name(id)
+        outputs = export(prediction, self._folder, self._formats, name, self._export_options)
+        self._manifest.add("image", name, self._settings, [SourceFile(label)], outputs, depth_facts(prediction))
+        return [str(one) for one in outputs]
+
+    def fail(self, id: str, error: Exception) -> None:
+        """See `Sink`: the report has it."""
+
+    def close(self, *, aborted: bool) -> None:
+        """See `Sink`."""
+
+
+class UploadSink(Sink):
+    """Writes files into an object store. Arguments and errors as in `open_sink`.
+
+    An image is complete when all its files are there; the settings stand in a file of the prefix.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        formats: tuple[ExportFormat, ...],
+        export_options: ExportOptions | None,
+        settings: Settings,
+        options: SinkOptions,
+    ) -> None:
+        self.place, self._formats, self._export_options = place, formats, export_options
+        names = place.names()
+        results = {one for one in names if one.partition("/")[0] in {each.name for each in formats}}
+        same = same_settings(place, settings, overwrite=options.overwrite)
+        if results and SETTINGS_FILE not in names:
+            same = False
+            if not options.overwrite:
+                raise InvalidInputError(
+                    f"{place.name}: has results and no {SETTINGS_FILE}, so it is not known how they were computed; "
+                    "choose another prefix, or pass overwrite=True"
+                )
+        if not same:  # overwrite; before the settings are replaced, by which they would be taken for new ones
+            for one in results:
+                place.remove(one)
+        self._existing = results if options.resume and same else set()
+        write_settings(place, settings)
+        self._staging = Path(tempfile.mkdtemp(prefix="da3-"))
+
+    def is_done(self, id: str, label: str) -> bool:
+        """See `Sink`."""
+        return bool(self._existing) and self._existing.issuperset(self._files(file_name(id)))
+
+    def write(self, id: str, label: str, prediction: Prediction) -> list[str]:
+        """See `Sink`."""
+        written = []
+        for file in export(prediction, self._staging, self._formats, file_name(id), self._export_options):
+            name = file.relative_to(self._staging).as_posix()
+            with self.place.writing(name) as temporary:
+                shutil.move(file, temporary)
+            written.append(f"{self.place.name.rstrip('/')}/{name}")
+        return written
+
+    def fail(self, id: str, error: Exception) -> None:
+        """See `Sink`: the report has it."""
+
+    def close(self, *, aborted: bool) -> None:
+        """See `Sink`."""
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _files(self, name: str) -> list[str]:
+        files = result_files(self._staging, self._formats, name, self._export_options)
+        return [one.relative_to(self._staging).as_posix() for one in files]

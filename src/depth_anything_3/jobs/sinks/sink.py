@@ -1,0 +1,87 @@
+"""`Sink`: takes the results of stored images; and its options."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from depth_anything_3.errors import ExportError
+from depth_anything_3.jobs.sinks.place import Place
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.runtime.option_values import StringEnum, positive_int
+
+__all__ = ["Pack", "Sink", "SinkOptions"]
+
+DEFAULT_PART_SIZE = 1000
+
+
+class Pack(StringEnum):
+    """How results are packed."""
+
+    FILES = "files"
+    WEBDATASET = "webdataset"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkOptions:
+    """Options of a sink.
+
+    Attributes:
+        pack: "files", one a format and image; "webdataset", tars; or "parquet".
+        part_size: results in a tar or parquet file.
+        resume: skip what is complete.
+        overwrite: with `resume`, results of other settings are replaced instead of an error; without, all are.
+        selects: whether an image of this id belongs to the run; others are left out. None: all do. Runs that select
+            disjoint ids may write to one place at once, packed or in a store.
+
+    Raises:
+        InvalidInputError: a value is not accepted.
+    """
+
+    pack: Pack = Pack.FILES
+    part_size: int = DEFAULT_PART_SIZE
+    resume: bool = False
+    overwrite: bool = False
+    selects: Callable[[str], bool] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pack", Pack(self.pack))
+        positive_int("part_size", self.part_size)
+
+
+class Sink(ABC):
+    """Takes results one after another, in one thread. Leaving the `with` block completes what is open.
+
+    Attributes:
+        place: where results are written.
+    """
+
+    place: Place
+
+    @abstractmethod
+    def is_done(self, id: str, label: str) -> bool:
+        """Whether the result of an image is complete; only with `resume`. Called in another thread."""
+
+    @abstractmethod
+    def write(self, id: str, label: str, prediction: Prediction) -> list[str]:
+        """Write the result of an image; return its files, if it has some of its own.
+
+        Raises:
+            ExportError: it cannot be written.
+        """
+
+    @abstractmethod
+    def fail(self, id: str, error: Exception) -> None:
+        """Record that an image failed. Errors as in `write`."""
+
+    @abstractmethod
+    def close(self, *, aborted: bool) -> None:
+        """Complete what is open; `aborted`: nothing can be written any more. Errors as in `write`."""
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *left_by: object) -> None:
+        self.close(aborted=kind is not None and issubclass(kind, ExportError))

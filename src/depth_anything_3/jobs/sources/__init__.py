@@ -1,0 +1,1 @@
+"""Images beyond folders: object stores, web addresses, webdataset tars, parquet files, CSV and COCO lists."""

@@ -1,0 +1,246 @@
+"""`POST /v1/depth`: the depth of one uploaded image."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from depth_anything_3.errors import DA3Error, ImageSizeError, InvalidInputError
+from depth_anything_3.export.format_options import Colormap
+from depth_anything_3.inference.output_options import OutputOptions
+from depth_anything_3.inputs.choices import Fidelity, OutputSize, ProcessResMethod, Upsampling
+from depth_anything_3.inputs.header import ImageHeader, probe
+from depth_anything_3.inputs.image_source import ImageSource
+from depth_anything_3.inputs.options import PreprocessOptions
+from depth_anything_3.inputs.pillow_open import JPEG_START
+from depth_anything_3.inputs.plan.resize_plan import plan_resize
+from depth_anything_3.inputs.png_header import PNG_START
+from depth_anything_3.prediction import Prediction
+from depth_anything_3.prediction.focal_length import check_focal_or_fov
+from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, late, problem_of
+from depth_anything_3.services.server.results import MEDIA_TYPES, Answer, ResultOptions, choose_media_type, encode
+from depth_anything_3.services.server.scheduler import DepthRequest, Ticket
+from depth_anything_3.services.server.server import Server
+from depth_anything_3.services.server.uploads import Upload, uploaded
+
+__all__ = ["DepthQuery", "depth_router", "parse_options"]
+
+_NO_LIMIT = 1 << 62
+_CLIENT_GONE = 499  # nobody reads it; nginx logs this number
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ERRORS = {
+    400: "A damaged form, or no image.",
+    408: "The body came too slowly.",
+    413: "Too many bytes or pixels.",
+    415: "Not an image.",
+    422: "A damaged image, or a parameter that is not accepted.",
+    429: "Busy; see Retry-After.",
+    503: "Starting, stopping, or out of memory.",
+    504: "The deadline has passed.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthQuery:
+    """The query of a request, as in the URL."""
+
+    process_res: int | None = None
+    process_res_method: str | None = None
+    fidelity: str | None = None
+    output_size: str | None = None
+    upsampling: str | None = None
+    focal: float | None = None
+    colormap: str | None = None
+
+
+def depth_router(server: Server) -> APIRouter:
+    """Make the route."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/depth",
+        summary="Depth of one image",
+        response_class=Response,
+        responses=_answers(),
+        openapi_extra={"requestBody": {"required": True, "content": _bodies()}},
+    )
+    async def depth(
+        request: Request,
+        process_res: Annotated[int | None, Query(description="Longest side of the network's input, pixels.")] = None,
+        process_res_method: Annotated[str | None, Query(description=_choices(ProcessResMethod))] = None,
+        fidelity: Annotated[str | None, Query(description=_choices(Fidelity))] = None,
+        output_size: Annotated[str | None, Query(description=_choices(OutputSize))] = None,
+        upsampling: Annotated[str | None, Query(description=_choices(Upsampling))] = None,
+        focal: Annotated[float | None, Query(description="Focal length in pixels of the upright image.")] = None,
+        colormap: Annotated[str | None, Query(description=f"Of image/jpeg: {_choices(Colormap)}")] = None,
+    ) -> Response:
+        _check_names(request)
+        query = DepthQuery(
+            process_res=process_res,
+            process_res_method=process_res_method,
+            fidelity=fidelity,
+            output_size=output_size,
+            upsampling=upsampling,
+            focal=focal,
+            colormap=colormap,
+        )
+        return await _answer(server, request, query)
+
+    return router
+
+
+async def _answer(server: Server, request: Request, query: DepthQuery) -> Response:
+    began = time.monotonic()
+    why = server.why_not_ready()
+    if why is not None and not server.admission.is_draining:
+        raise Problem(
+            503, "not-ready", f"the server is not ready ({why}); try again soon", headers={"Retry-After": "2"}
+        )
+    server.admission.check()
+    media_type = choose_media_type(request.headers.get("accept"))
+    preprocess, options = parse_options(query, media_type)
+    preprocess = replace(server.engine.resolved(preprocess), executor=server.settings.executor)
+    try:
+        async with uploaded(request, server.settings, server.admission) as upload:
+            header = await server.in_worker(partial(_planned, server, upload, preprocess, options))
+            pixels = header.stored_hw[0] * header.stored_hw[1]
+            server.admission.enter(pixels)
+            try:
+                source = ImageSource(upload.name, upload.data)
+                return await _computed(server, request, DepthRequest(source, preprocess), options, began)
+            finally:
+                server.admission.leave(pixels)
+    except ClientDisconnect:
+        return Response(status_code=_CLIENT_GONE)
+
+
+def parse_options(query: DepthQuery, media_type: str) -> tuple[PreprocessOptions, ResultOptions]:
+    """Parse a query.
+
+    Raises:
+        InvalidInputError: a value is not accepted.
+    """
+    given = {name: getattr(query, name) for name in ("process_res", "process_res_method", "fidelity")}
+    size = {name: getattr(query, name) for name in ("output_size", "upsampling")}
+    check_focal_or_fov(query.focal, None)
+    preprocess = PreprocessOptions(**_given(given))  # type: ignore[arg-type]  # it parses the strings
+    result = ResultOptions(
+        media_type=media_type,
+        output=OutputOptions(**_given(size)),  # type: ignore[arg-type]
+        focal=query.focal,
+        colormap=Colormap(query.colormap or Colormap.SPECTRAL),
+    )
+    return preprocess, result
+
+
+def _given(values: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _planned(server: Server, upload: Upload, preprocess: PreprocessOptions, options: ResultOptions) -> ImageHeader:
+    """Read the header of an image, and check the sizes before a pixel is decoded."""
+    settings, name = server.settings, upload.name
+    try:
+        header = probe(upload.data, name, _NO_LIMIT)
+    except ImageSizeError:
+        raise
+    except DA3Error as error:
+        known = upload.data.startswith((JPEG_START, PNG_START))
+        raise problem_of(error, at_header=not known) from error
+    height, width = header.stored_hw
+    if height * width > settings.max_pixels:
+        detail = f"{name}: {width}x{height} pixels, more than {settings.max_pixels:,}, the limit of this server"
+        raise Problem(413, "too-many-pixels", detail, "ImageSizeError")
+    plan = plan_resize(
+        header.stored_hw,
+        preprocess.bounded_px,
+        preprocess.process_res_method,
+        exif_orientation=header.exif_orientation,
+    )
+    rows, columns = plan.result_hw
+    if rows * columns > settings.max_network_pixels:
+        raise InvalidInputError(
+            f"process_res={preprocess.process_res}: {columns}x{rows} pixels for the network, and this server computes "
+            f"at most {settings.max_network_pixels:,}; ask for a smaller process_res"
+        )
+    if options.output.at_input_size and height * width > settings.max_output_pixels:
+        raise InvalidInputError(
+            f"output_size='input': {width}x{height} pixels, and this server returns at most "
+            f"{settings.max_output_pixels:,}; ask for output_size=network"
+        )
+    return header
+
+
+async def _computed(
+    server: Server, request: Request, asked: DepthRequest, options: ResultOptions, began: float
+) -> Response:
+    deadline = began + server.settings.deadline
+    ticket = server.scheduler.submit(
+        DepthRequest(asked.source, asked.preprocess, deadline if server.settings.deadline else None)
+    )
+    prediction = await _result(ticket, request, server.settings.deadline, deadline)
+    queued, computed = ticket.queued_seconds, time.monotonic()
+    answer: Answer = await server.in_worker(partial(encode, prediction, asked.source, asked.preprocess, options))
+    for name, seconds in (("queue", queued), ("encode", time.monotonic() - computed)):
+        server.metrics.stage(name, seconds)
+    server.metrics.stage("total", time.monotonic() - began)
+    return Response(answer.content, headers={**answer.headers, "X-Queue-Ms": f"{1e3 * queued:.2f}"})
+
+
+async def _result(ticket: Ticket, request: Request, seconds: float, deadline: float) -> Prediction:
+    """Wait for a prediction, until the deadline or until the client has gone, whichever is first."""
+    waiting = asyncio.wrap_future(ticket.future)
+    gone = asyncio.ensure_future(request.receive())  # after the body only the end of the connection comes
+    left = max(0.0, deadline - time.monotonic()) if seconds else None
+    both: set[asyncio.Future[Any]] = {waiting, gone}  # Any: two kinds of results
+    await asyncio.wait(both, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    if waiting.done():
+        gone.cancel()
+        return waiting.result()
+    waiting.cancel()  # cancels the request, if it has not begun
+    if gone.done():
+        raise ClientDisconnect
+    gone.cancel()
+    raise late(seconds)
+
+
+def _check_names(request: Request) -> None:
+    """Refuse unknown parameters: a misspelt one would be ignored, and the result not what was asked for."""
+    known = list(DepthQuery.__dataclass_fields__)
+    for name in request.query_params:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise InvalidInputError(f"unknown parameter {name[:40]!r}{hint} This route takes: {', '.join(known)}")
+
+
+def _choices(
+    kind: type[ProcessResMethod] | type[Fidelity] | type[OutputSize] | type[Upsampling] | type[Colormap],
+) -> str:
+    return ", ".join(one.value for one in kind)
+
+
+def _bodies() -> dict[str, object]:
+    """Describe the bodies of requests for OpenAPI."""
+    form = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
+    return {"image/*": _BINARY, "multipart/form-data": {"schema": form}}
+
+
+def _answers() -> dict[int | str, dict[str, Any]]:  # Any: as FastAPI has it
+    """Describe the answers for OpenAPI."""
+    results = {kind: _BINARY for kind in MEDIA_TYPES if kind != "application/json"}
+    example = {"unit": "relative", "height": 336, "width": 504, "min": 0.61, "max": 4.2, "warnings": []}
+    found = "The depth, in the format that Accept asks for; headers X-Depth-* describe it."
+    problem = {PROBLEM_TYPE: {"schema": {"type": "object"}}}
+    return {
+        200: {"description": found, "content": {**results, "application/json": {"example": example}}},
+        **{code: {"description": text, "content": problem} for code, text in _ERRORS.items()},
+    }

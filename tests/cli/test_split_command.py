@@ -1,0 +1,171 @@
+"""`da3 images --shard` and `--devices` as processes that are stopped, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+from depth_anything_3.inputs.discover import find_with_folders
+from depth_anything_3.jobs.shards import Shard, report_path
+from support.command import DONE, FAILURES, files_in
+from support.jobs import run_images
+from support.run_state import wait_until
+from support.seeded_values import seeded_images_uint8
+
+pytestmark = pytest.mark.slow
+
+FORMATS = "npz-depth_png"
+
+
+def write_photos(folder: Path, count: int) -> Path:
+    for index, image in enumerate(seeded_images_uint8(count, 42, 56, seed=3)):
+        path = folder / f"{index % 5}" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return folder
+
+
+def results(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in files_in(out) if "report" not in name}
+
+
+@pytest.fixture
+def start(small_checkpoint):
+    """Starts `da3 images` as a process of its own, in a session of its own."""
+    command = shutil.which("da3", path=os.fspath(Path(sys.executable).parent))
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(photos: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+        words = [command, "images", photos, "--recursive", "--model-dir", small_checkpoint, "--process-res", "28"]
+        words += ["--export-format", FORMATS, "--batch-size", "1", "--json", "--export-dir", out, *more]
+        pipe = subprocess.PIPE
+        line = list(map(str, words))
+        started.append(subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes of the devices."""
+    return [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+
+
+def test_seven_shards_of_a_thousand_images_one_killed_and_resumed(start, da3, seeded_small, tmp_path):
+    """Six in this process; the killed one is a process of its own."""
+    photos, out = write_photos(tmp_path / "photos", 1000), tmp_path / "out"
+    found = find_with_folders([str(photos)], recursive=True)
+    killed, options = Shard(4, 7), {"process_res": 28, "batch_size": 1}
+    process = start(photos, out, "--shard", "4/7")
+    wait_until(lambda: len(list(out.glob("depth_png/*/*.png"))) >= 20 or process.poll() is not None)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    for shard in Shard(0, 1).split(7):
+        if shard != killed:
+            run_images(seeded_small, found, out, FORMATS, shard=shard, report_file=report_path(out, shard), **options)
+    run = da3("report", out, "--json")
+    summary = json.loads(run.out)
+    assert run.code == FAILURES
+    assert summary["not_ended"] == [str(out / "shards" / "report-4-of-7.json")]
+    assert (summary["expected"], summary["images"] + summary["missing"]) == (1000, 1000)
+    assert 0 < summary["missing"] < len(killed.select(found))
+    assert len(list(out.glob("depth_png/*/*.png"))) - summary["images"] in (0, 1)  # recorded after it was written
+    words = ["images", photos, "--recursive", "--process-res", 28, "--export-format", FORMATS, "--batch-size", 1]
+    again = json.loads(da3(*words, "--export-dir", out, "--shard", "4/7", "--resume", "--json").out)
+    assert again["images"] == summary["missing"]
+    run = da3("report", out, "--json")
+    summary = json.loads(run.out)
+    assert (run.code, summary["images"], summary["expected"], summary["duplicates"]) == (DONE, 1000, 1000, [])
+    reports = [json.loads(one.read_text()) for one in (out / "shards").glob("report-*.json")]
+    sources = [record["source"] for one in reports for record in one["records"]]
+    assert sorted(sources) == sorted(str(one.path) for one in found)
+    for index in range(5):
+        assert len(list((out / "npz" / str(index)).glob("*.npz"))) == 200
+
+
+def test_two_processes_write_what_one_writes(start, tmp_path):
+    photos = write_photos(tmp_path / "photos", 12)
+    ended = {}
+    for name, flags in {"one": ("--device", "cpu"), "two": ("--devices", "cpu,cpu")}.items():
+        process = start(photos, tmp_path / name, "--quiet", *flags)
+        out, err = process.communicate()
+        assert (process.returncode, err) == (DONE, "")
+        ended[name] = json.loads(out)
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+    assert ended["two"]["images"] == 12
+    assert ended["two"] == json.loads((tmp_path / "two" / "report.json").read_text())
+    sources = [[record["source"] for record in ended[name]["records"]] for name in ended]
+    assert sources[0] == sources[1]
+
+
+def test_a_killed_device_is_named_and_resume_finishes(start, tmp_path):
+    photos, out = write_photos(tmp_path / "photos", 120), tmp_path / "out"
+    process = start(photos, out, "--devices", "cpu,cpu")
+    wait_until(lambda: (out / "shards" / "manifest-1-of-2.jsonl").exists() or process.poll() is not None)
+    max(children(process), key=lambda one: one.pid).kill()  # the other may have finished
+    _, err = process.communicate()
+    assert process.returncode == FAILURES
+    warning, error = (line for line in err.splitlines() if "images/s" not in line)  # that is progress
+    assert warning.startswith("warning cpu (process 1): its process was killed (SIGKILL; ")
+    assert warning.endswith("; the others continue")
+    report = json.loads((out / "report.json").read_text())
+    left, done = len(report["left"]), report["images"]
+    assert left + done == 120
+    assert 0 < left <= len(Shard(1, 2).select(find_with_folders([str(photos)], recursive=True)))
+    assert f"; {left} of 120 images are left, the results of {done} are complete. To continue, pass --resume" in error
+    process = start(photos, out, "--quiet", "--devices", "cpu,cpu", "--resume")
+    printed, err = process.communicate()
+    assert (process.returncode, err) == (DONE, "")
+    again = json.loads(printed)
+    assert (again["images"], again["skipped"]) == (left, done)
+    assert not [one for one in out.rglob(".*") if one.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all", "code", "by"),
+    [
+        (signal.SIGINT, True, 130, "Ctrl-C"),
+        (signal.SIGTERM, False, 143, "SIGTERM"),
+        (signal.SIGTERM, True, 143, "SIGTERM"),
+    ],
+)
+def test_a_signal_stops_all_devices_in_an_orderly_way(start, tmp_path, number, to_all, code, by):
+    photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
+    process = start(photos, out, "--devices", "cpu,cpu")
+    wait_until(lambda: len(list(out.glob("shards/*.jsonl"))) == 2 or process.poll() is not None)
+    running = children(process)
+    os.killpg(process.pid, number) if to_all else process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == code, err
+    assert not any(one.is_running() for one in running)
+    report = json.loads((out / "report.json").read_text())
+    assert report["stopped_by"] == by
+    assert report["images"] + len(report["left"]) == 200
+    assert 0 < report["images"] == len(list(out.glob("npz/*/*.npz"))) == len(list(out.glob("depth_png/*/*.png"))) < 200
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("Stopped after ")
+    assert "--resume" in err
+
+
+def test_devices_stop_when_their_parent_is_killed(start, tmp_path):
+    photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
+    process = start(photos, out, "--devices", "cpu,cpu")
+    wait_until(lambda: len(list(out.glob("shards/*.jsonl"))) == 2 or process.poll() is not None)
+    running = children(process)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(one.is_running() for one in running))
+    assert len(list(out.glob("npz/*/*.npz"))) == len(list(out.glob("depth_png/*/*.png"))) < 200

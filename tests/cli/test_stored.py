@@ -1,0 +1,53 @@
+"""`da3 images` with stored images and packed results."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.command import FAILURES, MISUSE, files_in
+from support.tars import write_tar
+
+
+@pytest.fixture
+def tar(photos, tmp_path):
+    """Two images, a damaged one between them, and one whose id was there."""
+    members = [(path.name, path.read_bytes()) for path in sorted(photos.iterdir())]
+    return write_tar(tmp_path / "in.tar", [*members, ("a.jpg", b"again")])
+
+
+def test_the_command_packs_results(da3, tar, tmp_path):
+    out = tmp_path / "out"
+    command = ("images", tar, "--pack", "webdataset", "-o", out, "--process-res", 56)
+    done = da3(*command)
+    assert done.code == FAILURES
+    assert "2 image(s)" in done.out
+    assert "b.png: " in done.err
+    assert "--id-column" in done.err
+    assert [one.partition("-")[0] for one in files_in(out)] == [
+        *("da3", "report.json"),
+        *("webdataset/_depth", "webdataset/_errors", "webdataset/depth", "webdataset/errors"),
+    ]
+    again = da3(*command)
+    assert again.code == MISUSE
+    assert "pass --resume to continue, --overwrite to replace" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--scene",), "--scene needs images that are files on disk"),
+        (("--index",), "--index needs images that are files on disk"),
+        (("--pack", "zip"), "--pack zip is unknown; choose 'files', 'webdataset' or 'parquet'"),
+        (("--part-size", "0"), "--part-size 0"),
+    ],
+)
+def test_misuse_is_reported_before_weights_are_loaded(da3, tar, tmp_path, words, message):
+    done = da3("images", tar, "-o", tmp_path / "out", *words, "--model-dir", "missing")
+    assert done.code == MISUSE
+    assert message in done.err
+
+
+def test_a_missing_source_is_reported_before_weights_are_loaded(da3, tmp_path):
+    done = da3("images", tmp_path / "missing.csv", "-o", tmp_path / "out", "--model-dir", "missing")
+    assert done.code == FAILURES
+    assert "missing.csv: no such file" in done.err
