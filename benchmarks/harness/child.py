@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Child:
 
     def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
         self._command = list(map(str, command))
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, until `close`
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -45,10 +46,8 @@ class Child:
     def ask(self, message: object) -> Any:  # Any: plain JSON values
         """Send a message, and wait for its answer."""
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # the answer gives the reason
             print(json.dumps(message), file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            pass  # the answer gives the reason
         return self._answer()
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
 """Compute the depth of files with the package that this Python has; see `depth_process.py`.
 
-The only argument is a JSON object: checkpoint, device, process_res, batch_size, backend, dtype. A backend of null stands
-for awesome-depth-anything-3, of which only the published methods are called. Commands come as lines of JSON:
-`["run", paths, folder, result]` computes the files in order and answers with their number. Of `folder` and `result` one
-may be a path, the others are null: a folder gets a 16-bit PNG for each file; a .npy file gets the depths (N, H, W).
-`["peak"]` answers with the peak memory in MB: of the process, and on the GPU.
+The only argument is a JSON object: checkpoint, device, process_res, batch_size, backend, dtype. A backend of null is
+awesome-depth-anything-3, of which only the published methods are called. Commands come as lines of JSON:
+`["run", paths, folder, result]` computes the files in order and answers with the number of results. Of `folder` and
+`result` at most one is a path, the others are null: a folder gets a 16-bit PNG for each file; a .npy file gets the
+depths (N, H, W). `["peak"]` answers with the peak memory in MB: of the process, and on the GPU.
 """
 
 from __future__ import annotations

@@ -36,9 +36,14 @@ class NetworkEngine:
     dtype: torch.dtype
 
     @property
+    def dtype_name(self) -> str:
+        """The dtype, as "bfloat16"."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def name(self) -> str:
         """Both, as "openvino-bfloat16"."""
-        return f"{self.backend.value}-{str(self.dtype).removeprefix('torch.')}"
+        return f"{self.backend.value}-{self.dtype_name}"
 
 
 ENGINES = (
