@@ -46,7 +46,7 @@ from harness.report import Block, as_json, print_report
 from harness.seeded_network import write_seeded_checkpoint
 from harness.timing import Timing, ratio, take_turns, timed
 
-__all__ = ["EndToEnd", "EngineFacts", "Plan", "measure", "results_of"]
+__all__ = ["Comparison", "EndToEnd", "EngineFacts", "measure_preset", "rows_of_case"]
 
 CASES = ("memory", "depth_png")
 DIFFERENT = 8  # images; more files are copies of them
@@ -55,7 +55,7 @@ console = Console(highlight=False, soft_wrap=True, width=140)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Comparison:
     """What is measured.
 
     Attributes:
@@ -111,7 +111,7 @@ class EndToEnd:
     seconds: tuple[float, ...]
 
 
-def results_of(
+def rows_of_case(
     preset: str, case: str, images: int, size: str, timings: Mapping[str, Timing], facts: Mapping[str, EngineFacts]
 ) -> list[EndToEnd]:
     """Make the rows of a case."""
@@ -132,8 +132,8 @@ def results_of(
     ]
 
 
-def measure(
-    preset: str, job: DepthJob, plan: Plan, photos: Sequence[Path], scratch: Path
+def measure_preset(
+    preset: str, job: DepthJob, plan: Comparison, photos: Sequence[Path], scratch: Path
 ) -> tuple[list[EndToEnd], dict[str, str]]:
     """Measure all engines with one preset; also return why engines are missing."""
     missing: dict[str, str] = {}
@@ -158,13 +158,12 @@ def measure(
             timed_cases[case] = take_turns(calls, rounds=plan.rounds, seconds=plan.seconds, catch=(UnsupportedError,))
         for case, timings in timed_cases.items():
             missing |= {f"{preset}, {name}, {case}": one.failure for name, one in timings.items() if one.failure}
-        facts = {
-            name: _facts(name, child, depths) for name, child in children.items() if not _failed(name, timed_cases)
-        }
+        sound = [name for name in children if not any(one[name].failure for one in timed_cases.values())]
+        facts = {name: _facts(name, children[name], depths) for name in sound}
     rows = [
         row
         for case, timings in timed_cases.items()
-        for row in results_of(*(preset, case, len(photos), plan.size), {name: timings[name] for name in facts}, facts)
+        for row in rows_of_case(*(preset, case, len(photos), plan.size), {name: timings[name] for name in facts}, facts)
     ]
     return rows, missing
 
@@ -239,12 +238,12 @@ def _batch_size(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _plan(options: argparse.Namespace) -> Comparison:
     ours = [one for one in ENGINES if one.name in options.engines]
     engines = [DepthEngine(one.backend.value, one.dtype_name, _batch_size(options.batch_size)) for one in ours]
     if options.fork_python:
         engines += [DepthEngine(FORK, "bfloat16", _batch_size(one)) for one in options.fork_batches]
-    return Plan(engines, options.cases, options.size, options.rounds, options.seconds)
+    return Comparison(engines, options.cases, options.size, options.rounds, options.seconds)
 
 
 def main() -> None:
@@ -264,7 +263,7 @@ def main() -> None:
             seeded = preset != "da3-nano"
             checkpoint = str(write_seeded_checkpoint(preset, scratch / preset)) if seeded else preset
             job = DepthJob(checkpoint, device.type, options.process_res, Path(cache).absolute(), options.fork_python)
-            found, reasons = measure(preset, job, plan, photos, scratch)
+            found, reasons = measure_preset(preset, job, plan, photos, scratch)
             rows += found
             missing |= reasons
     print_report(console, machine, blocks_of_results(rows), missing, as_markdown=options.markdown)

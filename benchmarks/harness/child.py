@@ -65,9 +65,8 @@ class Child:
         self._errors.seek(0)
         last = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
         self.close()
-        raise UnsupportedError(
-            f"{' '.join(self._command[:3])} ended with {self._process.returncode}: {last or 'silent'}"
-        )
+        command, code = " ".join(self._command[:3]), self._process.returncode
+        raise UnsupportedError(f"{command} ended with exit code {code}: {last or 'no message'}")
 
 
 def without_our_package() -> dict[str, str]:
