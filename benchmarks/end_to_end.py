@@ -3,7 +3,7 @@
     uv run python benchmarks/end_to_end.py              # eight 4K JPEGs, da3-small and da3-nano
     uv run python benchmarks/end_to_end.py --fork-python fork/bin/python --json end_to_end.json
     uv run python benchmarks/end_to_end.py --presets da3-small --images 100 --size 12MP --cases depth_png
-    uv run python benchmarks/end_to_end.py --presets da3-base da3-large --images 4 --size 12MP --rounds 3
+    uv run python benchmarks/end_to_end.py --presets da3-base da3-large --images 4 --size 12MP
 
 Each engine is a process of its own: torch, OpenVINO and ONNX Runtime in their dtypes, and with `--fork-python`
 awesome-depth-anything-3 from the environment of that Python, which computes in bfloat16. They take turns in an order
