@@ -24,6 +24,7 @@ from depth_anything_3.inputs.plan.resize_plan import plan_resize
 from depth_anything_3.inputs.png_header import PNG_START
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.focal_length import check_focal_or_fov
+from depth_anything_3.services.server.delivery import Delivery
 from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, late, problem_of
 from depth_anything_3.services.server.results import MEDIA_TYPES, Answer, ResultOptions, choose_media_type, encode
 from depth_anything_3.services.server.scheduler import DepthRequest, Ticket
@@ -113,11 +114,14 @@ async def _answer(server: Server, request: Request, query: DepthQuery) -> Respon
             header = await server.in_worker(partial(_planned, server, upload, preprocess, options))
             pixels = header.stored_hw[0] * header.stored_hw[1]
             server.admission.enter(pixels)
+            leave = partial(server.admission.leave, pixels)
             try:
                 source = ImageSource(upload.name, upload.data)
-                return await _computed(server, request, DepthRequest(source, preprocess), options, began)
-            finally:
-                server.admission.leave(pixels)
+                answer = await _computed(server, request, DepthRequest(source, preprocess), options, began)
+            except BaseException:
+                leave()
+                raise
+            return Delivery(answer.content, answer.headers, server.settings.read_timeout, leave)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_GONE)
 
@@ -181,7 +185,7 @@ def _planned(server: Server, upload: Upload, preprocess: PreprocessOptions, opti
 
 async def _computed(
     server: Server, request: Request, asked: DepthRequest, options: ResultOptions, began: float
-) -> Response:
+) -> Answer:
     deadline = began + server.settings.deadline
     ticket = server.scheduler.submit(
         DepthRequest(asked.source, asked.preprocess, deadline if server.settings.deadline else None)
@@ -192,7 +196,7 @@ async def _computed(
     for name, seconds in (("queue", queued), ("encode", time.monotonic() - computed)):
         server.metrics.stage(name, seconds)
     server.metrics.stage("total", time.monotonic() - began)
-    return Response(answer.content, headers={**answer.headers, "X-Queue-Ms": f"{1e3 * queued:.2f}"})
+    return replace(answer, headers={**answer.headers, "X-Queue-Ms": f"{1e3 * queued:.2f}"})
 
 
 async def _result(ticket: Ticket, request: Request, seconds: float, deadline: float) -> Prediction:
