@@ -20,6 +20,7 @@ from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES
 from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.runtime.version import __version__
 from depth_anything_3.services.server.depth_route import depth_router
+from depth_anything_3.services.server.early_answers import EarlyAnswers
 from depth_anything_3.services.server.metrics import CONTENT_TYPE
 from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, problem_of
 from depth_anything_3.services.server.results import MEDIA_TYPES
@@ -67,6 +68,7 @@ def create_app(model: Engine | DepthAnything3, settings: ServerSettings | None =
     _add_page(app)
     _add_errors(app)
     app.add_middleware(Gate, settings=server.settings, metrics=server.metrics)
+    app.add_middleware(EarlyAnswers, max_bytes=server.settings.max_body_bytes)
     return app
 
 
