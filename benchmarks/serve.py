@@ -255,8 +255,8 @@ def _print(found: Found) -> None:
     if found.refusals:
         console.print(
             f"overload: {found.accepted:,} accepted, {found.refusals:,} refused after "
-            f"{found.refusal_p50:.1f} ms (p50), {found.refusal_p95:.1f} (p95), {found.refusal_max:.0f} (longest); server's memory "
-            f"{found.memory_before:.0f} MB before, {found.memory_peak:.0f} at most"
+            f"{found.refusal_p50:.1f} ms (p50), {found.refusal_p95:.1f} (p95), {found.refusal_max:.0f} (longest); "
+            f"memory of the server {found.memory_before:.0f} MB before, {found.memory_peak:.0f} at most"
         )
 
 
