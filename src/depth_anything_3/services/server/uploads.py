@@ -55,19 +55,26 @@ def declared_bytes(length: str | None, most: int) -> int | None:
 async def uploaded(request: Request, settings: ServerSettings, admission: Admission) -> AsyncIterator[Upload]:
     """Read the body of a request; its bytes count as held until the end of the block.
 
+    They count from the beginning if their number is known: otherwise many bodies that are sent at the same time would
+    together exceed the limit, and none of them would be finished.
+
     Raises:
         Problem: 400 (no image, a damaged form), 408 (too slow), 413, 415 (neither a form nor a body), 429.
         ClientDisconnect: the client has gone.
     """
-    held = 0
+    held = declared_bytes(request.headers.get("content-length"), settings.max_body_bytes) or 0
+    admission.hold_bytes(held)
 
     async def chunks() -> AsyncIterator[bytes]:
         nonlocal held
+        count = 0
         async for chunk in request.stream():
-            if held + len(chunk) > settings.max_body_bytes:
+            count += len(chunk)
+            if count > settings.max_body_bytes:
                 raise _too_large(settings.max_body_bytes)
-            admission.hold_bytes(len(chunk))
-            held += len(chunk)
+            if count > held:
+                admission.hold_bytes(count - held)
+                held = count
             yield chunk
 
     try:
