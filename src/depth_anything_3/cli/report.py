@@ -50,7 +50,8 @@ def report(
 
 
 def _lines(summary: RunSummary) -> Iterator[str]:
-    yield f"{summary.images:,} of {summary.expected:,} images complete, by {summary.reports} report(s)"
+    reports = f"{summary.reports:,} report{'s' * (summary.reports != 1)}"
+    yield f"{summary.images:,} of {summary.expected:,} images complete, by {reports}"
     if summary.failures:
         causes = ", ".join(f"{name} {count:,}" for name, count in summary.failed.items())
         yield f"failed: {len(summary.failures):,} ({causes})"

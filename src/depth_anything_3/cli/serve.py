@@ -24,9 +24,10 @@ _SIGNAL_EXIT = 128  # plus the number of the signal, as shells have it
 def serve(
     *,
     model: o.ModelFlags,
-    token: Annotated[
+    server_token: Annotated[  # not `token`: in messages that is the hub's
         str,
         typer.Option(
+            "--token",
             help="Token that clients must send, as Authorization: Bearer TOKEN. Other users of this machine can see "
             "command lines: prefer the variable or --token-file.",
             metavar="TEXT",
@@ -55,7 +56,7 @@ def serve(
     from depth_anything_3.services.server.run import check_installed, check_settings
     from depth_anything_3.services.server.run import serve as run
 
-    settings = replace(settings, token=_token(token, token_file))
+    settings = replace(settings, token=_token(server_token, token_file))
     check_settings(settings, without_token=insecure_no_token)
     check_installed()
     loaded = load_model(model)

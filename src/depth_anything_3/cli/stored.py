@@ -48,7 +48,11 @@ class StoreFlags:
         ),
     ] = ""
     root: Annotated[
-        str, typer.Option(help="Folder or address of the relative paths of a list; default: that of the list.")
+        str,
+        typer.Option(
+            help="Folder or address to which the paths in a list are relative. Default: that of the list.",
+            metavar="DIR",
+        ),
     ] = ""
     pack: Annotated[
         str,

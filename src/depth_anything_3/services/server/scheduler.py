@@ -69,6 +69,11 @@ class Ticket:
             else:
                 self.future.set_result(result)
 
+    def fail(self, error: BaseException) -> None:
+        """Deliver an error, begun or not; nothing happens if there is a result already, or it was cancelled."""
+        if self.future.running() or (not self.future.done() and self.future.set_running_or_notify_cancel()):
+            self.finish(error)
+
 
 @dataclass(eq=False)
 class _Pass:
@@ -156,8 +161,7 @@ class Scheduler:
         with self._changed:
             dropped, self._waiting = [*self._in_progress, *self._waiting], deque()
         for ticket in dropped:
-            if ticket.future.running() or ticket.future.set_running_or_notify_cancel():
-                ticket.finish(draining())
+            ticket.fail(draining())
 
     def close(self) -> None:
         """Fail all requests and end the thread after the batch in progress."""
@@ -306,5 +310,4 @@ class Scheduler:
                 self._waiting.extendleft(reversed(again))
                 self._in_progress = []
         for ticket in failed:
-            if ticket.future.running() or ticket.future.set_running_or_notify_cancel():
-                ticket.finish(error)
+            ticket.fail(error)
