@@ -46,7 +46,7 @@ def serve(
             rich_help_panel="Server",
         ),
     ] = False,
-    settings: Annotated[ServerSettings, Omit(("token",))] = _SETTINGS,
+    settings: Annotated[ServerSettings, Omit(("token", "upstream", "allow_paths"))] = _SETTINGS,
 ) -> None:
     """Serve depth of uploaded images over HTTP, and a page for browsers. Press Ctrl-C to stop.
 

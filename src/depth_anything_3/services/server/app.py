@@ -23,6 +23,7 @@ from depth_anything_3.services.server.depth_route import depth_router
 from depth_anything_3.services.server.metrics import CONTENT_TYPE
 from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, problem_of
 from depth_anything_3.services.server.results import MEDIA_TYPES
+from depth_anything_3.services.server.scene_route import scene_router
 from depth_anything_3.services.server.security import Gate
 from depth_anything_3.services.server.server import Server
 from depth_anything_3.services.server.settings import ServerSettings
@@ -63,6 +64,7 @@ def create_app(model: Engine | DepthAnything3, settings: ServerSettings | None =
     )
     app.state.server = server
     app.include_router(depth_router(server))
+    app.include_router(scene_router(server))
     _add_information(app, server)
     _add_page(app)
     _add_errors(app)
@@ -81,6 +83,7 @@ def _add_information(app: FastAPI, server: Server) -> None:
             "depth_unit": _UNITS[card.depth_kind],
             "process_res": card.best_process_res or DEFAULT_PROCESS_RES,
             "has_cameras": card.has_poses,
+            "scenes": card.has_poses,
             "formats": list(MEDIA_TYPES),
             "limits": {
                 "body_bytes": settings.max_body_bytes,
@@ -88,6 +91,7 @@ def _add_information(app: FastAPI, server: Server) -> None:
                 "network_pixels": settings.max_network_pixels,
                 "output_pixels": settings.max_output_pixels,
                 "requests": settings.max_requests,
+                "views": settings.max_views,
                 "deadline_seconds": settings.deadline,
             },
         }
