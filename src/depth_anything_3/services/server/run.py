@@ -21,11 +21,12 @@ __all__ = ["check_installed", "check_settings", "serve"]
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 _MAX_HEADER_BYTES = 16 << 10
 _KEEP_ALIVE = 10  # seconds
 _MORE_CONNECTIONS = 200  # than accepted requests
 _BACKLOG = 256
+_MAX_FRAMES = 4  # that wait in a WebSocket
 _TICKS_A_CHECK = 5  # of a tenth of a second
 
 
@@ -128,6 +129,10 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
         timeout_graceful_shutdown=2,
         limit_concurrency=settings.max_requests + _MORE_CONNECTIONS,
         proxy_headers=False,
+        ws="websockets-sansio",  # `websockets` itself calls the other one legacy
+        ws_max_size=settings.max_frame_bytes,
+        ws_max_queue=_MAX_FRAMES,
+        ws_per_message_deflate=False,  # images are compressed
     )
     server = DrainingServer(config)
     server.run(sockets=[listening])

@@ -102,6 +102,9 @@ class ServerSettings:
     max_streams: int = field(
         default=8, metadata=_field("Maximum number of open WebSockets; others are refused.", _LIMITS)
     )
+    max_frame_bytes: int = field(
+        default=8 << 20, metadata=_field("Close a WebSocket that sends a frame of more bytes.", _LIMITS)
+    )
     stream_idle: float = field(
         default=30.0, metadata=_field("Seconds without a frame after which a WebSocket is closed.", _LIMITS)
     )
