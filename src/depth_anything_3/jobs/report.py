@@ -111,15 +111,23 @@ class RunReport:
             InputFileError: the file cannot be read, or is no report.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            known = {one.name for one in fields(cls)} & values.keys()
-            report = cls(**{name: values[name] for name in known})
-            report.records = [ImageRecord(**one) for one in report.records]  # type: ignore[arg-type]  # plain values
-            if not known >= {"images", "failures", "records"}:
-                raise ValueError("it has no images, failures or records")
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputFileError(f"{path}: is not the report of a run ({reason}); delete it, or run again") from error
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunReport:  # Any: plain JSON values
+        """Make a report from what `as_dict` returned.
+
+        Raises:
+            ValueError, TypeError, AttributeError: it is something else.
+        """
+        known = {one.name for one in fields(cls)} & values.keys()
+        report = cls(**{name: values[name] for name in known})
+        report.records = [ImageRecord(**one) for one in report.records]  # type: ignore[arg-type]  # plain values
+        if not known >= {"images", "failures", "records"}:
+            raise ValueError("it has no images, failures or records")
         return report
 
     @property

@@ -28,6 +28,7 @@ from depth_anything_3.services.server.security import Gate
 from depth_anything_3.services.server.server import Server
 from depth_anything_3.services.server.settings import ServerSettings
 from depth_anything_3.services.server.stream_route import stream_router
+from depth_anything_3.services.server.upstream_route import upstream_router
 
 __all__ = ["create_app"]
 
@@ -67,6 +68,8 @@ def create_app(model: Engine | DepthAnything3, settings: ServerSettings | None =
     app.include_router(depth_router(server))
     app.include_router(scene_router(server))
     app.include_router(stream_router(server))
+    if server.settings.upstream:
+        app.include_router(upstream_router(server))
     _add_information(app, server)
     _add_page(app)
     _add_errors(app)

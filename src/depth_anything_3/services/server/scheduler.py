@@ -187,11 +187,14 @@ class Scheduler:
 
         Raises:
             DeviceError: the device has failed.
+            Problem: 503, the scheduler is closed.
         """
         if self._broken is not None:
             raise self._broken
         one = _Exclusive(work)
         with self._changed:
+            if self._closed:
+                raise draining()
             self._exclusive.append(one)
             self._changed.notify_all()
         return one.future
