@@ -10,7 +10,7 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.progress import progress
-from depth_anything_3.cli.scene import clean
+from depth_anything_3.cli.scene_run import clean
 from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:

@@ -127,14 +127,22 @@ class RunReport:
     def parse(cls, content: bytes, name: str) -> RunReport:
         """Parse the content of a file of this name. Errors as in `read`."""
         try:
-            values = json.loads(content.decode("utf-8"))
-            known = {one.name for one in fields(cls)} & values.keys()
-            report = cls(**{name: values[name] for name in known})
-            report.records = [ImageRecord(**one) for one in report.records]  # type: ignore[arg-type]  # plain values
-            if not known >= {"images", "failures", "records"}:
-                raise ValueError("it has no images, failures or records")
+            return cls.from_dict(json.loads(content.decode("utf-8")))
         except (ValueError, TypeError, AttributeError) as error:
             raise InputFileError(f"{name}: is not the report of a run ({error}); delete it, or run again") from error
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunReport:  # Any: plain JSON values
+        """Make a report from what `as_dict` returned.
+
+        Raises:
+            ValueError, TypeError, AttributeError: it is something else.
+        """
+        known = {one.name for one in fields(cls)} & values.keys()
+        report = cls(**{name: values[name] for name in known})
+        report.records = [ImageRecord(**one) for one in report.records]  # type: ignore[arg-type]  # plain values
+        if not known >= {"images", "failures", "records"}:
+            raise ValueError("it has no images, failures or records")
         return report
 
     @property
