@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from depth_anything_3.jobs.report import RunReport
     from depth_anything_3.jobs.sources.find import SourceOptions
 
-__all__ = ["StoreFlags", "StoredRun", "compute_stored"]
+__all__ = ["PACKED_FORMAT", "StoreFlags", "StoredRun", "compute_stored"]
 
-_PACKED_FORMAT = "depth_png"
+PACKED_FORMAT = "depth_png"
+"""Format of packed results, unless others are given."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def compute_stored(
     )
     results = run.results
     if sink.pack != "files" and not run.has_formats:
-        results = replace(results, export_format=_PACKED_FORMAT)
+        results = replace(results, export_format=PACKED_FORMAT)
     destination = results.destination(run.writers, run.metric)
     place = place_of(str(results.export_dir))
     images = find_stored(sources, flags.source_options(find, run))

@@ -19,17 +19,18 @@ from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.destination import Destination
+from depth_anything_3.jobs.manifest import Settings
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.jobs.shared_range import shared_formats
 from depth_anything_3.jobs.sinks.open import open_sink
 from depth_anything_3.jobs.sinks.place import LocalPlace, Place
-from depth_anything_3.jobs.sinks.sink import Pack, Sink, SinkOptions
+from depth_anything_3.jobs.sinks.sink import Sink, SinkOptions
 from depth_anything_3.jobs.sources.read_ahead import read_ahead
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["run_stored"]
+__all__ = ["compute_into", "report_file", "run_stored", "stored_settings"]
 
 REPORT = "report.json"
 
@@ -65,37 +66,80 @@ def run_stored(
         ExportError: a result cannot be written; later results are not written.
         UnsupportedError: the model does not predict what a format or metric depth needs; or a package is missing.
     """
+    settings = stored_settings(engine, destination, options)
+    report = RunReport.of(engine, place.name)
+    formats, export_options = destination.parsed_formats, destination.options
+    with (
+        report_file(place, report, report_name),
+        open_sink(place, formats, export_options, settings, sink_options) as sink,
+    ):
+        compute_into(
+            sink,
+            engine,
+            images,
+            destination,
+            options,
+            report,
+            selects=sink_options.selects,
+            on_progress=on_progress,
+        )
+    return report
+
+
+def stored_settings(engine: Engine, destination: Destination, options: StreamOptions) -> Settings:
+    """Check that a network computes what a run of stored images needs; return what the results depend on.
+
+    Raises:
+        InvalidInputError, UnsupportedError: as `run_stored`.
+    """
     destination.check(engine.card, options.preprocess, options.network)
     if shared_formats(destination.parsed_formats, destination.options):
         raise InvalidInputError("shared_range=True needs all images at once; set the range with depth_range")
     engine.check_output(options.output)
     engine.check(options.network)
-    settings = {
+    return {
         **network_settings(engine, options.preprocess, options.network),
         **options.output.settings(),
         **destination_settings(destination),
     }
-    report = RunReport.of(engine, place.name)
-    formats, export_options = destination.parsed_formats, destination.options
-    with (
-        _report_file(place, report, report_name),
-        open_sink(place, formats, export_options, settings, sink_options) as sink,
-        BackgroundWriter() as writer,
-    ):
-        keeps_records = sink_options.pack is Pack.FILES and isinstance(place, LocalPlace)
-        run = _Run(sink, writer, destination, options, report, on_progress, keeps_records, sink_options.selects)
-        at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
+
+
+def compute_into(
+    sink: Sink,
+    engine: Engine,
+    images: Iterable[StoredImage],
+    destination: Destination,
+    options: StreamOptions,
+    report: RunReport,
+    *,
+    selects: Callable[[str], bool] | None = None,
+    on_progress: OnProgress = no_progress,
+) -> None:
+    """Compute depth of stored images and write it into a sink, which is not closed.
+
+    Args:
+        sink: takes the results.
+        engine, images, destination, options, on_progress: as for `run_stored`.
+        report: what is done is added to it.
+        selects: whether an image of this id belongs to the run; None: all do.
+
+    Raises:
+        DA3Error: as `run_stored`.
+    """
+    at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
+    with BackgroundWriter() as writer:
+        run = _Run(sink, writer, destination, options, report, on_progress, selects)
         with closing(run.read(images)) as given:
             predictions = engine.stream(given, at_network_size, run.fail)  # type: ignore[arg-type]  # it takes sources
             engine.input_processor.warm_up()
             with closing(predictions):  # type: ignore[type-var]  # a generator
                 for prediction in predictions:
                     writer.put(partial(run.write, run.next(), prediction))
-    return report
 
 
 @contextmanager
-def _report_file(place: Place, report: RunReport, name: str) -> Iterator[None]:
+def report_file(place: Place, report: RunReport, name: str) -> Iterator[None]:
+    """Time the block, and write the report to the place at its end; see `reported`."""
     if isinstance(place, LocalPlace):
         with reported(report, place.folder / name):
             yield
@@ -114,7 +158,6 @@ class _Run:
 
     Attributes:
         sink, writer, destination, options, report, on_progress: of the run.
-        keeps_records: whether the report has a record for each image; a million of these fill the memory.
         selects: whether an image of this id belongs to the run.
     """
 
@@ -124,7 +167,6 @@ class _Run:
     options: StreamOptions
     report: RunReport
     on_progress: OnProgress
-    keeps_records: bool
     selects: Callable[[str], bool] | None
     _waiting: deque[tuple[str, ImageSource]] = field(default_factory=deque)  # images of the stream, in order
     _ids: set[str] = field(default_factory=set)
@@ -166,7 +208,7 @@ class _Run:
         began = time.perf_counter()
         outputs = [Path(one) for one in self.sink.write(id, source.label, prediction)]
         seconds = time.perf_counter() - began
-        self.report.add_prediction(prediction, seconds, outputs, keep_records=self.keeps_records)
+        self.report.add_prediction(prediction, seconds, outputs, keep_records=self.sink.keeps_records)
         self.on_progress(len(self.report.failures))
 
     def _fail(self, id: str, failure: ImageFailure) -> None:

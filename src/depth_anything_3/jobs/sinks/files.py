@@ -17,11 +17,13 @@ from depth_anything_3.jobs.sinks.settings_file import SETTINGS_FILE, same_settin
 from depth_anything_3.jobs.sinks.sink import Sink, SinkOptions
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["FolderSink", "UploadSink"]
+__all__ = ["FileSink", "FolderSink", "UploadSink"]
 
 
 class FolderSink(Sink):
     """Writes files into a folder, with a manifest. Arguments and errors as in `open_sink`."""
+
+    keeps_records = True
 
     def __init__(
         self,
@@ -65,10 +67,13 @@ class FolderSink(Sink):
         """See `Sink`."""
 
 
-class UploadSink(Sink):
-    """Writes files into an object store. Arguments and errors as in `open_sink`.
+class FileSink(Sink):
+    """Writes files into a place, and looks at nothing that is there.
 
-    An image is complete when all its files are there; the settings stand in a file of the prefix.
+    Args:
+        place: where they are written.
+        formats, export_options: of the results.
+        existing: names of files that are there; an image is complete when all of its files are.
     """
 
     def __init__(
@@ -76,26 +81,16 @@ class UploadSink(Sink):
         place: Place,
         formats: tuple[ExportFormat, ...],
         export_options: ExportOptions | None,
-        settings: Settings,
-        options: SinkOptions,
+        existing: frozenset[str] = frozenset(),
     ) -> None:
         self.place, self._formats, self._export_options = place, formats, export_options
-        names = place.names()
-        results = {one for one in names if one.partition("/")[0] in {each.name for each in formats}}
-        same = same_settings(place, settings, overwrite=options.overwrite)
-        if results and SETTINGS_FILE not in names:
-            same = False
-            if not options.overwrite:
-                raise InvalidInputError(
-                    f"{place.name}: has results and no {SETTINGS_FILE}, so it is not known how they were computed; "
-                    "choose another prefix, or pass overwrite=True"
-                )
-        if not same:  # overwrite; before the settings are replaced, by which they would be taken for new ones
-            for one in results:
-                place.remove(one)
-        self._existing = results if options.resume and same else set()
-        write_settings(place, settings)
+        self._existing = existing
         self._staging = Path(tempfile.mkdtemp(prefix="da3-"))
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """See `Sink`."""
+        return self._existing
 
     def is_done(self, id: str, label: str) -> bool:
         """See `Sink`."""
@@ -121,3 +116,34 @@ class UploadSink(Sink):
     def _files(self, name: str) -> list[str]:
         files = result_files(self._staging, self._formats, name, self._export_options)
         return [one.relative_to(self._staging).as_posix() for one in files]
+
+
+class UploadSink(FileSink):
+    """Writes files into an object store. Arguments and errors as in `open_sink`.
+
+    An image is complete when all its files are there; the settings stand in a file of the prefix.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        formats: tuple[ExportFormat, ...],
+        export_options: ExportOptions | None,
+        settings: Settings,
+        options: SinkOptions,
+    ) -> None:
+        names = place.names()
+        results = {one for one in names if one.partition("/")[0] in {each.name for each in formats}}
+        same = same_settings(place, settings, overwrite=options.overwrite)
+        if results and SETTINGS_FILE not in names:
+            same = False
+            if not options.overwrite:
+                raise InvalidInputError(
+                    f"{place.name}: has results and no {SETTINGS_FILE}, so it is not known how they were computed; "
+                    "choose another prefix, or pass overwrite=True"
+                )
+        if not same:  # overwrite; before the settings are replaced, by which they would be taken for new ones
+            for one in results:
+                place.remove(one)
+        super().__init__(place, formats, export_options, frozenset(results if options.resume and same else ()))
+        write_settings(place, settings)

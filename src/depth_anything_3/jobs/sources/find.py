@@ -39,6 +39,8 @@ class SourceOptions:
         recursive: whether subfolders on disk are searched; prefixes always are.
         exclude: folders on disk that are not searched.
         max_bytes: maximum size of an image.
+        opens_archives: whether tars and parquet files are opened; else each is yielded as one `StoredImage`, to be
+            opened elsewhere.
     """
 
     image_column: str | None = None
@@ -48,6 +50,7 @@ class SourceOptions:
     recursive: bool = False
     exclude: tuple[Path, ...] = ()
     max_bytes: int = MAX_BYTES
+    opens_archives: bool = True
 
 
 def find_stored(sources: Sequence[str], options: SourceOptions | None = None) -> Iterator[StoredImage]:
@@ -119,12 +122,12 @@ def _below(prefix: str, extensions: tuple[str, ...], options: SourceOptions) -> 
 
 
 def _object(address: str, id: str, options: SourceOptions) -> StoredImage:
-    return StoredImage(id, shown(address), partial(open_store(address).read, address, options.max_bytes))
+    return StoredImage(id, shown(address), partial(open_store(address).read, address, options.max_bytes), address)
 
 
 def _on_disk(source: str, options: SourceOptions) -> Iterator[StoredImage]:
     found = find_with_folders([source], options.image_extensions, recursive=options.recursive, exclude=options.exclude)
-    return (StoredImage(_relative(one), str(one.path), one.path) for one in found)
+    return (StoredImage(_relative(one), str(one.path), one.path, os.path.abspath(one.path)) for one in found)
 
 
 def _relative(image: FoundImage) -> str:
@@ -136,6 +139,9 @@ def _relative(image: FoundImage) -> str:
 
 def _contained(source: str, kind: str, options: SourceOptions) -> Iterator[StoredImage]:
     label = shown(source)
+    if not options.opens_archives and kind in ARCHIVES:
+        address = source if is_address(source) else os.path.abspath(source)
+        return iter([StoredImage(label, label, b"", address, is_archive=True)])
 
     def opened() -> IO[bytes]:
         if is_address(source):
