@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import uuid
@@ -37,14 +38,23 @@ def s3_port():
         yield port
 
 
+def patiently(start):
+    """Ray gives up after 30 s, which a busy machine may need."""
+    for _ in range(3):
+        with contextlib.suppress(Exception):  # of that very class
+            return start()
+    return start()
+
+
 @pytest.fixture(scope="module")
 def ray_cluster(s3_port):
     """Three nodes of one logical core each, so that each has one worker; this process is connected."""
     ray = pytest.importorskip("ray")
     utils = pytest.importorskip("ray.cluster_utils")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
+    limits = {"num_cpus": 1, "object_store_memory": 100 << 20}
+    cluster = patiently(lambda: utils.Cluster(initialize_head=True, head_node_args=limits))
     for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+        patiently(lambda: cluster.add_node(**limits))
     cluster.connect()
     yield cluster
     ray.shutdown()

@@ -76,7 +76,7 @@ def parse_workers(text: str, gpus_per_worker: float | None, cluster: Cluster) ->
     nodes = cluster.nodes()
     cpus, gpus = sum(one.cpus for one in nodes), sum(one.gpus for one in nodes)
     each = (1.0 if gpus else 0.0) if gpus_per_worker is None else gpus_per_worker
-    if not 0 <= each <= 1 and each != int(each):
+    if each < 0 or (each > 1 and each != int(each)):
         raise InvalidInputError(f"gpus_per_worker={each}: give a fraction of one GPU, or a whole number; 0 for none")
     if each > gpus:
         logger.warning("the cluster has %g GPUs; workers wait until a node with %g is added", gpus, each)
