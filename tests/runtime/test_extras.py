@@ -18,7 +18,7 @@ def test_the_table_is_that_of_the_project_file():
     section = re.search(r"^\[project\.optional-dependencies\]$(.*?)^\[", PROJECT, re.DOTALL | re.MULTILINE)[1]
     extras = {}
     for name, requirements in re.findall(r"^(\w+) = \[(.*?)\]$", section, re.DOTALL | re.MULTILINE):
-        extras[name] = re.findall(r'"([\w-]+)>=([\d.]+)', requirements)
+        extras[name] = re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)', requirements)
     assert extras == {extra.name: [(one.distribution, one.minimum) for one in extra.requirements] for extra in EXTRAS}
 
 

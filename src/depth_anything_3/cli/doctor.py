@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from depth_anything_3.cli import options as o
+from depth_anything_3.cli.cluster_check import check_nodes
 from depth_anything_3.cli.completion import complete_models
 from depth_anything_3.cli.console import EXIT_FAILURES, stderr, stdout
 from depth_anything_3.errors import InvalidInputError
@@ -47,7 +48,7 @@ def doctor(
             "--model-dir",
             "-m",
             help="Checkpoint that was exported, to compare with. Default: the one in the hub's cache, else the results "
-            "that the exported file holds.",
+            "that the exported file holds. With --cluster: the model that each node has to find.",
             metavar="MODEL",
             autocompletion=complete_models,
             show_default=False,
@@ -64,6 +65,16 @@ def doctor(
             rich_help_panel="Input",
         ),
     ] = None,
+    cluster: Annotated[
+        str,
+        typer.Option(
+            "--cluster",
+            help="Only compare the nodes of this Ray cluster (auto, local or HOST:PORT): versions, GPUs, and whether "
+            "each finds the model of --model-dir (default: da3-nano, which is bundled).",
+            metavar="ADDRESS",
+            rich_help_panel="Performance",
+        ),
+    ] = "",
     as_json: o.Json = False,
 ) -> None:
     """Report what this machine supports, which strategy each kind of input gets, and test every strategy on an image.
@@ -74,6 +85,11 @@ def doctor(
     The exit code is 1 if a test fails. Without a GPU or a GPU decoder there is nothing to calibrate; this is reported
     and is not a failure.
     """
+    if cluster:
+        if model is not None or calibrate or verify:
+            raise InvalidInputError("--cluster excludes --model, --verify and --calibrate; omit one of them")
+        check_nodes(cluster, model_dir or "da3-nano", as_json)
+        return
     if model is not None:
         if calibrate:
             raise InvalidInputError("--model and --calibrate exclude each other; omit one of them")

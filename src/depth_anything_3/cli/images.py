@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli import options as o
+from depth_anything_3.cli.cluster import ClusterFlags, compute_on_cluster, print_workers
 from depth_anything_3.cli.console import finish, load_model, note_licence, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
@@ -57,6 +58,7 @@ def images(
     output: o.OutputOptions,
     batches: o.BatchFlags,
     split: SplitFlags,
+    cluster: ClusterFlags,
     network: o.NetworkFlags,
     writers: o.WriterFlags,
     backend: o.BackendFlags,
@@ -73,13 +75,14 @@ def images(
 
     if not scene:
         backend.refuse("da3 images without --scene")
+    cluster.check(split)
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches, output)
     shard, devices = split.parse(scene=scene, auto_cleanup=auto_cleanup)
-    if not devices:
+    if not devices and not cluster.cluster:
         check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     load = partial(_load, model, metric)
-    if stores.applies(sources, str(results.export_dir)):
+    if cluster.cluster or stores.applies(sources, str(results.export_dir)):
         split.refuse_devices_with_stores()
         stored = StoredRun(
             results=results,
@@ -95,6 +98,14 @@ def images(
             index=index,
             shard=shard,
         )
+        if cluster.cluster:
+            packed = stores if is_given(context, "pack") else replace(stores, pack="parquet")
+            note = partial(_note_card, metric=metric)
+            ran = compute_on_cluster(sources, cluster, packed, find, stored, model, note)
+            if not as_json:
+                print_workers(ran)
+            finish(images, ran, as_json)
+            return
         finish(images, compute_stored(sources, stores, find, stored, load), as_json)
         return
     found = find_sources(sources, find, destination.folder)

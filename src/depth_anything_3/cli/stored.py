@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from depth_anything_3.jobs.sources.find import SourceOptions
     from depth_anything_3.jobs.sources.selection import Selection
 
-__all__ = ["StoreFlags", "StoredRun", "compute_stored"]
+__all__ = ["PACKED_FORMAT", "StoreFlags", "StoredRun", "compute_stored"]
 
-_PACKED_FORMAT = "depth_png"
+PACKED_FORMAT = "depth_png"
+"""Format of packed results, unless others are given."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class StoreFlags:
 
         return self.pack != "files" or is_address(export_dir) or any(is_stored(one) for one in sources)
 
-    def source_options(self, find: o.FindFlags, run: StoredRun, selection: Selection) -> SourceOptions:
+    def source_options(self, find: o.FindFlags, run: StoredRun, selection: Selection | None = None) -> SourceOptions:
         """Parse the options of the sources."""
         from depth_anything_3.export.registry import FORMATS
         from depth_anything_3.jobs.sources.find import SourceOptions
@@ -145,7 +146,7 @@ def compute_stored(
     selection = Selection(run.shard)
     results = run.results
     if sink.pack != "files" and not run.has_formats:
-        results = replace(results, export_format=_PACKED_FORMAT)
+        results = replace(results, export_format=PACKED_FORMAT)
     destination = results.destination(run.writers, run.metric)
     place = place_of(str(results.export_dir))
     images = find_stored(sources, flags.source_options(find, run, selection))

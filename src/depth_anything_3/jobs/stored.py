@@ -20,19 +20,20 @@ from depth_anything_3.inputs.failure import ImageFailure, raise_failure
 from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.destination import Destination
+from depth_anything_3.jobs.manifest import Settings
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.jobs.shards import Shard, report_name
 from depth_anything_3.jobs.shared_range import shared_formats
 from depth_anything_3.jobs.sinks.open import open_sink
 from depth_anything_3.jobs.sinks.place import LocalPlace, Place
-from depth_anything_3.jobs.sinks.sink import Pack, Sink, SinkOptions
+from depth_anything_3.jobs.sinks.sink import Sink, SinkOptions
 from depth_anything_3.jobs.sources.read_ahead import read_ahead
 from depth_anything_3.jobs.sources.selection import Selection
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["run_stored"]
+__all__ = ["compute_into", "report_file", "run_stored", "stored_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,38 +70,80 @@ def run_stored(
         ExportError: a result cannot be written; later results are not written.
         UnsupportedError: the model does not predict what a format or metric depth needs; or a package is missing.
     """
+    settings = stored_settings(engine, destination, options)
+    report = RunReport.of(engine, place.name)
+    report.is_streamed, report.shard = True, None if sink_options.shard is None else str(sink_options.shard)
+    formats, export_options = destination.parsed_formats, destination.options
+    with (
+        report_file(place, report, sink_options.shard),
+        open_sink(place, formats, export_options, settings, sink_options) as sink,
+    ):
+        compute_into(
+            sink,
+            engine,
+            images,
+            destination,
+            options,
+            report,
+            selection=selection,
+            on_progress=on_progress,
+        )
+    return report
+
+
+def stored_settings(engine: Engine, destination: Destination, options: StreamOptions) -> Settings:
+    """Check that a network computes what a run of stored images needs; return what the results depend on.
+
+    Raises:
+        InvalidInputError, UnsupportedError: as `run_stored`.
+    """
     destination.check(engine.card, options.preprocess, options.network)
     if shared_formats(destination.parsed_formats, destination.options):
         raise InvalidInputError("shared_range=True needs all images at once; set the range with depth_range")
     engine.check_output(options.output)
     engine.check(options.network)
-    settings = {
+    return {
         **network_settings(engine, options.preprocess, options.network),
         **options.output.settings(),
         **destination_settings(destination),
     }
-    report = RunReport.of(engine, place.name)
-    report.is_streamed, report.shard = True, None if sink_options.shard is None else str(sink_options.shard)
-    formats, export_options = destination.parsed_formats, destination.options
-    with (
-        _report_file(place, report, sink_options.shard),
-        open_sink(place, formats, export_options, settings, sink_options) as sink,
-        BackgroundWriter() as writer,
-    ):
-        keeps_records = sink_options.pack is Pack.FILES and isinstance(place, LocalPlace)
-        run = _Run(sink, writer, destination, options, report, on_progress, keeps_records, selection)
-        at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
+
+
+def compute_into(
+    sink: Sink,
+    engine: Engine,
+    images: Iterable[StoredImage],
+    destination: Destination,
+    options: StreamOptions,
+    report: RunReport,
+    *,
+    selection: Selection | None = None,
+    on_progress: OnProgress = no_progress,
+) -> None:
+    """Compute depth of stored images and write it into a sink, which is not closed.
+
+    Args:
+        sink: takes the results.
+        engine, images, destination, options, selection, on_progress: as for `run_stored`.
+        report: what is done is added to it.
+
+    Raises:
+        DA3Error: as `run_stored`.
+    """
+    at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
+    with BackgroundWriter() as writer:
+        run = _Run(sink, writer, destination, options, report, on_progress, selection)
         with closing(run.read(images)) as given:
             predictions = engine.stream(given, at_network_size, run.fail)  # type: ignore[arg-type]  # it takes sources
             engine.input_processor.warm_up()
             with closing(predictions):  # type: ignore[type-var]  # a generator
                 for prediction in predictions:
                     writer.put(partial(run.write, run.next(), prediction))
-    return report
 
 
 @contextmanager
-def _report_file(place: Place, report: RunReport, shard: Shard | None) -> Iterator[None]:
+def report_file(place: Place, report: RunReport, shard: Shard | None = None) -> Iterator[None]:
+    """Time the block, and write the report to the place at its end, that of a shard also before; see `reported`."""
     name = report_name(shard)
     if isinstance(place, LocalPlace):
         with reported(report, place.folder / name, early=shard is not None):
@@ -131,7 +174,6 @@ class _Run:
 
     Attributes:
         sink, writer, destination, options, report, on_progress: of the run.
-        keeps_records: whether the report has a record for each image; a million of these fill the memory.
         selection: what the images were listed with.
     """
 
@@ -141,7 +183,6 @@ class _Run:
     options: StreamOptions
     report: RunReport
     on_progress: OnProgress
-    keeps_records: bool
     selection: Selection | None
     _waiting: deque[tuple[str, ImageSource]] = field(default_factory=deque)  # images of the stream, in order
     _ids: set[str] = field(default_factory=set)
@@ -185,7 +226,7 @@ class _Run:
         began = time.perf_counter()
         outputs = [Path(one) for one in self.sink.write(id, source.label, prediction)]
         seconds = time.perf_counter() - began
-        self.report.add_prediction(prediction, seconds, outputs, keep_records=self.keeps_records)
+        self.report.add_prediction(prediction, seconds, outputs, keep_records=self.sink.keeps_records)
         self.on_progress(len(self.report.failures))
 
     def _fail(self, id: str, failure: ImageFailure) -> None:
@@ -194,7 +235,7 @@ class _Run:
         self.on_progress(len(self.report.failures))
 
     def _skip(self, label: str) -> None:
-        if self.keeps_records:
+        if self.sink.keeps_records:
             self.report.add_skipped(label, [])
         else:
             self.report.skipped += 1

@@ -84,6 +84,7 @@ EXTRAS = (
     Extra("parquet", "parquet files", (Requirement("pyarrow", "17"),)),
     Extra("s3", "images and results in S3", (Requirement("s3fs", "2025.3"),)),
     Extra("gcs", "the same in Google Cloud", (Requirement("gcsfs", "2025.3"),)),
+    Extra("ray", "clusters", (Requirement("ray", "2.60"),)),
     Extra("macos", "JPEGs on Macs", (Requirement("pyobjc-framework-Quartz", "11"),), ("darwin",)),
 )
 """All extras, in the order of `pyproject.toml`."""

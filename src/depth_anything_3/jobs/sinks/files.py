@@ -20,11 +20,13 @@ from depth_anything_3.jobs.sinks.sink import Sink, SinkOptions, other_shards
 from depth_anything_3.jobs.temporary_files import remove_temporary_files
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["FolderSink", "UploadSink"]
+__all__ = ["FileSink", "FolderSink", "UploadSink"]
 
 
 class FolderSink(Sink):
     """Writes files into a folder, with a manifest. Arguments and errors as in `open_sink`."""
+
+    keeps_records = True
 
     def __init__(
         self,
@@ -39,9 +41,7 @@ class FolderSink(Sink):
         # Names do not depend on other shards of the run, so the many lines of these are not read.
         self._manifest = Manifest(place.folder, warns=not options.overwrite, shard=options.shard, siblings=False)
         if options.resume:
-            tops = [place.folder / one.name for one in formats]
-            below = (Path(one) for top in tops for one, _, _ in os.walk(top))
-            remove_temporary_files({place.folder, place.folder / SHARDS, *below}, options.min_age_s)
+            _remove_temporary_files(place.folder, formats, options.min_age_s)
 
     def is_done(self, id: str, label: str) -> bool:
         """See `Sink`.
@@ -73,10 +73,13 @@ class FolderSink(Sink):
         """See `Sink`."""
 
 
-class UploadSink(Sink):
-    """Writes files into an object store. Arguments and errors as in `open_sink`.
+class FileSink(Sink):
+    """Writes files into a place, and looks at nothing that is there.
 
-    An image is complete when all its files are there; the settings stand in a file of the prefix.
+    Args:
+        place: where they are written.
+        formats, export_options: of the results.
+        existing: names of files that are there; an image is complete when all of its files are.
     """
 
     def __init__(
@@ -84,28 +87,16 @@ class UploadSink(Sink):
         place: Place,
         formats: tuple[ExportFormat, ...],
         export_options: ExportOptions | None,
-        settings: Settings,
-        options: SinkOptions,
+        existing: frozenset[str] = frozenset(),
     ) -> None:
         self.place, self._formats, self._export_options = place, formats, export_options
-        names = place.names()
-        results = {one for one in names if one.partition("/")[0] in {each.name for each in formats}}
-        same = same_settings(place, settings, overwrite=options.overwrite)
-        if results and SETTINGS_FILE not in names:
-            same = False
-            if not options.overwrite:
-                raise InvalidInputError(
-                    f"{place.name}: has results and no {SETTINGS_FILE}, so it is not known how they were computed; "
-                    "choose another prefix, or pass overwrite=True"
-                )
-        if results and not same and options.shard is not None:
-            raise other_shards(place)
-        if not same:  # overwrite; before the settings are replaced, by which they would be taken for new ones
-            for one in results:
-                place.remove(one)
-        self._existing = results if options.resume and same else set()
-        write_settings(place, settings)
+        self._existing = existing
         self._staging = Path(tempfile.mkdtemp(prefix="da3-"))
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """See `Sink`."""
+        return self._existing
 
     def is_done(self, id: str, label: str) -> bool:
         """See `Sink`."""
@@ -131,3 +122,44 @@ class UploadSink(Sink):
     def _files(self, name: str) -> list[str]:
         files = result_files(self._staging, self._formats, name, self._export_options)
         return [one.relative_to(self._staging).as_posix() for one in files]
+
+
+class UploadSink(FileSink):
+    """Writes files into an object store, or for a cluster into a folder. Arguments and errors as in `open_sink`.
+
+    An image is complete when all its files are there; the settings stand in a file of the place.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        formats: tuple[ExportFormat, ...],
+        export_options: ExportOptions | None,
+        settings: Settings,
+        options: SinkOptions,
+    ) -> None:
+        if options.resume and isinstance(place, LocalPlace):
+            _remove_temporary_files(place.folder, formats, options.min_age_s)
+        names = place.names()
+        results = {one for one in names if one.partition("/")[0] in {each.name for each in formats}}
+        same = same_settings(place, settings, overwrite=options.overwrite)
+        if results and SETTINGS_FILE not in names:
+            same = False
+            if not options.overwrite:
+                raise InvalidInputError(
+                    f"{place.name}: has results and no {SETTINGS_FILE}, so it is not known how they were computed; "
+                    "choose another prefix, or pass overwrite=True"
+                )
+        if results and not same and options.shard is not None:
+            raise other_shards(place)
+        if not same:  # overwrite; before the settings are replaced, by which they would be taken for new ones
+            for one in results:
+                place.remove(one)
+        super().__init__(place, formats, export_options, frozenset(results if options.resume and same else ()))
+        write_settings(place, settings)
+
+
+def _remove_temporary_files(folder: Path, formats: tuple[ExportFormat, ...], min_age_s: float) -> None:
+    """Remove those of killed runs from the folders of the formats."""
+    below = (Path(one) for each in formats for one, _, _ in os.walk(folder / each.name))
+    remove_temporary_files({folder, folder / SHARDS, *below}, min_age_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ from depth_anything_3.jobs.sources.parquet import import_pyarrow
 from depth_anything_3.jobs.temporary_files import remove_temporary_files
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["PackedSink"]
+__all__ = ["PackedSink", "PartSink"]
 
 _SUFFIX = {Pack.WEBDATASET: "tar", Pack.PARQUET: "parquet"}
 
@@ -37,14 +38,22 @@ class _OpenPart:
     ids: list[str] = field(default_factory=list)
 
 
-class PackedSink(Sink):
-    """Writes parts of up to `part_size` results. Arguments and errors as in `open_sink`.
+class PartSink(Sink):
+    """Writes parts of up to `part_size` results, and looks at nothing that is there.
 
     A part is `webdataset/depth-NUMBER-TOKEN.tar` or `parquet/depth-NUMBER-TOKEN.parquet`. Beside it, and written before
     it, is a list of its ids; readers of parquet folders ignore names that begin with "_". The token differs between
-    runs, so that several may write to one place. Images that failed are in parts of their own, `errors-...`: a resumed
-    run tries them again, and removes these parts when it has seen all their images. So each id stands in one part.
-    Shards of another count share such a part: the last one that ends removes it.
+    runs, so that several may write to one place. Images that failed are in parts of their own, `errors-...`. A part is
+    replaced when the same results are written anew under the same number and token.
+
+    Args:
+        place: where the parts are written.
+        formats, export_options: of the results.
+        model: name of the model, for images that failed.
+        options: of the sink.
+        token: eight hexadecimal digits, of the run.
+        number: of the first part.
+        done: ids that are left out.
     """
 
     def __init__(
@@ -52,24 +61,20 @@ class PackedSink(Sink):
         place: Place,
         formats: tuple[ExportFormat, ...],
         export_options: ExportOptions | None,
-        settings: Settings,
+        model: str,
         options: SinkOptions,
+        *,
+        token: str,
+        number: int = 0,
+        done: frozenset[str] = frozenset(),
     ) -> None:
         if options.pack is Pack.PARQUET:
             import_pyarrow()
         self.place, self._formats, self._options = place, formats, options
-        self._model = str(settings.get("model", ""))
+        self._model, self._token, self._count = model, token, number
         self._encoder = RowEncoder(formats, export_options)
-        self._token = uuid.uuid4().hex[:8]
         self._open: dict[str, _OpenPart] = {}  # by kind
-        self._done: set[str] = set()
-        self._earlier_errors: list[str] = []  # parts
-        self._seen: set[str] = set()
-        if options.resume and isinstance(place, LocalPlace):
-            folders = {place.folder, place.folder / SHARDS, place.folder / options.pack.value}
-            remove_temporary_files(folders, options.min_age_s)
-        self._count = self._read_parts(settings)
-        write_settings(place, settings)
+        self._done: set[str] | frozenset[str] = done
 
     def is_done(self, id: str, label: str) -> bool:
         """See `Sink`."""
@@ -92,10 +97,91 @@ class PackedSink(Sink):
                     self._discard(self._open.pop(kind))
                 else:
                     self._finish(self._open.pop(kind))
-            if not aborted:
-                self._remove_earlier_errors()
         finally:
             self._encoder.close()
+
+    def _add(self, kind: str, row: ResultRow) -> None:
+        part = self._open.get(kind) or self._begin(kind)
+        part.file.add(row)
+        part.ids.append(row.id)
+        if len(part.ids) >= self._options.part_size:
+            self._finish(self._open.pop(kind))
+
+    def _begin(self, kind: str) -> _OpenPart:
+        pack = self._options.pack
+        name = f"{pack.value}/{kind}-{self._count:05d}-{self._token}.{_SUFFIX[pack]}"
+        self._count += 1
+        stack = ExitStack()
+        path = stack.enter_context(self.place.writing(name))
+        make = TarPart if pack is Pack.WEBDATASET else ParquetPart
+        part = self._open[kind] = _OpenPart(name, make(path, self._formats), stack)
+        return part
+
+    def _finish(self, part: _OpenPart) -> None:
+        try:
+            part.file.close()
+            with self.place.writing(ids_file(part.name)) as file:
+                file.write_text(json.dumps(part.ids))
+        except BaseException:
+            self._discard(part)
+            raise
+        part.stack.close()
+
+    def _discard(self, part: _OpenPart) -> None:
+        """Drop a part that cannot be completed, with its temporary file."""
+        with suppress(ExportError):
+            part.file.close()
+        try:
+            raise _Dropped
+        except _Dropped as error:
+            part.stack.__exit__(type(error), error, error.__traceback__)
+
+
+class PackedSink(PartSink):
+    """Writes parts, and knows those of earlier runs. Arguments and errors as in `open_sink`.
+
+    A resumed run tries images that failed again, and removes their parts when it has seen all their images. So each id
+    stands in one part. Shards of another count share such a part: the last one that ends removes it.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        formats: tuple[ExportFormat, ...],
+        export_options: ExportOptions | None,
+        settings: Settings,
+        options: SinkOptions,
+    ) -> None:
+        super().__init__(
+            place, formats, export_options, str(settings.get("model", "")), options, token=uuid.uuid4().hex[:8]
+        )
+        self._done: set[str] = set()
+        self._earlier_errors: list[str] = []  # parts
+        self._seen: set[str] = set()
+        if options.resume and isinstance(place, LocalPlace):
+            folders = {place.folder, place.folder / SHARDS, place.folder / options.pack.value}
+            remove_temporary_files(folders, options.min_age_s)
+        self._count = self._read_parts(settings)
+        write_settings(place, settings)
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """See `Sink`."""
+        return frozenset(self._done)
+
+    def note(self, ids: Iterable[str]) -> None:
+        """See `Sink`."""
+        self._seen.update(ids)
+
+    def close(self, *, aborted: bool) -> None:
+        """See `Sink`."""
+        super().close(aborted=aborted)
+        if not aborted:
+            self._remove_earlier_errors()
+
+    def _add(self, kind: str, row: ResultRow) -> None:
+        super()._add(kind, row)
+        self._seen.add(row.id)
 
     def _read_parts(self, settings: Settings) -> int:
         """Read which ids are done; return the number of parts."""
@@ -135,43 +221,6 @@ class PackedSink(Sink):
         """Return the ids of a part that belong to this run's shard."""
         ids, shard = ids_of_part(self.place, part), self._options.shard
         return ids if shard is None else set(filter(shard.contains, ids))
-
-    def _add(self, kind: str, row: ResultRow) -> None:
-        part = self._open.get(kind) or self._begin(kind)
-        part.file.add(row)
-        part.ids.append(row.id)
-        self._seen.add(row.id)
-        if len(part.ids) >= self._options.part_size:
-            self._finish(self._open.pop(kind))
-
-    def _begin(self, kind: str) -> _OpenPart:
-        pack = self._options.pack
-        name = f"{pack.value}/{kind}-{self._count:05d}-{self._token}.{_SUFFIX[pack]}"
-        self._count += 1
-        stack = ExitStack()
-        path = stack.enter_context(self.place.writing(name))
-        make = TarPart if pack is Pack.WEBDATASET else ParquetPart
-        part = self._open[kind] = _OpenPart(name, make(path, self._formats), stack)
-        return part
-
-    def _finish(self, part: _OpenPart) -> None:
-        try:
-            part.file.close()
-            with self.place.writing(ids_file(part.name)) as file:
-                file.write_text(json.dumps(part.ids))
-        except BaseException:
-            self._discard(part)
-            raise
-        part.stack.close()
-
-    def _discard(self, part: _OpenPart) -> None:
-        """Drop a part that cannot be completed, with its temporary file."""
-        with suppress(ExportError):
-            part.file.close()
-        try:
-            raise _Dropped
-        except _Dropped as error:
-            part.stack.__exit__(type(error), error, error.__traceback__)
 
     def _remove_earlier_errors(self) -> None:
         left = {one: ids_of_part(self.place, one) - self._seen - self._done for one in self._earlier_errors}

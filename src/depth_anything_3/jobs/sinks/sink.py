@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from depth_anything_3.errors import ExportError, InvalidInputError
@@ -69,9 +70,11 @@ class Sink(ABC):
 
     Attributes:
         place: where results are written.
+        keeps_records: whether the report gets a record for each image; a million of these fill the memory.
     """
 
     place: Place
+    keeps_records: bool = False
 
     @abstractmethod
     def is_done(self, id: str, label: str) -> bool:
@@ -88,6 +91,14 @@ class Sink(ABC):
     @abstractmethod
     def fail(self, id: str, error: Exception) -> None:
         """Record that an image failed. Errors as in `write`."""
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """What `open_block_sink` needs to know in another process: ids or files that are complete."""
+        return frozenset()
+
+    def note(self, ids: Iterable[str]) -> None:  # noqa: B027 (most have nothing to note)
+        """Note that another process has written or failed these images."""
 
     @abstractmethod
     def close(self, *, aborted: bool) -> None:

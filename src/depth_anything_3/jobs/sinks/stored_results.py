@@ -10,8 +10,11 @@ from depth_anything_3.export.registry import FORMATS
 from depth_anything_3.jobs.sinks.names import file_name
 from depth_anything_3.jobs.sinks.part_ids import ids_of_part, part_names
 from depth_anything_3.jobs.sinks.place import LocalPlace, Place
+from depth_anything_3.jobs.sinks.settings_file import SETTINGS_FILE
 
 __all__ = ["StoredResults", "results_in"]
+
+_WITHOUT_MANIFEST = ("parquet", "webdataset", SETTINGS_FILE)
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,19 @@ class StoredResults:
 
 
 def results_in(place: Place) -> StoredResults | None:
-    """Return the packed results of a place, or the files in a store; None: files on disk, which have a manifest.
+    """Return the packed results of a place, or the files in a store or of a cluster; None: files with a manifest.
 
     Raises:
         InvalidInputError: the list of the ids of a part is missing or damaged.
         ImageReadError: the store refuses.
     """
-    if isinstance(place, LocalPlace) and not any((place.folder / one).is_dir() for one in ("parquet", "webdataset")):
+    if isinstance(place, LocalPlace) and not any((place.folder / one).exists() for one in _WITHOUT_MANIFEST):
         return None
     names = place.names()
     if parts := part_names(place, names):
         complete = (one for one in parts if "/errors-" not in one)
         return StoredResults(Counter(id for one in complete for id in ids_of_part(place, one)), str)
-    if isinstance(place, LocalPlace):
+    if isinstance(place, LocalPlace) and SETTINGS_FILE not in names:
         return None
     # An image is complete when all its files are there.
     files: dict[str, set[str]] = {}

@@ -41,6 +41,8 @@ class SourceOptions:
         exclude: folders on disk that are not searched.
         max_bytes: maximum size of an image.
         selection: the images that the run computes; others are not read, where that is possible. None: all.
+        opens_archives: whether tars and parquet files are opened; else each is yielded as one `StoredImage`, to be
+            opened elsewhere.
     """
 
     image_column: str | None = None
@@ -51,6 +53,7 @@ class SourceOptions:
     exclude: tuple[Path, ...] = ()
     max_bytes: int = MAX_BYTES
     selection: Selection | None = None
+    opens_archives: bool = True
 
 
 def find_stored(sources: Sequence[str], options: SourceOptions | None = None) -> Iterator[StoredImage]:
@@ -141,14 +144,14 @@ def _below(prefix: str, extensions: tuple[str, ...], options: SourceOptions) -> 
 
 
 def _object(address: str, id: str, options: SourceOptions) -> StoredImage:
-    return StoredImage(id, shown(address), partial(open_store(address).read, address, options.max_bytes))
+    return StoredImage(id, shown(address), partial(open_store(address).read, address, options.max_bytes), address)
 
 
 def _on_disk(source: str, options: SourceOptions, is_line: bool) -> Iterator[StoredImage]:
     if is_line and not os.path.isdir(source) and not is_pattern(source):
-        return iter([StoredImage(source, source, Path(source))])
+        return iter([StoredImage(source, source, Path(source), os.path.abspath(source))])
     found = find_with_folders([source], options.image_extensions, recursive=options.recursive, exclude=options.exclude)
-    return (StoredImage(_relative(one), str(one.path), one.path) for one in found)
+    return (StoredImage(_relative(one), str(one.path), one.path, os.path.abspath(one.path)) for one in found)
 
 
 def _relative(image: FoundImage) -> str:
@@ -160,6 +163,9 @@ def _relative(image: FoundImage) -> str:
 
 def _contained(source: str, kind: str, options: SourceOptions) -> Iterator[StoredImage]:
     label = shown(source)
+    if not options.opens_archives and kind in ARCHIVES:
+        address = source if is_address(source) else os.path.abspath(source)
+        return iter([StoredImage(label, label, b"", address, is_archive=True)])
 
     def opened() -> IO[bytes]:
         if is_address(source):

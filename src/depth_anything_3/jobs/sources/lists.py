@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -53,10 +54,10 @@ def listed_images(
     for one in entries:
         if is_address(one.path) or is_address(folder):
             address = one.path if is_address(one.path) else f"{folder.rstrip('/')}/{one.path.lstrip('/')}"
-            yield StoredImage(one.id or shown(one.path), shown(address), partial(read_object, address))
+            yield StoredImage(one.id or shown(one.path), shown(address), partial(read_object, address), address)
         else:
             path = Path(folder) / one.path
-            yield StoredImage(one.id or one.path, str(path), path)
+            yield StoredImage(one.id or one.path, str(path), path, os.path.abspath(path))
 
 
 def _text(source: str) -> str:

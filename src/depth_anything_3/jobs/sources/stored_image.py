@@ -19,8 +19,12 @@ class StoredImage:
         id: names its results; the same in every run over the same source.
         label: name in messages: the address without credentials, or the file and the member.
         data: the bytes of its file, a path, a function that reads the bytes, or the error.
+        address: where another process can read it, a path or address, perhaps with credentials; empty if nowhere.
+        is_archive: the address is that of a tar or parquet file, which has images inside; `data` is not to be used.
     """
 
     id: str
     label: str
     data: bytes | Path | Callable[[], bytes] | DA3Error = field(repr=False)  # a function may hold credentials
+    address: str = field(default="", repr=False)
+    is_archive: bool = False
