@@ -81,7 +81,7 @@ def images(
         check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     load = partial(_load, model, metric)
     if cluster.cluster or stores.applies(sources, str(results.export_dir)):
-        split.refuse_with_stores()
+        split.refuse_with_cluster() if cluster.cluster else split.refuse_with_stores()
         stored = StoredRun(
             results=results,
             writers=writers,

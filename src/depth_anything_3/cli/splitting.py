@@ -70,6 +70,18 @@ class SplitFlags:
 
         return shard, parse_devices(self.devices)
 
+    def refuse_with_cluster(self) -> None:
+        """Check that a run on a cluster, which divides the images itself, is not split.
+
+        Raises:
+            InvalidInputError: --shard or --devices is given.
+        """
+        if self.shard or self.devices:
+            raise InvalidInputError(
+                f"{'--shard' if self.shard else '--devices'} does not work with --cluster, which divides the images "
+                "itself; omit one of them"
+            )
+
     def refuse_with_stores(self) -> None:
         """Check that a run of stored images or packed results is not split.
 
