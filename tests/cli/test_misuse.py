@@ -58,6 +58,9 @@ MISUSES = [
     ("images a.png --process-res -5", MISUSE, "--process-res -5: give a whole number"),
     ("images a.png --process-res abc", MISUSE, "'--process-res'"),
     ("images a.png --process-rez 98", MISUSE, "--process-res"),
+    ("images a.png --workers 1:2", MISUSE, "--workers is for --cluster"),
+    ("images a.png --cluster local --index", MISUSE, "--index does not work with --cluster"),
+    ("images a.png --cluster local --shard 0/2", MISUSE, "--shard does not work with --cluster"),
     ("images a.png --batch-size x", MISUSE, "--batch-size x: give a whole number, 1 or more, 'auto' or 'all'"),
     ("images a.png --export-feat x", MISUSE, "--export-feat x: give layer numbers"),
     (

@@ -46,7 +46,7 @@ def test_shards_and_their_report(da3, tar, tmp_path):
     run = da3("report", out)
     assert run.code == FAILURES
     assert run.out.splitlines()[:2] == [
-        "2 of 4 images complete, by 2 report(s)",
+        "2 of 4 images complete, by 2 reports",
         "failed: 2 (ImageDecodeError 1, InvalidInputError 1)",
     ]
 

@@ -91,7 +91,7 @@ def compute_on_cluster(
     """
     for name in ("scene", "index", "auto_cleanup"):
         if getattr(run, name):
-            raise InvalidInputError(f"{name}=True does not work with cluster; omit one of them")
+            raise InvalidInputError(f"--{name.replace('_', '-')} does not work with --cluster; omit one of them")
     from depth_anything_3.jobs.cluster.job import parse_workers, run_on_cluster
     from depth_anything_3.jobs.cluster.worker import WorkerJob
     from depth_anything_3.jobs.sinks import SinkOptions

@@ -79,9 +79,9 @@ class RunReport:
         left: images that the run did not reach: the source, by the name of its results.
         shard: the shard, such as "0/7"; None: the run was not split.
         total: number of images of all shards together; None: unknown.
-        is_streamed: whether images were listed while others were computed, or computed on a cluster: `left` is empty, and
-            `total` is known at the end. Unless one process wrote files into a folder, `records` are those of failures
-            only.
+        is_streamed: whether images were listed while others were computed, or computed on a cluster: `left` is empty,
+            and `total` is known at the end. Unless one process wrote files into a folder, `records` are those of
+            failures only.
         began, ended: times in UTC; `ended` is empty as long as the run goes on, and if it was killed.
     """
 

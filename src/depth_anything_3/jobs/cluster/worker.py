@@ -143,7 +143,7 @@ class BlockWorker:
             name = different[0]
             raise UnsupportedError(
                 f"{platform.node()}: computes with {name} {own.get(name)!r}, the first worker with "
-                f"{settings.get(name)!r}; results would differ. Set it, for example with dtype, or use nodes of one "
+                f"{settings.get(name)!r}; results would differ. Give dtype='float32', or use nodes of one "
                 "kind; da3 doctor --cluster compares them"
             )
 
