@@ -17,9 +17,11 @@ from PIL import Image
 from depth_anything_3.inputs.discover import find_with_folders
 from depth_anything_3.jobs.shards import Shard, report_path
 from support.command import DONE, FAILURES, files_in
+from support.images import encoded
 from support.jobs import run_images
 from support.run_state import wait_until
 from support.seeded_values import seeded_images_uint8
+from support.tars import write_tar
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +97,32 @@ def test_seven_shards_of_many_images_one_killed_and_resumed(start, da3, seeded_s
     assert sorted(sources) == sorted(str(one.path) for one in found)
     for index in range(5):
         assert len(list((out / "npz" / str(index)).glob("*.npz"))) == COUNT // 5
+
+
+def test_a_killed_shard_of_a_tar_is_resumed_with_another_count(start, da3, tmp_path):
+    images = [
+        (f"{index}.png", encoded(one, "PNG")) for index, one in enumerate(seeded_images_uint8(60, 42, 56, seed=3))
+    ]
+    tar, out = write_tar(tmp_path / "in.tar", images), tmp_path / "out"
+    pack = ("--pack", "webdataset", "--part-size", "3")
+    process = start(tar, out, *pack, "--shard", "1/2")
+    wait_until(lambda: len(list(out.glob("webdataset/depth-*"))) >= 2 or process.poll() is not None)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    summary = json.loads(da3("report", out, "--json").out)
+    assert (summary["is_listed"], summary["not_ended"]) == (False, [str(out / "shards" / "report-1-of-2.json")])
+    done = summary["images"]
+    assert 6 <= done < 60
+    words = ["images", tar, "--process-res", 28, "--export-format", FORMATS, "--batch-size", 1, *pack, "--resume"]
+    shards = [da3(*words, "--export-dir", out, "--shard", f"{index}/3", "--json") for index in range(3)]
+    assert sum(json.loads(one.out)["images"] for one in shards) == 60 - done
+    run = da3("report", out, "--json")
+    summary = json.loads(run.out)
+    assert (run.code, summary["images"], summary["expected"], summary["duplicates"]) == (DONE, 60, 60, [])
+    ids = [id for file in out.glob("webdataset/_*.ids.json") for id in json.loads(file.read_text())]
+    assert set(ids) == {str(index) for index in range(60)}
+    da3(*words, "--export-dir", out)
+    assert not [one for one in out.rglob(".*") if one.is_file()]
 
 
 def test_two_processes_write_what_one_writes(start, tmp_path):

@@ -128,8 +128,7 @@ def print_workers(report: ClusterReport) -> None:
     """Print what each worker has done, and the errors by class."""
     for one in report.workers:
         failed = f", {one.failed} failed" if one.failed else ""
-        stdout.print(
-            f"worker {one.worker}: {one.images} image(s), {one.images_per_second:.2f} images/s{failed}", markup=False
-        )
+        images = f"{one.images} image{'s' * (one.images != 1)}, {one.images_per_second:.2f} images/s"
+        stdout.print(f"worker {one.worker}: {images}{failed}", markup=False)
     if report.error_classes:
         stdout.print(f"errors: {', '.join(f'{name} {count}' for name, count in report.error_classes.items())}")

@@ -38,8 +38,8 @@ def images(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, folders, quoted patterns ('**/*.jpg'), or @list.txt with one of these per line; also "
-            "s3://, gs://, hf:// and https:// addresses, webdataset tars, parquet files, CSV and COCO lists.",
+            help="Image files, folders, quoted patterns ('**/*.jpg'), s3://, gs://, hf:// and https:// addresses, "
+            "webdataset tars, parquet files, CSV and COCO lists, or @list.txt with one of these per line.",
             metavar="SOURCE",
         ),
     ],

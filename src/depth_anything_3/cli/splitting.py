@@ -31,7 +31,7 @@ class SplitFlags:
         str,
         typer.Option(
             help="Compute one of n parts of the images: 0/4 to 3/4; slurm: the part of this task of a job array. The "
-            "parts are disjoint and together complete; they may write to one output folder at the same time.",
+            "parts are disjoint and together complete; they may write to one output folder or store at the same time.",
             metavar="I/N|slurm",
         ),
     ] = ""
