@@ -61,6 +61,7 @@ MISUSES = [
     ("images a.png --workers 1:2", MISUSE, "--workers is for --cluster"),
     ("images a.png --cluster local --index", MISUSE, "--index does not work with --cluster"),
     ("images a.png --cluster local --shard 0/2", MISUSE, "--shard does not work with --cluster"),
+    ("images a.png --cluster local --devices 0,1", MISUSE, "--devices does not work with --cluster"),
     ("images a.png --batch-size x", MISUSE, "--batch-size x: give a whole number, 1 or more, 'auto' or 'all'"),
     ("images a.png --export-feat x", MISUSE, "--export-feat x: give layer numbers"),
     (

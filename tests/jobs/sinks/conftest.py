@@ -19,9 +19,10 @@ def prediction():
 
 @pytest.fixture
 def opened():
-    def sink(folder, pack="files", *, formats="depth_png", settings=None, **options):
+    def sink(folder, pack="files", *, formats="depth_png", settings=None, has_manifest=True, **options):
         chosen = SinkOptions(pack=pack, **options)
         given = {"model": "tiny", **(settings or {})}
-        return open_sink(place_of(str(folder)), parse_formats(formats), None, given, chosen)
+        place = place_of(str(folder))
+        return open_sink(place, parse_formats(formats), None, given, chosen, has_manifest=has_manifest)
 
     return sink

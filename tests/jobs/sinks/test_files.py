@@ -46,3 +46,14 @@ def test_a_store_gets_the_files_and_a_resumed_run_skips_complete_ones(opened, pr
     with opened(address, resume=True, overwrite=True) as sink:
         assert not sink.is_done("a", "a")
     assert store.find(address) == [f"/{address.removeprefix('memory://')}/{one}" for one in left]
+
+
+def test_files_without_a_manifest_are_resumed_and_temporary_files_removed(tmp_path, opened, prediction):
+    with opened(tmp_path, has_manifest=False) as sink:
+        sink.write("room/1.jpg", "1", prediction)
+    temporary = f".{uuid.uuid4().hex}.png"
+    (tmp_path / "depth_png" / "room" / temporary).write_bytes(b"")
+    with opened(tmp_path, has_manifest=False, resume=True) as sink:
+        assert [sink.is_done(one, one) for one in ("room/1.jpg", "2.jpg")] == [True, False]
+        assert sink.complete == {"depth_png/room/1.jpg.png"}
+    assert files_in(tmp_path) == ["da3-settings.json", "depth_png/room/1.jpg.png"]

@@ -1,4 +1,4 @@
-"""The summary of runs whose results are packed, or files in a store: what is there is complete."""
+"""The summary of runs whose results are packed, or files without a manifest: what is there is complete."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ IDS = [f"room/{number}.jpg" for number in range(10)]
 FIRST, SECOND = Shard(0, 2), Shard(1, 2)
 
 
-@pytest.fixture(params=["packed", "packed in a store", "files in a store"])
+@pytest.fixture(params=["packed", "packed in a store", "files in a store", "files without a manifest"])
 def place(request, tmp_path):
-    pack = "files" if request.param == "files in a store" else "webdataset"
-    return (tmp_path / "out" if request.param == "packed" else f"memory://{uuid.uuid4().hex}/out"), pack
+    pack = "webdataset" if request.param.startswith("packed") else "files"
+    return (f"memory://{uuid.uuid4().hex}/out" if request.param.endswith("store") else tmp_path / "out"), pack
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def compute(place, opened, prediction):
     def run(shard, *, failing=(), killed_after=None, resume=False):
         report = RunReport(shard=str(shard), is_streamed=True, began=f"2026-11-28T10:00:0{int(resume)}Z")
         own = [one for one in IDS if shard.contains(one)][:killed_after]
-        with opened(out, pack, shard=shard, resume=resume, part_size=2) as sink:
+        with opened(out, pack, has_manifest=False, shard=shard, resume=resume, part_size=2) as sink:
             for id in (one for one in own if not sink.is_done(one, one)):
                 if id in failing:
                     sink.fail(id, ValueError("no"))

@@ -48,6 +48,20 @@ def test_a_prefix_gives_its_images_and_those_of_its_tars_by_relative_names(prefi
     assert [one.id for one in find_stored([f"{prefix}/*/*.PNG"])] == ["c.PNG"]
 
 
+def test_every_image_has_an_address_for_other_processes_and_archives_can_stay_closed(prefix, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.jpg", b"a")
+    write_tar(tmp_path / "1.tar", [("x.jpg", b"x")])
+    write(tmp_path / "list.csv", b"path\nin/a.jpg\n")
+    write(tmp_path / "list.txt", f"in/a.jpg\n1.tar\n{prefix}/b.jpg\n".encode())
+    found = list(find_stored(["in", "list.csv", "@list.txt", prefix], SourceOptions(opens_archives=False)))
+    on_disk, tar = str(tmp_path / "in" / "a.jpg"), str(tmp_path / "1.tar")
+    below = [f"{prefix}/b.jpg", f"{prefix}/z.tar", f"{prefix}/a/c.PNG"]
+    assert [one.address for one in found] == [on_disk, on_disk, on_disk, tar, f"{prefix}/b.jpg", *below]
+    assert [one.address for one in found if one.is_archive] == [tar, f"{prefix}/z.tar"]
+
+
 def test_a_prefix_without_images_and_a_missing_object_are_errors(prefix):
     with pytest.raises(InvalidInputError, match="no objects ending in"):
         list(find_stored([f"{prefix}/a"], SourceOptions(image_extensions="webp")))
