@@ -91,6 +91,7 @@ def compute_on_cluster(
     from depth_anything_3.jobs.cluster.worker import WorkerJob
     from depth_anything_3.jobs.sinks import SinkOptions
     from depth_anything_3.jobs.sources.address import is_address
+    from depth_anything_3.jobs.sources.selection import Selection
     from depth_anything_3.runtime.ray_cluster import connected
 
     results = run.results
@@ -111,7 +112,7 @@ def compute_on_cluster(
             threads=1,
             destination=results.destination(run.writers, run.metric),
             options=replace(run.options, batching=run.batches.options(run.batches.max_batch_size)),
-            sources=stores.source_options(find, run),
+            sources=replace(stores.source_options(find, run, Selection(None)), selection=None),
             export_dir=folder if is_address(folder) else str(results.export_dir.absolute()),
             sink=sink,
         )

@@ -130,8 +130,8 @@ def run_on_cluster(
     described: Described = cluster.call(partial(describe, job), workers)
     on_loaded(described.card)
     place, report = place_of(job.export_dir), ClusterReport(network=described.card.name)
-    report.export_dir, report.device = place.name, _device(workers)
-    with report_file(place, report, "report.json"):
+    report.export_dir, report.device, report.is_streamed = place.name, _device(workers), True
+    with report_file(place, report, None):
         sink = open_sink(
             place,
             job.destination.parsed_formats,
