@@ -165,6 +165,7 @@ class Cluster:
         """
         import pyarrow as pa
         import ray.data
+        from ray.data.exceptions import ExecutionTimeoutError, SystemException
 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -195,7 +196,7 @@ class Cluster:
         try:
             for row in results.iter_rows():
                 yield pickle.loads(row["result"])  # noqa: S301 (of our own processes)
-        except (self._ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
+        except (self._ray.exceptions.RayError, ExecutionTimeoutError, SystemException, RuntimeError) as error:
             raise _own_error(error) from None
 
     def _outcome(self, waiting: Any) -> Any:  # Any: a reference, and what it refers to
