@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from support.command import FAILURES, MISUSE, files_in
@@ -45,9 +47,23 @@ def test_shards_and_their_report(da3, tar, tmp_path):
     ]
     run = da3("report", out)
     assert run.code == FAILURES
+    report = out / "shards" / "report-0-of-2.json"
+    first = json.loads(report.read_text())
+    assert (first["shard"], first["total"], first["is_streamed"]) == ("0/2", 4, True)
     assert run.out.splitlines()[:2] == [
         "2 of 4 images complete, by 2 reports",
         "failed: 2 (ImageDecodeError 1, InvalidInputError 1)",
+    ]
+    for index in range(2):  # as if both had been killed
+        report = out / "shards" / f"report-{index}-of-2.json"
+        report.write_text(
+            json.dumps({**first, "shard": f"{index}/2", "total": None, "ended": "", "failures": [], "records": []})
+        )
+    run = da3("report", out)
+    assert run.code == FAILURES
+    assert run.out.splitlines()[:2] == [
+        "2 images complete, by 2 report(s)",
+        "missing: not known, since no report has the number of all images",
     ]
 
 

@@ -51,8 +51,9 @@ def report(
 
 
 def _lines(summary: RunSummary) -> Iterator[str]:
+    of = f" of {summary.expected:,}" if summary.is_listed else ""
     reports = f"{summary.reports:,} report{'s' * (summary.reports != 1)}"
-    yield f"{summary.images:,} of {summary.expected:,} images complete, by {reports}"
+    yield f"{summary.images:,}{of} images complete, by {reports}"
     if summary.failures:
         causes = ", ".join(f"{name} {count:,}" for name, count in summary.failed.items())
         yield f"failed: {len(summary.failures):,} ({causes})"
@@ -61,7 +62,7 @@ def _lines(summary: RunSummary) -> Iterator[str]:
         more = ", ..." if summary.missing > min(_MAX_LISTED, len(summary.missing_images)) else ""
         yield f"missing: {summary.missing:,}" + (f" ({some}{more})" if some else "")
     if not summary.is_listed:
-        yield "missing: not known, since no run has listed all images"
+        yield "missing: not known, since no report has the number of all images"
     if summary.shards_without_report:
         some = ", ".join(summary.shards_without_report[:_MAX_LISTED])
         more = ", ..." if len(summary.shards_without_report) > _MAX_LISTED else ""
