@@ -21,7 +21,10 @@ from depth_anything_3.services.server.run import address_of, listen
 from depth_anything_3.services.server.settings import ServerSettings
 from support.images import encoded
 
-__all__ = ["GreyNetwork", "asking", "grey_engine", "grey_jpeg", "serve_on_socket", "serving"]
+__all__ = ["DARK", "GreyNetwork", "asking", "grey_engine", "grey_jpeg", "serve_on_socket", "serving"]
+
+DARK = -1.9
+"""Mean of a normalised image below which it is black, or nearly so."""
 
 
 class GreyNetwork(nn.Module):

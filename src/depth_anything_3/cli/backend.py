@@ -32,7 +32,7 @@ def backend(
             rich_help_panel="Server",
         ),
     ] = None,
-    token: Token = "",
+    server_token: Token = "",
     token_file: TokenFile = None,
     insecure_no_token: WithoutToken = False,
     gallery_dir: Annotated[str, typer.Option(hidden=True)] = "",  # upstream's
@@ -48,7 +48,7 @@ def backend(
         stderr.print("--gallery-dir has no effect: there is no gallery")
     settings = replace(
         settings,
-        token=read_token(token, token_file),
+        token=read_token(server_token, token_file),
         upstream=True,
         allow_paths=resolve_folders(allow_paths or []),
     )

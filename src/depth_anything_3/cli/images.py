@@ -80,7 +80,7 @@ def images(
         check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     load = partial(_load, model, metric)
     if stores.applies(sources, str(results.export_dir)):
-        split.refuse_with_stores()
+        split.refuse_devices_with_stores()
         stored = StoredRun(
             results=results,
             writers=writers,
@@ -93,6 +93,7 @@ def images(
             auto_cleanup=auto_cleanup,
             scene=scene,
             index=index,
+            shard=shard,
         )
         finish(images, compute_stored(sources, stores, find, stored, load), as_json)
         return

@@ -23,6 +23,7 @@ _SIGNAL_EXIT = 128  # plus the number of the signal, as shells have it
 Token = Annotated[
     str,
     typer.Option(
+        "--token",
         help="Token that clients must send, as Authorization: Bearer TOKEN. Other users of this machine can see "
         "command lines: prefer the variable or --token-file.",
         metavar="TEXT",
@@ -48,7 +49,7 @@ WithoutToken = Annotated[
 def serve(
     *,
     model: o.ModelFlags,
-    token: Token = "",
+    server_token: Token = "",  # not `token`: in messages that is the hub's
     token_file: TokenFile = None,
     insecure_no_token: WithoutToken = False,
     settings: Annotated[ServerSettings, Omit(("token", "upstream", "allow_paths"))] = _SETTINGS,
@@ -57,7 +58,7 @@ def serve(
 
     After SIGTERM or Ctrl-C, accepted requests are finished; the exit code is then 143 or 130, and 1 if some were not.
     """
-    settings = replace(settings, token=read_token(token, token_file))
+    settings = replace(settings, token=read_token(server_token, token_file))
     run_server(model, settings, without_token=insecure_no_token)
 
 

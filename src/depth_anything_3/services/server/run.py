@@ -14,7 +14,7 @@ from types import FrameType
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.runtime.packages import install_hint
-from depth_anything_3.services.server.connections import IdleConnections
+from depth_anything_3.services.server.connections import SlowConnections
 from depth_anything_3.services.server.settings import ServerSettings
 
 __all__ = ["address_of", "check_installed", "check_settings", "listen", "serve"]
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 _MAX_HEADER_BYTES = 16 << 10
 _KEEP_ALIVE = 10  # seconds
-_MORE_CONNECTIONS = 200  # than accepted requests
+_MORE_CONNECTIONS = 700  # than accepted requests; fewer in all than the usual limit of 1,024 open files
 _BACKLOG = 256
 _MAX_FRAMES = 4  # that wait in a WebSocket
 _TICKS_A_CHECK = 5  # of a tenth of a second
@@ -86,7 +86,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
     settings = replace(settings, port=listening.getsockname()[1])
     app = create_app(engine, settings)
     state = app.state.server
-    idle = IdleConnections(settings.read_timeout)
+    slow = SlowConnections(settings.read_timeout)
 
     class DrainingServer(uvicorn.Server):
         """Goes on listening while accepted requests are finished: `/readyz` then says why new ones are refused."""
@@ -114,7 +114,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
                     self.is_complete = False
                     state.scheduler.abandon()
             if counter % _TICKS_A_CHECK == 0:
-                idle.close_late(self.server_state.connections)
+                slow.close_late(self.server_state.connections)
             return await super().on_tick(counter)
 
     config = uvicorn.Config(
@@ -124,6 +124,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
         server_header=False,
         date_header=True,
         lifespan="on",
+        http="h11",  # the limit of headers is its own; others that happen to be installed have none
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=2,

@@ -72,6 +72,11 @@ class Ticket:
             else:
                 self.future.set_result(result)
 
+    def fail(self, error: BaseException) -> None:
+        """Deliver an error, begun or not; nothing happens if there is a result already, or it was cancelled."""
+        if self.future.running() or (not self.future.done() and self.future.set_running_or_notify_cancel()):
+            self.finish(error)
+
 
 @dataclass(frozen=True, eq=False)
 class _Exclusive:
@@ -207,8 +212,7 @@ class Scheduler:
         for one in exclusive:
             one.fail(draining())
         for ticket in dropped:
-            if ticket.future.running() or ticket.future.set_running_or_notify_cancel():
-                ticket.finish(draining())
+            ticket.fail(draining())
 
     def close(self) -> None:
         """Fail all requests and end the thread after the batch in progress."""
@@ -384,5 +388,4 @@ class Scheduler:
                 self._waiting.extendleft(reversed(again))
                 self._in_progress = []
         for ticket in failed:
-            if ticket.future.running() or ticket.future.set_running_or_notify_cancel():
-                ticket.finish(error)
+            ticket.fail(error)

@@ -80,6 +80,9 @@ class Hold:
 async def uploaded(request: Request, settings: ServerSettings, admission: Admission) -> AsyncIterator[Upload]:
     """Read the body of a request; its bytes count as held until the end of the block.
 
+    They count from the beginning if their number is known: otherwise many bodies that are sent at the same time would
+    together exceed the limit, and none of them would be finished.
+
     Raises:
         Problem: 400 (no image, a damaged form), 408 (too slow), 413, 415 (neither a form nor a body), 429.
         ClientDisconnect: the client has gone.
@@ -127,10 +130,19 @@ async def _in_time(reading: Awaitable[Result], settings: ServerSettings) -> Resu
 
 
 async def _bounded(request: Request, most: int, hold: Hold) -> AsyncIterator[bytes]:
+    """Yield the chunks of a body, which count as held.
+
+    They count from the beginning if their number is known: otherwise many bodies that are sent at the same time would
+    together exceed the limit, and none of them would be finished.
+    """
+    hold.add(declared_bytes(request.headers.get("content-length"), most) or 0)
+    count = 0
     async for chunk in request.stream():
-        if hold.bytes + len(chunk) > most:
+        count += len(chunk)
+        if count > most:
             raise _too_large(most)
-        hold.add(len(chunk))
+        if count > hold.bytes:
+            hold.add(count - hold.bytes)
         yield chunk
 
 
