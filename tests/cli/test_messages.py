@@ -45,7 +45,7 @@ def test_the_table_has_exactly_the_flags_of_the_commands():
         "extensions": "--image-extensions",
         "pretrained_model_name_or_path": "--model-dir",
     }
-    python_only = {"extrinsics": None, "window": None, "intrinsics": "--metric with da3metric-large"}
+    python_only = {"extrinsics": None, "token": None, "window": None, "intrinsics": "--metric with da3metric-large"}
     assert {**names, **aliases, **python_only} == FLAGS
 
 
