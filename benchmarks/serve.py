@@ -216,7 +216,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overload", type=float, default=10.0, metavar="SECONDS", help="0: without")
-    parser.add_argument("--max-requests", type=int, default=64, help="places of the server")
+    parser.add_argument("--max-requests", type=int, default=8, help="places of the server that is overloaded")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", nargs=2, metavar=("NETWORK", "PLACES"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -236,9 +236,10 @@ def main() -> None:
         for path, data in zip(paths, files, strict=True):
             path.write_bytes(data)
         model = load_model(options.network, torch.device("cpu"))
-        with server_process(options.network, options.max_requests) as address:
+        with server_process(options.network, 2 * CLIENTS) as address:
             found = compare(model, address, files, paths, options.rounds)
-            if options.overload:
+        if options.overload:
+            with server_process(options.network, options.max_requests) as address:
                 overload(address, files, 10 * options.max_requests, options.overload, found)
     _print(found)
     if options.json:
