@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.diagnostics import exported_model
 from depth_anything_3.errors import ExportError
 from depth_anything_3.exported import verify_file, write
 from depth_anything_3.exported.runtimes import installed
 from depth_anything_3.exported.runtimes.runtime import RuntimeName
 from depth_anything_3.exported.specification import GraphMetadata
 from depth_anything_3.exported.weights import weights_hash
+from depth_anything_3.inference import export_model as exporting
 from support.command import DONE, FAILURES, MISUSE
 from support.fake_graphs import FakeExport
 from support.seeded_values import seeded_images_uint8
@@ -29,8 +31,10 @@ def break_depth(found):
 
 @pytest.fixture
 def fake(monkeypatch) -> FakeExport:
-    """Exports that torch runs, where ONNX Runtime alone is installed."""
+    """Exports that torch runs, where ONNX Runtime alone is installed; small images stand for the bundled ones."""
     made = FakeExport()
+    for module in (exporting, exported_model):
+        monkeypatch.setattr(module, "bundled_images", lambda: list(seeded_images_uint8(3, 28, 42, seed=1)))
     monkeypatch.setattr(write, "write_model", made.write)
     monkeypatch.setattr(installed, "open_graph", made.open)
     monkeypatch.setattr(installed, "_is_installed", lambda runtime: runtime is RuntimeName.ONNXRUNTIME)

@@ -110,7 +110,7 @@ MISUSES = [
     ("video film.mp4 --scene --resume", MISUSE, "--resume does not work with --scene"),
     # inputs
     ("images list.txt", MISUSE, "a text file, not an image; if it lists images, give @list.txt"),
-    ("images https://x.org/a.jpg", MISUSE, "https://x.org/a.jpg: images are read from disk"),
+    ("images ftp://x.org/a.jpg", MISUSE, "ftp://x.org/a.jpg: images are read from disk"),
     ("demo https://x.org/a.jpg", MISUSE, "https://x.org/a.jpg: images are read from disk"),
     ("images deep", MISUSE, "its subfolders have some: pass --recursive$"),
     ("demo deep", MISUSE, "which is|in this folder$"),

@@ -18,6 +18,7 @@ from depth_anything_3.utils.io.input_processor import InputProcessor
 from support.command import DONE, FAILURES, MISUSE
 from support.images import encoded, exif_block, largest_difference, write
 from support.markdown import Page
+from support.tiny_graphs import METADATA, STATIC
 
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
@@ -143,6 +144,12 @@ def test_operators_of_a_4k_frame_are_compact(da3):
 def test_the_size_is_the_best_of_the_model(plan_of):
     assert plan_of("--source-size", "480x640", "--model-dir", "da3-nano")["images"][0]["target_hw"] == [168, 224]
     assert plan_of("--source-size", "480x640", "--model-dir", "da3-small")["process_res"] == 504
+
+
+@pytest.mark.parametrize(("metadata", "process_res"), [(STATIC, 42), (METADATA, 504)], ids=["static", "dynamic"])
+def test_the_size_is_that_of_an_exported_file(plan_of, monkeypatch, metadata, process_res):
+    monkeypatch.setattr("depth_anything_3.jobs.plan.read_metadata", lambda path: metadata)
+    assert plan_of("--source-size", "480x640", "--model-dir", "m.onnx")["process_res"] == process_res
 
 
 def test_intrinsics_and_focal_length_are_those_of_a_prediction(plan_of, tmp_path):

@@ -24,6 +24,7 @@ from support.seeded_values import seeded_images_uint8
 pytestmark = pytest.mark.slow
 
 FORMATS = "npz-depth_png"
+COUNT = 490
 
 
 def write_photos(folder: Path, count: int) -> Path:
@@ -64,13 +65,13 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
 
 
-def test_seven_shards_of_a_thousand_images_one_killed_and_resumed(start, da3, seeded_small, tmp_path):
+def test_seven_shards_of_many_images_one_killed_and_resumed(start, da3, seeded_small, tmp_path):
     """Six in this process; the killed one is a process of its own."""
-    photos, out = write_photos(tmp_path / "photos", 1000), tmp_path / "out"
+    photos, out = write_photos(tmp_path / "photos", COUNT), tmp_path / "out"
     found = find_with_folders([str(photos)], recursive=True)
     killed, options = Shard(4, 7), {"process_res": 28, "batch_size": 1}
     process = start(photos, out, "--shard", "4/7")
-    wait_until(lambda: len(list(out.glob("depth_png/*/*.png"))) >= 20 or process.poll() is not None)
+    wait_until(lambda: len(list(out.glob("depth_png/*/*.png"))) >= 3 or process.poll() is not None)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     for shard in Shard(0, 1).split(7):
@@ -80,7 +81,7 @@ def test_seven_shards_of_a_thousand_images_one_killed_and_resumed(start, da3, se
     summary = json.loads(run.out)
     assert run.code == FAILURES
     assert summary["not_ended"] == [str(out / "shards" / "report-4-of-7.json")]
-    assert (summary["expected"], summary["images"] + summary["missing"]) == (1000, 1000)
+    assert (summary["expected"], summary["images"] + summary["missing"]) == (COUNT, COUNT)
     assert 0 < summary["missing"] < len(killed.select(found))
     assert len(list(out.glob("depth_png/*/*.png"))) - summary["images"] in (0, 1)  # recorded after it was written
     words = ["images", photos, "--recursive", "--process-res", 28, "--export-format", FORMATS, "--batch-size", 1]
@@ -88,12 +89,12 @@ def test_seven_shards_of_a_thousand_images_one_killed_and_resumed(start, da3, se
     assert again["images"] == summary["missing"]
     run = da3("report", out, "--json")
     summary = json.loads(run.out)
-    assert (run.code, summary["images"], summary["expected"], summary["duplicates"]) == (DONE, 1000, 1000, [])
+    assert (run.code, summary["images"], summary["expected"], summary["duplicates"]) == (DONE, COUNT, COUNT, [])
     reports = [json.loads(one.read_text()) for one in (out / "shards").glob("report-*.json")]
     sources = [record["source"] for one in reports for record in one["records"]]
     assert sorted(sources) == sorted(str(one.path) for one in found)
     for index in range(5):
-        assert len(list((out / "npz" / str(index)).glob("*.npz"))) == 200
+        assert len(list((out / "npz" / str(index)).glob("*.npz"))) == COUNT // 5
 
 
 def test_two_processes_write_what_one_writes(start, tmp_path):

@@ -27,7 +27,7 @@ def test_shards_and_their_report(da3, photos, tmp_path, monkeypatch):
     run = da3("report", out)
     assert run.code == FAILURES  # one is damaged
     first, second, last = run.out.splitlines()
-    assert (first, second) == ("2 of 3 images complete, by 2 report(s)", "failed: 1 (ImageDecodeError 1)")
+    assert (first, second) == ("2 of 3 images complete, by 2 reports", "failed: 1 (ImageDecodeError 1)")
     assert last.startswith("2 images written in ")
     assert run.err.startswith(f"failed: {photos / 'b.png'}: truncated PNG")
     assert "pass --allow-truncated" in run.err
@@ -41,7 +41,7 @@ def test_shards_and_their_report(da3, photos, tmp_path, monkeypatch):
 def test_a_complete_report_exits_with_0(da3, photos, tmp_path):
     da3("images", photos / "a.png", *SMALL, "-o", tmp_path)
     run = da3("report", tmp_path)
-    assert (run.code, run.out.splitlines()[0]) == (DONE, "1 of 1 images complete, by 1 report(s)")
+    assert (run.code, run.out.splitlines()[0]) == (DONE, "1 of 1 images complete, by 1 report")
 
 
 @pytest.mark.parametrize(

@@ -54,12 +54,14 @@ def check(path, network, metadata, shape, focal=None):
     assert error <= 1e-4, (shape, error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 14, 14), (3, 1, 28, 70), (1, 1, 518, 518), (2, 1, 14, 126)])
 def test_one_onnx_file_takes_every_size(onnx_file, tiny_metric, shape):
     path, metadata = onnx_file
     check(path, tiny_metric, metadata, shape, focal=450.0)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_describes_itself(onnx_file, tiny_metric):
     import onnx
 

@@ -53,7 +53,7 @@ def test_everything_in_the_folder_is_listed_and_removed(folder):
     assert (folder / "batches-0.json").exists()
     run("--clear")
     assert [one for one in folder.rglob("*") if one.is_file()] == []
-    assert run("--clear").startswith("removed: 0.0 kB of 0 entries")
+    assert run("--clear").startswith("removed: 0.0 kB, 0 entries")
 
 
 def test_a_wrong_name_lists_what_there_is(folder):

@@ -1,4 +1,4 @@
-"""Runs on several devices. Threads stand in for the processes; tests/cli/test_devices_command.py has real ones."""
+"""Runs on several devices. Threads stand in for the processes; tests/cli/test_split_command.py has real ones."""
 
 from __future__ import annotations
 

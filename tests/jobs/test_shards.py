@@ -26,7 +26,7 @@ FORMATS = "mini_npz-depth_png"
 # Which images
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(ids=st.lists(st.text(max_size=8), unique=True, max_size=12), count=st.integers(1, 12), parts=st.integers(1, 4))
 def test_shards_are_disjoint_and_complete_and_so_are_their_parts(ids, count, parts):
     shards = [Shard(index, count) for index in range(count)]

@@ -39,7 +39,7 @@ def test_an_exported_network_computes_the_same(tiny, tmp_path, views, given):
     example = (torch.zeros_like(inputs[0]), *inputs[1:])
     with warnings.catch_warnings():  # torch calls it deprecated, and warns of every decision made by shape
         warnings.simplefilter("ignore")
-        torch.onnx.export(Tensors(tiny), example, path, dynamo=False, input_names=names)
+        torch.onnx.export(Tensors(tiny).eval(), example, path, dynamo=False, input_names=names)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     fed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
     expected = run(tiny, *inputs)

@@ -37,12 +37,13 @@ def cache(
     if as_json:
         stdout.print_json(json.dumps([one.as_dict() for one in entries]))
         return
+    width = max((len(one.name) for one in entries), default=0)
     for one in entries:
-        stdout.print(
-            f"{one.name}  {_size(one.size)}  {one.kind}, used {one.last_used.astimezone():%Y-%m-%d %H:%M}", markup=False
-        )
+        used = f"{one.last_used.astimezone():%Y-%m-%d %H:%M}"
+        stdout.print(f"{one.name:<{width}}  {_size(one.size):>9}  {one.kind}, used {used}", markup=False)
     total = _size(sum(one.size for one in entries))
-    stdout.print(f"{'removed' if clear else 'total'}: {total} of {len(entries)} entries", markup=False)
+    count = f"{len(entries)} entr{'y' if len(entries) == 1 else 'ies'}"
+    stdout.print(f"{'removed' if clear else 'total'}: {total}, {count}", markup=False)
     stdout.print(f"folder: {cache_path()}", markup=False)
 
 

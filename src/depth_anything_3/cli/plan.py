@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plan"]
 
-_NETWORK = Omit(("dtype", "compiled"))
+_NETWORK = Omit(("dtype", "backend", "compiled"))
 _AFTER_THE_HEADER = Omit(("mixed_sizes", "fidelity", "num_workers", "executor", "allow_truncated"))
 
 
@@ -76,12 +76,12 @@ def plan(
     from depth_anything_3.inputs.discover import find_with_folders
     from depth_anything_3.inputs.routing.capabilities import find_capabilities
     from depth_anything_3.jobs.destination import check_device
-    from depth_anything_3.jobs.plan import Planner, describe_plans, find_model_card
+    from depth_anything_3.jobs.plan import Planner, describe_plans, model_process_res
     from depth_anything_3.runtime.devices import choose_device
 
     if bool(sources) == bool(source_size):
         raise InvalidInputError("give image files, or --source-size HxW, such as 1080x1920")
-    options = preprocess.for_model(find_model_card(model.model_dir).best_process_res)
+    options = preprocess.for_model(model_process_res(model.model_dir))
     device = choose_device(model.device)
     check_device(device, options)
     planner = Planner(options, find_capabilities(device), focal=focal, fov=fov)

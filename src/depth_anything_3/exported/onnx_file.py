@@ -24,7 +24,7 @@ from depth_anything_3.runtime.packages import install_hint
 if TYPE_CHECKING:
     import onnx_ir
 
-__all__ = ["BFLOAT16_OPSET", "OPSET", "write_onnx"]
+__all__ = ["BFLOAT16_OPSET", "OPSET", "require_onnx", "write_onnx"]
 
 OPSET = 20
 """The version of ONNX's operators that TensorRT 10 and 11, OpenVINO and ONNX Runtime in browsers all read."""
@@ -35,17 +35,22 @@ BFLOAT16_OPSET = 22
 _EXTERNAL_DATA = 1_900_000_000  # bytes of weights; a file of protobuf ends at 2 GiB
 
 
-def write_onnx(program: ExportedProgram, metadata: GraphMetadata, path: Path) -> None:
-    """Write `path`, and `path` + ".data" beside it if the weights are too large for one file.
+def require_onnx() -> None:
+    """Check that the libraries are there.
 
     Raises:
         UnsupportedError: onnx or onnxscript is not installed.
     """
     try:
-        import onnx
+        import onnx  # noqa: F401
         import onnxscript  # noqa: F401  (torch's exporter imports it)
     except ImportError:
         raise UnsupportedError(f"format 'onnx' needs onnx and onnxscript; {install_hint('onnx')}") from None
+
+
+def write_onnx(program: ExportedProgram, metadata: GraphMetadata, path: Path) -> None:
+    """Write `path`, and `path` + ".data" beside it if the weights are too large for one file; see `require_onnx`."""
+    import onnx
 
     inputs = [IMAGE, FOCAL] if metadata.takes_focal else [IMAGE]
     with quiet():

@@ -11,24 +11,30 @@ from depth_anything_3.exported.program import quiet
 from depth_anything_3.exported.specification import FOCAL, IMAGE, METADATA_KEY, GraphDtype, GraphMetadata
 from depth_anything_3.runtime.packages import install_hint
 
-__all__ = ["write_openvino"]
+__all__ = ["require_openvino", "write_openvino"]
+
+
+def require_openvino(path: Path) -> None:
+    """Check that the library is there and reads files of this name.
+
+    Raises:
+        UnsupportedError: openvino is not installed, or the file has another suffix than ".xml".
+    """
+    if path.suffix != ".xml":
+        raise UnsupportedError(f"{path}: OpenVINO reads models from .xml files; name it {path.stem}.xml")
+    try:
+        import openvino  # noqa: F401
+    except ImportError:
+        raise UnsupportedError(f"format 'openvino' needs openvino; {install_hint('openvino')}") from None
 
 
 def write_openvino(program: ExportedProgram, metadata: GraphMetadata, path: Path) -> None:
-    """Write `path`, an ".xml" file, and its weights beside it, with the suffix ".bin".
+    """Write `path`, an ".xml" file, and its weights beside it, with the suffix ".bin"; see `require_openvino`.
 
     The graph is float32 whatever the dtype of the metadata, which is the precision to compile it for: OpenVINO
     converts a float32 graph better than it runs one of mixed types. With float16 the weights are stored in half.
-
-    Raises:
-        UnsupportedError: openvino is not installed, or the file has another suffix.
     """
-    if path.suffix != ".xml":
-        raise UnsupportedError(f"{path.name}: OpenVINO reads models from .xml files; name it {path.stem}.xml")
-    try:
-        import openvino
-    except ImportError:
-        raise UnsupportedError(f"format 'openvino' needs openvino; {install_hint('openvino')}") from None
+    import openvino
 
     with quiet():
         model = openvino.convert_model(program)

@@ -17,7 +17,7 @@ from depth_anything_3.model.catalog import PATCH_SIZE
 
 __all__ = ["export_program", "quiet"]
 
-_MIN_TORCH = (2, 9)
+_MIN_TORCH = (2, 9)  # where torch.onnx records by torch.export by default; tested with 2.15 alone
 _MAX_SIDE = 1024  # patches
 _TRACED_BATCH, _TRACED_VIEWS = 2, 3  # torch.export would fix sizes of 1
 

@@ -177,6 +177,11 @@ class GraphMetadata:
         """Whether inputs and outputs have a views axis after the batch axis."""
         return self.views != 1
 
+    @property
+    def process_res(self) -> int | None:
+        """The longer side of the only size that the file takes, in pixels; None if it takes any."""
+        return None if self.dynamic is Dynamic.ALL else max(self.size_hw)
+
     def to_json(self) -> str:
         """Return the text that is stored in a file."""
         return json.dumps(asdict(self))

@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 
 from depth_anything_3.errors import ExportError
 from depth_anything_3.exported.graph import ExportedNetwork, prepared_copy
-from depth_anything_3.exported.onnx_file import write_onnx
-from depth_anything_3.exported.openvino_file import write_openvino
+from depth_anything_3.exported.onnx_file import require_onnx, write_onnx
+from depth_anything_3.exported.openvino_file import require_openvino, write_openvino
 from depth_anything_3.exported.program import export_program
 from depth_anything_3.exported.pt2_file import write_pt2
 from depth_anything_3.exported.specification import ExportSpecification, GraphMetadata, ModelFormat
@@ -46,6 +46,10 @@ def write_model(
         UnsupportedError: the model lacks an output or takes one view, a library is missing, or torch is too old.
         ExportError: the file cannot be written.
     """
+    if specification.format is ModelFormat.ONNX:
+        require_onnx()
+    elif specification.format is ModelFormat.OPENVINO:
+        require_openvino(path)
     module = ExportedNetwork(prepared_copy(network, specification), card, specification)
     metadata = replace(_describe(network, card, specification, module), reference=reference)
     program = export_program(module, specification)

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3.exported.runtimes.installed import read_metadata
+from depth_anything_3.exported.runtimes.open import is_exported_file
+from depth_anything_3.inference.backends.graph_module import exported_card
 from depth_anything_3.inputs.batch.preparer import ImagePreparer, attempt
 from depth_anything_3.inputs.failure import ImageFailure, failure_handler
 from depth_anything_3.inputs.header import ImageHeader
@@ -26,11 +29,11 @@ from depth_anything_3.inputs.routing.strategy import (
     RoutingDecision,
     choose_strategy,
 )
-from depth_anything_3.model.catalog import MODEL_CARDS, ModelCard
+from depth_anything_3.model.catalog import MODEL_CARDS
 from depth_anything_3.model.checkpoint import find_checkpoint
 from depth_anything_3.prediction.focal_length import ExifFocalLength, check_focal_or_fov, exif_focal_length
 
-__all__ = ["PLAN_VERSION", "ImagePlan", "Planner", "describe_plans", "find_model_card"]
+__all__ = ["PLAN_VERSION", "ImagePlan", "Planner", "describe_plans", "model_process_res"]
 
 PLAN_VERSION = 1
 """Version of the values of `describe_plans`; it rises when programs that read them have to change."""
@@ -166,12 +169,19 @@ def describe_plans(
     }
 
 
-def find_model_card(name: str) -> ModelCard:
-    """Find the catalog entry of a preset, of a hub id, or of a checkpoint in a folder or in the hub's cache.
+def model_process_res(name: str) -> int | None:
+    """Find the best `process_res` of a model; None where it is the package's default. Nothing is downloaded.
+
+    Args:
+        name: preset, hub id, folder of a checkpoint, or exported file.
 
     Raises:
-        CheckpointNotFoundError, CheckpointFormatError: see `find_checkpoint`; nothing is downloaded.
+        CheckpointNotFoundError, CheckpointFormatError: see `find_checkpoint` and `read_metadata`.
+        UnsupportedError: see `read_metadata`.
     """
+    if is_exported_file(name):
+        metadata = read_metadata(Path(name))
+        return metadata.process_res or exported_card(metadata, name).best_process_res
     known = (card for card in MODEL_CARDS.values() if name == card.name or name in card.hub_ids)
     card = None if os.path.isdir(name) else next(known, None)
-    return card or MODEL_CARDS[find_checkpoint(name, local_files_only=True).preset]
+    return (card or MODEL_CARDS[find_checkpoint(name, local_files_only=True).preset]).best_process_res

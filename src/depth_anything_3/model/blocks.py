@@ -51,8 +51,8 @@ class Attention(nn.Module):
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    out: Tensor = scores.float().softmax(dim=-1).to(v.dtype) @ v
-    return out
+    attended: Tensor = scores.float().softmax(dim=-1).to(v.dtype) @ v
+    return attended
 
 
 class Mlp(nn.Module):

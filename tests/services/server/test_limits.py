@@ -8,6 +8,7 @@ import time
 import pytest
 
 from depth_anything_3.errors import DeviceError
+from depth_anything_3.services.server.scheduler import Ticket
 from support.serving import asking, depth_of, grey_engine, grey_jpeg
 
 RES = {"process_res": 56}
@@ -78,6 +79,16 @@ def test_a_late_request_is_not_computed(engine):
     answers = asking(engine, question, deadline=0.3)
     assert {(one.status_code, one.json()["type"]) for one in answers} == {(504, "urn:da3:error:deadline")}
     assert len(engine.network.batches) < 12
+
+
+def test_a_result_that_arrives_while_the_server_closes_is_kept():
+    done, waiting, cancelled = (Ticket(None) for _ in range(3))
+    done.finish(ValueError("its result"))
+    cancelled.future.cancel()
+    for one in (done, waiting, cancelled):
+        one.fail(OSError("closing"))
+    assert (str(done.future.exception()), str(waiting.future.exception())) == ("its result", "closing")
+    assert cancelled.future.cancelled()
 
 
 def test_what_a_client_that_has_gone_asked_for_is_dropped(engine):

@@ -81,7 +81,7 @@ class GraphBackend:
         self._card = card
         self._lock = threading.Lock()
         self.dtype = _DTYPES[metadata.dtype]
-        self.process_res = None if metadata.dynamic is Dynamic.ALL else max(metadata.size_hw)
+        self.process_res = metadata.process_res
 
     def check(self, options: NetworkOptions, *, has_poses: bool = False) -> None:
         """Check the options; see `Backend.check`."""
@@ -157,7 +157,7 @@ class GraphBackend:
         rows, cols = self._metadata.size_hw
         raise ShapeMismatchError(
             f"an image of {width}x{height} (width x height): this export of {self._card.name} takes {cols}x{rows}; "
-            "export it with dynamic='all', or give images of that aspect ratio"
+            f"give images of that aspect ratio, with process_res={max(rows, cols)}, or export it with dynamic='all'"
         )
 
     def _to_levels(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

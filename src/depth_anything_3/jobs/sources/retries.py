@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,9 @@ def is_permanent(error: Exception) -> bool:
     if isinstance(error, _PERMANENT) or type(error).__name__ in _NO_CREDENTIALS:
         return True
     if isinstance(error, OSError) and error.errno == errno.EINVAL:  # s3fs: the range of an empty object
+        return True
+    cause = getattr(error, "reason", None)  # of urllib's errors
+    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:  # no such server
         return True
     status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
     return isinstance(status, int) and status in _LASTING_STATUS and status not in _PASSING_STATUS

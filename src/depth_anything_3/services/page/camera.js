@@ -20,8 +20,10 @@ export async function takePhoto(dialog) {
   });
   const video = dialog.querySelector('video');
   const shutter = dialog.querySelector('#shutter');
-  shutter.disabled = true; // until there is a frame: before, the photo would be black
-  video.onloadeddata = () => { shutter.disabled = false; };
+  shutter.disabled = true; // until a frame is shown: before, the photo would be black
+  const enable = () => { shutter.disabled = false; };
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(enable);
+  else video.onplaying = enable;
   video.srcObject = stream;
   dialog.showModal();
   try {

@@ -25,9 +25,12 @@ from depth_anything_3.services.server.metrics import CONTENT_TYPE
 from depth_anything_3.services.server.openapi import example_of, problems, text_example
 from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, problem_of
 from depth_anything_3.services.server.results import MEDIA_TYPES
+from depth_anything_3.services.server.scene_route import scene_router
 from depth_anything_3.services.server.security import Gate
 from depth_anything_3.services.server.server import Server
 from depth_anything_3.services.server.settings import ServerSettings
+from depth_anything_3.services.server.stream_route import stream_router
+from depth_anything_3.services.server.upstream_route import upstream_router
 
 __all__ = ["create_app"]
 
@@ -65,6 +68,10 @@ def create_app(model: Engine | DepthAnything3, settings: ServerSettings | None =
     )
     app.state.server = server
     app.include_router(depth_router(server))
+    app.include_router(scene_router(server))
+    app.include_router(stream_router(server))
+    if server.settings.upstream:
+        app.include_router(upstream_router(server))
     _add_information(app, server)
     _add_page(app)
     _add_errors(app)
@@ -124,6 +131,7 @@ def _models(server: Server) -> dict[str, object]:
         "depth_unit": _UNITS[card.depth_kind],
         "process_res": card.best_process_res or DEFAULT_PROCESS_RES,
         "has_cameras": card.has_poses,
+        "scenes": card.has_poses,
         "formats": list(MEDIA_TYPES),
         "limits": {
             "body_bytes": settings.max_body_bytes,
@@ -131,6 +139,7 @@ def _models(server: Server) -> dict[str, object]:
             "network_pixels": settings.max_network_pixels,
             "output_pixels": settings.max_output_pixels,
             "requests": settings.max_requests,
+            "views": settings.max_views,
             "deadline_seconds": settings.deadline,
         },
     }

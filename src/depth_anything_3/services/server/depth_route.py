@@ -12,29 +12,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from depth_anything_3.errors import DA3Error, ImageSizeError, InvalidInputError
+from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.choices import Fidelity, OutputSize, ProcessResMethod, Upsampling
-from depth_anything_3.inputs.header import ImageHeader, probe
 from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.inputs.pillow_open import JPEG_START
-from depth_anything_3.inputs.plan.resize_plan import plan_resize
-from depth_anything_3.inputs.png_header import PNG_START
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.focal_length import check_focal_or_fov
 from depth_anything_3.services.server.delivery import Delivery
 from depth_anything_3.services.server.openapi import depth_answers, depth_bodies
-from depth_anything_3.services.server.problems import Problem, late, problem_of
+from depth_anything_3.services.server.problems import late
 from depth_anything_3.services.server.results import Answer, ResultOptions, choose_media_type, encode
 from depth_anything_3.services.server.scheduler import DepthRequest, Ticket
 from depth_anything_3.services.server.server import Server
-from depth_anything_3.services.server.uploads import Upload, uploaded
+from depth_anything_3.services.server.upload_plan import plan_upload
+from depth_anything_3.services.server.uploads import uploaded
 
 __all__ = ["DepthQuery", "depth_router", "parse_options"]
 
-_NO_LIMIT = 1 << 62
 _CLIENT_GONE = 499  # nobody reads it; nginx logs this number
 
 
@@ -97,19 +93,16 @@ def depth_router(server: Server) -> APIRouter:
 
 async def _answer(server: Server, request: Request, query: DepthQuery) -> Response:
     began = time.monotonic()
-    why = server.why_not_ready()
-    if why is not None and not server.admission.is_draining:
-        raise Problem(
-            503, "not-ready", f"the server is not ready ({why}); try again soon", headers={"Retry-After": "2"}
-        )
-    server.admission.check()
+    server.check_ready()
     media_type = choose_media_type(request.headers.get("accept"))
     preprocess, options = parse_options(query, media_type)
     preprocess = replace(server.engine.resolved(preprocess), executor=server.settings.executor)
     try:
         async with uploaded(request, server.settings, server.admission) as upload:
-            header = await server.in_worker(partial(_planned, server, upload, preprocess, options))
-            pixels = header.stored_hw[0] * header.stored_hw[1]
+            planned = await server.in_worker(
+                partial(plan_upload, upload, server.settings, preprocess, at_input_size=options.output.at_input_size)
+            )
+            pixels = planned.pixels
             server.admission.enter(pixels)
             leave = partial(server.admission.leave, pixels)
             try:
@@ -144,40 +137,6 @@ def parse_options(query: DepthQuery, media_type: str) -> tuple[PreprocessOptions
 
 def _given(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _planned(server: Server, upload: Upload, preprocess: PreprocessOptions, options: ResultOptions) -> ImageHeader:
-    """Read the header of an image, and check the sizes before a pixel is decoded."""
-    settings, name = server.settings, upload.name
-    try:
-        header = probe(upload.data, name, _NO_LIMIT)
-    except ImageSizeError:
-        raise
-    except DA3Error as error:
-        known = upload.data.startswith((JPEG_START, PNG_START))
-        raise problem_of(error, at_header=not known) from error
-    height, width = header.stored_hw
-    if height * width > settings.max_pixels:
-        detail = f"{name}: {width}x{height} pixels, more than {settings.max_pixels:,}, the limit of this server"
-        raise Problem(413, "too-many-pixels", detail, "ImageSizeError")
-    plan = plan_resize(
-        header.stored_hw,
-        preprocess.bounded_px,
-        preprocess.process_res_method,
-        exif_orientation=header.exif_orientation,
-    )
-    rows, columns = plan.result_hw
-    if rows * columns > settings.max_network_pixels:
-        raise InvalidInputError(
-            f"process_res={preprocess.process_res}: {columns}x{rows} pixels for the network, and this server computes "
-            f"at most {settings.max_network_pixels:,}; ask for a smaller process_res"
-        )
-    if options.output.at_input_size and height * width > settings.max_output_pixels:
-        raise InvalidInputError(
-            f"output_size='input': {width}x{height} pixels, and this server returns at most "
-            f"{settings.max_output_pixels:,}; ask for output_size=network"
-        )
-    return header
 
 
 async def _computed(
