@@ -1,12 +1,15 @@
 """Measure the network: against the authors' arithmetic, by memory layout and precision, its memory, and on a GPU.
 
+    uv run python benchmarks/network_benchmark.py engines --presets da3-small da3-base da3-large da3-nano --views 1 4
     uv run python benchmarks/network_benchmark.py reference --presets da3-small da3-base --views 1 4
     uv run python benchmarks/network_benchmark.py layout --presets da3-small da3-large
     uv run python benchmarks/network_benchmark.py precision --presets da3-small da3mono-large
     uv run python benchmarks/network_benchmark.py memory --presets da3-small da3-giant --size 504x336
     uv run python benchmarks/network_benchmark.py speed --views 1 8 32      # on CUDA, every preset that fits
 
-Weights are random with a fixed seed. Inputs are normalised photo-like images; reading and resizing are not timed.
+Weights are random with a fixed seed, except those of da3-nano in `engines`, which are trained. Inputs are normalised
+photo-like images; reading and resizing are not timed. `engines` compares torch, OpenVINO and ONNX Runtime in their
+dtypes, on the CPU, with batches of `--views` independent images; converting networks is not timed.
 `reference` compares with the same network and weights without our optimisations (`as_the_reference`). Networks take
 turns in an order that changes each round; a ratio is the median of the ratios of single turns.
 """
@@ -18,156 +21,38 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is there
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from depth_anything_3.diagnostics.synthetic import photo
-from depth_anything_3.inputs.resample.normalize import MEAN, STD
-from depth_anything_3.model import DepthAnything3Net, NestedDepthAnything3Net, build_network
+from depth_anything_3.model import DepthAnything3Net, build_network
 from depth_anything_3.model.catalog import MODEL_CARDS
-from depth_anything_3.model.dpt import DptTrunk, FusionBlock, resize_map
-from depth_anything_3.model.dual_dpt import DualDptHead
+from depth_anything_3.model.dpt import DptTrunk
 from depth_anything_3.model.network import use_matrix_dtype
-from depth_anything_3.model.position_table import interpolate_position_table
-from depth_anything_3.model.rope import RotaryTable, in_view_positions, rotary_table
-from depth_anything_3.model.table_cache import TableCache
 from depth_anything_3.runtime.devices import choose_device, default_dtype
 from harness.images import parse_size
 from harness.machine import describe_machine
+from harness.network_engines import compare_engines
+from harness.network_plan import Found, Plan, described, relative_difference, time_depth, times_ms_of
+from harness.reference_network import as_the_reference, run_channels_first
 from harness.report import as_json
-from harness.timing import Timing, take_turns, timed
+from harness.seeded_network import autocast, network_inputs, seeded_network
 
-__all__ = ["Plan", "as_the_reference", "autocast", "layouts", "memory", "network_inputs", "seed_weights", "speed"]
-
-Network = DepthAnything3Net | NestedDepthAnything3Net
-Found = dict[str, Any]  # Any: plain JSON values
-
-DepthCall = Callable[[], Mapping[str, Any]]  # Any: what a network or head returns, its depth among it
-
-_SEED = 20
-_REFERENCE_CHUNK = 8  # views that the authors' heads take at a time
-
-
-class Plan(NamedTuple):
-    """Size, device and length of every measurement.
-
-    Attributes:
-        size_hw: (height, width), multiples of 14.
-        device: of the networks.
-        rounds: timed turns.
-        seconds: after which no further round begins.
-    """
-
-    size_hw: tuple[int, int]
-    device: torch.device
-    rounds: int
-    seconds: float
-
-
-def seed_weights(module: nn.Module) -> nn.Module:
-    """Set random weights with which every layer affects the result; the same on every machine."""
-    generator = torch.Generator().manual_seed(_SEED)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if name.endswith("gamma"):
-                noise.mul_(0.05).add_(0.3)
-            elif name.endswith("bias"):
-                noise.mul_(0.02)
-            elif name.endswith("weight") and parameter.ndim == 1:
-                noise.mul_(0.1).add_(1)
-            else:
-                noise.div_(math.sqrt(max(1, math.prod(parameter.shape[1:]))))
-            parameter.copy_(noise)
-    return module.eval().requires_grad_(False)
-
-
-def seeded_network(preset: str) -> Network:
-    """Make the network of a preset on the CPU."""
-    with torch.device("meta"):
-        net = build_network(preset)
-    net.to_empty(device="cpu")
-    seed_weights(net)
-    return net
-
-
-def network_inputs(views: int, size_hw: tuple[int, int], device: torch.device) -> Tensor:
-    """Make normalised images `(1, views, 3, H, W)`."""
-    height, width = size_hw
-    pixels = torch.stack([torch.from_numpy(photo(width, height, seed).copy()) for seed in range(views)])
-    mean, std = torch.tensor(MEAN), torch.tensor(STD)
-    return ((pixels / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()[None].to(device)
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Autocast the backbone to low precision; do nothing for float32."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
+__all__ = ["layouts", "memory", "speed"]
 
 
 # The authors' arithmetic
-
-
-class _NoCache(TableCache[Any]):
-    def get(self, key: Hashable, device: torch.device, make: Callable[[], Any]) -> Any:
-        return make()
-
-
-def _twin(net: DepthAnything3Net) -> DepthAnything3Net:
-    """Make another network that shares the weights' memory."""
-    with torch.device("meta"):
-        twin = DepthAnything3Net(net.preset)
-    twin.load_state_dict(net.state_dict(), assign=True)
-    return twin.eval().requires_grad_(False)
-
-
-def as_the_reference(net: DepthAnything3Net, views: int) -> DepthAnything3Net:
-    """Make a twin that computes what the authors' implementation computes, for a number of views.
-
-    Tables are made anew in every call; attention across views rotates all tokens; the fusion blocks of the heads resize
-    before their 1x1 convolution; rays are always evaluated; heads take eight views at a time, channels first for one.
-    """
-    twin = _twin(net)
-    backbone: Any = twin.backbone["pretrained"]  # Any: some of its methods are replaced
-    backbone._position_tables = interpolate_position_table
-
-    def rotations(grid: tuple[int, int], device: torch.device) -> tuple[RotaryTable, RotaryTable]:
-        head_dim = net.preset.width // net.preset.heads
-        positions = in_view_positions(*grid, device)
-        across = positions.clamp_max(1).repeat(views, 1)
-        return rotary_table(positions, head_dim), rotary_table(across, head_dim)
-
-    def fuse(block: FusionBlock, top: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
-        if block.resConfUnit1 is not None:
-            top = top + block.resConfUnit1(lateral)
-        fused: Tensor = block.out_conv(resize_map(block.resConfUnit2(top), size))
-        return fused
-
-    def head_options(head: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        rays = {"with_rays": True} if isinstance(head, DualDptHead) else {}
-        return args, {**kwargs, **rays, "views_at_once": _REFERENCE_CHUNK}
-
-    backbone._rotations = rotations
-    for module in twin.modules():
-        if isinstance(module, FusionBlock):
-            module.forward = MethodType(fuse, module)  # type: ignore[method-assign]
-        if isinstance(module, DptTrunk) and module.uv is not None:
-            module.uv._tables = _NoCache()
-    twin.head.register_forward_pre_hook(head_options, with_kwargs=True)
-    if views == 1:
-        _contiguous(twin.head)
-    return twin
 
 
 def compare_with_reference(preset: str, views: int, plan: Plan) -> list[Found]:
@@ -178,26 +63,19 @@ def compare_with_reference(preset: str, views: int, plan: Plan) -> list[Found]:
     found = []
     for dtype in (torch.float32, torch.bfloat16):
         with autocast(plan.device, dtype):
-            timings, depths = _time_depth({"reference": partial(reference, x), "ours": partial(net, x)}, plan)
+            timings, depths = time_depth({"reference": partial(reference, x), "ours": partial(net, x)}, plan)
         found.append(
             {
-                **_described(preset, views, plan.size_hw, dtype),
-                **_times(timings),
+                **described(preset, views, plan.size_hw, dtype),
+                **times_ms_of(timings),
                 "times_faster": timings["ours"].times_faster_than(timings["reference"]),
-                "difference": _relative(depths["ours"], depths["reference"]),
+                "difference": relative_difference(depths["ours"], depths["reference"]),
             }
         )
     return found
 
 
 # Layout of the heads' maps
-
-
-def _contiguous(head: DptTrunk) -> DptTrunk:
-    """Run a head channels first."""
-    for project in head.projects:
-        project.register_forward_pre_hook(lambda _module, args: (args[0].contiguous(),))
-    return head
 
 
 def _channels_last(head: DptTrunk) -> DptTrunk:
@@ -211,15 +89,15 @@ def layouts(net: DepthAnything3Net, views: int, plan: Plan) -> Found:
     features = [torch.randn(1, views, patches, net.preset.feature_width, device=plan.device) for _ in range(4)]
     heads = {
         "as_is": net.head,
-        "contiguous": _contiguous(copy.deepcopy(net.head)),
+        "contiguous": run_channels_first(copy.deepcopy(net.head)),
         "channels_last": _channels_last(copy.deepcopy(net.head)),
     }
     calls = {name: partial(_head_maps, head, features, plan.size_hw) for name, head in heads.items()}
-    timings, depths = _time_depth(calls, plan)
+    timings, depths = time_depth(calls, plan)
     return {
-        **_described(net.preset.name, views, plan.size_hw, torch.float32),
-        **_times(timings),
-        "difference": max(_relative(depths[name], depths["as_is"])["p99"] for name in heads),
+        **described(net.preset.name, views, plan.size_hw, torch.float32),
+        **times_ms_of(timings),
+        "difference": max(relative_difference(depths[name], depths["as_is"])["p99"] for name in heads),
     }
 
 
@@ -238,7 +116,7 @@ def precision(preset: str, size_hw: tuple[int, int], device: torch.device) -> Fo
     for dtype in (torch.float32, torch.bfloat16):
         with torch.inference_mode(), autocast(device, dtype):
             depths.append(net(x)["depth"].float())
-    return {**_described(preset, 1, size_hw, torch.bfloat16), "difference": _relative(depths[1], depths[0])}
+    return {**described(preset, 1, size_hw, torch.bfloat16), "difference": relative_difference(depths[1], depths[0])}
 
 
 # Memory
@@ -281,7 +159,7 @@ def memory(preset: str, size_hw: tuple[int, int], device: torch.device) -> Found
         net(x)
     weights = sum(one.nbytes for one in net.parameters())
     return {
-        **_described(preset, 1, size_hw, torch.bfloat16),
+        **described(preset, 1, size_hw, torch.bfloat16),
         "weights_gb": weights / 1e9,
         "tensors_gb": live.peak / 1e9,
     }
@@ -298,57 +176,25 @@ def speed(preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
     found = []
     dtype = default_dtype(device)
     for count in views:
-        described = _described(preset, count, plan.size_hw, dtype)
+        facts = described(preset, count, plan.size_hw, dtype)
         x = network_inputs(count, plan.size_hw, device).transpose(0, 1)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         with autocast(device, dtype):
-            timings, _ = _time_depth({"ours": partial(net, x)}, plan, catch=(torch.OutOfMemoryError,))
+            timings, _ = time_depth({"ours": partial(net, x)}, plan, catch=(torch.OutOfMemoryError,))
         timing = timings["ours"]
         if timing.failure:
-            found.append({**described, "missing": "out of memory"})
+            found.append({**facts, "missing": "out of memory"})
             break
         peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
         images_per_second = 1e3 * count / timing.median_ms
-        found.append(
-            {**described, "rounds": len(timing.turns), "images_per_second": images_per_second, "peak_gb": peak}
-        )
+        found.append({**facts, "rounds": len(timing.turns), "images_per_second": images_per_second, "peak_gb": peak})
     return found
-
-
-def _time_depth(
-    calls: Mapping[str, DepthCall], plan: Plan, catch: tuple[type[Exception], ...] = ()
-) -> tuple[dict[str, Timing], dict[str, Tensor]]:
-    """Time each call, and return its depth."""
-    depths: dict[str, Tensor] = {}
-
-    def call(name: str) -> None:
-        depths[name] = calls[name]()["depth"]
-
-    steps = {name: timed(partial(call, name), plan.device) for name in calls}
-    with torch.inference_mode():
-        return take_turns(steps, rounds=plan.rounds, seconds=plan.seconds, catch=catch), depths
-
-
-def _times(timings: Mapping[str, Timing]) -> Found:
-    rounds = min(len(one.turns) for one in timings.values())
-    return {"rounds": rounds, **{f"{name}_ms": one.median_ms for name, one in timings.items()}}
-
-
-def _described(preset: str, views: int, size_hw: tuple[int, int], dtype: torch.dtype) -> Found:
-    size = f"{size_hw[1]}x{size_hw[0]}"
-    return {"preset": preset, "views": views, "size": size, "dtype": str(dtype).removeprefix("torch.")}
-
-
-def _relative(depth: Tensor, reference: Tensor) -> dict[str, float]:
-    """Median and 99th percentile of the relative difference of pixels."""
-    differences = ((depth - reference).abs() / reference).flatten().sort().values
-    return {name: float(differences[int(q * (len(differences) - 1))]) for name, q in (("median", 0.5), ("p99", 0.99))}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("reference", "layout", "precision", "memory", "speed"))
+    parser.add_argument("what", choices=("engines", "reference", "layout", "precision", "memory", "speed"))
     parser.add_argument(
         "--presets", nargs="+", choices=MODEL_CARDS, help="default: all of memory and speed; else da3-small, da3-base"
     )
@@ -357,6 +203,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=40.0, help="time after which a case starts no further round")
+    parser.add_argument("--cache", type=Path, help="folder for the converted networks of engines; default: temporary")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -370,15 +217,20 @@ def main() -> None:
     print(json.dumps(machine, indent=1))
     rows: list[Found] = []
     usual = MODEL_CARDS if options.what in ("memory", "speed") else ("da3-small", "da3-base")
-    for preset in options.presets or usual:
-        for row in _measure(options.what, preset, options.views, plan):
-            print(json.dumps(row), flush=True)
-            rows.append(row)
+    with nullcontext(options.cache) if options.cache else tempfile.TemporaryDirectory() as cache:
+        for preset in options.presets or usual:
+            for row in _measure(options.what, preset, options.views, plan, Path(cache)):
+                print(json.dumps(row), flush=True)
+                rows.append(row)
     if options.json:
         options.json.write_text(as_json(machine, rows), encoding="utf-8")
 
 
-def _measure(what: str, preset: str, views: Sequence[int], plan: Plan) -> list[Found]:
+def _measure(what: str, preset: str, views: Sequence[int], plan: Plan, cache: Path) -> list[Found]:
+    if what == "engines":
+        if plan.device.type != "cpu":
+            raise SystemExit("engines: the converted networks compute on the CPU; pass --device cpu")
+        return compare_engines(preset, views, plan, cache)
     if what == "speed":
         return speed(preset, views, plan)
     if what == "precision":

@@ -15,8 +15,8 @@ from depth_anything_3.model import build_network
 from depth_anything_3.runtime.devices import default_dtype
 from gpu_checks.outcome import Report
 from harness.method import Setting
+from harness.seeded_network import autocast, network_inputs, seed_weights
 from harness.timing import first_line, take_turns, timed
-from network_benchmark import autocast, network_inputs, seed_weights
 
 __all__ = ["run"]
 

@@ -19,8 +19,10 @@ from gpu_checks.outcome import Report
 from gpu_checks.samples import strategies_here
 from harness.images import encode
 from harness.method import Setting
+from harness.network_plan import Plan
+from harness.seeded_network import seed_weights
 from harness.timing import take_turns, timed
-from network_benchmark import Plan, layouts, seed_weights, speed
+from network_benchmark import layouts, speed
 
 __all__ = ["run"]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +10,7 @@ import numpy as np
 import torch
 
 from depth_anything_3.errors import UnsupportedError
+from harness.child import Child, without_our_package
 from harness.method import PEERS, Image, Method, Setting
 
 __all__ = ["ForkProcessor"]
@@ -42,31 +40,23 @@ class ForkProcessor(Method):
         self._folder = tempfile.TemporaryDirectory(prefix="fork-")
         self._results: dict[tuple[int, ...], torch.Tensor] = {}
         self._held: list[Sequence[Image]] = []  # so that no other batch gets the same ids
-        self._process = subprocess.Popen(
-            [str(python), "-P", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        )
-        if self._line() != "ready":
-            self.close()
-            raise UnsupportedError(f"{self.name} cannot be imported by {python}")
+        try:
+            self._child = Child([python, "-P", _CHILD], without_our_package())
+        except UnsupportedError:
+            self._folder.cleanup()
+            raise
 
     def __call__(self, images: Sequence[Image]) -> torch.Tensor:
         """Prepare a batch in the process; return the result of its first time."""
         key = tuple(map(id, images))
         if key not in self._results:
             self._hand_over(key, images)
-        self._send(["run", self._names(key), self.setting.workers])
-        self._line()
+        self._child.ask(["run", self._names(key), self.setting.workers])
         return self._results[key]
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        self._child.close()
         self._folder.cleanup()
 
     def _names(self, key: tuple[int, ...]) -> str:
@@ -85,14 +75,5 @@ class ForkProcessor(Method):
             paths.append(str(path))
         result = Path(self._folder.name, f"{len(self._held)}-result.npy")
         self._held.append(images)
-        self._send(["load", self._names(key), paths, self.setting.workers, str(result)])
-        self._line()
+        self._child.ask(["load", self._names(key), paths, self.setting.workers, str(result)])
         self._results[key] = torch.from_numpy(np.load(result)).to(self.setting.device).to(self.setting.dtype)
-
-    def _send(self, message: list[object]) -> None:
-        assert self._process.stdin is not None
-        print(json.dumps(message), file=self._process.stdin, flush=True)
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()

@@ -21,7 +21,7 @@ def main() -> None:
     def run(name: str, workers: int) -> Any:  # Any: a tensor
         return processor(batches[name], num_workers=workers)[0]
 
-    print("ready", file=answers, flush=True)
+    print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         command, name, *values = json.loads(line)
         if command == "load":
@@ -31,7 +31,7 @@ def main() -> None:
             np.save(result, tensor.reshape(-1, *tensor.shape[-3:]))
         else:
             run(name, *values)
-        print("done", file=answers, flush=True)
+        print(json.dumps("done"), file=answers, flush=True)
 
 
 if __name__ == "__main__":

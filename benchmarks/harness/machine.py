@@ -19,8 +19,10 @@ __all__ = ["describe_gpu", "describe_machine"]
 
 _PACKAGES = (
     "torch", "numpy", "numba", "opencv-python-headless", "pillow", "simplejpeg", "triton", "torchvision", "torchcodec",
-    "kornia", "nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12", "nvidia-nvjpeg", "nvidia-nvjpeg-cu12",
+    "kornia", "openvino", "onnxruntime",
+    "nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12", "nvidia-nvjpeg", "nvidia-nvjpeg-cu12",
 )  # fmt: skip
+_BFLOAT16_FLAGS = {"AMX": "amx_bf16", "AVX512-BF16": "avx512_bf16", "Arm BF16": "bf16"}
 
 
 def describe_machine(device: torch.device | None = None) -> dict[str, str]:
@@ -30,6 +32,7 @@ def describe_machine(device: torch.device | None = None) -> dict[str, str]:
     return {
         "date": date.today().isoformat(),
         "processor": f"{_processor()}, {usable_cores()} cores",
+        "bfloat16": _bfloat16(),
         **gpu,
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
@@ -63,6 +66,16 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _bfloat16() -> str:
+    """Return the processor's instructions for bfloat16, as far as Linux lists them."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().replace(":", " ").split())
+    except OSError:
+        return "unknown"
+    found = [name for name, flag in _BFLOAT16_FLAGS.items() if flag in flags]
+    return ", ".join(found) or "no instructions"
 
 
 def _driver() -> str:

@@ -26,6 +26,7 @@ SCRIPTS = (
     "video",
     "gpu_suite",
     "output_size",
+    "end_to_end",
 )
 FILES = [*(BENCHMARKS / f"{name}.py" for name in SCRIPTS), *sorted(BENCHMARKS.glob("*/*.py"))]
 TREES = {path.relative_to(BENCHMARKS).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}

@@ -113,13 +113,6 @@ def test_every_command_takes_upstreams_flags(da3, room, tmp_path, small_checkpoi
     assert any(name.endswith(".npz") for name in files_in(out))
 
 
-@pytest.mark.parametrize("command", ["auto", "image", "images"])
-def test_a_server_is_refused_and_not_ignored(da3, room, command):
-    run = da3(command, room / "a.png", "--use-backend")
-    assert run.code == MISUSE
-    assert "--use-backend needs a server" in run.err
-
-
 def test_auto_cleanup_removes_results_of_earlier_runs_only(da3, room, tmp_path):
     out = tmp_path / "out"
     line = ("--process-res", 56, "--export-dir", out)

@@ -32,6 +32,25 @@ def test_the_command_packs_results(da3, tar, tmp_path):
     assert "pass --resume to continue, --overwrite to replace" in again.err
 
 
+def test_shards_and_their_report(da3, tar, tmp_path):
+    out = tmp_path / "out"
+    done = [
+        da3("images", tar, "--pack", "webdataset", "-o", out, "--process-res", 28, "--shard", f"{index}/2")
+        for index in range(2)
+    ]
+    assert FAILURES in {one.code for one in done}
+    assert [one for one in files_in(out) if "report" in one] == [
+        "shards/report-0-of-2.json",
+        "shards/report-1-of-2.json",
+    ]
+    run = da3("report", out)
+    assert run.code == FAILURES
+    assert run.out.splitlines()[:2] == [
+        "2 of 4 images complete, by 2 report(s)",
+        "failed: 2 (ImageDecodeError 1, InvalidInputError 1)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -39,6 +58,8 @@ def test_the_command_packs_results(da3, tar, tmp_path):
         (("--index",), "--index needs images that are files on disk"),
         (("--pack", "zip"), "--pack zip is unknown; choose 'files', 'webdataset' or 'parquet'"),
         (("--part-size", "0"), "--part-size 0"),
+        (("--devices", "0,1"), "--devices needs images that are files on disk"),
+        (("--shard", "2/2"), "--shard 2/2: the first number is from 0"),
     ],
 )
 def test_misuse_is_reported_before_weights_are_loaded(da3, tar, tmp_path, words, message):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from depth_anything_3.jobs.live import WebViewer
+from depth_anything_3.services.live_page.viewer import WebViewer
 
 _GOOD = b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _BAD = (
@@ -35,14 +35,15 @@ def answer(url: str, request: bytes) -> bytes:
     with socket.create_connection((at.hostname, at.port), timeout=60) as client:
         try:
             client.sendall(request)
-            client.shutdown(socket.SHUT_WR)
+            if request != _GOOD:  # it may be incomplete; the server ends what is half closed
+                client.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: client.recv(65_536), b""))
         except (BrokenPipeError, ConnectionResetError):  # it had read enough
             return b""
 
 
 def test_any_request_leaves_the_page_running_and_leaks_nothing():
-    viewer = WebViewer("127.0.0.1", 0, "test", lambda: {"fps": "30"})
+    viewer = WebViewer(("127.0.0.1", 0), "test", lambda: {"fps": "30"})
     viewer.show(np.zeros((16, 32, 3), np.uint8))
     rng, asked = random.Random(1), list(_BAD)
     for _ in range(100):
@@ -55,20 +56,20 @@ def test_any_request_leaves_the_page_running_and_leaks_nothing():
             got = answer(viewer.url, request)
             assert b"root:" not in got
             assert b"Traceback" not in got
-        assert answer(viewer.url, _GOOD).endswith(b'{"fps": "30"}')
+        assert answer(viewer.url, _GOOD).endswith(b'{"fps":"30"}')
     finally:
         viewer.close()
 
 
 def test_stalled_clients_do_not_delay_others_or_shutdown():
-    viewer = WebViewer("127.0.0.1", 0, "test", lambda: {"fps": "30"})
+    viewer = WebViewer(("127.0.0.1", 0), "test", lambda: {"fps": "30"})
     at = urlsplit(viewer.url)
     silent = [socket.create_connection((at.hostname, at.port), timeout=60) for _ in range(20)]
     try:
         for number, client in enumerate(silent):
             client.sendall(_GOOD[: 3 * number])
         with urllib.request.urlopen(viewer.url + "stats.json", timeout=60) as response:
-            assert response.read() == b'{"fps": "30"}'
+            assert response.read() == b'{"fps":"30"}'
         closing = threading.Thread(target=viewer.close)
         closing.start()
         closing.join(60)

@@ -12,9 +12,12 @@ from depth_anything_3.errors import ImageDecodeError, InvalidInputError
 from depth_anything_3.export import ExportOptions
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.jobs.destination import Destination
+from depth_anything_3.jobs.run_summary import summarize
+from depth_anything_3.jobs.shards import Shard, report_path
 from depth_anything_3.jobs.sinks import SinkOptions
 from depth_anything_3.jobs.sinks.place import place_of
-from depth_anything_3.jobs.sources.find import find_stored
+from depth_anything_3.jobs.sources.find import SourceOptions, find_stored
+from depth_anything_3.jobs.sources.selection import Selection
 from depth_anything_3.jobs.stored import run_stored
 from support.images import encoded, write
 from support.jobs import run_images
@@ -95,6 +98,44 @@ def test_from_a_store_to_a_store(seeded_small, pngs):
     names = {one.partition("/out/")[2] for one in store.find(f"{prefix}/out")}
     assert names == {"da3-settings.json", "report.json", *(f"depth_png/{index}.png.png" for index in range(3))}
     assert json.loads(store.cat_file(f"{prefix}/out/report.json"))["images"] == 3
+
+
+def run_shard(model, source, out, shard, **options):
+    selection = Selection(shard)
+    return run_stored(
+        model.engine,
+        find_stored([str(source)], SourceOptions(selection=selection)),
+        place_of(str(out)),
+        Destination(folder=out, formats="depth_png"),
+        StreamOptions.parse({"on_error": "skip", **SMALL}, caller=run),
+        SinkOptions(shard=shard, **options),
+        selection=selection,
+    )
+
+
+@pytest.mark.parametrize("where", ["disk", "store"])
+def test_shards_write_to_one_place_what_one_run_writes(seeded_small, pngs, tmp_path, where):
+    names = [f"{index}.png" for index in range(4)]
+    source = write_tar(tmp_path / "in.tar", [*zip(names, [*pngs, pngs[0][:60]], strict=True)])
+    out = tmp_path / "out" if where == "disk" else f"memory://{uuid.uuid4().hex}"
+    reports = [run_shard(seeded_small, source, out, one) for one in Shard(0, 1).split(2)]
+    assert [(one.shard, one.total) for one in reports] == [("0/2", 4), ("1/2", 4)]
+    assert sum(one.images for one in reports) == 3
+    summary = summarize([out])
+    assert (summary.images, summary.failed, summary.missing) == (3, {"ImageDecodeError": 1}, 0)
+    again = [run_shard(seeded_small, source, out, one, resume=True) for one in Shard(0, 1).split(3)]
+    assert [sum(getattr(one, what) for one in again) for what in ("images", "skipped")] == [0, 3]
+    assert summarize([out]).images == 3
+
+
+def test_a_killed_shard_has_written_what_its_manifest_says(seeded_small, tar, tmp_path):
+    shard = Shard(0, 1)
+    run_shard(seeded_small, tar, tmp_path / "out", shard)
+    file = report_path(tmp_path / "out", shard)
+    report = json.loads(file.read_text())
+    file.write_text(json.dumps({**report, "images": 0, "records": [], "failures": [], "total": None, "ended": ""}))
+    summary = summarize([tmp_path / "out"])
+    assert (summary.images, summary.is_listed, summary.is_complete) == (2, False, False)
 
 
 def test_a_shared_range_is_refused(seeded_small, tar, tmp_path):

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import numpy as np
 import torch
+import uvicorn
 from PIL import Image
 from torch import nn
 
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.model.catalog import MODEL_CARDS
 from depth_anything_3.services.server.app import create_app
+from depth_anything_3.services.server.run import address_of, listen
 from depth_anything_3.services.server.settings import ServerSettings
 from support.images import encoded
 
-__all__ = ["GreyNetwork", "asking", "grey_engine", "grey_jpeg", "serving"]
+__all__ = ["DARK", "GreyNetwork", "asking", "grey_engine", "grey_jpeg", "listening", "serving"]
+
+DARK = -1.9
+"""Mean of a normalised image below which it is black, or nearly so."""
 
 
 class GreyNetwork(nn.Module):
@@ -86,3 +91,22 @@ def asking(engine, question, **settings):
             return await question(client)
 
     return asyncio.run(run())
+
+
+@contextmanager
+def listening(engine, **settings):
+    """Yield the address of a server that is ready, on a socket and in another thread."""
+    socket = listen("127.0.0.1", 0)
+    app = create_app(engine, ServerSettings(port=socket.getsockname()[1], **settings))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([socket],))
+    thread.start()
+    try:
+        until = time.monotonic() + 30
+        while not server.started or app.state.server.why_not_ready() is not None:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        yield address_of(socket).rstrip("/")
+    finally:
+        server.should_exit = True
+        thread.join(30)

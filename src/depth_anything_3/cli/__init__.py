@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from depth_anything_3.cli.auto import auto
+from depth_anything_3.cli.backend import backend
 from depth_anything_3.cli.cache import cache
 from depth_anything_3.cli.colmap import colmap
 from depth_anything_3.cli.console import (
@@ -66,6 +67,7 @@ app.command("auto", short_help="Compute a scene from images, a video or a COLMAP
 app.command("video", short_help="Compute depth of a video.")(video)
 app.command("webcam", short_help="Show live depth of a camera, stream or file.")(webcam)
 app.command("serve", short_help="Serve depth of uploaded images over HTTP, with a page for browsers.")(serve)
+app.command("backend", short_help="Serve with upstream's routes too, for --use-backend.")(backend)
 app.command("colmap", short_help="Compute depth of a COLMAP workspace, given its cameras.")(colmap)
 app.command("export", short_help="Convert saved results to other formats.")(export)
 app.command("export-model", short_help="Write a model as an ONNX, OpenVINO or pt2 file, verified.")(export_model)
@@ -124,7 +126,7 @@ def main() -> None:
             misuse = isinstance(error, InvalidInputError) and not isinstance(error, InputFileError)
             sys.exit(EXIT_MISUSE if misuse else EXIT_FAILURES)
         except SystemExit as left:
-            if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED) and arguments[:1] != ["serve"]:
+            if left.code in (EXIT_INTERRUPTED, EXIT_TERMINATED) and arguments[:1] not in (["serve"], ["backend"]):
                 stderr.print(escape_message(stop_line(left, arguments)))
             raise
 

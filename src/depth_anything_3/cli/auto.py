@@ -14,7 +14,8 @@ from depth_anything_3.cli.colmap import WorkspaceFlags, compute_workspace
 from depth_anything_3.cli.console import finish, stderr
 from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.cli.images import PREPROCESS, find_sources
-from depth_anything_3.cli.scene import SceneRun, compute_scene
+from depth_anything_3.cli.scene import compute_scene
+from depth_anything_3.cli.scene_run import SceneRun
 from depth_anything_3.cli.video import SelectionFlags, compute_video_scene
 from depth_anything_3.errors import InputFileError, InvalidInputError
 from depth_anything_3.inputs.choices import OnError
@@ -62,7 +63,6 @@ def auto(
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.runtime.devices import choose_device
 
-    backend.check()
     if results.export_format:
         results.destination(writers, metric)  # misuse is reported before anything is read
     check_device(choose_device(model.device), preprocess)
@@ -76,6 +76,7 @@ def auto(
         auto_cleanup=auto_cleanup,
         index=index,
         output=output,
+        backend=backend,
     )
     first = sources[0]
     if len(sources) == 1 and _is_workspace(first, workspace):

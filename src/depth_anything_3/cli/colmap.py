@@ -13,7 +13,8 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish
 from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.cli.images import find_sources
-from depth_anything_3.cli.scene import SceneRun, compute_scene
+from depth_anything_3.cli.scene import compute_scene
+from depth_anything_3.cli.scene_run import SceneRun
 from depth_anything_3.errors import InputFileError
 from depth_anything_3.inputs.options import PreprocessOptions
 
@@ -75,7 +76,6 @@ def colmap(
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.runtime.devices import choose_device
 
-    backend.check()
     results.destination(writers, o.MetricFlags())  # misuse is reported before anything is read
     check_device(choose_device(model.device), preprocess)
     run = SceneRun(
@@ -87,6 +87,7 @@ def colmap(
         overwrite=overwrite,
         auto_cleanup=auto_cleanup,
         output=output,
+        backend=backend,
     )
     finish(colmap, compute_workspace(folder, workspace, find, preprocess, network, run), as_json)
 

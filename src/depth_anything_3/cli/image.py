@@ -12,7 +12,7 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.cli.flag_groups import Hide, grouped
 from depth_anything_3.cli.images import PREPROCESS, find_sources, note_unit
-from depth_anything_3.cli.scene import clean
+from depth_anything_3.cli.scene_run import clean
 from depth_anything_3.cli.unused import is_given
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.suffixes import format_of_suffix, suffixes
@@ -26,6 +26,7 @@ __all__ = ["image"]
 # What upstream's command, or da3 images, takes, and one image has no use for.
 _OF_MANY = Hide(("image_extensions", "recursive", "batch_size", "max_batch_size", "target_memory_utilization"))
 _OF_SEVERAL = Hide(("shared_range", "feat_vis_fps"))
+_OF_SCENES = Hide(("use_backend", "backend_url"))
 _OF_VIEWS = Hide(("mixed_sizes", "ref_view_strategy"))
 
 
@@ -59,7 +60,7 @@ def image(
     network: Annotated[o.NetworkFlags, _OF_VIEWS],
     output_options: o.OutputOptions,
     writers: Annotated[o.WriterFlags, _OF_SEVERAL],
-    backend: o.BackendFlags,
+    backend: Annotated[o.BackendFlags, _OF_SCENES],
     as_json: o.Json = False,
 ) -> None:
     """Compute depth of one image; write its results to --export-dir, or one of them to -o FILE."""
@@ -68,7 +69,7 @@ def image(
     from depth_anything_3.jobs.named_file import STDOUT, check_target, run_to_file
     from depth_anything_3.runtime.devices import choose_device
 
-    backend.check()
+    backend.refuse("da3 image")
     if output is not None and output.is_dir():
         results, output = replace(results, export_dir=output), None
     if output is not None:

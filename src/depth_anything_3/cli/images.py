@@ -12,7 +12,8 @@ from depth_anything_3.cli import options as o
 from depth_anything_3.cli.console import finish, load_model, note_licence, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
-from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
+from depth_anything_3.cli.scene import compute_scene
+from depth_anything_3.cli.scene_run import SceneRun, clean
 from depth_anything_3.cli.splitting import SplitFlags, engine_loader, selected
 from depth_anything_3.cli.stored import StoredRun, StoreFlags, compute_stored
 from depth_anything_3.cli.unused import is_given
@@ -70,7 +71,8 @@ def images(
     from depth_anything_3.jobs.shared_range import shared_formats
     from depth_anything_3.runtime.devices import choose_device
 
-    backend.check()
+    if not scene:
+        backend.refuse("da3 images without --scene")
     destination = results.destination(writers, metric)
     options = o.stream_options(preprocess, network, batches, output)
     shard, devices = split.parse(scene=scene, auto_cleanup=auto_cleanup)
@@ -78,7 +80,7 @@ def images(
         check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     load = partial(_load, model, metric)
     if stores.applies(sources, str(results.export_dir)):
-        split.refuse_with_stores()
+        split.refuse_devices_with_stores()
         stored = StoredRun(
             results=results,
             writers=writers,
@@ -91,6 +93,7 @@ def images(
             auto_cleanup=auto_cleanup,
             scene=scene,
             index=index,
+            shard=shard,
         )
         finish(images, compute_stored(sources, stores, find, stored, load), as_json)
         return
@@ -106,6 +109,7 @@ def images(
             auto_cleanup=auto_cleanup,
             index=index,
             output=output,
+            backend=backend,
         )
         views = ViewOptions(preprocess=options.preprocess, network=options.network)
         finish(images, compute_scene([one.path for one in found], run, views), as_json, index=index)

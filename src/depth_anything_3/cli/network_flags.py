@@ -111,14 +111,27 @@ class MetricFlags:
 class BackendFlags:
     """Upstream's choice of a server that computes."""
 
-    use_backend: Annotated[bool, typer.Option("--use-backend/--no-use-backend", hidden=True)] = False
-    backend_url: Annotated[str, typer.Option(hidden=True)] = "http://localhost:8008"
+    panel: ClassVar[str] = "Views and 3D"
 
-    def check(self) -> None:
-        """Refuse to use a server.
+    use_backend: Annotated[
+        bool,
+        typer.Option(
+            "--use-backend/--no-use-backend",
+            help="Let a server, da3 backend, compute the scene. It reads and writes the files itself.",
+        ),
+    ] = False
+    backend_url: Annotated[str, typer.Option(help="Address of the server (with --use-backend).", metavar="URL")] = (
+        "http://localhost:8008"
+    )
+
+    def refuse(self, command: str) -> None:
+        """Refuse to use a server for independent images.
 
         Raises:
             UnsupportedError: it was asked for.
         """
         if self.use_backend:
-            raise UnsupportedError("--use-backend needs a server, which this version does not have; leave it out")
+            raise UnsupportedError(
+                f"--use-backend computes the views of one scene, as upstream does; {command} computes each image "
+                "independently. Use da3 auto, or omit --use-backend"
+            )

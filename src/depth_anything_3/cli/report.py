@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +23,9 @@ _MAX_LISTED = 10
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Output folders of da3 images.", metavar="DIR")],
+    folders: Annotated[
+        list[str], typer.Argument(help="Output folders of da3 images, or prefixes of object stores.", metavar="DIR")
+    ],
     as_json: o.Json = False,
 ) -> None:
     """Sum up the reports in output folders: images complete, failed by cause, missing, computed twice; and the time.
@@ -59,6 +60,8 @@ def _lines(summary: RunSummary) -> Iterator[str]:
         some = ", ".join(summary.missing_images[:_MAX_LISTED])
         more = ", ..." if summary.missing > min(_MAX_LISTED, len(summary.missing_images)) else ""
         yield f"missing: {summary.missing:,}" + (f" ({some}{more})" if some else "")
+    if not summary.is_listed:
+        yield "missing: not known, since no run has listed all images"
     if summary.shards_without_report:
         some = ", ".join(summary.shards_without_report[:_MAX_LISTED])
         more = ", ..." if len(summary.shards_without_report) > _MAX_LISTED else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,50 +14,64 @@ from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.errors import InputFileError, InvalidInputError
 from depth_anything_3.services.server.settings import ServerSettings
 
-__all__ = ["serve"]
+__all__ = ["Token", "TokenFile", "WithoutToken", "read_token", "run_server", "serve"]
 
 _SETTINGS = ServerSettings()
 _SIGNAL_EXIT = 128  # plus the number of the signal, as shells have it
+
+
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        help="Token that clients must send, as Authorization: Bearer TOKEN. Other users of this machine can see "
+        "command lines: prefer the variable or --token-file.",
+        metavar="TEXT",
+        envvar="DA3_TOKEN",
+        rich_help_panel="Server",
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="Read the token from the first line of a file.", metavar="FILE", rich_help_panel="Server"),
+]
+WithoutToken = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-no-token",
+        help="Let anyone who can reach --host use the server.",
+        rich_help_panel="Server",
+    ),
+]
 
 
 @grouped
 def serve(
     *,
     model: o.ModelFlags,
-    server_token: Annotated[  # not `token`: in messages that is the hub's
-        str,
-        typer.Option(
-            "--token",
-            help="Token that clients must send, as Authorization: Bearer TOKEN. Other users of this machine can see "
-            "command lines: prefer the variable or --token-file.",
-            metavar="TEXT",
-            envvar="DA3_TOKEN",
-            rich_help_panel="Server",
-        ),
-    ] = "",
-    token_file: Annotated[
-        Path | None,
-        typer.Option(help="Read the token from the first line of a file.", metavar="FILE", rich_help_panel="Server"),
-    ] = None,
-    insecure_no_token: Annotated[
-        bool,
-        typer.Option(
-            "--insecure-no-token",
-            help="Let anyone who can reach --host use the server.",
-            rich_help_panel="Server",
-        ),
-    ] = False,
-    settings: Annotated[ServerSettings, Omit(("token",))] = _SETTINGS,
+    server_token: Token = "",  # not `token`: in messages that is the hub's
+    token_file: TokenFile = None,
+    insecure_no_token: WithoutToken = False,
+    settings: Annotated[ServerSettings, Omit(("token", "upstream", "allow_paths"))] = _SETTINGS,
 ) -> None:
     """Serve depth of uploaded images over HTTP, and a page for browsers. Press Ctrl-C to stop.
 
     After SIGTERM or Ctrl-C, accepted requests are finished; the exit code is then 143 or 130, and 1 if some were not.
     """
+    settings = replace(settings, token=read_token(server_token, token_file))
+    run_server(model, settings, without_token=insecure_no_token)
+
+
+def run_server(model: o.ModelFlags, settings: ServerSettings, *, without_token: bool) -> NoReturn:
+    """Load the model, serve until a signal, and exit.
+
+    Raises:
+        InvalidInputError, UnsupportedError: see `check_settings` and `serve`.
+    """
     from depth_anything_3.services.server.run import check_installed, check_settings
     from depth_anything_3.services.server.run import serve as run
 
-    settings = replace(settings, token=_token(server_token, token_file))
-    check_settings(settings, without_token=insecure_no_token)
+    check_settings(settings, without_token=without_token)
     check_installed()
     loaded = load_model(model)
 
@@ -69,6 +83,8 @@ def serve(
             + ("a token is required" if settings.token else "no token"),
             markup=False,
         )
+        for one in settings.allow_paths:
+            stdout.print(f"requests may read and write files in {one}", markup=False)
         if not settings.is_local and settings.token is None:
             stderr.print_error(
                 "[red]Anyone who can reach this machine can use this server:[/] there is no token "
@@ -83,7 +99,7 @@ def serve(
     raise typer.Exit(_SIGNAL_EXIT + number if is_complete else EXIT_FAILURES)
 
 
-def _token(token: str, file: Path | None) -> str | None:
+def read_token(token: str, file: Path | None) -> str | None:
     """Return the token; None without one.
 
     Raises:

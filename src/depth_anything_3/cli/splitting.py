@@ -70,16 +70,17 @@ class SplitFlags:
 
         return shard, parse_devices(self.devices)
 
-    def refuse_with_stores(self) -> None:
-        """Check that a run of stored images or packed results is not split.
+    def refuse_devices_with_stores(self) -> None:
+        """Check that a run of stored images or packed results is not split over devices.
 
         Raises:
-            InvalidInputError: --shard or --devices is given.
+            InvalidInputError: --devices is given.
         """
-        if self.shard or self.devices:
+        if self.devices:
+            count = len(self.devices.split(","))
             raise InvalidInputError(
-                f"{'--shard' if self.shard else '--devices'} needs images that are files on disk, and results in a "
-                "folder; run one process for each part of the sources"
+                "--devices needs images that are files on disk, and results in a folder; start a process for each "
+                f"device instead: --device cuda:0 --shard 0/{count} and so on"
             )
 
 

@@ -10,7 +10,7 @@ import typer
 
 from depth_anything_3.cli import options as o
 from depth_anything_3.cli.progress import progress
-from depth_anything_3.cli.scene import clean
+from depth_anything_3.cli.scene_run import clean
 from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.inference.options import StreamOptions
     from depth_anything_3.jobs.report import RunReport
+    from depth_anything_3.jobs.shards import Shard
     from depth_anything_3.jobs.sources.find import SourceOptions
+    from depth_anything_3.jobs.sources.selection import Selection
 
 __all__ = ["StoreFlags", "StoredRun", "compute_stored"]
 
@@ -73,7 +75,7 @@ class StoreFlags:
 
         return self.pack != "files" or is_address(export_dir) or any(is_stored(one) for one in sources)
 
-    def source_options(self, find: o.FindFlags, run: StoredRun) -> SourceOptions:
+    def source_options(self, find: o.FindFlags, run: StoredRun, selection: Selection) -> SourceOptions:
         """Parse the options of the sources."""
         from depth_anything_3.export.registry import FORMATS
         from depth_anything_3.jobs.sources.find import SourceOptions
@@ -86,6 +88,7 @@ class StoreFlags:
             recursive=find.recursive,
             exclude=tuple(run.results.export_dir / one.name for one in FORMATS),
             max_bytes=run.options.preprocess.max_bytes,
+            selection=selection,
         )
 
 
@@ -108,6 +111,7 @@ class StoredRun:
     auto_cleanup: bool = False
     scene: bool = False
     index: bool = False
+    shard: Shard | None = None
 
 
 def compute_stored(
@@ -128,6 +132,7 @@ def compute_stored(
     from depth_anything_3.jobs.sinks import SinkOptions
     from depth_anything_3.jobs.sinks.place import LocalPlace, place_of
     from depth_anything_3.jobs.sources.find import find_stored
+    from depth_anything_3.jobs.sources.selection import Selection
     from depth_anything_3.jobs.stored import run_stored
 
     sink = SinkOptions(
@@ -135,13 +140,15 @@ def compute_stored(
         part_size=flags.part_size,
         resume=run.resume,
         overwrite=run.overwrite,
+        shard=run.shard,
     )
+    selection = Selection(run.shard)
     results = run.results
     if sink.pack != "files" and not run.has_formats:
         results = replace(results, export_format=_PACKED_FORMAT)
     destination = results.destination(run.writers, run.metric)
     place = place_of(str(results.export_dir))
-    images = find_stored(sources, flags.source_options(find, run))
+    images = find_stored(sources, flags.source_options(find, run, selection))
     first = next(images, None)  # what is wrong with a source is reported before weights are loaded
     loaded = load()
     if isinstance(place, LocalPlace):
@@ -156,5 +163,6 @@ def compute_stored(
             destination,
             options,
             sink,
+            selection=selection,
             on_progress=advance,
         )

@@ -75,6 +75,7 @@ _RULES = (
     _Rule(("infer_gs",), _writes_none_of("gs_ply", "gs_video"), "it is for the formats gs_ply and gs_video"),
     _Rule(("device",), lambda _, values: bool(values.get("devices")), "--devices names them"),
     _Rule(("upsampling",), lambda _, values: values.get("output_size") != "input", "it is for --output-size input"),
+    _Rule(("backend_url",), lambda _, values: not values.get("use_backend"), "it is for --use-backend"),
     _Rule(("reconnect",), lambda _, values: "://" not in str(values.get("source")), "it is for URLs"),
 )
 

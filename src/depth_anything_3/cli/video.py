@@ -13,7 +13,8 @@ from depth_anything_3.cli.completion import complete_formats
 from depth_anything_3.cli.console import finish, load_model, stderr
 from depth_anything_3.cli.flag_groups import Omit, grouped
 from depth_anything_3.cli.progress import progress
-from depth_anything_3.cli.scene import SceneRun, clean, compute_scene
+from depth_anything_3.cli.scene import compute_scene
+from depth_anything_3.cli.scene_run import SceneRun, clean
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.fields import FRAME_FIELDS
 from depth_anything_3.export.registry import format_names, formats_for
@@ -159,7 +160,8 @@ def video(
     from depth_anything_3.jobs.destination import check_device
     from depth_anything_3.runtime.devices import choose_device
 
-    backend.check()
+    if not scene:
+        backend.refuse("da3 video without --scene")
     stream = o.stream_options(preprocess, network, batches, output)
     options = VideoOptions(
         temporal=Temporal(temporal), raw=frames.raw or None, selection=frames.selection(), stream=stream
@@ -182,6 +184,7 @@ def video(
             model=model,
             auto_cleanup=auto_cleanup,
             output=output,
+            backend=backend,
         )
         report = compute_video_scene(source, frames, preprocess, network, run)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from depth_anything_3.cli.messages import flags_of
 from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
+
+if TYPE_CHECKING:
+    from depth_anything_3.jobs.live.job import OpenPage
 
 __all__ = ["webcam"]
 
@@ -37,7 +40,7 @@ def webcam(
         str,
         typer.Option(
             help="Serve a page at this address instead of opening a window. Without HOST, only this machine can "
-            "open it.",
+            "open it. Needs the extra serve.",
             metavar="[HOST:]PORT",
             rich_help_panel="Output",
         ),
@@ -78,6 +81,7 @@ def webcam(
     )
     check_device(target, preprocess)
     outputs = check_outputs(http, record, colormap)
+    open_page = _web_viewer() if outputs.address is not None else None
     flags = flags_of([webcam])
     with open_live_source(source, target, reconnect=reconnect, preprocess=preprocess) as frames:
         loaded = load_model(model)
@@ -100,5 +104,19 @@ def webcam(
                 recorded=recorded,
                 failed=lambda failure: stderr.print_error(escape_message(f"{failure.label}: {failure.error}", flags)),
             )
-            stats = watch(loaded.engine, frames, outputs, events, options)
+            stats = watch(loaded.engine, frames, outputs, events, options, open_page)
     stdout.print(str(stats), markup=False)
+
+
+def _web_viewer() -> OpenPage:
+    """Return what serves the page.
+
+    Raises:
+        UnsupportedError: a package is missing.
+    """
+    from depth_anything_3.services.server.run import check_installed
+
+    check_installed()
+    from depth_anything_3.services.live_page.viewer import WebViewer
+
+    return WebViewer

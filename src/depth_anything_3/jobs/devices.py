@@ -20,13 +20,14 @@ from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.jobs.device_process import Ended, Loaded, LogLine, Progress, Work, compute_shard
 from depth_anything_3.jobs.image_job import ImageJob
-from depth_anything_3.jobs.images import MIN_AGE_S, remove_temporary
+from depth_anything_3.jobs.images import remove_temporary
 from depth_anything_3.jobs.index import index_of_folder
 from depth_anything_3.jobs.manifest import Manifest
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.shard_reports import add_reports, add_written
 from depth_anything_3.jobs.shards import Shard
 from depth_anything_3.jobs.shared_range import check_shared_range, shared_formats
+from depth_anything_3.jobs.temporary_files import MIN_AGE_S
 from depth_anything_3.model.catalog import ModelCard
 
 __all__ = ["parse_devices", "run_on_devices"]

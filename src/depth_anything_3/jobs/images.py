@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -37,14 +34,10 @@ from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, rep
 from depth_anything_3.jobs.settings import destination_settings, network_settings
 from depth_anything_3.jobs.shards import Shard
 from depth_anything_3.jobs.shared_range import Colored, HeldImages, check_shared_range, shared_formats
+from depth_anything_3.jobs.temporary_files import MIN_AGE_S, remove_temporary_files
 from depth_anything_3.prediction import Prediction
 
-__all__ = ["MIN_AGE_S", "remove_temporary", "run_images"]
-
-MIN_AGE_S = 3600.0
-"""Age of a temporary file that another shard has abandoned."""
-
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.[a-z0-9]+")  # temporary files of atomic writes
+__all__ = ["remove_temporary", "run_images"]
 
 
 def run_images(
@@ -246,10 +239,4 @@ def remove_temporary(destination: Destination, names: Iterable[str], min_age_s: 
     for name in names:
         files = result_files(destination.folder, destination.formats, name, destination.options)
         folders |= {one.parent for one in (*files, destination.folder / THUMBNAILS / name)}
-    latest = time.time() - min_age_s
-    for folder in sorted(folders):
-        # The folder may not exist yet; a temporary file that cannot be removed does no harm.
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if _TEMPORARY.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime <= latest:
-                    shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)
+    remove_temporary_files(folders, min_age_s)

@@ -39,6 +39,7 @@ class ImageRecord:
         strategy, reason: the strategy, and why it was chosen.
         warnings: what is doubtful about the result.
         error_class, error: class and message of the error.
+        id: of a stored image that failed.
     """
 
     source: str
@@ -51,6 +52,7 @@ class ImageRecord:
     warnings: list[str] = field(default_factory=list)
     error_class: str = ""
     error: str = ""
+    id: str = ""
 
     def in_words(self) -> str:
         """Say on one line how an image was computed, and how long each stage took."""
@@ -77,6 +79,8 @@ class RunReport:
         left: images that the run did not reach: the source, by the name of its results.
         shard: the shard, such as "0/7"; None: the run was not split.
         total: number of images of all shards together; None: unknown.
+        is_streamed: whether images were listed while others were computed: `left` is empty, and `total` is known at the
+            end. Without results in a folder on disk, `records` are those of failures only.
         began, ended: times in UTC; `ended` is empty as long as the run goes on, and if it was killed.
     """
 
@@ -95,6 +99,7 @@ class RunReport:
     left: dict[str, str] = field(default_factory=dict)
     shard: str | None = None
     total: int | None = None
+    is_streamed: bool = False
     began: str = ""
     ended: str = ""
 
@@ -111,15 +116,33 @@ class RunReport:
             InputFileError: the file cannot be read, or is no report.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            known = {one.name for one in fields(cls)} & values.keys()
-            report = cls(**{name: values[name] for name in known})
-            report.records = [ImageRecord(**one) for one in report.records]  # type: ignore[arg-type]  # plain values
-            if not known >= {"images", "failures", "records"}:
-                raise ValueError("it has no images, failures or records")
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InputFileError(f"{path}: is not the report of a run ({reason}); delete it, or run again") from error
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputFileError(
+                f"{path}: is not the report of a run ({error.strerror}); delete it, or run again"
+            ) from error
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> RunReport:
+        """Parse the content of a file of this name. Errors as in `read`."""
+        try:
+            return cls.from_dict(json.loads(content.decode("utf-8")))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputFileError(f"{name}: is not the report of a run ({error}); delete it, or run again") from error
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunReport:  # Any: plain JSON values
+        """Make a report from what `as_dict` returned.
+
+        Raises:
+            ValueError, TypeError, AttributeError: it is something else.
+        """
+        known = {one.name for one in fields(cls)} & values.keys()
+        report = cls(**{name: values[name] for name in known})
+        report.records = [ImageRecord(**one) for one in report.records]  # type: ignore[arg-type]  # plain values
+        if not known >= {"images", "failures", "records"}:
+            raise ValueError("it has no images, failures or records")
         return report
 
     @property
@@ -198,11 +221,11 @@ class RunReport:
         for one in origins:
             self.focal_lengths[one] = self.focal_lengths.get(one, 0) + 1
 
-    def add_failure(self, label: str, error: Exception) -> None:
-        """Record an image that failed."""
+    def add_failure(self, label: str, error: Exception, *, id: str = "") -> None:
+        """Record an image that failed; `id` as in `ImageRecord`."""
         self.failures.append({"image": label, "error": str(error)})
         self.records.append(
-            ImageRecord(source=label, status="failed", error_class=type(error).__name__, error=str(error))
+            ImageRecord(source=label, status="failed", error_class=type(error).__name__, error=str(error), id=id)
         )
 
     def update_left(self) -> None:

@@ -17,9 +17,15 @@ def add_written(report: RunReport, manifest: Manifest, folder: Path) -> None:
 
     Args:
         report: written when the run began.
-        manifest: of the export folder.
+        manifest: of the export folder; of a streamed run, that of its shard.
         folder: the export folder, for the paths of results.
     """
+    if report.is_streamed:  # the manifest is that of its shard, and `left` is not known
+        for own in manifest.records:
+            if own.kind == "image" and own.written >= report.began and manifest.is_complete(own):
+                files = [os.fspath(folder / one) for one in own.outputs]
+                report.records.append(ImageRecord(source=own.sources[0].path, status="written", outputs=files))
+                report.images += 1
     for name, source in list(report.left.items()):
         record = manifest.record("image", name)
         if record is not None and record.written >= report.began and manifest.is_complete(record):

@@ -13,7 +13,7 @@ from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.inputs.discover import FoundImage
 from depth_anything_3.inputs.earlier_results import SHARDS
 
-__all__ = ["SLURM", "Shard", "image_id", "parse_shard", "report_path"]
+__all__ = ["SLURM", "Shard", "image_id", "parse_shard", "report_name", "report_path"]
 
 SLURM = "slurm"
 """The shard of the current task of a SLURM job array."""
@@ -106,9 +106,14 @@ def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard
     return Shard(int(found[1]), int(found[2]))
 
 
+def report_name(shard: Shard | None = None) -> str:
+    """Return the name of the report in an export folder or prefix, with '/'; each shard has its own."""
+    return "report.json" if shard is None else f"{SHARDS}/report-{shard.name}.json"
+
+
 def report_path(folder: Path, shard: Shard | None = None) -> Path:
-    """Return the file of the report in an export folder; each shard has its own."""
-    return folder / "report.json" if shard is None else folder / SHARDS / f"report-{shard.name}.json"
+    """Return the file of the report in an export folder."""
+    return folder / report_name(shard)
 
 
 def _slurm_shard(environment: Mapping[str, str]) -> Shard:

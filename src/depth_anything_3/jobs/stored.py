@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from depth_anything_3.errors import DA3Error, InvalidInputError
+from depth_anything_3.errors import DA3Error, ExportError, InvalidInputError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.inference.output_options import OutputOptions
@@ -21,17 +22,19 @@ from depth_anything_3.jobs.background_writer import BackgroundWriter
 from depth_anything_3.jobs.destination import Destination
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress, reported
 from depth_anything_3.jobs.settings import destination_settings, network_settings
+from depth_anything_3.jobs.shards import Shard, report_name
 from depth_anything_3.jobs.shared_range import shared_formats
 from depth_anything_3.jobs.sinks.open import open_sink
 from depth_anything_3.jobs.sinks.place import LocalPlace, Place
 from depth_anything_3.jobs.sinks.sink import Pack, Sink, SinkOptions
 from depth_anything_3.jobs.sources.read_ahead import read_ahead
+from depth_anything_3.jobs.sources.selection import Selection
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["run_stored"]
 
-REPORT = "report.json"
+logger = logging.getLogger(__name__)
 
 
 def run_stored(
@@ -42,12 +45,13 @@ def run_stored(
     options: StreamOptions,
     sink_options: SinkOptions,
     *,
-    report_name: str = REPORT,
+    selection: Selection | None = None,
     on_progress: OnProgress = no_progress,
 ) -> RunReport:
     """Compute depth of stored images, with what is read ahead in bounded memory, and write results in order.
 
-    A report is written to the place at the end of the run, also after an error or Ctrl-C.
+    A report is written to the place at the end of the run, also after an error or Ctrl-C; that of a shard also at its
+    beginning.
 
     Args:
         engine: the network.
@@ -56,7 +60,7 @@ def run_stored(
         destination: formats and metric depth; its folder is not used.
         options: preprocessing, network and batching.
         sink_options: packing, and what becomes of earlier results.
-        report_name: file name of the report.
+        selection: what the images were listed with; for the report. Its shard is that of `sink_options`.
         on_progress: called once for each image that was written, failed or skipped.
 
     Raises:
@@ -76,14 +80,15 @@ def run_stored(
         **destination_settings(destination),
     }
     report = RunReport.of(engine, place.name)
+    report.is_streamed, report.shard = True, None if sink_options.shard is None else str(sink_options.shard)
     formats, export_options = destination.parsed_formats, destination.options
     with (
-        _report_file(place, report, report_name),
+        _report_file(place, report, sink_options.shard),
         open_sink(place, formats, export_options, settings, sink_options) as sink,
         BackgroundWriter() as writer,
     ):
         keeps_records = sink_options.pack is Pack.FILES and isinstance(place, LocalPlace)
-        run = _Run(sink, writer, destination, options, report, on_progress, keeps_records, sink_options.selects)
+        run = _Run(sink, writer, destination, options, report, on_progress, keeps_records, selection)
         at_network_size = replace(options, output=OutputOptions())  # the writer's thread enlarges
         with closing(run.read(images)) as given:
             predictions = engine.stream(given, at_network_size, run.fail)  # type: ignore[arg-type]  # it takes sources
@@ -95,17 +100,29 @@ def run_stored(
 
 
 @contextmanager
-def _report_file(place: Place, report: RunReport, name: str) -> Iterator[None]:
+def _report_file(place: Place, report: RunReport, shard: Shard | None) -> Iterator[None]:
+    name = report_name(shard)
     if isinstance(place, LocalPlace):
-        with reported(report, place.folder / name):
+        with reported(report, place.folder / name, early=shard is not None):
             yield
         return
     try:
         with reported(report, None):
+            if shard is not None:  # it is known then that a shard was killed
+                _upload(report, place, name)
             yield
     finally:
-        with place.writing(name) as file:
-            report.write(file)
+        try:
+            _upload(report, place, name)
+        except ExportError as error:
+            if report.stopped_by is None:
+                raise
+            logger.warning("no report was written: %s", error)  # the error that stopped the run is raised
+
+
+def _upload(report: RunReport, place: Place, name: str) -> None:
+    with place.writing(name) as file:
+        report.write(file)
 
 
 @dataclass
@@ -115,7 +132,7 @@ class _Run:
     Attributes:
         sink, writer, destination, options, report, on_progress: of the run.
         keeps_records: whether the report has a record for each image; a million of these fill the memory.
-        selects: whether an image of this id belongs to the run.
+        selection: what the images were listed with.
     """
 
     sink: Sink
@@ -125,7 +142,7 @@ class _Run:
     report: RunReport
     on_progress: OnProgress
     keeps_records: bool
-    selects: Callable[[str], bool] | None
+    selection: Selection | None
     _waiting: deque[tuple[str, ImageSource]] = field(default_factory=deque)  # images of the stream, in order
     _ids: set[str] = field(default_factory=set)
 
@@ -137,6 +154,8 @@ class _Run:
                 source = ImageSource(one.label, one.data)
                 self._waiting.append((one.id, source))
                 yield source
+        if self.selection is not None:  # all have been listed
+            self.report.total = self.selection.total
 
     def next(self) -> tuple[str, ImageSource]:
         """Return the id and the image whose result comes next."""
@@ -171,17 +190,18 @@ class _Run:
 
     def _fail(self, id: str, failure: ImageFailure) -> None:
         self.sink.fail(id, failure.error)
-        self.report.add_failure(failure.label, failure.error)
+        self.report.add_failure(failure.label, failure.error, id=id)
         self.on_progress(len(self.report.failures))
 
-    def _skip(self) -> None:
-        self.report.skipped += 1
+    def _skip(self, label: str) -> None:
+        if self.keeps_records:
+            self.report.add_skipped(label, [])
+        else:
+            self.report.skipped += 1
         self.on_progress(len(self.report.failures))
 
     def _not_done(self, images: Iterable[StoredImage]) -> Iterator[StoredImage]:
         for image in images:
-            if self.selects is not None and not self.selects(image.id):
-                continue
             if image.id in self._ids:
                 error = InvalidInputError(
                     f"{image.label}: has the id {image.id!r} of an earlier image; ids name the results. Give another "
@@ -191,6 +211,6 @@ class _Run:
                 continue
             self._ids.add(image.id)
             if self.sink.is_done(image.id, image.label):
-                self.writer.put(self._skip)
+                self.writer.put(partial(self._skip, image.label))
             else:
                 yield image

@@ -15,6 +15,7 @@ from depth_anything_3.inputs.choices import OnError
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.live import job as webcam
 from depth_anything_3.jobs.live.job import LiveEvents, LiveOutputs, check_outputs, open_live_source, watch
+from depth_anything_3.services.live_page.viewer import WebViewer
 from support.clips import write_clip
 
 OPTIONS = VideoOptions(
@@ -39,7 +40,7 @@ def test_a_run_reports_its_page_and_its_recording(seeded_small, tmp_path, events
     seen, callbacks = events
     frames = open_live_source(str(write_clip(tmp_path / "video.mp4", frames=5)), seeded_small.device)
     outputs = LiveOutputs(address=("127.0.0.1", 0), recording=tmp_path / "out.mp4")
-    stats = watch(seeded_small.engine, frames, outputs, callbacks, OPTIONS)
+    stats = watch(seeded_small.engine, frames, outputs, callbacks, OPTIONS, WebViewer)
     assert stats.captured == 5 == stats.delivered + stats.dropped
     page = next(one for one in seen if one[0] == "page")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", page[1])

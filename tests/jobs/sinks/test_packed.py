@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 
 import fsspec
@@ -10,6 +11,7 @@ import pytest
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import export
+from depth_anything_3.jobs.shards import Shard
 from depth_anything_3.runtime.version import __version__
 from support.command import files_in
 from support.tars import read_tar
@@ -121,18 +123,57 @@ def test_results_are_not_mixed_by_accident(place, opened, prediction):
         assert not sink.is_done("a", "a")
 
 
-def test_runs_of_disjoint_ids_share_a_place(place, opened, prediction):
-    def write(id, **options):
-        with opened(place, "webdataset", selects=id.__eq__, **options) as sink:
-            sink.write(id, id, prediction)
+def ids_of(shard):
+    return [one for one in "abcdefgh" if shard.contains(one)]
 
-    write("a")
-    write("b")
-    assert all_ids(place)["depth"] == ["a", "b"]
+
+def test_shards_share_a_place(place, opened, prediction):
+    first, second = Shard(0, 2), Shard(1, 2)
+
+    def write(shard, **options):
+        with opened(place, "webdataset", part_size=2, shard=shard, **options) as sink:
+            left = [one for one in ids_of(shard) if not sink.is_done(one, one)]
+            for id in left:
+                sink.write(id, id, prediction)
+        return left
+
+    running = opened(place, "webdataset", shard=first)
+    with pytest.raises(InvalidInputError, match="now 7"):
+        write(second, settings={"process_res": 7})
+    assert write(second) == ids_of(second)
+    running.close(aborted=False)
+    assert write(first) == ids_of(first)
+    assert all_ids(place)["depth"] == list("abcdefgh")
     with pytest.raises(InvalidInputError, match="has results already"):
-        write("a")
+        write(first)
     with pytest.raises(InvalidInputError, match="results of other shards"):
-        write("a", overwrite=True)
+        write(first, overwrite=True)
+    assert [write(one, resume=True) for one in Shard(0, 1).split(3)] == [[], [], []]
+
+
+def test_failures_that_shards_of_another_count_share_stand_in_one_part(place, opened, prediction):
+    with opened(place, "webdataset", shard=Shard(0, 1)) as sink:
+        for id in "abcdefgh":
+            sink.fail(id, ValueError())
+    shards = Shard(0, 1).split(2)
+    sinks = [opened(place, "webdataset", shard=one, resume=True) for one in shards]
+    for sink, shard in zip(sinks, shards, strict=True):
+        with sink:
+            for id in ids_of(shard):
+                sink.write(id, id, prediction) if id < "e" else sink.fail(id, ValueError())
+    assert all_ids(place) == {"depth": list("abcd"), "errors": list("efgh")}
+
+
+def test_a_resumed_run_removes_the_part_that_a_killed_run_has_left(tmp_path, opened):
+    folder = tmp_path / "webdataset"
+    folder.mkdir()
+    young, old = (folder / f".{letter * 32}.tar" for letter in "ab")
+    for path in (young, old, folder / ".other.tar"):
+        path.write_bytes(b"cut off")
+    os.utime(old, (1, 1))
+    for shard, left in ((Shard(0, 2), {young.name, ".other.tar"}), (None, {".other.tar"})):
+        opened(tmp_path, "webdataset", resume=True, shard=shard).close(aborted=False)
+        assert {one.name for one in folder.iterdir()} == left
 
 
 def write_and_raise(sink, prediction, error):

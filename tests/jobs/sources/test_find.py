@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import sys
 import uuid
+from pathlib import Path
 
 import fsspec
 import pytest
 
-from depth_anything_3.errors import ImageReadError, InputFileError, InvalidInputError, UnsupportedError
+from depth_anything_3.errors import (
+    ImageDecodeError,
+    ImageReadError,
+    InputFileError,
+    InvalidInputError,
+    UnsupportedError,
+)
+from depth_anything_3.jobs.shards import Shard
 from depth_anything_3.jobs.sources.find import SourceOptions, find_stored
 from depth_anything_3.jobs.sources.kind import is_stored
 from depth_anything_3.jobs.sources.read_ahead import read_ahead
-from depth_anything_3.jobs.sources.store import _file_system, read_object
+from depth_anything_3.jobs.sources.selection import Selection
+from depth_anything_3.jobs.sources.store import Store, _file_system, read_object
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 from support.images import write
 from support.tars import write_tar
@@ -94,6 +103,71 @@ def test_images_are_read_ahead_in_order_and_in_bounds():
     assert len(drawn) <= 10
     ahead.close()
     assert len(begun) <= len(drawn)
+
+
+def listed(source, shard=None):
+    selection = Selection(shard)
+    return list(find_stored([str(source)], SourceOptions(selection=selection))), selection
+
+
+def sources_of_every_kind(folder):
+    """A tar, a parquet file, a CSV list and a folder, with twelve images each."""
+    names = [f"{index:02d}.jpg" for index in range(12)]
+    (folder / "photos").mkdir()
+    for name in names:
+        write(folder / "photos" / name, name.encode())
+    write_tar(folder / "in.tar", [(name, name.encode()) for name in names])
+    (folder / "list.csv").write_text("path\n" + "\n".join(f"photos/{name}" for name in names))
+    yield from (folder / "photos", folder / "in.tar", folder / "list.csv")
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        return
+    pq.write_table(pa.table({"image": [name.encode() for name in names]}), folder / "in.parquet")
+    yield folder / "in.parquet"
+
+
+def test_shards_of_any_source_are_disjoint_and_complete_and_know_the_number_of_all(tmp_path):
+    for source in sources_of_every_kind(tmp_path):
+        everything, _ = listed(source)
+        shards = [listed(source, one) for one in Shard(0, 1).split(3)]
+        assert sorted(image.id for found, _ in shards for image in found) == [one.id for one in everything]
+        assert [selection.total for _, selection in shards] == [12, 12, 12]
+        assert all(selection.shard.contains(image.id) for found, selection in shards for image in found)
+
+
+def test_images_of_other_shards_are_not_read(prefix, monkeypatch):
+    store = fsspec.filesystem("memory")
+    for index in range(20):
+        store.pipe_file(f"{prefix}/many/{index}.jpg", b"x")
+    read = []
+    monkeypatch.setattr(Store, "read", lambda self, address, max_bytes: read.append(address) or b"x")
+    selection = Selection(Shard(1, 4))
+    taken = list(read_ahead(find_stored([f"{prefix}/many"], SourceOptions(selection=selection))))
+    assert 0 < len(taken) < 20
+    assert sorted(read) == sorted(one.label for one in taken)
+    assert all(selection.shard.contains(one.id) for one in taken)
+
+
+def test_a_tar_that_cannot_be_read_is_reported_by_every_shard(tmp_path):
+    write(tmp_path / "cut.tar", b"no tar")
+    for shard in Shard(0, 1).split(3):
+        (found,), _ = listed(tmp_path / "cut.tar", shard)
+        assert isinstance(found.data, ImageDecodeError)
+
+
+def test_a_list_may_have_addresses_beside_files(prefix, tmp_path):
+    write_tar(tmp_path / "1.tar", [("x.jpg", b"x")])
+    lines = ["# comment", f"{prefix}/b.jpg", f"{prefix}/a", str(tmp_path / "1.tar"), "sub/local.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    assert is_stored(f"@{tmp_path / 'list.txt'}")
+    found = list(find_stored([f"@{tmp_path / 'list.txt'}"]))
+    assert [one.id for one in found] == [f"{prefix}/b.jpg", "c.PNG", "x", "sub/local.jpg"]
+    assert found[0].data() == b"b"
+    assert found[3].data == Path("sub/local.jpg")
+    (tmp_path / "files.txt").write_text("a.jpg\n")
+    assert not is_stored(f"@{tmp_path / 'files.txt'}")
 
 
 def test_an_error_of_a_store_is_ours(prefix):

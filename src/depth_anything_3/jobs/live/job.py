@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -26,21 +26,43 @@ from depth_anything_3.inputs.failure import ImageFailure
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.inputs.video import FrameSource, open_source
 from depth_anything_3.inputs.video.reconnect import ReconnectingSource
+from depth_anything_3.jobs.live.address import parse_address
 from depth_anything_3.jobs.live.frame_view import FrameView
-from depth_anything_3.jobs.live.web import WebViewer, parse_address
 from depth_anything_3.jobs.live.window import WindowViewer, why_no_window
 
 if TYPE_CHECKING:
     import torch
 from depth_anything_3.runtime.pyav import NEEDS_PYAV, has_pyav
 
-__all__ = ["LiveEvents", "LiveOutputs", "check_outputs", "open_live_source", "watch"]
+__all__ = ["LiveEvents", "LiveOutputs", "OpenPage", "Page", "check_outputs", "open_live_source", "watch"]
 
 _STATUS_INTERVAL = 0.5  # seconds
 _DEFAULTS = PreprocessOptions()
 
 _Show = Callable[[npt.NDArray[np.uint8], str, float], bool]
 """Shows an image with a line of text, at a time in seconds since the first frame; returns False once closed."""
+
+
+class Page(Protocol):
+    """A page for browsers that shows the newest image."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can open it."""
+
+    def show(self, image: npt.NDArray[np.uint8]) -> None:
+        """Replace the image, (H, W, 3) uint8 RGB."""
+
+    def close(self) -> None:
+        """Stop serving it."""
+
+
+OpenPage = Callable[[tuple[str, int], str, Callable[[], Mapping[str, float | None]]], Page]
+"""Opens a page: host and port, title, and what returns the statistics below the image."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +160,12 @@ def open_live_source(
 
 
 def watch(
-    engine: Engine, frames: FrameSource, outputs: LiveOutputs, events: LiveEvents, options: VideoOptions
+    engine: Engine,
+    frames: FrameSource,
+    outputs: LiveOutputs,
+    events: LiveEvents,
+    options: VideoOptions,
+    open_page: OpenPage | None = None,
 ) -> LiveStats:
     """Show depth of the newest frame until the source ends, the window is closed, or Ctrl-C.
 
@@ -148,6 +175,7 @@ def watch(
         outputs: where to show them.
         events: callbacks.
         options: of the video, with mode "live".
+        open_page: opens the page at `outputs.address`, which a job cannot do: servers are above it.
 
     Returns:
         Counts and latencies.
@@ -166,7 +194,9 @@ def watch(
         if outputs.recording is not None:
             shows.append(stack.enter_context(_recorder(outputs.recording, events)))
         if outputs.address is not None:
-            shows.append(stack.enter_context(_page(stream, outputs.address, title, events)))
+            assert open_page is not None
+            page = open_page(outputs.address, title, lambda: _numbers(stream))
+            shows.append(stack.enter_context(_shown(page, events)))
         if outputs.window:
             shows.append(stack.enter_context(_window(title)))
         try:
@@ -201,18 +231,17 @@ def _window(title: str) -> Iterator[_Show]:
 
 
 @contextmanager
-def _page(stream: LiveStream, address: tuple[str, int], title: str, events: LiveEvents) -> Iterator[_Show]:
-    web = WebViewer(*address, title, lambda: _numbers(stream))
-    events.page(web.url, web.is_local)
+def _shown(page: Page, events: LiveEvents) -> Iterator[_Show]:
+    events.page(page.url, page.is_local)
 
     def show(image: npt.NDArray[np.uint8], _text: str, _seconds: float) -> bool:
-        web.show(image)
+        page.show(image)
         return True
 
     try:
         yield show
     finally:
-        web.close()
+        page.close()
 
 
 def _numbers(stream: LiveStream) -> Mapping[str, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export import ExportOptions, export, result_files
 from depth_anything_3.export.registry import ExportFormat
+from depth_anything_3.inputs.earlier_results import SHARDS
 from depth_anything_3.jobs.depth_facts import depth_facts
 from depth_anything_3.jobs.manifest import Manifest, Settings, SourceFile, differences
 from depth_anything_3.jobs.sinks.names import file_name
 from depth_anything_3.jobs.sinks.place import LocalPlace, Place
 from depth_anything_3.jobs.sinks.settings_file import SETTINGS_FILE, same_settings, write_settings
-from depth_anything_3.jobs.sinks.sink import Sink, SinkOptions
+from depth_anything_3.jobs.sinks.sink import Sink, SinkOptions, other_shards
+from depth_anything_3.jobs.temporary_files import remove_temporary_files
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["FolderSink", "UploadSink"]
@@ -33,7 +36,12 @@ class FolderSink(Sink):
     ) -> None:
         self.place, self._folder = place, place.folder
         self._formats, self._export_options, self._settings, self._options = formats, export_options, settings, options
-        self._manifest = Manifest(place.folder, warns=not options.overwrite)
+        # Names do not depend on other shards of the run, so the many lines of these are not read.
+        self._manifest = Manifest(place.folder, warns=not options.overwrite, shard=options.shard, siblings=False)
+        if options.resume:
+            tops = [place.folder / one.name for one in formats]
+            below = (Path(one) for top in tops for one, _, _ in os.walk(top))
+            remove_temporary_files({place.folder, place.folder / SHARDS, *below}, options.min_age_s)
 
     def is_done(self, id: str, label: str) -> bool:
         """See `Sink`.
@@ -90,6 +98,8 @@ class UploadSink(Sink):
                     f"{place.name}: has results and no {SETTINGS_FILE}, so it is not known how they were computed; "
                     "choose another prefix, or pass overwrite=True"
                 )
+        if results and not same and options.shard is not None:
+            raise other_shards(place)
         if not same:  # overwrite; before the settings are replaced, by which they would be taken for new ones
             for one in results:
                 place.remove(one)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from depth_anything_3.errors import ExportError, InvalidInputError
 from depth_anything_3.export import ExportOptions
 from depth_anything_3.export.registry import ExportFormat
+from depth_anything_3.inputs.earlier_results import SHARDS
 from depth_anything_3.jobs.manifest import Settings
 from depth_anything_3.jobs.result_row import ResultRow, RowEncoder
+from depth_anything_3.jobs.sinks.part_ids import ids_file, ids_of_part, part_names
 from depth_anything_3.jobs.sinks.parts import ParquetPart, PartFile, TarPart
-from depth_anything_3.jobs.sinks.place import Place
+from depth_anything_3.jobs.sinks.place import LocalPlace, Place
 from depth_anything_3.jobs.sinks.settings_file import SETTINGS_FILE, same_settings, write_settings
-from depth_anything_3.jobs.sinks.sink import Pack, Sink, SinkOptions
+from depth_anything_3.jobs.sinks.sink import Pack, Sink, SinkOptions, other_shards
 from depth_anything_3.jobs.sources.parquet import import_pyarrow
+from depth_anything_3.jobs.temporary_files import remove_temporary_files
 from depth_anything_3.prediction import Prediction
 
 __all__ = ["PackedSink"]
 
-_PART = re.compile(r"(parquet|webdataset)/(?P<name>(depth|errors)-\d{5,}-[0-9a-f]{8}\.(tar|parquet))")
 _SUFFIX = {Pack.WEBDATASET: "tar", Pack.PARQUET: "parquet"}
 
 
@@ -44,6 +44,7 @@ class PackedSink(Sink):
     it, is a list of its ids; readers of parquet folders ignore names that begin with "_". The token differs between
     runs, so that several may write to one place. Images that failed are in parts of their own, `errors-...`: a resumed
     run tries them again, and removes these parts when it has seen all their images. So each id stands in one part.
+    Shards of another count share such a part: the last one that ends removes it.
     """
 
     def __init__(
@@ -62,8 +63,11 @@ class PackedSink(Sink):
         self._token = uuid.uuid4().hex[:8]
         self._open: dict[str, _OpenPart] = {}  # by kind
         self._done: set[str] = set()
-        self._earlier_errors: dict[str, set[str]] = {}  # ids by part
+        self._earlier_errors: list[str] = []  # parts
         self._seen: set[str] = set()
+        if options.resume and isinstance(place, LocalPlace):
+            folders = {place.folder, place.folder / SHARDS, place.folder / options.pack.value}
+            remove_temporary_files(folders, options.min_age_s)
         self._count = self._read_parts(settings)
         write_settings(place, settings)
 
@@ -96,22 +100,22 @@ class PackedSink(Sink):
     def _read_parts(self, settings: Settings) -> int:
         """Read which ids are done; return the number of parts."""
         names = self.place.names()
-        parts = sorted(one for one in names if _PART.fullmatch(one))
-        if not parts:
-            return 0
+        parts = sorted(part_names(self.place, names))
         options = self._options
-        if options.selects is not None and options.overwrite:
-            raise InvalidInputError(
-                f"{self.place.name}: overwrite=True would remove the results of other shards; choose another folder"
-            )
-        if not (options.resume or options.overwrite) and self._has_selected(parts):
+        if not parts:
+            if options.shard is not None:  # others may be running
+                same_settings(self.place, settings, overwrite=options.overwrite)
+            return 0
+        if options.shard is not None and options.overwrite:
+            raise other_shards(self.place)
+        if not (options.resume or options.overwrite) and any(map(self._own_ids, parts)):
             raise InvalidInputError(
                 f"{self.place.name}: has results already ({parts[0]}); pass resume=True to continue, overwrite=True to "
                 "replace them, or choose another folder"
             )
         same = same_settings(self.place, settings, overwrite=options.overwrite)
         if options.overwrite and not (options.resume and same):
-            for one in names.intersection([*parts, *map(_ids_file, parts)]):
+            for one in names.intersection([*parts, *map(ids_file, parts)]):
                 self.place.remove(one)
             return 0
         if SETTINGS_FILE not in names:
@@ -120,27 +124,17 @@ class PackedSink(Sink):
                 "choose another folder, or pass overwrite=True"
             )
         for one in parts:
-            ids = self._ids_of(one)
-            if "/errors-" in one:
-                self._earlier_errors[one] = ids
-            else:
+            ids = self._own_ids(one)
+            if "/errors-" not in one:
                 self._done |= ids
+            elif ids:
+                self._earlier_errors.append(one)
         return len(parts)
 
-    def _has_selected(self, parts: Sequence[str]) -> bool:
-        """Whether parts have results of this run's images, and not only of other runs'."""
-        selects = self._options.selects
-        return selects is None or any(selects(id) for part in parts for id in self._ids_of(part))
-
-    def _ids_of(self, part: str) -> set[str]:
-        content = self.place.read(_ids_file(part))
-        try:
-            return set(json.loads(content or b""))
-        except (ValueError, TypeError):
-            raise InvalidInputError(
-                f"{self.place.name}/{_ids_file(part)}: is missing or damaged, so it is not known which images the part "
-                "has; remove both to compute them anew"
-            ) from None
+    def _own_ids(self, part: str) -> set[str]:
+        """Return the ids of a part that belong to this run's shard."""
+        ids, shard = ids_of_part(self.place, part), self._options.shard
+        return ids if shard is None else set(filter(shard.contains, ids))
 
     def _add(self, kind: str, row: ResultRow) -> None:
         part = self._open.get(kind) or self._begin(kind)
@@ -163,7 +157,7 @@ class PackedSink(Sink):
     def _finish(self, part: _OpenPart) -> None:
         try:
             part.file.close()
-            with self.place.writing(_ids_file(part.name)) as file:
+            with self.place.writing(ids_file(part.name)) as file:
                 file.write_text(json.dumps(part.ids))
         except BaseException:
             self._discard(part)
@@ -180,16 +174,14 @@ class PackedSink(Sink):
             part.stack.__exit__(type(error), error, error.__traceback__)
 
     def _remove_earlier_errors(self) -> None:
-        for part, ids in self._earlier_errors.items():
-            if ids <= self._seen | self._done:
-                self.place.remove(part)
-                self.place.remove(_ids_file(part))
-
-
-def _ids_file(part: str) -> str:
-    """Name the list of the ids of a part."""
-    folder, _, name = part.rpartition("/")
-    return f"{folder}/_{name}.ids.json"
+        left = {one: ids_of_part(self.place, one) - self._seen - self._done for one in self._earlier_errors}
+        if any(left.values()):  # images of other shards, which may have tried them again; the last shard finds all
+            for part in part_names(self.place) - left.keys():
+                ids = ids_of_part(self.place, part)
+                left = {one: others - ids for one, others in left.items()}
+        for part in (one for one, others in left.items() if not others):
+            self.place.remove(part)
+            self.place.remove(ids_file(part))
 
 
 class _Dropped(Exception):

@@ -55,7 +55,7 @@ class Place(ABC):
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a file."""
+        """Remove a file, if it is there."""
 
 
 class LocalPlace(Place):

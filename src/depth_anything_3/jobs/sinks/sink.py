@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from depth_anything_3.errors import ExportError
+from depth_anything_3.errors import ExportError, InvalidInputError
+from depth_anything_3.jobs.shards import Shard
 from depth_anything_3.jobs.sinks.place import Place
+from depth_anything_3.jobs.temporary_files import MIN_AGE_S
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.runtime.option_values import StringEnum, positive_int
 
-__all__ = ["Pack", "Sink", "SinkOptions"]
+__all__ = ["Pack", "Sink", "SinkOptions", "other_shards"]
 
 DEFAULT_PART_SIZE = 1000
 
@@ -33,8 +34,8 @@ class SinkOptions:
         part_size: results in a tar or parquet file.
         resume: skip what is complete.
         overwrite: with `resume`, results of other settings are replaced instead of an error; without, all are.
-        selects: whether an image of this id belongs to the run; others are left out. None: all do. Runs that select
-            disjoint ids may write to one place at once, packed or in a store.
+        shard: the part of the images that the run computes; None: all. Shards of one count may write to one place at
+            the same time.
 
     Raises:
         InvalidInputError: a value is not accepted.
@@ -44,11 +45,23 @@ class SinkOptions:
     part_size: int = DEFAULT_PART_SIZE
     resume: bool = False
     overwrite: bool = False
-    selects: Callable[[str], bool] | None = None
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pack", Pack(self.pack))
         positive_int("part_size", self.part_size)
+
+    @property
+    def min_age_s(self) -> float:
+        """Age of temporary files that a resumed run removes, in seconds; younger ones may be those of other shards."""
+        return 0.0 if self.shard is None else MIN_AGE_S
+
+
+def other_shards(place: Place) -> InvalidInputError:
+    """Make the error of a shard that would replace all results of a place."""
+    return InvalidInputError(
+        f"{place.name}: overwrite=True would remove the results of other shards; choose another folder"
+    )
 
 
 class Sink(ABC):

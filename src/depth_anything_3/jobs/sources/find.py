@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import IO, cast
 
 from depth_anything_3.errors import InputFileError, InvalidInputError
-from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS, FoundImage, find_with_folders
+from depth_anything_3.inputs.discover import IMAGE_EXTENSIONS, FoundImage, find_with_folders, is_pattern
 from depth_anything_3.inputs.limits import MAX_BYTES
 from depth_anything_3.jobs.sources.address import is_address, normalized, shown
-from depth_anything_3.jobs.sources.kind import ARCHIVES, TARS, is_stored, kind_of
+from depth_anything_3.jobs.sources.kind import ARCHIVES, TARS, is_stored, kind_of, lines_of
 from depth_anything_3.jobs.sources.lists import listed_images
 from depth_anything_3.jobs.sources.parquet import import_pyarrow, parquet_images
+from depth_anything_3.jobs.sources.selection import Selection
 from depth_anything_3.jobs.sources.store import ObjectFile, open_store
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 from depth_anything_3.jobs.sources.tar import tar_images
@@ -39,6 +40,7 @@ class SourceOptions:
         recursive: whether subfolders on disk are searched; prefixes always are.
         exclude: folders on disk that are not searched.
         max_bytes: maximum size of an image.
+        selection: the images that the run computes; others are not read, where that is possible. None: all.
     """
 
     image_column: str | None = None
@@ -48,18 +50,22 @@ class SourceOptions:
     recursive: bool = False
     exclude: tuple[Path, ...] = ()
     max_bytes: int = MAX_BYTES
+    selection: Selection | None = None
 
 
 def find_stored(sources: Sequence[str], options: SourceOptions | None = None) -> Iterator[StoredImage]:
     """List images of any source, lazily: what is behind a function is not read yet.
 
     Sources are checked before the first image is asked for. Ids: of objects below a prefix, and of files of a folder,
-    the path relative to it; of a single object or file, its name; of tars, tables and lists, see each. Ids are the
-    same in every run; two images of one id are not told apart here.
+    the path relative to it; of a single object or file, its name, or in `@list.txt` the line; of tars, tables and
+    lists, see each. Ids are the same in every run; two images of one id are not told apart here.
+
+    With a selection, the images of other shards are passed over. What makes a whole tar or table unreadable is given to
+    every shard, since each loses images by it.
 
     Args:
         sources: addresses of objects or prefixes, also with `*`; tars, parquet files, CSV and COCO lists, on disk or
-            in a store; and what `find_with_folders` takes.
+            in a store; and what `find_with_folders` takes. `@list.txt` may have any of these as lines.
         options: of the sources.
 
     Raises:
@@ -67,14 +73,23 @@ def find_stored(sources: Sequence[str], options: SourceOptions | None = None) ->
         UnsupportedError: a package is missing.
     """
     chosen = options or SourceOptions()
-    makers = [partial(_images, one, chosen) for source in sources for one in _expanded(source, chosen)]
+    makers = [partial(_images, one, chosen, is_line) for source in sources for one, is_line in _expanded(source)]
     if not makers:
         raise InvalidInputError("no source: give an image, a folder, an address, a tar, a parquet file or a list")
     return (image for make in makers for image in make())
 
 
-def _expanded(source: str, options: SourceOptions) -> list[str]:
-    """Check a source; return it, or the archives and tables that a pattern matches."""
+def _expanded(source: str) -> list[tuple[str, bool]]:
+    """Check a source; return it, or what a list or pattern stands for; each with whether it is the line of a list."""
+    lines = lines_of(source)
+    if lines is None:
+        return [(one, False) for one in _matching(source)]
+    if not is_stored(source):
+        return [(source, False)]
+    return [(one, True) for line in lines for one in _matching(line)]
+
+
+def _matching(source: str) -> list[str]:
     kind = kind_of(source)
     if kind == ".parquet":
         import_pyarrow()
@@ -90,16 +105,23 @@ def _expanded(source: str, options: SourceOptions) -> list[str]:
     raise InputFileError(f"{source}: no such file")
 
 
-def _images(source: str, options: SourceOptions) -> Iterator[StoredImage]:
+def _images(source: str, options: SourceOptions, is_line: bool) -> Iterator[StoredImage]:
     if (kind := kind_of(source)) is not None and is_stored(source):
         return _contained(source, kind, options)
     if not is_address(source):
-        return _on_disk(source, options)
+        return _selected(_on_disk(source, options, is_line), options)
     store = open_store(source)
     extensions = tuple(f".{one.strip().lstrip('.').lower()}" for one in options.image_extensions.split(","))
     if not shown(source).lower().endswith(extensions) and store.is_prefix(source):
         return _below(source, extensions, options)
-    return iter([_object(source, shown(source).rstrip("/").rpartition("/")[2], options)])
+    id = shown(source) if is_line else shown(source).rstrip("/").rpartition("/")[2]
+    return _selected(iter([_object(source, id, options)]), options)
+
+
+def _selected(images: Iterator[StoredImage], options: SourceOptions) -> Iterator[StoredImage]:
+    """Yield the images of the run; those that are passed over are not read."""
+    selects = options.selection
+    return images if selects is None else (one for one in images if selects(one.id))
 
 
 def _below(prefix: str, extensions: tuple[str, ...], options: SourceOptions) -> Iterator[StoredImage]:
@@ -110,7 +132,7 @@ def _below(prefix: str, extensions: tuple[str, ...], options: SourceOptions) -> 
         lower = address.lower()
         if lower.endswith(extensions):
             found = True
-            yield _object(address, address.removeprefix(top), options)
+            yield from _selected(iter([_object(address, address.removeprefix(top), options)]), options)
         elif lower.endswith(ARCHIVES):
             found = True
             yield from _contained(address, cast(str, kind_of(address)), options)
@@ -122,7 +144,9 @@ def _object(address: str, id: str, options: SourceOptions) -> StoredImage:
     return StoredImage(id, shown(address), partial(open_store(address).read, address, options.max_bytes))
 
 
-def _on_disk(source: str, options: SourceOptions) -> Iterator[StoredImage]:
+def _on_disk(source: str, options: SourceOptions, is_line: bool) -> Iterator[StoredImage]:
+    if is_line and not os.path.isdir(source) and not is_pattern(source):
+        return iter([StoredImage(source, source, Path(source))])
     found = find_with_folders([source], options.image_extensions, recursive=options.recursive, exclude=options.exclude)
     return (StoredImage(_relative(one), str(one.path), one.path) for one in found)
 
@@ -143,7 +167,7 @@ def _contained(source: str, kind: str, options: SourceOptions) -> Iterator[Store
         return open(source, "rb")
 
     if kind in TARS:
-        return tar_images(label, opened, options.image_column, options.max_bytes)
+        return tar_images(label, opened, options.image_column, options.max_bytes, options.selection)
     if kind == ".parquet":
-        return parquet_images(label, opened, options.image_column, options.id_column)
-    return listed_images(source, options.root, options.image_column, options.id_column)
+        return parquet_images(label, opened, options.image_column, options.id_column, options.selection)
+    return _selected(listed_images(source, options.root, options.image_column, options.id_column), options)

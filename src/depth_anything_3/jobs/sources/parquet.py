@@ -32,7 +32,11 @@ def import_pyarrow() -> Any:  # Any: pyarrow is not typed
 
 
 def parquet_images(
-    label: str, opened: Callable[[], IO[bytes]], image_column: str | None = None, id_column: str | None = None
+    label: str,
+    opened: Callable[[], IO[bytes]],
+    image_column: str | None = None,
+    id_column: str | None = None,
+    selects: Callable[[str], bool] | None = None,
 ) -> Iterator[StoredImage]:
     """Yield the images of a parquet file, in its order.
 
@@ -42,6 +46,7 @@ def parquet_images(
         image_column: column with the bytes of image files, or with structs of `bytes` and `path`, as Hugging Face
             datasets have; None: the first of image, bytes, jpg, jpeg, png, webp.
         id_column: column with the ids; None: id, `__key__` or key; without these the file's name and the row.
+        selects: whether to take the image of this id; others are passed over. None: all are taken.
 
     Yields:
         The images; if the file is damaged, its error is the last of them, under the file's own name.
@@ -62,7 +67,8 @@ def parquet_images(
                 ids = [None] * len(batch) if id is None else batch.column(names.index(id)).to_pylist()
                 for value, given in zip(batch.column(0), ids, strict=True):
                     own = f"{PurePosixPath(label).stem}-{row:08d}" if given is None else str(given)
-                    yield StoredImage(own, f"{label}/row {row}", _data(value.as_py(), f"{label}/row {row}"))
+                    if selects is None or selects(own):
+                        yield StoredImage(own, f"{label}/row {row}", _data(value.as_py(), f"{label}/row {row}"))
                     row += 1
     except DA3Error as error:
         if isinstance(error, InvalidInputError):

@@ -146,9 +146,11 @@ class Store:
             raise ExportError(f"{shown(address)}: cannot be written ({reason(error)})") from None
 
     def remove(self, address: str) -> None:
-        """Remove an object. Errors as in `write`."""
+        """Remove an object, if it is there. Errors as in `write`."""
         try:
             self._retries(lambda: self._fs.rm_file(normalized(address)))
+        except FileNotFoundError:
+            return
         except Exception as error:  # as in `_call`
             raise ExportError(f"{shown(address)}: cannot be removed ({reason(error)})") from None
 

@@ -33,7 +33,11 @@ class _Member(tarfile.TarInfo):
 
 
 def tar_images(
-    label: str, opened: Callable[[], IO[bytes]], column: str | None = None, max_bytes: int = MAX_BYTES
+    label: str,
+    opened: Callable[[], IO[bytes]],
+    column: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    selects: Callable[[str], bool] | None = None,
 ) -> Iterator[StoredImage]:
     """Yield the images of a tar, in its order. The key of its sample is the id of an image.
 
@@ -45,6 +49,7 @@ def tar_images(
         opened: opens it.
         column: ending of the members to take, such as "jpg" or "left.png"; None: any single ending of an image file.
         max_bytes: an image with more fails, unread.
+        selects: whether to take the image of this id; others are passed over. None: all are taken.
 
     Yields:
         The images; if the tar is damaged, its error is the last of them, under the tar's own name.
@@ -55,7 +60,7 @@ def tar_images(
             for member in tar:
                 key, extension = _parts(member.name)
                 matches = extension in _EXTENSIONS if wanted is None else extension == wanted
-                if member.isreg() and matches and key:
+                if member.isreg() and matches and key and (selects is None or selects(key)):
                     yield _image(tar, member, key, f"{label}/{member.name}", max_bytes)
     except DA3Error as error:  # of the store
         yield StoredImage(label, label, error)

@@ -55,7 +55,8 @@ class Admission:
             Problem: 429.
         """
         with self._lock:
-            if self.bytes + count > self._settings.max_queue_bytes:
+            # One large body alone is always accepted: `max_body_bytes` bounds it.
+            if self.bytes and self.bytes + count > self._settings.max_queue_bytes:
                 raise self._busy("the requests that wait already hold all the memory for bodies")
             self.bytes += count
 

@@ -20,12 +20,17 @@ from depth_anything_3.inputs.limits import DEFAULT_PROCESS_RES
 from depth_anything_3.model.catalog import DepthKind
 from depth_anything_3.runtime.version import __version__
 from depth_anything_3.services.server.depth_route import depth_router
+from depth_anything_3.services.server.early_answers import EarlyAnswers
 from depth_anything_3.services.server.metrics import CONTENT_TYPE
+from depth_anything_3.services.server.openapi import example_of, problems, text_example
 from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, problem_of
 from depth_anything_3.services.server.results import MEDIA_TYPES
+from depth_anything_3.services.server.scene_route import scene_router
 from depth_anything_3.services.server.security import Gate
 from depth_anything_3.services.server.server import Server
 from depth_anything_3.services.server.settings import ServerSettings
+from depth_anything_3.services.server.stream_route import stream_router
+from depth_anything_3.services.server.upstream_route import upstream_router
 
 __all__ = ["create_app"]
 
@@ -63,47 +68,81 @@ def create_app(model: Engine | DepthAnything3, settings: ServerSettings | None =
     )
     app.state.server = server
     app.include_router(depth_router(server))
+    app.include_router(scene_router(server))
+    app.include_router(stream_router(server))
+    if server.settings.upstream:
+        app.include_router(upstream_router(server))
     _add_information(app, server)
     _add_page(app)
     _add_errors(app)
     app.add_middleware(Gate, settings=server.settings, metrics=server.metrics)
+    app.add_middleware(EarlyAnswers, max_bytes=server.settings.max_body_bytes)
     return app
 
 
 def _add_information(app: FastAPI, server: Server) -> None:
-    settings, card = server.settings, server.engine.card
-
-    @app.get("/v1/models", summary="The model, its formats and the limits")
+    @app.get(
+        "/v1/models",
+        summary="The model, its formats and the limits",
+        responses={200: example_of("The model.", _models(server)), **problems(401, 403)},
+    )
     def models() -> dict[str, object]:
-        return {
-            "model": card.name,
-            "licence": card.licence,
-            "depth_unit": _UNITS[card.depth_kind],
-            "process_res": card.best_process_res or DEFAULT_PROCESS_RES,
-            "has_cameras": card.has_poses,
-            "formats": list(MEDIA_TYPES),
-            "limits": {
-                "body_bytes": settings.max_body_bytes,
-                "pixels": settings.max_pixels,
-                "network_pixels": settings.max_network_pixels,
-                "output_pixels": settings.max_output_pixels,
-                "requests": settings.max_requests,
-                "deadline_seconds": settings.deadline,
-            },
-        }
+        return _models(server)
 
-    @app.get("/healthz", summary="Whether the server is alive")
+    @app.get(
+        "/healthz",
+        summary="Whether the server is alive",
+        responses={200: example_of("It is.", {"status": "alive"}), **problems(403)},
+    )
     def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="Whether it accepts requests")
+    @app.get(
+        "/readyz",
+        summary="Whether it accepts requests",
+        responses={
+            200: example_of("It does.", {"status": "ready"}),
+            503: example_of("It does not: it is starting or draining, or the device failed.", {"status": "draining"}),
+            **problems(401, 403),
+        },
+    )
     def readyz() -> Response:
         why = server.why_not_ready()
         return JSONResponse({"status": why or "ready"}, 503 if why else 200)
 
-    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    @app.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        response_class=Response,
+        responses={
+            200: text_example("The metrics.", "text/plain", 'da3_requests_total{route="/v1/depth",status="200"} 3.0'),
+            **problems(401, 403),
+        },
+    )
     def metrics() -> Response:
         return Response(server.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _models(server: Server) -> dict[str, object]:
+    settings, card = server.settings, server.engine.card
+    return {
+        "model": card.name,
+        "licence": card.licence,
+        "depth_unit": _UNITS[card.depth_kind],
+        "process_res": card.best_process_res or DEFAULT_PROCESS_RES,
+        "has_cameras": card.has_poses,
+        "scenes": card.has_poses,
+        "formats": list(MEDIA_TYPES),
+        "limits": {
+            "body_bytes": settings.max_body_bytes,
+            "pixels": settings.max_pixels,
+            "network_pixels": settings.max_network_pixels,
+            "output_pixels": settings.max_output_pixels,
+            "requests": settings.max_requests,
+            "views": settings.max_views,
+            "deadline_seconds": settings.deadline,
+        },
+    }
 
 
 def _add_page(app: FastAPI) -> None:

@@ -12,40 +12,26 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from depth_anything_3.errors import DA3Error, ImageSizeError, InvalidInputError
+from depth_anything_3.errors import InvalidInputError
 from depth_anything_3.export.format_options import Colormap
 from depth_anything_3.inference.output_options import OutputOptions
 from depth_anything_3.inputs.choices import Fidelity, OutputSize, ProcessResMethod, Upsampling
-from depth_anything_3.inputs.header import ImageHeader, probe
 from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.inputs.pillow_open import JPEG_START
-from depth_anything_3.inputs.plan.resize_plan import plan_resize
-from depth_anything_3.inputs.png_header import PNG_START
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.prediction.focal_length import check_focal_or_fov
-from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, late, problem_of
-from depth_anything_3.services.server.results import MEDIA_TYPES, Answer, ResultOptions, choose_media_type, encode
+from depth_anything_3.services.server.delivery import Delivery
+from depth_anything_3.services.server.openapi import depth_answers, depth_bodies
+from depth_anything_3.services.server.problems import late
+from depth_anything_3.services.server.results import Answer, ResultOptions, choose_media_type, encode
 from depth_anything_3.services.server.scheduler import DepthRequest, Ticket
 from depth_anything_3.services.server.server import Server
-from depth_anything_3.services.server.uploads import Upload, uploaded
+from depth_anything_3.services.server.upload_plan import plan_upload
+from depth_anything_3.services.server.uploads import uploaded
 
 __all__ = ["DepthQuery", "depth_router", "parse_options"]
 
-_NO_LIMIT = 1 << 62
 _CLIENT_GONE = 499  # nobody reads it; nginx logs this number
-
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_ERRORS = {
-    400: "A damaged form, or no image.",
-    408: "The body came too slowly.",
-    413: "Too many bytes or pixels.",
-    415: "Not an image.",
-    422: "A damaged image, or a parameter that is not accepted.",
-    429: "Busy; see Retry-After.",
-    503: "Starting, stopping, or out of memory.",
-    504: "The deadline has passed.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +55,26 @@ def depth_router(server: Server) -> APIRouter:
         "/v1/depth",
         summary="Depth of one image",
         response_class=Response,
-        responses=_answers(),
-        openapi_extra={"requestBody": {"required": True, "content": _bodies()}},
+        responses=depth_answers(),
+        openapi_extra={"requestBody": {"required": True, "content": depth_bodies()}},
     )
     async def depth(
         request: Request,
-        process_res: Annotated[int | None, Query(description="Longest side of the network's input, pixels.")] = None,
-        process_res_method: Annotated[str | None, Query(description=_choices(ProcessResMethod))] = None,
-        fidelity: Annotated[str | None, Query(description=_choices(Fidelity))] = None,
-        output_size: Annotated[str | None, Query(description=_choices(OutputSize))] = None,
-        upsampling: Annotated[str | None, Query(description=_choices(Upsampling))] = None,
-        focal: Annotated[float | None, Query(description="Focal length in pixels of the upright image.")] = None,
-        colormap: Annotated[str | None, Query(description=f"Of image/jpeg: {_choices(Colormap)}")] = None,
+        process_res: Annotated[
+            int | None, Query(description="Longest side of the network's input, pixels.", examples=[504])
+        ] = None,
+        process_res_method: Annotated[
+            str | None, Query(description=_choices(ProcessResMethod), examples=["upper_bound_resize"])
+        ] = None,
+        fidelity: Annotated[str | None, Query(description=_choices(Fidelity), examples=["exact"])] = None,
+        output_size: Annotated[str | None, Query(description=_choices(OutputSize), examples=["input"])] = None,
+        upsampling: Annotated[str | None, Query(description=_choices(Upsampling), examples=["guided"])] = None,
+        focal: Annotated[
+            float | None, Query(description="Focal length in pixels of the upright image.", examples=[2400.0])
+        ] = None,
+        colormap: Annotated[
+            str | None, Query(description=f"Of image/jpeg: {_choices(Colormap)}", examples=["turbo"])
+        ] = None,
     ) -> Response:
         _check_names(request)
         query = DepthQuery(
@@ -99,25 +93,25 @@ def depth_router(server: Server) -> APIRouter:
 
 async def _answer(server: Server, request: Request, query: DepthQuery) -> Response:
     began = time.monotonic()
-    why = server.why_not_ready()
-    if why is not None and not server.admission.is_draining:
-        raise Problem(
-            503, "not-ready", f"the server is not ready ({why}); try again soon", headers={"Retry-After": "2"}
-        )
-    server.admission.check()
+    server.check_ready()
     media_type = choose_media_type(request.headers.get("accept"))
     preprocess, options = parse_options(query, media_type)
     preprocess = replace(server.engine.resolved(preprocess), executor=server.settings.executor)
     try:
         async with uploaded(request, server.settings, server.admission) as upload:
-            header = await server.in_worker(partial(_planned, server, upload, preprocess, options))
-            pixels = header.stored_hw[0] * header.stored_hw[1]
+            planned = await server.in_worker(
+                partial(plan_upload, upload, server.settings, preprocess, at_input_size=options.output.at_input_size)
+            )
+            pixels = planned.pixels
             server.admission.enter(pixels)
+            leave = partial(server.admission.leave, pixels)
             try:
                 source = ImageSource(upload.name, upload.data)
-                return await _computed(server, request, DepthRequest(source, preprocess), options, began)
-            finally:
-                server.admission.leave(pixels)
+                answer = await _computed(server, request, DepthRequest(source, preprocess), options, began)
+            except BaseException:
+                leave()
+                raise
+            return Delivery(answer.content, answer.headers, server.settings.read_timeout, leave)
     except ClientDisconnect:
         return Response(status_code=_CLIENT_GONE)
 
@@ -145,43 +139,9 @@ def _given(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _planned(server: Server, upload: Upload, preprocess: PreprocessOptions, options: ResultOptions) -> ImageHeader:
-    """Read the header of an image, and check the sizes before a pixel is decoded."""
-    settings, name = server.settings, upload.name
-    try:
-        header = probe(upload.data, name, _NO_LIMIT)
-    except ImageSizeError:
-        raise
-    except DA3Error as error:
-        known = upload.data.startswith((JPEG_START, PNG_START))
-        raise problem_of(error, at_header=not known) from error
-    height, width = header.stored_hw
-    if height * width > settings.max_pixels:
-        detail = f"{name}: {width}x{height} pixels, more than {settings.max_pixels:,}, the limit of this server"
-        raise Problem(413, "too-many-pixels", detail, "ImageSizeError")
-    plan = plan_resize(
-        header.stored_hw,
-        preprocess.bounded_px,
-        preprocess.process_res_method,
-        exif_orientation=header.exif_orientation,
-    )
-    rows, columns = plan.result_hw
-    if rows * columns > settings.max_network_pixels:
-        raise InvalidInputError(
-            f"process_res={preprocess.process_res}: {columns}x{rows} pixels for the network, and this server computes "
-            f"at most {settings.max_network_pixels:,}; ask for a smaller process_res"
-        )
-    if options.output.at_input_size and height * width > settings.max_output_pixels:
-        raise InvalidInputError(
-            f"output_size='input': {width}x{height} pixels, and this server returns at most "
-            f"{settings.max_output_pixels:,}; ask for output_size=network"
-        )
-    return header
-
-
 async def _computed(
     server: Server, request: Request, asked: DepthRequest, options: ResultOptions, began: float
-) -> Response:
+) -> Answer:
     deadline = began + server.settings.deadline
     ticket = server.scheduler.submit(
         DepthRequest(asked.source, asked.preprocess, deadline if server.settings.deadline else None)
@@ -192,7 +152,7 @@ async def _computed(
     for name, seconds in (("queue", queued), ("encode", time.monotonic() - computed)):
         server.metrics.stage(name, seconds)
     server.metrics.stage("total", time.monotonic() - began)
-    return Response(answer.content, headers={**answer.headers, "X-Queue-Ms": f"{1e3 * queued:.2f}"})
+    return replace(answer, headers={**answer.headers, "X-Queue-Ms": f"{1e3 * queued:.2f}"})
 
 
 async def _result(ticket: Ticket, request: Request, seconds: float, deadline: float) -> Prediction:
@@ -226,21 +186,3 @@ def _choices(
     kind: type[ProcessResMethod] | type[Fidelity] | type[OutputSize] | type[Upsampling] | type[Colormap],
 ) -> str:
     return ", ".join(one.value for one in kind)
-
-
-def _bodies() -> dict[str, object]:
-    """Describe the bodies of requests for OpenAPI."""
-    form = {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}, "required": ["image"]}
-    return {"image/*": _BINARY, "multipart/form-data": {"schema": form}}
-
-
-def _answers() -> dict[int | str, dict[str, Any]]:  # Any: as FastAPI has it
-    """Describe the answers for OpenAPI."""
-    results = {kind: _BINARY for kind in MEDIA_TYPES if kind != "application/json"}
-    example = {"unit": "relative", "height": 336, "width": 504, "min": 0.61, "max": 4.2, "warnings": []}
-    found = "The depth, in the format that Accept asks for; headers X-Depth-* describe it."
-    problem = {PROBLEM_TYPE: {"schema": {"type": "object"}}}
-    return {
-        200: {"description": found, "content": {**results, "application/json": {"example": example}}},
-        **{code: {"description": text, "content": problem} for code, text in _ERRORS.items()},
-    }

@@ -14,18 +14,19 @@ from types import FrameType
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.inference.engine import Engine
 from depth_anything_3.runtime.packages import install_hint
-from depth_anything_3.services.server.connections import IdleConnections
+from depth_anything_3.services.server.connections import SlowConnections
 from depth_anything_3.services.server.settings import ServerSettings
 
-__all__ = ["check_installed", "check_settings", "serve"]
+__all__ = ["address_of", "check_installed", "check_settings", "listen", "serve"]
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 _MAX_HEADER_BYTES = 16 << 10
 _KEEP_ALIVE = 10  # seconds
-_MORE_CONNECTIONS = 200  # than accepted requests
+_MORE_CONNECTIONS = 700  # than accepted requests; fewer in all than the usual limit of 1,024 open files
 _BACKLOG = 256
+_MAX_FRAMES = 4  # that wait in a WebSocket
 _TICKS_A_CHECK = 5  # of a tenth of a second
 
 
@@ -81,11 +82,11 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
 
     from depth_anything_3.services.server.app import create_app
 
-    listening = _listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port)
     settings = replace(settings, port=listening.getsockname()[1])
     app = create_app(engine, settings)
     state = app.state.server
-    idle = IdleConnections(settings.read_timeout)
+    slow = SlowConnections(settings.read_timeout)
 
     class DrainingServer(uvicorn.Server):
         """Goes on listening while accepted requests are finished: `/readyz` then says why new ones are refused."""
@@ -105,7 +106,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
         async def on_tick(self, counter: int) -> bool:
             if self.started and not self.has_told and state.why_not_ready() is None:
                 self.has_told = True
-                on_ready(_address(listening))
+                on_ready(address_of(listening))
             if self.signal_number and not self.should_exit:
                 late = time.monotonic() > self.drain_until
                 self.should_exit = late or not state.admission.requests
@@ -113,7 +114,7 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
                     self.is_complete = False
                     state.scheduler.abandon()
             if counter % _TICKS_A_CHECK == 0:
-                idle.close_late(self.server_state.connections)
+                slow.close_late(self.server_state.connections)
             return await super().on_tick(counter)
 
     config = uvicorn.Config(
@@ -123,18 +124,28 @@ def serve(engine: Engine, settings: ServerSettings, on_ready: Callable[[str], No
         server_header=False,
         date_header=True,
         lifespan="on",
+        http="h11",  # the limit of headers is its own; others that happen to be installed have none
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=2,
         limit_concurrency=settings.max_requests + _MORE_CONNECTIONS,
         proxy_headers=False,
+        ws="websockets-sansio",  # `websockets` itself calls the other one legacy
+        ws_max_size=settings.max_frame_bytes,
+        ws_max_queue=_MAX_FRAMES,
+        ws_per_message_deflate=False,  # images are compressed
     )
     server = DrainingServer(config)
     server.run(sockets=[listening])
     return server.signal_number or signal.SIGTERM, server.is_complete and not server.force_exit
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on an address; port 0: any free one.
+
+    Raises:
+        UnsupportedError: the port is in use, or the address is not an address of this machine.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -150,7 +161,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _address(listening: socket.socket) -> str:
+def address_of(listening: socket.socket) -> str:
+    """Return the URL for a browser on this machine."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (for the browser)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

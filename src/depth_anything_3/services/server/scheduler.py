@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from depth_anything_3.errors import DA3Error, DeviceError, DeviceMemoryError
 from depth_anything_3.inference.batch_limit import BatchLimit
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_BATCH_SECONDS = 20.0  # a thread that computes longer ends with the process
 _MIN_ROUND = 4  # images prepared together, so that workers decode in parallel
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,32 @@ class Ticket:
         """Deliver an error, begun or not; nothing happens if there is a result already, or it was cancelled."""
         if self.future.running() or (not self.future.done() and self.future.set_running_or_notify_cancel()):
             self.finish(error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Exclusive:
+    """Work that has the engine for itself."""
+
+    work: Callable[[], Any]  # Any: what the work returns
+    future: Future[Any] = field(default_factory=Future)
+
+    def run(self) -> BaseException | None:
+        """Do the work, unless it was cancelled; return its error."""
+        if not self.future.set_running_or_notify_cancel():
+            return None
+        try:
+            result = self.work()
+        except BaseException as error:  # delivered to whoever waits
+            self.fail(error)
+            return error
+        with suppress(InvalidStateError):
+            self.future.set_result(result)
+        return None
+
+    def fail(self, error: BaseException) -> None:
+        """Deliver an error; nothing happens if there is a result already."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
 
 
 @dataclass(eq=False)
@@ -123,6 +152,8 @@ class Scheduler:
         self._changed = threading.Condition()
         self._waiting: deque[Ticket] = deque()
         self._in_progress: list[Ticket] = []
+        self._exclusive: deque[_Exclusive] = deque()  # the first may be running
+        self._requests_first = False  # after exclusive work, a round of requests is next
         self._closed = False
         self._broken: DeviceError | None = None
         self._thread: threading.Thread | None = None
@@ -156,10 +187,30 @@ class Scheduler:
             self._changed.notify_all()
         return ticket
 
+    def exclusive(self, work: Callable[[], Result]) -> Future[Result]:
+        """Queue work that uses the engine alone. Between two such works, a round of requests is computed.
+
+        Raises:
+            DeviceError: the device has failed.
+            Problem: 503, the scheduler is closed.
+        """
+        if self._broken is not None:
+            raise self._broken
+        one = _Exclusive(work)
+        with self._changed:
+            if self._closed:
+                raise draining()
+            self._exclusive.append(one)
+            self._changed.notify_all()
+        return one.future
+
     def abandon(self) -> None:
-        """Fail all requests; results of those in progress are dropped."""
+        """Fail all requests and exclusive work; results of those in progress are dropped."""
         with self._changed:
             dropped, self._waiting = [*self._in_progress, *self._waiting], deque()
+            exclusive = list(self._exclusive)
+        for one in exclusive:
+            one.fail(draining())
         for ticket in dropped:
             ticket.fail(draining())
 
@@ -174,6 +225,7 @@ class Scheduler:
 
     def _run(self) -> None:
         while not self._closed:
+            self._run_exclusive()
             run = _Pass()
             try:
                 with closing(self._predictions(run)) as predictions:
@@ -181,6 +233,22 @@ class Scheduler:
                         self._finish(run.in_order.popleft(), prediction)
             except Exception as error:  # anything: a bug in one of the libraries must not end the server
                 self._recover(error)
+
+    def _run_exclusive(self) -> None:
+        """Do the next exclusive work, if it is its turn."""
+        with self._changed:
+            if not self._is_exclusive_next():
+                return
+            one = self._exclusive[0]
+        error = one.run()
+        with self._changed:
+            self._exclusive.popleft()
+            self._requests_first = True
+        if isinstance(error, DeviceError) and not isinstance(error, DeviceMemoryError):
+            self._recover(error)
+
+    def _is_exclusive_next(self) -> bool:
+        return bool(self._exclusive) and not (self._requests_first and self._waiting)
 
     def _predictions(self, run: _Pass) -> Generator[Prediction, None, None]:
         def failed(failure: ImageFailure) -> None:
@@ -231,8 +299,8 @@ class Scheduler:
         """Wait for requests and take a round; nothing once closed."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._closed or run.ended or (self._waiting and not self._is_blocked()))
-                if self._closed or run.ended:
+                self._changed.wait_for(lambda: self._is_at_end(run) or self._may_take())
+                if self._is_at_end(run):
                     return []
                 self._drop_late()
                 if self._waiting and not self._waiting[0].alone:
@@ -244,7 +312,15 @@ class Scheduler:
             for ticket in taken:
                 ticket.queued_seconds = now - ticket.queued_at
             self._in_progress += taken
+            self._requests_first = False
         return taken
+
+    def _is_at_end(self, run: _Pass) -> bool:
+        """Whether the pass takes no more requests: it failed, or others use the engine next."""
+        return self._closed or run.ended or (self._is_exclusive_next() and not self._in_progress)
+
+    def _may_take(self) -> bool:
+        return bool(self._waiting) and not self._is_exclusive_next() and not self._is_blocked()
 
     def _await_batch(self) -> None:
         """Wait a moment for a batch to fill up, if batches may hold more than one image."""
@@ -302,6 +378,8 @@ class Scheduler:
                 self._broken = error  # type: ignore[assignment]
                 failed, self._in_progress = [*self._in_progress, *self._waiting], []
                 self._waiting = deque()
+                for one in self._exclusive:
+                    one.fail(error)
             else:
                 failed = [one for one in self._in_progress if one.alone]
                 again = [one for one in self._in_progress if not one.alone]

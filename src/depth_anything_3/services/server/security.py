@@ -16,7 +16,7 @@ from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, pro
 from depth_anything_3.services.server.settings import ServerSettings, is_loopback
 from depth_anything_3.services.server.uploads import declared_bytes
 
-__all__ = ["SECURITY_HEADERS", "Gate"]
+__all__ = ["SECURITY_HEADERS", "Gate", "is_same_token", "needs_token"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Gate:
                     f"pages of {origin[:100]!r} may not use this server; whoever runs it can allow it with "
                     "--allow-origins",
                 )
-        if self._settings.token is not None and not _is_open(scope):
+        if self._settings.token is not None and not _is_open(scope) and not needs_token(scope):
             self._check_token(_values(headers, b"authorization"), self._settings.token)
         for length in _values(headers, b"content-length"):
             declared_bytes(length, self._settings.max_body_bytes)
@@ -152,12 +152,22 @@ class Gate:
     @staticmethod
     def _check_token(given: list[str], token: str) -> None:
         scheme, _, value = (given[0] if len(given) == 1 else "").partition(" ")
-        same = hmac.compare_digest(value.strip().encode(), token.encode())
+        same = is_same_token(value.strip(), token)
         if scheme.lower() != "bearer" or not same:
             headers = {"WWW-Authenticate": 'Bearer realm="da3"'}
             raise Problem(
                 401, "no-token", "send the token of this server as Authorization: Bearer TOKEN", None, headers
             )
+
+
+def is_same_token(given: str, token: str) -> bool:
+    """Compare a token in constant time."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def needs_token(scope: Scope) -> bool:
+    """Whether this is a WebSocket without an Authorization header: its route must demand the token as a message."""
+    return scope["type"] == "websocket" and not _values(scope["headers"], b"authorization")
 
 
 def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:

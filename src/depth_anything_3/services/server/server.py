@@ -19,7 +19,9 @@ from depth_anything_3.inputs.failure import raise_error
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.prediction import Prediction
 from depth_anything_3.services.server.admission import Admission
+from depth_anything_3.services.server.jobs import Jobs
 from depth_anything_3.services.server.metrics import ServerMetrics
+from depth_anything_3.services.server.problems import Problem
 from depth_anything_3.services.server.scheduler import Scheduler
 from depth_anything_3.services.server.settings import ServerSettings
 
@@ -49,6 +51,7 @@ class Server:
             on_batch=self.metrics.batch,
             on_done=self._predicted,
         )
+        self.jobs = Jobs(self.admission, settings)
         # Headers are read and results encoded here, not in the event loop.
         self._workers = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="da3-encode")
         self._warm = threading.Event()
@@ -57,6 +60,8 @@ class Server:
             ("da3_requests_waiting", "Requests that are not computed yet.", lambda: self.scheduler.waiting),
             ("da3_held_pixels", "Pixels of the images of accepted requests.", lambda: self.admission.pixels),
             ("da3_held_bytes", "Bytes of bodies in memory.", lambda: self.admission.bytes),
+            ("da3_jobs", "Scenes that wait or whose results are kept.", lambda: len(self.jobs)),
+            ("da3_job_bytes", "Bytes of kept results of scenes.", lambda: self.jobs.bytes),
             ("da3_ready", "1 if requests are accepted.", lambda: float(self.why_not_ready() is None)),
         ):
             self.metrics.watch(name, help, value)
@@ -68,6 +73,7 @@ class Server:
     def close(self) -> None:
         """End the threads."""
         self.scheduler.close()
+        self.jobs.close()
         self._workers.shutdown(cancel_futures=True)
 
     def drain(self) -> None:
@@ -81,6 +87,19 @@ class Server:
         if self.scheduler.broken is not None:
             return "the device failed"
         return None if self._warm.is_set() else "starting"
+
+    def check_ready(self) -> None:
+        """Refuse a request before its body is read, if it would be refused after that.
+
+        Raises:
+            Problem: 429 or 503.
+        """
+        why = self.why_not_ready()
+        if why is not None and not self.admission.is_draining:
+            raise Problem(
+                503, "not-ready", f"the server is not ready ({why}); try again soon", headers={"Retry-After": "2"}
+            )
+        self.admission.check()
 
     async def in_worker(self, work: Callable[[], Result]) -> Result:
         """Run work that would block the event loop."""

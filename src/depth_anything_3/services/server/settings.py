@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Literal
 
 from depth_anything_3.errors import InvalidInputError
@@ -29,6 +30,8 @@ class ServerSettings:
 
     Attributes:
         token: clients must send it as `Authorization: Bearer TOKEN`; None: anyone who can connect may ask.
+        upstream: whether upstream's routes are there too.
+        allow_paths: folders that requests to upstream's routes may name files in.
 
     Raises:
         InvalidInputError: a value is not accepted.
@@ -82,6 +85,29 @@ class ServerSettings:
     drain: float = field(
         default=30.0, metadata=_field("Seconds to finish accepted requests after SIGTERM or Ctrl-C.", _SERVER)
     )
+    max_views: int = field(default=64, metadata=_field("Reject scenes of more views (413).", _LIMITS))
+    max_scene_pixels: int = field(
+        default=16_000_000,
+        metadata=_field("Reject scenes whose views are a larger input of the network together (422).", _LIMITS),
+    )
+    max_jobs: int = field(
+        default=32, metadata=_field("Maximum number of scenes that wait or whose results are kept (429).", _LIMITS)
+    )
+    max_job_bytes: int = field(
+        default=2 << 30, metadata=_field("Accept no scene while kept results have this many bytes (429).", _LIMITS)
+    )
+    job_lifetime: float = field(
+        default=600.0, metadata=_field("Seconds that the results of a scene are kept.", _LIMITS)
+    )
+    max_streams: int = field(
+        default=8, metadata=_field("Maximum number of open WebSockets; others are refused.", _LIMITS)
+    )
+    max_frame_bytes: int = field(
+        default=8 << 20, metadata=_field("Close a WebSocket that sends a frame of more bytes.", _LIMITS)
+    )
+    stream_idle: float = field(
+        default=30.0, metadata=_field("Seconds without a frame after which a WebSocket is closed.", _LIMITS)
+    )
     executor: Executor = field(
         default=Executor.THREAD,
         metadata=_field("Decode in threads or in processes, which an image may kill without harm to others.", _BATCHES),
@@ -95,6 +121,9 @@ class ServerSettings:
     batch_wait: float = field(
         default=2.0, metadata=_field("Milliseconds to wait for more images where batches are larger than 1.", _BATCHES)
     )
+
+    upstream: bool = False
+    allow_paths: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "executor", Executor(self.executor))
