@@ -62,7 +62,7 @@ def test_shards_and_their_report(da3, tar, tmp_path):
     run = da3("report", out)
     assert run.code == FAILURES
     assert run.out.splitlines()[:2] == [
-        "2 images complete, by 2 report(s)",
+        "2 images complete, by 2 reports",
         "missing: not known, since no report has the number of all images",
     ]
 

@@ -111,8 +111,8 @@ def test_the_bundled_network_is_one_file_for_all_sizes(format, tmp_path):
     network, path = DepthAnything3.from_pretrained("da3-nano").model, tmp_path / f"nano{SUFFIX[format]}"
     metadata = write_model(network, find_card("da3-nano"), ExportSpecification(format=format, dynamic="all"), path)
     for size in SIZES:
-        for batch in (1, 3):
-            check(path, network, metadata, (batch, 1, *size))
+        check(path, network, metadata, (1, 1, *size))
+    check(path, network, metadata, (3, 1, 126, 224))
 
 
 @pytest.mark.slow

@@ -23,9 +23,6 @@ from support.images import encoded, jpeg, write
 from support.jobs import run_images
 from support.seeded_values import seeded_images_uint8
 
-pytest.importorskip("s3fs")
-server = pytest.importorskip("moto.server")
-
 pytestmark = [
     pytest.mark.slow,  # seconds to start
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # of the server's libraries
@@ -43,8 +40,15 @@ def port():
 
 
 @pytest.fixture(scope="module")
-def s3(port):
-    started = server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+def moto_server():
+    """The module; imported here, because other runs collect this file too."""
+    pytest.importorskip("s3fs")
+    return pytest.importorskip("moto.server")
+
+
+@pytest.fixture(scope="module")
+def s3(port, moto_server):
+    started = moto_server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
     started.start()
     yield
     started.stop()
@@ -118,12 +122,12 @@ def test_what_is_missing_or_forbidden_is_reported_at_once(bucket):
     assert time.monotonic() - began < 10
 
 
-def test_a_server_that_is_away_for_seconds_is_survived(environment, monkeypatch):
+def test_a_server_that_is_away_for_seconds_is_survived(environment, moto_server, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    late = server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    late = moto_server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
     timer = threading.Timer(3, late.start)
     timer.start()
     try:
