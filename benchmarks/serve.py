@@ -6,7 +6,7 @@
 The server runs in a process of its own, on loopback; the clients are those of this process, and read raw depth.
 `throughput`: images a second of 32 clients with files of five sizes, over those of `stream` in this process, in turns.
 `latency`: of one client, request after request, and of 32 clients at once, beside `stream` with one image at a time.
-`overload`: ten times more clients than places; time to a 429, and memory of the server.
+`overload`: ten times more clients than places; time to a 429 beside that of `/healthz`, and memory of the server.
 Nothing else may run on the machine. Where it does, only the ratios of turns mean something.
 """
 
@@ -81,6 +81,7 @@ class Found:
     refusal_p50: float = 0.0
     refusal_p95: float = 0.0
     refusal_max: float = 0.0
+    healthz_p50: float = 0.0
     memory_before: float = 0.0
     memory_peak: float = 0.0
 
@@ -91,6 +92,17 @@ def post(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, byte
     connection.request("POST", path, body, {"Accept": "application/octet-stream"})
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+def healthz(address: Address) -> float:
+    """Ask for the cheapest answer; return the milliseconds."""
+    connection = address.connect()
+    connection.connect()
+    began = time.perf_counter()
+    connection.request("GET", "/healthz")
+    connection.getresponse().read()
+    connection.close()
+    return 1e3 * (time.perf_counter() - began)
 
 
 @contextmanager
@@ -178,6 +190,8 @@ def overload(address: Address, files: Sequence[bytes], clients: int, seconds: fl
     process, until = psutil.Process(address.pid), time.monotonic() + seconds
     found.memory_before = found.memory_peak = process.memory_info().rss / 1e6
 
+    alive: list[float] = []
+
     def client(number: int) -> list[tuple[int, float]]:
         answers = []
         while time.monotonic() < until:
@@ -187,6 +201,7 @@ def overload(address: Address, files: Sequence[bytes], clients: int, seconds: fl
             status, _ = post(connection, files[number % len(files)])
             answers.append((status, 1e3 * (time.perf_counter() - began)))
             connection.close()
+            alive.append(healthz(address))
             time.sleep(0.5)
         return answers
 
@@ -200,6 +215,7 @@ def overload(address: Address, files: Sequence[bytes], clients: int, seconds: fl
     found.accepted = sum(status == 200 for status, _ in answers)
     found.refusals = len(refused)
     assert found.accepted + found.refusals == len(answers), {status for status, _ in answers}
+    found.healthz_p50 = float(np.median(alive))
     if refused:
         found.refusal_p50, found.refusal_p95, found.refusal_max = map(float, np.percentile(refused, (50, 95, 100)))
 
@@ -216,7 +232,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overload", type=float, default=10.0, metavar="SECONDS", help="0: without")
-    parser.add_argument("--max-requests", type=int, default=64, help="places of the server")
+    parser.add_argument("--max-requests", type=int, default=8, help="places of the server that is overloaded")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", nargs=2, metavar=("NETWORK", "PLACES"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -236,9 +252,10 @@ def main() -> None:
         for path, data in zip(paths, files, strict=True):
             path.write_bytes(data)
         model = load_model(options.network, torch.device("cpu"))
-        with server_process(options.network, options.max_requests) as address:
+        with server_process(options.network, 2 * CLIENTS) as address:
             found = compare(model, address, files, paths, options.rounds)
-            if options.overload:
+        if options.overload:
+            with server_process(options.network, options.max_requests) as address:
                 overload(address, files, 10 * options.max_requests, options.overload, found)
     _print(found)
     if options.json:
@@ -256,6 +273,7 @@ def _print(found: Found) -> None:
         console.print(
             f"overload: {found.accepted:,} accepted, {found.refusals:,} refused after "
             f"{found.refusal_p50:.1f} ms (p50), {found.refusal_p95:.1f} (p95), {found.refusal_max:.0f} (longest); "
+            f"/healthz by the same clients {found.healthz_p50:.1f} (p50); "
             f"memory of the server {found.memory_before:.0f} MB before, {found.memory_peak:.0f} at most"
         )
 

@@ -9,7 +9,7 @@ import pytest
 from depth_anything_3.services.server.allowed_paths import resolve_folders
 from support.command import DONE, FAILURES, MISUSE
 from support.images import jpeg
-from support.serving import grey_engine, listening
+from support.serving import grey_engine, serve_on_socket
 
 URL = "http://127.0.0.1:9"
 
@@ -26,7 +26,7 @@ def room(tmp_path):
 def test_a_server_writes_the_results_of_the_command(da3, seeded_small, room, tmp_path):
     flags = ["--process-res", 56, "--export-format", "glb-depth_png", "--num-max-points", 500, "--colormap", "turbo"]
     assert da3("auto", room, *flags, "--export-dir", tmp_path / "here").code == DONE
-    with listening(seeded_small, upstream=True, allow_paths=resolve_folders([tmp_path])) as url:
+    with serve_on_socket(seeded_small, upstream=True, allow_paths=resolve_folders([tmp_path])) as url:
         server = ["--use-backend", "--backend-url", url]
         same = ["--model-dir", seeded_small.model_name]
         run = da3(
@@ -46,7 +46,7 @@ def test_a_server_writes_the_results_of_the_command(da3, seeded_small, room, tmp
 def test_a_server_of_another_kind_or_none_is_named(da3, room):
     run = da3("auto", room, "--use-backend", "--backend-url", URL)
     assert (run.code, "no answer of a server" in run.err) == (FAILURES, True)
-    with listening(grey_engine()) as url:  # da3 serve, without upstream's routes
+    with serve_on_socket(grey_engine()) as url:  # da3 serve, without upstream's routes
         run = da3("auto", room, "--use-backend", "--backend-url", url)
     assert (run.code, "/status" in run.err) == (FAILURES, True)
 

@@ -113,3 +113,13 @@ def test_misuse_is_reported_before_anything_is_loaded(arguments, message, monkey
         cli.main()
     assert left.value.code in (1, 2)
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_page_needs_the_extra_and_says_so(monkeypatch, capsys):
+    from depth_anything_3.services.server import run as server_run
+
+    monkeypatch.setattr(server_run.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["da3", "webcam", "--http", "0", "--model-dir", "/nowhere"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert "run pip install '.[serve]'" in " ".join(capsys.readouterr().err.split())

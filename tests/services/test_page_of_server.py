@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from depth_anything_3 import DepthAnything3
 from depth_anything_3.jobs.demo import demo_images
 from support.browser import open_browser
 from support.chromium import CHROMIUM
+from support.serving import serve_on_socket
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
@@ -82,3 +84,19 @@ def test_downloads_are_files_of_their_kind(url, tmp_path):
             browser.wait(f"document.getElementById('download-status').textContent === '{name} is ready.'")
             browser.wait_for_file(tmp_path / name)
             assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_scene_is_computed_and_its_points_are_shown(seeded_small, tmp_path):
+    photos = [(image.path.name, image.path.read_bytes()) for image in demo_images()[:2]]
+    with serve_on_socket(seeded_small) as address, open_browser(tmp_path) as browser:
+        browser.open(address)
+        browser.wait("document.getElementById('model').textContent")
+        browser.drop(*photos)
+        browser.wait("document.querySelectorAll('.thumb[data-status=done] canvas').length === 2")
+        browser.evaluate("document.getElementById('as-scene').click()")
+        assert browser.wait("Number(document.getElementById('cloud-canvas').dataset.points)") > 1000
+        offered = "[...document.querySelectorAll('#downloads button')].map((b) => b.dataset.format)"
+        assert browser.evaluate(offered) == [".glb", ".ply", ".npz"]
+        shot = browser.call("Page.captureScreenshot")["data"]
+        (tmp_path / "scene.png").write_bytes(base64.b64decode(shot))
+        assert browser.problems == []

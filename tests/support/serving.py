@@ -21,7 +21,7 @@ from depth_anything_3.services.server.run import address_of, listen
 from depth_anything_3.services.server.settings import ServerSettings
 from support.images import encoded
 
-__all__ = ["DARK", "GreyNetwork", "asking", "grey_engine", "grey_jpeg", "listening", "serving"]
+__all__ = ["DARK", "GreyNetwork", "asking", "grey_engine", "grey_jpeg", "serve_on_socket", "serving"]
 
 DARK = -1.9
 """Mean of a normalised image below which it is black, or nearly so."""
@@ -94,7 +94,7 @@ def asking(engine, question, **settings):
 
 
 @contextmanager
-def listening(engine, **settings):
+def serve_on_socket(engine, **settings):
     """Yield the address of a server that is ready, on a socket and in another thread."""
     socket = listen("127.0.0.1", 0)
     app = create_app(engine, ServerSettings(port=socket.getsockname()[1], **settings))

@@ -35,6 +35,9 @@ HELP = {
     ),
     "webcam": CommandHelp("docs/video.md", ("da3 webcam", "da3 webcam rtsp://camera/stream --http 8000")),
     "serve": CommandHelp("docs/serve.md", ("da3 serve", "da3 serve --host 0.0.0.0 --token-file token.txt")),
+    "backend": CommandHelp(
+        "docs/serve.md", ("da3 backend --allow-paths scenes/", "da3 backend -m da3-small --allow-paths scenes/")
+    ),
     "colmap": CommandHelp(
         "docs/quickstart.md", ("da3 colmap workspace/ -o out", "da3 colmap workspace/ -o out -f colmap-ply")
     ),

@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from depth_anything_3.services.server.app import create_app
 from depth_anything_3.services.server.settings import ServerSettings
 from support.images import jpeg
-from support.serving import depth_of, grey_engine, grey_jpeg
+from support.serving import depth_of, grey_engine, grey_jpeg, serve_on_socket
 
 TOKEN = "0123456789abcdef-token"
 AT = "ws://localhost:8008"
@@ -178,3 +180,18 @@ def test_a_server_that_stops_ends_its_streams(visit):
         assert closing(socket) == (1012, "draining")
     with client.websocket_connect(URL) as socket:
         assert closing(socket) == (1013, "draining")
+
+
+def test_a_client_on_a_socket_gets_depth_and_is_closed_with_a_frame_that_is_too_large():
+    with serve_on_socket(grey_engine(), max_frame_bytes=1000) as address:
+        url = address.replace("http:", "ws:") + "/v1/stream?process_res=56&format=float32"
+        with connect(url, proxy=None) as socket:
+            socket.send(grey_jpeg(70))
+            about, content = json.loads(socket.recv(20)), socket.recv(20)
+            socket.send(bytes(1001))
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv(20)
+        with pytest.raises(InvalidStatus) as refused:
+            connect(url, origin="https://evil.example", proxy=None)
+    np.testing.assert_allclose(np.frombuffer(content, "<f4"), depth_of(70), atol=0.02)
+    assert (about["frame"], closed.value.rcvd.code, refused.value.response.status_code) == (0, 1009, 403)
