@@ -28,7 +28,7 @@ from depth_anything_3.exported.specification import Dynamic, GraphDtype, ModelFo
 from depth_anything_3.exported.verification import Verification
 from harness.machine import describe_machine
 from harness.report import print_facts
-from network_benchmark import seed_weights
+from harness.seeded_network import seed_weights
 
 _BUNDLED = "da3-nano"
 _SUFFIXES = {ModelFormat.ONNX: ".onnx", ModelFormat.OPENVINO: ".xml"}
