@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from depth_anything_3.cli.options import ModelFlags
+from depth_anything_3.cli.options import ModelFlags, WriterFlags
 from depth_anything_3.cli.splitting import engine_loader
 from depth_anything_3.inference.options import StreamOptions
 from depth_anything_3.jobs.cluster.worker import WorkerJob
@@ -99,7 +99,7 @@ def cluster_job():
             load=engine_loader(ModelFlags(model_dir=model, device="cpu")),
             device="cpu",
             threads=1,
-            destination=Destination(folder=Path("unused"), formats="depth_png"),
+            destination=Destination(folder=Path("unused"), formats="depth_png", options=WriterFlags().options()),
             options=StreamOptions.parse({**SMALL, **options}, caller=partial),
             sources=SourceOptions(),
             export_dir=str(export_dir),
