@@ -78,6 +78,7 @@ def test_a_report_adds_up(seeded_small, folder):
         "left": {},
         "shard": None,
         "total": 2,
+        "is_streamed": False,
         "began": report.began,
         "ended": report.ended,
     }

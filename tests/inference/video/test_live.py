@@ -202,7 +202,8 @@ def test_unusable_frames_are_counted_and_skipped():
         indices = [frame.index for frame, _ in stream]
     assert indices
     assert all(index % 2 for index in indices)
-    assert (0, "frame 0 is damaged") in failed
+    assert failed  # which ones, depends on the time: only the newest frame is computed
+    assert all(index % 2 == 0 and text == f"frame {index} is damaged" for index, text in failed)
     assert stream.stats.failed == len(failed)
 
 
