@@ -17,7 +17,7 @@ from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs.plan import Planner, describe_plans
 from support.images import encoded, exif_block, write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "javascript"
 NODE, NPM = shutil.which("node"), shutil.which("npm")

@@ -140,7 +140,7 @@ def test_a_process_that_ends_gives_its_last_line():
     child.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_engine_is_measured_from_files_to_depth(photos, tmp_path, monkeypatch):
     from end_to_end import CASES, Comparison, blocks_of_results, measure_preset
     from harness.depth_process import FORK, DepthEngine, DepthJob

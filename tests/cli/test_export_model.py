@@ -196,11 +196,15 @@ def test_misuse_of_doctor_is_refused(da3, flags, code, message):
     assert message in run.err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "flags", [["-o", "m.onnx", "--dynamic", "all"], ["-o", "m.xml", "--input", "uint8"], ["-o", "m.pt2"]]
+    "flags",
+    [
+        pytest.param(["-o", "m.onnx", "--dynamic", "all"], marks=pytest.mark.slow),
+        pytest.param(["-o", "m.xml", "--input", "uint8"], marks=pytest.mark.long),
+        pytest.param(["-o", "m.pt2"], marks=pytest.mark.long),
+    ],
 )
-def test_the_bundled_model_is_exported(da3, tmp_path, monkeypatch, flags, capfd):
+def test_the_bundled_model_is_exported(da3, tmp_path, monkeypatch, flags):
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)

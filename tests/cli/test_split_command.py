@@ -23,8 +23,6 @@ from support.run_state import wait_until
 from support.seeded_values import seeded_images_uint8
 from support.tars import write_tar
 
-pytestmark = pytest.mark.slow
-
 FORMATS = "npz-depth_png"
 COUNT = 490
 
@@ -67,6 +65,7 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
 
 
+@pytest.mark.slow
 def test_seven_shards_of_many_images_one_killed_and_resumed(start, da3, seeded_small, tmp_path):
     """Six in this process; the killed one is a process of its own."""
     photos, out = write_photos(tmp_path / "photos", COUNT), tmp_path / "out"
@@ -99,6 +98,7 @@ def test_seven_shards_of_many_images_one_killed_and_resumed(start, da3, seeded_s
         assert len(list((out / "npz" / str(index)).glob("*.npz"))) == COUNT // 5
 
 
+@pytest.mark.long
 def test_a_killed_shard_of_a_tar_is_resumed_with_another_count(start, da3, tmp_path):
     images = [
         (f"{index}.png", encoded(one, "PNG")) for index, one in enumerate(seeded_images_uint8(60, 42, 56, seed=3))
@@ -125,6 +125,7 @@ def test_a_killed_shard_of_a_tar_is_resumed_with_another_count(start, da3, tmp_p
     assert not [one for one in out.rglob(".*") if one.is_file()]
 
 
+@pytest.mark.long
 def test_two_processes_write_what_one_writes(start, tmp_path):
     photos = write_photos(tmp_path / "photos", 12)
     ended = {}
@@ -140,6 +141,7 @@ def test_two_processes_write_what_one_writes(start, tmp_path):
     assert sources[0] == sources[1]
 
 
+@pytest.mark.long
 def test_a_killed_device_is_named_and_resume_finishes(start, da3, tmp_path):
     photos, out = write_photos(tmp_path / "photos", 120), tmp_path / "out"
     process = start(photos, out, "--devices", "cpu,cpu")
@@ -164,6 +166,7 @@ def test_a_killed_device_is_named_and_resume_finishes(start, da3, tmp_path):
 
 
 # The processes of the devices ignore SIGINT and wait for the command's word; SIGTERM reaches them twice.
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code", "by"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
 def test_a_signal_stops_all_devices_in_an_orderly_way(start, tmp_path, number, code, by):
     photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
@@ -183,6 +186,7 @@ def test_a_signal_stops_all_devices_in_an_orderly_way(start, tmp_path, number, c
     assert "--resume" in err
 
 
+@pytest.mark.long
 def test_devices_stop_when_their_parent_is_killed(start, tmp_path):
     photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
     process = start(photos, out, "--devices", "cpu,cpu")

@@ -16,7 +16,7 @@ from PIL import Image
 from support.server_process import server_process
 from support.serving import depth_of, grey_jpeg
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SIZES = [(640, 480), (480, 640), (800, 800), (1000, 500), (333, 222)]
 KINDS = ["application/octet-stream", "image/png", "application/json", "image/tiff", "application/x-npz"]
