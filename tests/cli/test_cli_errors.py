@@ -138,7 +138,8 @@ def test_a_name_with_brackets_is_printed_as_it_is(da3, tmp_path, name):
     assert run.err.startswith(f"failed: {folder / name.replace('/', '')}: not an image")
     assert da3("image", folder / "[/gone]").err == f"failed: {folder / '[/gone]'}: no such file\n"
     assert (
-        da3("images", folder / "[/gone]", "--on-error", "raise").err == f"error: {folder / '[/gone]'}: no such file\n"
+        da3("images", folder / "[/gone]", "--on-error", "raise", "--export-dir", folder / "out").err
+        == f"error: {folder / '[/gone]'}: no such file\n"
     )
 
 
