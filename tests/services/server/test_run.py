@@ -27,7 +27,7 @@ class Visitor(httpx.Client):
     is_stopped = False
 
     def stop(self):
-        """Do what SIGTERM does. A real one, in tests/services/server with a process of its own, could end pytest too."""
+        """Do what SIGTERM does. A real one would end pytest if the server had ended already."""
         self.is_stopped = True
         handler = signal.getsignal(signal.SIGTERM)
         assert callable(handler), "the server has ended, or has not begun"
@@ -43,7 +43,7 @@ class Visitor(httpx.Client):
 
 @pytest.fixture
 def served():
-    """Runs `serve` here, in the main thread, and `story(visitor)` in another one, after which the handler of SIGTERM ends it."""
+    """Runs `serve` here, in the main thread, and in another one `story(visitor)`, after which `stop` ends the server."""
 
     def run(engine, story, **settings):
         ready = threading.Event()
