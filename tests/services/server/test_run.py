@@ -43,7 +43,7 @@ class Visitor(httpx.Client):
 
 @pytest.fixture
 def served():
-    """Runs `serve` here, in the main thread, and in another one `story(visitor)`, after which `stop` ends the server."""
+    """Runs `serve` here, in the main thread, and elsewhere `story(visitor)`, after which `stop` ends the server."""
 
     def run(engine, story, **settings):
         ready = threading.Event()
