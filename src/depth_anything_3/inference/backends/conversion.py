@@ -35,6 +35,7 @@ MAX_ERROR = 1e-4
 _PACKAGES = {BackendName.OPENVINO: ("openvino",), BackendName.ONNXRUNTIME: ("onnxruntime", "onnx", "onnxscript")}
 _EXTRAS = {BackendName.OPENVINO: "openvino", BackendName.ONNXRUNTIME: "onnx"}
 _TITLES = {BackendName.OPENVINO: "OpenVINO", BackendName.ONNXRUNTIME: "ONNX Runtime"}
+_WRITER = "2"  # raise it when other files are written for the same weights
 _FILES = {BackendName.OPENVINO: "model.xml", BackendName.ONNXRUNTIME: "model.onnx"}
 _FORMATS = {BackendName.OPENVINO: ModelFormat.OPENVINO, BackendName.ONNXRUNTIME: ModelFormat.ONNX}
 _CHECKED_RES = 280
@@ -71,7 +72,14 @@ def convert(
     """
     versions = check_installed(backend)
     views = "dynamic" if many_views else "1"
-    facts = {"weights": weights, "views": views, "version": __version__, "torch": torch.__version__, **versions}
+    facts = {
+        "weights": weights,
+        "views": views,
+        "version": __version__,
+        "writer": _WRITER,
+        "torch": torch.__version__,
+        **versions,
+    }
     name = f"{card.name}-{backend.value}-{'views' if many_views else 'image'}"
     stored = store.get(name, facts)
     if stored is None:

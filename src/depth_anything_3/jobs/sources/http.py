@@ -6,6 +6,7 @@ import base64
 import urllib.request
 from contextlib import closing
 from http.client import HTTPException
+from io import UnsupportedOperation
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -25,7 +26,7 @@ def read_http(address: str, *, start: int = 0, end: int | None = None) -> bytes:
     headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end is not None else {}
     with closing(_opened(address, "GET", headers)) as answer:
         if start and answer.status != _PARTIAL:
-            raise NotImplementedError("the server does not send parts of an object; download it first")
+            raise UnsupportedOperation("the server does not send parts of an object; download it first")
         try:
             content: bytes = answer.read() if end is None else answer.read(end - start)
         except HTTPException as error:  # cut off
@@ -42,7 +43,7 @@ def size_http(address: str) -> int:
     with closing(_opened(address, "HEAD", {})) as answer:
         length = answer.headers.get("Content-Length")
     if length is None:
-        raise NotImplementedError("the server does not say how long the object is; download it first")
+        raise UnsupportedOperation("the server does not say how long the object is; download it first")
     return int(length)
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from io import UnsupportedOperation
 from typing import TypeVar
 
 from depth_anything_3.errors import DA3Error
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, DA3Error)
+_PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, UnsupportedOperation, DA3Error)
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ProfileNotFound")
 _LASTING_STATUS = range(400, 500)
 _PASSING_STATUS = (408, 425, 429)

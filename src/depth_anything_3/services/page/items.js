@@ -25,7 +25,7 @@ const IMAGE_NAME = /\.(jpe?g|png|webp|gif|bmp|tiff?|hei[cf]|avif|jp2|ppm|pgm|exr
  * @property {string} error
  */
 
-/** Holds the items, and tells of changes: 'list', 'select', 'item'. */
+/** Holds the items, and reports changes: 'list', 'select', 'item'. */
 export class Items extends EventTarget {
   constructor() {
     super();
