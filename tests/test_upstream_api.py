@@ -366,7 +366,8 @@ def test_pattern(bench, one):
 def test_a_network_is_exported_by_torch_export(bench):
     x = bench.x[:, :1, :, :28, :28]
     output = torch.export.export(bench.model.model, (x,)).module()(x)
-    assert torch.equal(output.depth, bench.model(x)["depth"])
+    # A graph for all sizes computes the position table by two matrix products.
+    torch.testing.assert_close(output.depth, bench.model(x)["depth"], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,11 @@ class _Thread:
         self.start, self.join = self._thread.start, self._thread.join
 
     def _run(self, killed: bool, turn: threading.Lock) -> None:
-        work = self._connection.recv()
-        if killed:
-            self.exitcode = -signal.SIGKILL
-        else:
+        try:
+            work = self._connection.recv()
+            if killed:
+                self.exitcode = -signal.SIGKILL
+                return
             error = None
             with turn:
                 try:
@@ -73,4 +74,5 @@ class _Thread:
             with suppress(OSError):
                 self._connection.send(device_process.Ended(error))
             self.exitcode = 0
-        self._connection.close()
+        finally:
+            self._connection.close()  # else the other end would wait forever

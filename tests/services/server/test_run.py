@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -54,7 +56,9 @@ def served():
             ready.set()
 
         def tell():
-            assert ready.wait(30)
+            if not ready.wait(60):
+                signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+                raise AssertionError("the server is not ready")
             with Visitor(base_url=addresses[0], timeout=30, verify=False) as visitor:
                 try:
                     return story(visitor)
@@ -79,18 +83,27 @@ def until(condition):
         time.sleep(0.005)
 
 
+@contextmanager
+def closed(gate):
+    """Within the block, the network waits at `gate`."""
+    gate.clear()
+    try:
+        yield gate
+    finally:
+        gate.set()
+
+
 def test_sigterm_under_load_loses_no_accepted_request(served):
     engine = grey_engine()
 
     def story(visitor):
-        engine.network.gate.clear()
-        with ThreadPoolExecutor(6) as pool:
+        with ThreadPoolExecutor(6) as pool, closed(engine.network.gate) as gate:
             accepted = [pool.submit(visitor.ask, grey_jpeg(level)) for level in range(6)]
             until(lambda: visitor.in_progress() == 6)
             visitor.stop()
             until(lambda: visitor.get("/readyz").status_code == 503)
             refused = visitor.ask(grey_jpeg(9))
-            engine.network.gate.set()
+            gate.set()
             answers = [one.result() for one in accepted]
         return refused.status_code, {one.status_code for one in answers}
 
@@ -102,14 +115,11 @@ def test_what_is_not_finished_in_time_is_reported(served):
     engine = grey_engine()
 
     def story(visitor):
-        engine.network.gate.clear()
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool, closed(engine.network.gate):
             lost = pool.submit(visitor.ask, grey_jpeg(1))
             until(lambda: visitor.in_progress() == 1)
             visitor.stop()
-            answer = lost.result()
-            engine.network.gate.set()
-            return answer.status_code
+            return lost.result().status_code
 
     (number, is_complete), status = served(engine, story, drain=0.1)
     assert (number, is_complete, status) == (signal.SIGTERM, False, 503)
@@ -150,6 +160,24 @@ def test_a_connection_without_a_header_is_closed(served):
             return slow.recv(100), visitor.get("/healthz").status_code
 
     assert served(grey_engine(), story, read_timeout=0.1)[1] == (b"", 200)
+
+
+def test_a_connection_that_is_idle_after_an_answer_can_be_used_again(served):
+    def story(visitor):
+        statuses = []
+        with closing(HTTPConnection("127.0.0.1", visitor.base_url.port, timeout=10)) as host:
+            for _ in range(2):
+                host.request("GET", "/healthz")
+                answer = host.getresponse()
+                answer.read()
+                statuses.append(answer.status)
+                time.sleep(1)  # far longer than the time for a header
+            host.sock.sendall(b"POST /v1/depth HTTP/1.1\r\nHost: loc")
+            with suppress(ConnectionError):
+                statuses.append(host.sock.recv(100))
+        return statuses
+
+    assert served(grey_engine(), story, read_timeout=0.1)[1][:2] == [200, 200]
 
 
 def test_a_port_in_use_is_an_error_of_ours():

@@ -42,6 +42,12 @@ async def ended(client, answer):
     return found
 
 
+def is_taken(client):
+    """Whether the scheduler has a scene, which waits or is computed."""
+    scheduler = client.server.scheduler
+    return scheduler._exclusive or scheduler._running
+
+
 def scene(client, views=VIEWS, **more):
     return client.post("/v1/scenes", files=views, data=more or SMALL)
 
@@ -147,7 +153,7 @@ def test_a_scene_waits_for_requests_before_it_and_lets_others_in_between(engine)
         first = asyncio.ensure_future(client.post("/v1/depth", content=grey_jpeg(10), **depth))
         await until(lambda: client.server.admission.requests == 1)
         jobs = [await scene(client) for _ in range(2)]
-        await until(lambda: client.server.scheduler._exclusive)
+        await until(lambda: is_taken(client))
         later = asyncio.ensure_future(client.post("/v1/depth", content=grey_jpeg(90), **depth))
         await until(lambda: client.server.admission.requests == 4)
         held = client.server.admission.bytes
@@ -168,7 +174,7 @@ def test_a_job_is_cancelled_deleted_and_forgotten(engine):
     async def question(client):
         engine.network.gate.clear()
         jobs = [(await scene(client)).json()["status_url"] for _ in range(2)]
-        await until(lambda: client.server.scheduler._exclusive)
+        await until(lambda: is_taken(client))
         refused = await scene(client)
         deleted = [(await client.delete(url)).status_code for url in (jobs[1], jobs[0])]
         states = [(await client.get(url)).json()["status"] for url in jobs]
@@ -224,7 +230,7 @@ def test_jobs_that_are_not_finished_at_the_end_are_dropped(engine):
     async def question(client):
         engine.network.gate.clear()
         await scene(client)
-        await until(lambda: client.server.scheduler._exclusive)
+        await until(lambda: is_taken(client))
         client.server.drain()
         refused = await scene(client)
         client.server.scheduler.abandon()

@@ -12,8 +12,9 @@ class SlowConnections:
     """Closes connections of uvicorn that send no complete header, or read no answer: it has no time limit for these.
 
     Args:
-        seconds: time that a client may take from the connection, or the last answer, to the end of a header; time
-            that it may read nothing of an answer that waits for it; time to read the rest after the server closed.
+        seconds: time that a client may take from the connection, or the first byte after an answer, to the end of a
+            header; time that it may read nothing of an answer that waits for it; time to read the rest after the
+            server closed. Connections that are idle after an answer are left to uvicorn.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -49,5 +50,8 @@ def _waits_for(connection: object) -> object:
         return unsent
     if not hasattr(connection, "cycle"):  # a WebSocket, which may be silent
         return None
-    cycle = connection.cycle
-    return "header" if cycle is None or cycle.response_complete else None
+    if connection.cycle is not None and not connection.cycle.response_complete:
+        return None
+    # To abort an idle connection would fail a request that is on its way; uvicorn closes it after its own time.
+    is_idle = getattr(connection, "timeout_keep_alive_task", None) is not None
+    return None if is_idle else "header"

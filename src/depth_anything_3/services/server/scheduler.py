@@ -86,9 +86,7 @@ class _Exclusive:
     future: Future[Any] = field(default_factory=Future)
 
     def run(self) -> BaseException | None:
-        """Do the work, unless it was cancelled; return its error."""
-        if not self.future.set_running_or_notify_cancel():
-            return None
+        """Do the work; return its error."""
         try:
             result = self.work()
         except BaseException as error:  # delivered to whoever waits
@@ -152,7 +150,8 @@ class Scheduler:
         self._changed = threading.Condition()
         self._waiting: deque[Ticket] = deque()
         self._in_progress: list[Ticket] = []
-        self._exclusive: deque[_Exclusive] = deque()  # the first may be running
+        self._exclusive: deque[_Exclusive] = deque()
+        self._running: _Exclusive | None = None
         self._requests_first = False  # after exclusive work, a round of requests is next
         self._closed = False
         self._broken: DeviceError | None = None
@@ -208,7 +207,7 @@ class Scheduler:
         """Fail all requests and exclusive work; results of those in progress are dropped."""
         with self._changed:
             dropped, self._waiting = [*self._in_progress, *self._waiting], deque()
-            exclusive = list(self._exclusive)
+            exclusive, self._exclusive = [*filter(None, [self._running]), *self._exclusive], deque()
         for one in exclusive:
             one.fail(draining())
         for ticket in dropped:
@@ -239,10 +238,10 @@ class Scheduler:
         with self._changed:
             if not self._is_exclusive_next():
                 return
-            one = self._exclusive[0]
+            one = self._running = self._exclusive.popleft()
         error = one.run()
         with self._changed:
-            self._exclusive.popleft()
+            self._running = None
             self._requests_first = True
         if isinstance(error, DeviceError) and not isinstance(error, DeviceMemoryError):
             self._recover(error)
@@ -377,8 +376,8 @@ class Scheduler:
             if lost:
                 self._broken = error  # type: ignore[assignment]
                 failed, self._in_progress = [*self._in_progress, *self._waiting], []
-                self._waiting = deque()
-                for one in self._exclusive:
+                exclusive, self._waiting, self._exclusive = list(self._exclusive), deque(), deque()
+                for one in exclusive:
                     one.fail(error)
             else:
                 failed = [one for one in self._in_progress if one.alone]
