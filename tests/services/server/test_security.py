@@ -82,6 +82,23 @@ def test_answers_protect_the_page_and_do_not_allow_other_origins():
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+def test_browsers_keep_the_page_and_ask_whether_it_has_changed():
+    async def question(client):
+        found = [await client.get(path) for path in ("/", "/static/index.html")]
+        known = {"If-None-Match": found[1].headers["etag"]}
+        return [*found, await client.get("/static/index.html", headers=known)]
+
+    answers = asking(grey_engine(), question)
+    assert [one.status_code for one in answers] == [200, 200, 304]
+    assert {one.headers["cache-control"] for one in answers} == {"no-cache"}
+
+
+@pytest.mark.parametrize("name", ["read_timeout", "stream_idle", "job_lifetime"])
+def test_no_time_at_all_is_refused(name):
+    with pytest.raises(InvalidInputError, match=f"{name}=0.0: give a number of seconds above 0"):
+        ServerSettings(**{name: 0.0})
+
+
 @pytest.mark.parametrize("path", ["/static/../server/app.py", "/static/%2e%2e/server/app.py", "/static//etc/passwd"])
 def test_only_files_of_the_page_are_served(path):
     assert statuses({}, [path]) == [404]

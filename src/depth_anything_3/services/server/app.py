@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -37,6 +38,7 @@ __all__ = ["create_app"]
 logger = logging.getLogger(__name__)
 
 _PAGE = Path(__file__).parents[1] / "page"
+_MAY_KEEP = {"Cache-Control": "no-cache"}
 _UNITS = {DepthKind.METRIC: "metres", DepthKind.CANONICAL: "canonical", DepthKind.RELATIVE: "relative"}
 
 
@@ -145,18 +147,26 @@ def _models(server: Server) -> dict[str, object]:
     }
 
 
+class _PageFiles(StaticFiles):
+    """Files that a browser keeps, and asks each time whether they have changed."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:  # Any: as the base class
+        response = super().file_response(*args, **options)
+        response.headers.update(_MAY_KEEP)
+        return response
+
+
 def _add_page(app: FastAPI) -> None:
     """Serve the page and its files."""
-    cached = {"Cache-Control": "no-cache"}
 
     @app.get("/", include_in_schema=False)
     def page() -> Response:
         if not (_PAGE / "index.html").is_file():
             raise Problem(404, "no-page", "this build has no page; /openapi.json describes the routes")
-        return FileResponse(_PAGE / "index.html", headers=cached)
+        return FileResponse(_PAGE / "index.html", headers=_MAY_KEEP)
 
     if _PAGE.is_dir():
-        app.mount("/static", StaticFiles(directory=_PAGE), name="static")
+        app.mount("/static", _PageFiles(directory=_PAGE), name="static")
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem, busy, draining, late
 from depth_anything_3.services.server.results import MEDIA_TYPES
 
-__all__ = ["Answers", "depth_answers", "depth_bodies", "example_of", "problems", "text_example"]
+__all__ = ["Answers", "depth_answers", "depth_bodies", "example_of", "job_problems", "problems", "text_example"]
 
 Answers = dict[int | str, dict[str, Any]]  # Any: as FastAPI has it
 
@@ -55,11 +55,13 @@ _PROBLEMS = (
     Problem(400, "no-image", "the form has no file named image; send one part: name=image and a filename"),
     Problem(401, "no-token", "send the token of this server as Authorization: Bearer TOKEN"),
     Problem(403, "foreign-host", "Host 'evil.example' is not a name of this server"),
+    Problem(404, "no-job", "no job 'dGhpcyBpcyBhbiBpZA'; results are kept for 600 s after their end"),
     Problem(406, "not-acceptable", f"Accept: text/html: give one of {', '.join(MEDIA_TYPES)}"),
     Problem(408, "slow-body", "the body did not arrive within 30 s; send it faster"),
     Problem(413, "too-many-pixels", "image: 40000x40000 pixels, more than 178,956,970", "ImageSizeError"),
     Problem(415, "not-an-image", "image: not an image; it looks like text", "ImageReadError"),
     Problem(422, "damaged-image", "image: truncated JPEG (1,204 of 88,310 bytes)", "ImageDecodeError"),
+    Problem(501, "no-reload", "this server keeps the model that it started with; restart it"),
     busy(3, "64 requests wait already"),
     draining(),
     late(60),
@@ -78,15 +80,19 @@ def text_example(description: str, media_type: str, example: str) -> dict[str, A
 
 
 def problems(*statuses: int) -> Answers:
-    """Describe errors by examples; those of `POST /v1/depth` if no status is given."""
-    chosen = [one for one in _PROBLEMS if not statuses or one.status in statuses]
-    return {
-        one.status: {
-            "description": HTTPStatus(one.status).phrase,
-            "content": {PROBLEM_TYPE: {"schema": _PROBLEM, "example": json.loads(one.body())}},
-        }
-        for one in chosen
-    }
+    """Describe errors by examples."""
+    return {one.status: _described(one) for one in _PROBLEMS if one.status in statuses}
+
+
+def job_problems() -> Answers:
+    """Describe the errors of routes that name a job."""
+    invalid = Problem(422, "invalid-request", "id: String should have at most 60 characters", "InvalidInputError")
+    return {**problems(401, 403, 404), 422: _described(invalid)}
+
+
+def _described(problem: Problem) -> dict[str, Any]:
+    content = {PROBLEM_TYPE: {"schema": _PROBLEM, "example": json.loads(problem.body())}}
+    return {"description": HTTPStatus(problem.status).phrase, "content": content}
 
 
 def depth_bodies() -> Mapping[str, object]:
@@ -115,4 +121,4 @@ def depth_answers() -> Answers:
         "headers": headers,
         "content": {**results, "application/json": {"example": _SUMMARY}},
     }
-    return {200: found, **problems()}
+    return {200: found, **problems(400, 401, 403, 406, 408, 413, 415, 422, 429, 503, 504)}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse
@@ -18,8 +18,9 @@ from depth_anything_3.export.fields import AvailableFields
 from depth_anything_3.inference.views import GivenCameras, ViewOptions, infer_views
 from depth_anything_3.inputs.image_source import ImageSource
 from depth_anything_3.inputs.options import PreprocessOptions
-from depth_anything_3.services.server.jobs import Job
-from depth_anything_3.services.server.problems import PROBLEM_TYPE, Problem
+from depth_anything_3.services.server.jobs import Job, JobStatus
+from depth_anything_3.services.server.openapi import example_of, job_problems, problems
+from depth_anything_3.services.server.problems import Problem
 from depth_anything_3.services.server.scene_options import SceneOptions
 from depth_anything_3.services.server.server import Server
 from depth_anything_3.services.server.upload_plan import plan_upload
@@ -27,6 +28,7 @@ from depth_anything_3.services.server.uploads import Hold, Upload, uploaded_view
 
 __all__ = ["scene_router"]
 
+_EXAMPLE_ID = "dGhpcyBpcyBhbiBpZA"
 _CLIENT_GONE = 499  # nobody reads it; nginx logs this number
 _MEDIA_TYPES = {
     ".glb": "model/gltf-binary",
@@ -47,21 +49,40 @@ def scene_router(server: Server) -> APIRouter:
         "/v1/scenes",
         summary="Depth, cameras and points of the views of one scene, as a job",
         status_code=202,
-        responses=_answers(),
+        responses={
+            202: example_of(
+                "Accepted; ask `status_url`.", {"id": _EXAMPLE_ID, "status_url": f"/v1/jobs/{_EXAMPLE_ID}"}
+            ),
+            **problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
+        },
         openapi_extra={"requestBody": {"required": True, "content": _body()}},
     )
     async def scenes(request: Request) -> Response:
         return await _accept(server, request)
 
-    @router.get("/v1/jobs/{id}", summary="State and results of a job")
+    @router.get(
+        "/v1/jobs/{id}",
+        summary="State and results of a job",
+        responses={200: example_of("The job.", _example(server)), **job_problems()},
+    )
     def job(id: _JobId) -> dict[str, object]:
         return _described(server, server.jobs.find(id))
 
-    @router.delete("/v1/jobs/{id}", summary="Cancel a job, or delete its results", status_code=204)
+    @router.delete(
+        "/v1/jobs/{id}",
+        summary="Cancel a job, or delete its results",
+        status_code=204,
+        responses=job_problems(),
+    )
     def delete(id: _JobId) -> None:
         server.jobs.delete(server.jobs.find(id))
 
-    @router.get("/v1/jobs/{id}/results/{name:path}", summary="A result of a job", response_class=FileResponse)
+    @router.get(
+        "/v1/jobs/{id}/results/{name:path}",
+        summary="A result of a job",
+        response_class=FileResponse,
+        responses=job_problems(),
+    )
     def result(id: _JobId, name: str) -> FileResponse:
         file = server.jobs.find(id).file(name)
         if file is None:
@@ -172,20 +193,9 @@ def _body() -> dict[str, object]:
     return {"multipart/form-data": {"schema": form}}
 
 
-def _answers() -> dict[int | str, dict[str, Any]]:  # Any: as FastAPI has it
-    """Describe the answers for OpenAPI."""
-    example = {"id": "dGhpcyBpcyBhbiBpZA", "status_url": "/v1/jobs/dGhpcyBpcyBhbiBpZA"}
-    problem = {PROBLEM_TYPE: {"schema": {"type": "object"}}}
-    texts = {
-        400: "A damaged form, or no images.",
-        408: "The body came too slowly.",
-        413: "Too many views, bytes or pixels.",
-        415: "Not a form, or a part that is not an image.",
-        422: "An option that is not accepted, or a model that predicts no cameras.",
-        429: "Busy, or too many results are kept; see Retry-After.",
-        503: "Starting or stopping.",
-    }
-    return {
-        202: {"description": "Accepted; ask `status_url`.", "content": {"application/json": {"example": example}}},
-        **{code: {"description": text, "content": problem} for code, text in texts.items()},
-    }
+def _example(server: Server) -> dict[str, object]:
+    """Describe a job that is done, for OpenAPI."""
+    results = {"glb": ["scene.glb"], "depth": ["depth_png/0000.png", "depth_png/0001.png"]}
+    done = Job(lambda job: None, 0, id=_EXAMPLE_ID, status=JobStatus.DONE, results=results, bytes=1_204_812)
+    done.created, done.began, done.ended = 1.8e9, 1.8e9 + 0.1, 1.8e9 + 2.4
+    return _described(server, done)

@@ -15,6 +15,7 @@ from depth_anything_3.runtime.option_values import positive_int
 __all__ = ["MIN_TOKEN_LENGTH", "ServerSettings", "is_loopback"]
 
 MIN_TOKEN_LENGTH = 16
+_NOT_ZERO = ("read_timeout", "job_lifetime", "stream_idle")
 """Shorter tokens are refused: they can be guessed."""
 
 _SERVER, _LIMITS, _BATCHES = "Server", "Limits", "Performance"
@@ -133,6 +134,8 @@ class ServerSettings:
                 positive_int(one.name, value)
             elif one.type == "float" and not 0 <= value < 1e6:
                 raise InvalidInputError(f"{one.name}={value!r}: give a number, 0 or more")
+            elif one.name in _NOT_ZERO and not value:
+                raise InvalidInputError(f"{one.name}={value!r}: give a number of seconds above 0")
         if not 0 <= self.port <= 65535:
             raise InvalidInputError(f"port={self.port!r}: give a port from 0 to 65535")
         if self.token is not None and (len(self.token) < MIN_TOKEN_LENGTH or not _is_plain(self.token)):

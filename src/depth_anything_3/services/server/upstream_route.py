@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.checks import check_export_dir
@@ -24,6 +24,7 @@ from depth_anything_3.jobs.views import run_views
 from depth_anything_3.runtime.version import __version__
 from depth_anything_3.services.server.allowed_paths import confined
 from depth_anything_3.services.server.jobs import Job, JobStatus
+from depth_anything_3.services.server.openapi import example_of, job_problems, problems
 from depth_anything_3.services.server.problems import Problem
 from depth_anything_3.services.server.server import Server
 from depth_anything_3.services.server.upload_plan import plan_upload
@@ -33,6 +34,13 @@ from depth_anything_3.services.server.upstream_request import InferenceRequest
 __all__ = ["upstream_router"]
 
 _KIND = "upstream"
+_GPU_MEMORY = {  # an example
+    "total_gb": 24.0,
+    "allocated_gb": 1.6,
+    "reserved_gb": 3.0,
+    "free_gb": 20.4,
+    "utilization_percent": 15.0,
+}
 _STATUS = {
     JobStatus.QUEUED: ("pending", 0.0, "waits"),
     JobStatus.RUNNING: ("running", 0.5, "is computed"),
@@ -59,9 +67,22 @@ class _Task(Job):
 def upstream_router(server: Server) -> APIRouter:
     """Make the routes."""
     router = APIRouter(tags=["upstream"])
-    started = time.time()
+    _add_tasks(router, server)
+    _add_information(router, server)
+    return router
 
-    @router.post("/inference", summary="Compute a scene of files of the server")
+
+def _add_tasks(router: APIRouter, server: Server) -> None:
+    example = _example()
+
+    @router.post(
+        "/inference",
+        summary="Compute a scene of files of the server",
+        responses={
+            200: example_of("Accepted.", _accepted(example)),
+            **problems(401, 403, 408, 413, 415, 422, 429, 503),
+        },
+    )
     async def inference(request: Request) -> dict[str, object]:
         server.check_ready()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -71,20 +92,21 @@ def upstream_router(server: Server) -> APIRouter:
             body = InferenceRequest.parse(upload.data)
         task = await server.in_worker(partial(_planned, server, body))
         server.jobs.add(task)
-        return {
-            "success": True,
-            "message": "the task waits; ask /task/ID",
-            "task_id": task.id,
-            "export_dir": task.request["export_dir"],
-            "export_format": body.export_format,
-            "processing_time": None,
-        }
+        return _accepted(task)
 
-    @router.get("/task/{id}", summary="State of a task")
+    @router.get(
+        "/task/{id}",
+        summary="State of a task",
+        responses={200: example_of("The task.", _described(example)), **job_problems()},
+    )
     def task(id: str) -> dict[str, object]:
         return _described(_find(server, id))
 
-    @router.delete("/task/{id}", summary="Forget a task; one that waits is cancelled")
+    @router.delete(
+        "/task/{id}",
+        summary="Forget a task; one that waits is cancelled",
+        responses={200: example_of("It is forgotten.", _forgotten(example)), **job_problems()},
+    )
     def delete(id: str) -> dict[str, str]:
         found = _find(server, id)
         if found.status is JobStatus.RUNNING:
@@ -92,49 +114,62 @@ def upstream_router(server: Server) -> APIRouter:
         if not found.status.is_end:
             server.jobs.delete(found)  # it is cancelled
         server.jobs.delete(found)
-        return {"message": f"task {id} is deleted; its results stay"}
+        return _forgotten(found)
 
-    @router.get("/tasks", summary="All tasks")
+    @router.get(
+        "/tasks",
+        summary="All tasks",
+        responses={200: example_of("The tasks.", _listed([example])), **problems(401, 403)},
+    )
     def tasks() -> dict[str, object]:
-        listed = [_described(one) for one in server.jobs.all(_KIND) if isinstance(one, _Task)]
-        active = [one for one in listed if one["status"] in ("pending", "running")]
-        ended = [one for one in listed if one not in active]
-        return {
-            "tasks": listed,
-            "active_tasks": active,
-            "completed_tasks": ended,
-            "active_count": len(active),
-            "total_count": len(listed),
-        }
+        return _listed([one for one in server.jobs.all(_KIND) if isinstance(one, _Task)])
 
-    @router.get("/status", summary="The model and its device")
-    def status() -> dict[str, object]:
-        ends = [one.ended for one in server.jobs.all(_KIND) if one.ended is not None]
+
+def _add_information(router: APIRouter, server: Server) -> None:
+    started = time.time()
+
+    def answers(text: str, example: object) -> dict[int | str, dict[str, Any]]:  # Any: as FastAPI has it
+        return {200: example_of(text, example), **problems(401, 403)}
+
+    def described(last_used: float | None) -> dict[str, object]:
         return {
             "model_loaded": True,
             "model_dir": server.engine.card.name,
             "device": str(server.engine.device),
             "load_time": started,
-            "last_used": max(ends, default=None),
+            "last_used": last_used,
             "uptime": time.time() - started,
             "gpu_memory": _gpu_memory(server),
             "da3_version": __version__,
         }
 
-    @router.get("/gpu-memory", summary="Memory of the GPU; null without one")
+    @router.get("/status", summary="The model and its device", responses=answers("The server.", described(None)))
+    def status() -> dict[str, object]:
+        ends = [one.ended for one in server.jobs.all(_KIND) if one.ended is not None]
+        return described(max(ends, default=None))
+
+    @router.get(
+        "/gpu-memory",
+        summary="Memory of the GPU; null without one",
+        responses=answers("The memory.", _GPU_MEMORY),
+    )
     def gpu_memory() -> dict[str, float] | None:
         return _gpu_memory(server)
 
-    @router.post("/cleanup", summary="Release memory that is kept for reuse")
+    @router.post(
+        "/cleanup",
+        summary="Release memory that is kept for reuse",
+        responses=answers("It is released.", _released(server)),
+    )
     def cleanup() -> dict[str, object]:
         server.scheduler.exclusive(partial(_release, server)).result()
-        return {"message": "released", "gpu_memory": _gpu_memory(server)}
+        return _released(server)
 
-    @router.post("/reload", summary="Not supported")
+    @router.post(
+        "/reload", summary="Not supported", status_code=501, response_class=Response, responses=problems(401, 403, 501)
+    )
     def reload() -> None:
         raise Problem(501, "no-reload", "this server keeps the model that it started with; restart it")
-
-    return router
 
 
 def _find(server: Server, id: str) -> _Task:
@@ -217,6 +252,39 @@ def _compute(server: Server, run: Callable[[], RunReport], task: Job) -> None:
         raise Problem(422, "no-views", f"no view could be computed: {reasons}")
 
 
+def _accepted(task: _Task) -> dict[str, object]:
+    return {
+        "success": True,
+        "message": "the task waits; ask /task/ID",
+        "task_id": task.id,
+        "export_dir": task.request["export_dir"],
+        "export_format": task.request["export_format"],
+        "processing_time": None,
+    }
+
+
+def _forgotten(task: _Task) -> dict[str, str]:
+    return {"message": f"task {task.id} is deleted; its results stay"}
+
+
+def _listed(tasks: Sequence[_Task]) -> dict[str, object]:
+    listed = [_described(one) for one in tasks]
+    active = [one for one in listed if one["status"] in ("pending", "running")]
+    return {
+        "tasks": listed,
+        "active_tasks": active,
+        "completed_tasks": [one for one in listed if one not in active],
+        "active_count": len(active),
+        "total_count": len(listed),
+    }
+
+
+def _example() -> _Task:
+    """Return a task that waits, for OpenAPI."""
+    body = InferenceRequest(image_paths=["/data/a.jpg", "/data/b.jpg"], export_dir="/data/out")
+    return _Task(lambda job: None, 0, id="dGhpcyBpcyBhbiBpZA", created=1.8e9, request=body.model_dump())
+
+
 def _described(task: _Task) -> dict[str, object]:
     status, progress, message = _STATUS[task.status]
     return {
@@ -235,6 +303,10 @@ def _described(task: _Task) -> dict[str, object]:
         "video_path": None,
         "report": task.report,
     }
+
+
+def _released(server: Server) -> dict[str, object]:
+    return {"message": "released", "gpu_memory": _gpu_memory(server)}
 
 
 def _release(server: Server) -> None:
