@@ -147,8 +147,9 @@ def test_a_killed_driver_leaves_what_resume_completes(ray_cluster, tmp_path, clu
     flags = ["--cluster", ray_cluster.address, "--workers", "1:3", "--num-workers", "1"]
     code = "from depth_anything_3.cli import main; main()"
     with subprocess.Popen([sys.executable, "-c", code, *line, *flags], start_new_session=True) as driver:
-        while driver.poll() is None and len([*out.glob("parquet/depth-*")]) < 3:
+        while driver.poll() is None and not [*out.glob("parquet/depth-*")]:
             time.sleep(0.05)
+        assert driver.poll() is None, "it has finished: give it more images"
         os.killpg(driver.pid, signal.SIGKILL)
     wait_for_the_workers_of_others()
     before = {id for one in out.glob("parquet/_*.ids.json") for id in json.loads(one.read_text())}
