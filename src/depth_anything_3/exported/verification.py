@@ -21,6 +21,7 @@ __all__ = [
     "NotRun",
     "Verification",
     "VerificationCase",
+    "decided_pixels",
     "first_line",
     "verify_graphs",
 ]
@@ -141,6 +142,21 @@ class Verification:
         }
 
 
+def decided_pixels(sky: Array | None, dtype: GraphDtype) -> npt.NDArray[np.bool_] | None:
+    """Return where rounding cannot make ground of sky; None: compare everything.
+
+    At other pixels the depth of a correct graph may be that of the sky, or of the ground.
+
+    Args:
+        sky: of the reference, before the threshold; None: the model has none.
+        dtype: of the graph.
+    """
+    if sky is None:
+        return None
+    decided = np.abs(sky - _SKY_THRESHOLD) > _SKY_MARGIN[dtype]
+    return decided if decided.mean() >= 1 - _MAX_UNDECIDED else None
+
+
 def verify_graphs(
     graphs: Sequence[GraphRuntime], reference: Reference, images: VerificationImages, on_step: OnStep
 ) -> tuple[VerificationCase, ...]:
@@ -182,7 +198,7 @@ class _Comparison:
     ) -> None:
         self._graph, self._reference, self._inputs, self._expected = graph, reference, inputs, expected
         self._dtype = graph.metadata.dtype
-        self._decided = _decided(expected.get(Output.SKY), self._dtype)
+        self._decided = decided_pixels(expected.get(Output.SKY), self._dtype)
 
     def cases(self) -> list[VerificationCase]:
         """Run the graph and compare each output that the reference has."""
@@ -263,17 +279,6 @@ class _Comparison:
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message that is not empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _decided(sky: Array | None, dtype: GraphDtype) -> npt.NDArray[np.bool_] | None:
-    """Return where rounding cannot make ground of sky; None: compare everything.
-
-    At such a pixel the depth of a correct graph may be that of the sky, or of the ground.
-    """
-    if sky is None:
-        return None
-    decided = np.abs(sky - _SKY_THRESHOLD) > _SKY_MARGIN[dtype]
-    return decided if decided.mean() >= 1 - _MAX_UNDECIDED else None
 
 
 def _errors(output: Output, value: Array, expected: Array, mask: npt.NDArray[np.bool_] | None) -> tuple[float, float]:

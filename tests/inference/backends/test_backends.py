@@ -90,6 +90,38 @@ def test_a_conversion_with_other_results_is_not_used(conversions, monkeypatch, c
     assert caplog.text.count("backend='auto' takes torch") == 1
 
 
+class SkyNetwork(MeanNetwork):
+    """The first two pixels are nearly sky; `flips` fills so many of them as sky."""
+
+    def __init__(self, flips=0):
+        super().__init__()
+        self.flips = flips
+
+    def forward(self, x, *_, **options):
+        depth, sky = 5 + x.mean(dim=2), torch.zeros_like(x[:, :, 0])
+        sky[..., 0, :2] = 0.3 - 1e-7
+        depth[..., 0, : self.flips] = 200
+        return {"depth": depth, "sky": sky}
+
+
+@pytest.mark.parametrize(("flips", "is_right"), [(0, True), (2, True), (3, False)])
+def test_pixels_that_rounding_makes_sky_are_not_compared(monkeypatch, flips, is_right):
+    class Computed:
+        def __init__(self, *_):
+            self.network = SkyNetwork(flips)
+
+        def __call__(self, x):
+            return self.network(x)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(conversion, "GraphBackend", Computed)
+    card = model_of("torch").card
+    error = conversion._difference(SkyNetwork(), card, Computed(), many_views=False)
+    assert (error == 0) is is_right
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
