@@ -6,15 +6,20 @@
 The server runs in a process of its own, on loopback; the clients are those of this process, and read raw depth.
 `throughput`: images a second of 32 clients with files of five sizes, over those of `stream` in this process, in turns.
 `latency`: of one client, request after request, and of 32 clients at once, beside `stream` with one image at a time.
-`overload`: ten times more clients than places; time to a 429 beside that of `/healthz`, and memory of the server.
+`overload`: ten times more clients than places, in a process of their own; how soon one more client is refused, beside
+an answer of `/healthz`, and memory of the server.
 Nothing else may run on the machine. Where it does, only the ratios of turns mean something.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
+import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -78,10 +83,12 @@ class Found:
     clients_p95: float
     refusals: int = 0
     accepted: int = 0
+    probes: int = 0
     refusal_p50: float = 0.0
     refusal_p95: float = 0.0
     refusal_max: float = 0.0
     healthz_p50: float = 0.0
+    healthz_p95: float = 0.0
     memory_before: float = 0.0
     memory_peak: float = 0.0
 
@@ -92,17 +99,6 @@ def post(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, byte
     connection.request("POST", path, body, {"Accept": "application/octet-stream"})
     answer = connection.getresponse()
     return answer.status, answer.read()
-
-
-def healthz(address: Address) -> float:
-    """Ask for the cheapest answer; return the milliseconds."""
-    connection = address.connect()
-    connection.connect()
-    began = time.perf_counter()
-    connection.request("GET", "/healthz")
-    connection.getresponse().read()
-    connection.close()
-    return 1e3 * (time.perf_counter() - began)
 
 
 @contextmanager
@@ -185,39 +181,77 @@ def compare(
     )
 
 
-def overload(address: Address, files: Sequence[bytes], clients: int, seconds: float, found: Found) -> None:
-    """Ask with ten times more clients than places, each again half a second after a refusal."""
-    process, until = psutil.Process(address.pid), time.monotonic() + seconds
-    found.memory_before = found.memory_peak = process.memory_info().rss / 1e6
+async def load(host: str, port: int, seconds: float, clients: int, file: Path) -> None:
+    """Keep clients asking, each again about half a second after a refusal; print how many were accepted and refused."""
+    until, found = time.monotonic() + seconds, {"200": 0, "429": 0}
+    request = _request(file.read_bytes())
 
-    alive: list[float] = []
-
-    def client(number: int) -> list[tuple[int, float]]:
-        answers = []
+    async def client() -> None:
         while time.monotonic() < until:
-            connection = address.connect()  # a refusal closes it
-            connection.connect()
-            began = time.perf_counter()
-            status, _ = post(connection, files[number % len(files)])
-            answers.append((status, 1e3 * (time.perf_counter() - began)))
-            connection.close()
-            alive.append(healthz(address))
-            time.sleep(0.5)
-        return answers
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(request)
+                answer = await reader.read(1 << 10)
+                found[answer.split(maxsplit=2)[1].decode()] += 1
+                while await reader.read(1 << 16):
+                    pass
+            finally:
+                writer.close()
+            if b" 429 " in answer[:20]:
+                await asyncio.sleep(random.uniform(0.1, 0.9))  # else all of them would come at once
 
-    with ThreadPoolExecutor(clients) as pool:
-        running = [pool.submit(client, number) for number in range(clients)]
+    await asyncio.gather(*(client() for _ in range(clients)))
+    print(json.dumps(found))
+
+
+def overload(address: Address, file: Path, clients: int, seconds: float, found: Found) -> None:
+    """Measure refusals as one client sees them, while another process asks with ten times more clients than places."""
+    process = psutil.Process(address.pid)
+    found.memory_before = found.memory_peak = process.memory_info().rss / 1e6
+    words = [sys.executable, __file__, "--load", address.host, str(address.port), str(seconds), str(clients), str(file)]
+    refused: list[float] = []
+    alive: list[float] = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as others:
+        time.sleep(1)  # until all of them ask
+        until, request = time.monotonic() + seconds - 2, _request(file.read_bytes())
         while time.monotonic() < until:
             found.memory_peak = max(found.memory_peak, process.memory_info().rss / 1e6)
-            time.sleep(0.05)
-        answers = [answer for one in running for answer in one.result()]
-    refused = [ms for status, ms in answers if status == 429]
-    found.accepted = sum(status == 200 for status, _ in answers)
-    found.refusals = len(refused)
-    assert found.accepted + found.refusals == len(answers), {status for status, _ in answers}
-    found.healthz_p50 = float(np.median(alive))
+            status, ms = _first_answer(address, request)
+            if status == 429:
+                refused.append(ms)
+            alive.append(_first_answer(address, _request(b"", "GET", "/healthz"))[1])
+            time.sleep(0.02)
+        answers = json.loads(others.communicate()[0])
+    found.accepted, found.refusals = answers["200"], answers["429"]
+    found.probes = len(refused)
+    found.healthz_p50, found.healthz_p95 = map(float, np.percentile(alive, (50, 95)))
     if refused:
         found.refusal_p50, found.refusal_p95, found.refusal_max = map(float, np.percentile(refused, (50, 95, 100)))
+
+
+def _request(body: bytes, method: str = "POST", path: str = f"/v1/depth?process_res={_PROCESS_RES}") -> bytes:
+    lines = (
+        f"{method} {path} HTTP/1.1",
+        "Host: localhost",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode() + body
+
+
+def _first_answer(address: Address, request: bytes) -> tuple[int, float]:
+    """Send a request; return the status and the milliseconds until the answer began."""
+    with socket.create_connection((address.host, address.port)) as one:
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        began = time.perf_counter()
+        one.sendall(request)
+        status = int(one.recv(1 << 16).split(maxsplit=2)[1])
+        ms = 1e3 * (time.perf_counter() - began)
+        while one.recv(1 << 16):
+            pass
+    return status, ms
 
 
 def serve_here(network: str, max_requests: int) -> None:
@@ -235,6 +269,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-requests", type=int, default=8, help="places of the server that is overloaded")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", nargs=2, metavar=("NETWORK", "PLACES"), help=argparse.SUPPRESS)
+    parser.add_argument("--load", nargs=5, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -242,6 +277,10 @@ def main() -> None:
     options = arguments()
     if options.serve:
         serve_here(options.serve[0], int(options.serve[1]))
+        return
+    if options.load:
+        host, port, seconds, clients, file = options.load
+        asyncio.run(load(host, int(port), float(seconds), int(clients), Path(file)))
         return
     machine = describe_machine(torch.device("cpu"))
     print_facts(console, machine)
@@ -256,7 +295,7 @@ def main() -> None:
             found = compare(model, address, files, paths, options.rounds)
         if options.overload:
             with server_process(options.network, options.max_requests) as address:
-                overload(address, files, 10 * options.max_requests, options.overload, found)
+                overload(address, paths[0], 10 * options.max_requests, options.overload, found)
     _print(found)
     if options.json:
         options.json.write_text(as_json(machine, [asdict(found)]), encoding="utf-8")
@@ -271,9 +310,9 @@ def _print(found: Found) -> None:
     )
     if found.refusals:
         console.print(
-            f"overload: {found.accepted:,} accepted, {found.refusals:,} refused after "
-            f"{found.refusal_p50:.1f} ms (p50), {found.refusal_p95:.1f} (p95), {found.refusal_max:.0f} (longest); "
-            f"/healthz by the same clients {found.healthz_p50:.1f} (p50); "
+            f"overload: {found.accepted:,} accepted, {found.refusals:,} refused; one more client was refused "
+            f"{found.probes} times, after {found.refusal_p50:.1f} ms (p50), {found.refusal_p95:.1f} (p95), "
+            f"{found.refusal_max:.0f} (longest); /healthz after {found.healthz_p50:.1f} and {found.healthz_p95:.1f} ms; "
             f"memory of the server {found.memory_before:.0f} MB before, {found.memory_peak:.0f} at most"
         )
 

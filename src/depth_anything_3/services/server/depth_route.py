@@ -99,6 +99,7 @@ async def _answer(server: Server, request: Request, query: DepthQuery) -> Respon
     preprocess = replace(server.engine.resolved(preprocess), executor=server.settings.executor)
     try:
         async with uploaded(request, server.settings, server.admission) as upload:
+            server.check_ready()  # others may have taken the places meanwhile
             planned = await server.in_worker(
                 partial(plan_upload, upload, server.settings, preprocess, at_input_size=options.output.at_input_size)
             )
