@@ -312,7 +312,7 @@ def _print(found: Found) -> None:
         console.print(
             f"overload: {found.accepted:,} accepted, {found.refusals:,} refused; one more client was refused "
             f"{found.probes} times, after {found.refusal_p50:.1f} ms (p50), {found.refusal_p95:.1f} (p95), "
-            f"{found.refusal_max:.0f} (longest); /healthz after {found.healthz_p50:.1f} and {found.healthz_p95:.1f} ms; "
+            f"{found.refusal_max:.0f} (longest); /healthz: {found.healthz_p50:.1f} and {found.healthz_p95:.1f} ms; "
             f"memory of the server {found.memory_before:.0f} MB before, {found.memory_peak:.0f} at most"
         )
 
