@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -56,7 +57,10 @@ def test_a_folder_without_weights_is_missed(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Ray's libraries
-def test_the_command_on_a_cluster_of_this_machine(capsys):
+def test_the_command_on_a_cluster_of_this_machine(capsys, monkeypatch):
     pytest.importorskip("ray")
-    main(["doctor", "--cluster", "local"])
+    monkeypatch.setattr(sys, "argv", ["da3", "doctor", "--cluster", "local"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
     assert "1 node(s) agree, and find da3-nano" in capsys.readouterr().out
