@@ -272,8 +272,7 @@ def test_images_are_normalised_as_the_package_does() -> None:
 def test_the_student_of_the_examples_learns_from_the_demonstration_model(tmp_path: Path) -> None:
     """Here and not with the other examples, because torch takes seconds to import what its optimisers need.
 
-    In a process of its own: its DataLoader forks, and leaves a handler of SIGCHLD behind, in which processes with many
-    threads have crashed when a child of theirs ended.
+    In a process of its own: its DataLoader forks, and leaves a handler of SIGCHLD behind.
     """
     for one in demo_images():
         with Image.open(one.path) as image:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from depth_anything_3.exported.openvino_file import _mark_float32
+from depth_anything_3.exported.runtimes.openvino import _core
 
 
 def test_all_but_matrix_products_is_marked_to_stay_float32(tmp_path):
@@ -19,5 +20,5 @@ def test_all_but_matrix_products_is_marked_to_stay_float32(tmp_path):
     layers = ET.parse(path).getroot().iter("layer")
     marked = {one.get("type") for one in layers if one.find("rt_info/attribute[@name='precise']") is not None}
     assert marked == {"Exp"}
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = _core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     np.testing.assert_allclose(compiled(np.ones((2, 4), np.float32))[0], np.exp(4), rtol=1e-5)

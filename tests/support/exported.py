@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from depth_anything_3.exported.runtimes.openvino import _core
 from depth_anything_3.exported.specification import FOCAL, IMAGE, MEAN, STD, GraphInput, Output
 from depth_anything_3.model.catalog import CANONICAL_FOCAL_PX, DepthKind, ModelCard
 from support.tiny_networks import TINY, TINY_METRIC, run
@@ -63,9 +64,7 @@ def run_file(path, inputs):
         module = torch.export.load(path).module(check_guards=False)  # sides of one patch fail torch's own guards
         with torch.no_grad():
             return [value.numpy() for value in module(*(torch.from_numpy(value) for value in inputs.values()))]
-    import openvino
-
-    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = _core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled(dict(inputs))
     return [results[index] for index in range(len(results))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +27,18 @@ logger = logging.getLogger(__name__)
 _PRECISION = {GraphDtype.FLOAT32: "f32", GraphDtype.FLOAT16: "f32", GraphDtype.BFLOAT16: "bf16"}
 
 
+@functools.cache
+def _core() -> Any:  # Any: openvino.Core
+    """Return OpenVINO, which is never freed.
+
+    Its plugin for CPUs gives the thread that loads it an alternate stack for signals, and unmaps that stack when it is
+    freed, in whichever thread: the next signal that the first thread receives, such as Ctrl-C, would end the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoGraph:
     """An OpenVINO or ONNX file, opened by OpenVINO; a `GraphRuntime`.
 
@@ -46,15 +59,13 @@ class OpenVinoGraph:
 
     def __init__(self, path: Path, providers: Sequence[str] | None = None, dtype: GraphDtype | None = None) -> None:
         package_version("openvino", extra="openvino", distributions=("openvino",))
-        import openvino
-
         if providers is not None and len(providers) != 1:
             raise InvalidInputError(
                 f"providers={list(providers)}: give one device of OpenVINO, such as ('GPU',) or ('AUTO:GPU,CPU',)"
             )
         self._path = path
         self.provider = providers[0] if providers else "CPU"
-        core = openvino.Core()
+        core = _core()
         try:
             model = core.read_model(path)
         except RuntimeError as error:
@@ -119,6 +130,4 @@ def _description(model: Any) -> str | None:  # Any: OpenVINO's own type
 
 def available_providers() -> tuple[str, ...]:
     """List the devices that OpenVINO finds on this machine."""
-    import openvino
-
-    return tuple(openvino.Core().available_devices)
+    return tuple(_core().available_devices)
