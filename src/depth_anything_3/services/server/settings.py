@@ -15,8 +15,9 @@ from depth_anything_3.runtime.option_values import positive_int
 __all__ = ["MIN_TOKEN_LENGTH", "ServerSettings", "is_loopback"]
 
 MIN_TOKEN_LENGTH = 16
-_NOT_ZERO = ("read_timeout", "job_lifetime", "stream_idle")
 """Shorter tokens are refused: they can be guessed."""
+
+_NOT_ZERO = ("read_timeout", "job_lifetime", "stream_idle")
 
 _SERVER, _LIMITS, _BATCHES = "Server", "Limits", "Performance"
 

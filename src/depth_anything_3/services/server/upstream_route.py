@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from fastapi import APIRouter, Request, Response
+from fastapi import Path as InPath
 
 from depth_anything_3.errors import InvalidInputError, UnsupportedError
 from depth_anything_3.export.checks import check_export_dir
@@ -34,6 +35,7 @@ from depth_anything_3.services.server.upstream_request import InferenceRequest
 __all__ = ["upstream_router"]
 
 _KIND = "upstream"
+_TaskId = Annotated[str, InPath(max_length=60)]
 _GPU_MEMORY = {  # an example
     "total_gb": 24.0,
     "allocated_gb": 1.6,
@@ -99,7 +101,7 @@ def _add_tasks(router: APIRouter, server: Server) -> None:
         summary="State of a task",
         responses={200: example_of("The task.", _described(example)), **job_problems()},
     )
-    def task(id: str) -> dict[str, object]:
+    def task(id: _TaskId) -> dict[str, object]:
         return _described(_find(server, id))
 
     @router.delete(
@@ -107,7 +109,7 @@ def _add_tasks(router: APIRouter, server: Server) -> None:
         summary="Forget a task; one that waits is cancelled",
         responses={200: example_of("It is forgotten.", _forgotten(example)), **job_problems()},
     )
-    def delete(id: str) -> dict[str, str]:
+    def delete(id: _TaskId) -> dict[str, str]:
         found = _find(server, id)
         if found.status is JobStatus.RUNNING:
             raise Problem(400, "task-runs", "the task is computed and cannot be stopped; wait until it has ended")
