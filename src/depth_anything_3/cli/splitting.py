@@ -79,8 +79,9 @@ class SplitFlags:
         if self.devices:
             count = len(self.devices.split(","))
             raise InvalidInputError(
-                "--devices needs images that are files on disk, and results in a folder; start a process for each "
-                f"device instead: --device cuda:0 --shard 0/{count} and so on"
+                "--devices needs images that are files on disk, and results in a folder; use --cluster local, which "
+                "takes all GPUs of this machine (extra ray), or start a process for each device: --device cuda:0 "
+                f"--shard 0/{count} and so on"
             )
 
 
