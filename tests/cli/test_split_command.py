@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import psutil
@@ -196,3 +197,69 @@ def test_devices_stop_when_their_parent_is_killed(start, tmp_path):
     process.wait()
     wait_until(lambda: not any(one.is_running() for one in running))
     assert len(list(out.glob("npz/*/*.npz"))) == len(list(out.glob("depth_png/*/*.png"))) < 200
+
+
+def packed(out: Path) -> dict[str, bytes]:
+    """The members of all tars of results."""
+    members = {}
+    for one in out.glob("webdataset/depth-*.tar"):
+        with tarfile.open(one) as tar:
+            members |= {member.name: tar.extractfile(member).read() for member in tar}
+    return members
+
+
+@pytest.mark.slow
+def test_two_processes_pack_what_one_packs(start, tmp_path):
+    images = [(f"{index}.png", encoded(one, "PNG")) for index, one in enumerate(seeded_images_uint8(9, 42, 56, seed=3))]
+    tars = [
+        write_tar(tmp_path / "a.tar", images[:5]),
+        write_tar(tmp_path / "b.tar", [*images[5:], ("bad.png", images[0][1][:99])]),
+    ]
+    reports = []
+    for name, flags in {"one": ("--device", "cpu"), "two": ("--devices", "cpu,cpu")}.items():
+        process = start(tars[0], tmp_path / name, tars[1], "--pack", "webdataset", "--quiet", *flags)
+        out, err = process.communicate()
+        assert process.returncode == FAILURES, err
+        reports.append(json.loads(out))
+        assert (reports[-1]["images"], [one["id"] for one in reports[-1]["records"]]) == (9, ["bad"])
+    assert packed(tmp_path / "one") == packed(tmp_path / "two")
+    assert len(reports[1]["workers"]) == 2
+    assert reports[1]["device"] == "cpu (process 0), cpu (process 1)"
+
+
+@pytest.mark.slow
+def test_the_images_of_a_killed_process_are_computed_by_the_other(start, tmp_path):
+    photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
+    listed = tmp_path / "list.csv"
+    listed.write_text("id,path\n" + "".join(f"{one.stem},{one}\n" for one in sorted(photos.glob("*/*.png"))))
+    process = start(listed, out, "--devices", "cpu,cpu", "--pack", "webdataset")
+    wait_until(lambda: list(out.glob("webdataset/depth-*.tar")) or process.poll() is not None)
+    children(process)[0].kill()
+    report, err = process.communicate()
+    assert process.returncode == DONE, err
+    assert "its process was killed (SIGKILL; " in err
+    assert json.loads(report)["images"] == 200
+    ids = [id for file in out.glob("webdataset/_depth*.ids.json") for id in json.loads(file.read_text())]
+    assert sorted(ids) == sorted(str(index) for index in range(200))
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_the_processes_of_stored_images(start, da3, tmp_path):
+    photos, out = write_photos(tmp_path / "photos", 200), tmp_path / "out"
+    listed = tmp_path / "list.csv"
+    listed.write_text("id,path\n" + "".join(f"{one.stem},{one}\n" for one in sorted(photos.glob("*/*.png"))))
+    process = start(listed, out, "--devices", "cpu,cpu", "--pack", "webdataset")
+    wait_until(lambda: list(out.glob("webdataset/depth-*.tar")) or process.poll() is not None)
+    running = children(process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert not any(one.is_running() for one in running)
+    report = json.loads((out / "report.json").read_text())
+    assert report["stopped_by"] == "Ctrl-C"
+    assert report["images"] < 200
+    words = ["images", listed, "--process-res", 28, "--export-format", FORMATS, "--batch-size", 1]
+    again = json.loads(da3(*words, "-o", out, "--pack", "webdataset", "--resume", "--json").out)
+    assert again["images"] + again["skipped"] == 200
+    assert again["skipped"] >= max(1, report["images"])
+    assert not [one for one in out.rglob(".*") if one.is_file()]

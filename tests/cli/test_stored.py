@@ -74,7 +74,7 @@ def test_shards_and_their_report(da3, tar, tmp_path):
         (("--index",), "--index needs images that are files on disk"),
         (("--pack", "zip"), "--pack zip is unknown; choose 'files', 'webdataset' or 'parquet'"),
         (("--part-size", "0"), "--part-size 0"),
-        (("--devices", "0,1"), "--devices needs images that are files on disk"),
+        (("--devices", "0,1", "--shard", "0/2"), "--shard does not work with --devices and stored images"),
         (("--shard", "2/2"), "--shard 2/2: the first number is from 0"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,10 @@ from depth_anything_3.inputs.discover import FoundImage, find_with_folders
 from depth_anything_3.inputs.options import PreprocessOptions
 from depth_anything_3.jobs import devices
 from depth_anything_3.jobs.destination import Destination
-from depth_anything_3.jobs.device_process import LogLine
 from depth_anything_3.jobs.devices import parse_devices, run_on_devices
 from depth_anything_3.jobs.image_job import ImageJob
 from depth_anything_3.jobs.shards import Shard
+from depth_anything_3.runtime.child_processes import LogLine
 from support.command import files_in
 from support.device_threads import ThreadContext, load, use_engine
 from support.seeded_values import seeded_images_uint8
@@ -43,19 +42,6 @@ def test_devices_are_parsed(text, expected):
 def test_an_unknown_device_is_refused(text):
     with pytest.raises(InvalidInputError, match="is unknown; join numbers or names of devices"):
         parse_devices(text)
-
-
-@pytest.mark.parametrize(
-    ("cores", "count", "shares"),
-    [
-        (range(8), 2, [(0, 1, 2, 3), (4, 5, 6, 7)]),
-        ((1, 4, 6), 2, [(1,), (4, 6)]),
-        ((0, 1), 4, [(0,), (1,), (0,), (1,)]),
-    ],
-)
-def test_processes_share_the_cores(monkeypatch, cores, count, shares):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(cores), raising=False)
-    assert devices._core_shares(count) == shares
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""Define the flags of a run on a Ray cluster, for `da3 images`."""
+"""Define the flags of a run on a Ray cluster, for `da3 images`, and compute stored images in several processes."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -14,13 +15,14 @@ from depth_anything_3.cli.stored import PACKED_FORMAT, StoredRun, StoreFlags
 from depth_anything_3.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from depth_anything_3.cli import options as o
     from depth_anything_3.jobs.cluster.job import ClusterReport
     from depth_anything_3.model.catalog import ModelCard
+    from depth_anything_3.runtime.pool import Pool, Workers
 
-__all__ = ["ClusterFlags", "compute_on_cluster", "print_workers"]
+__all__ = ["ClusterFlags", "compute_in_processes", "print_workers"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class ClusterFlags:
             raise InvalidInputError(f"{name} is for --cluster; pass --cluster auto, local or HOST:PORT too")
 
 
-def compute_on_cluster(
+def compute_in_processes(
     sources: list[str],
     flags: ClusterFlags,
     stores: StoreFlags,
@@ -78,7 +80,7 @@ def compute_on_cluster(
     model: o.ModelFlags,
     note: Callable[[ModelCard], None],
 ) -> ClusterReport:
-    """Compute and write images on a cluster.
+    """Compute and write images on a cluster, or on several devices of this machine.
 
     Args:
         sources: see `find_stored`.
@@ -86,17 +88,17 @@ def compute_on_cluster(
         note: prints what users should know about the model.
 
     Raises:
-        InvalidInputError: --scene, --index or --auto-cleanup; or see `run_on_cluster`.
+        InvalidInputError: --scene, --index, --shard or --auto-cleanup; or see `run_on_cluster`.
         DA3Error: see `run_on_cluster`.
     """
-    for name in ("scene", "index", "auto_cleanup"):
+    flag = "--devices and stored images or packed results" if run.devices else "--cluster"
+    for name in ("scene", "index", "shard", "auto_cleanup"):
         if getattr(run, name):
-            raise InvalidInputError(f"--{name.replace('_', '-')} does not work with --cluster; omit one of them")
-    from depth_anything_3.jobs.cluster.job import parse_workers, run_on_cluster
+            raise InvalidInputError(f"--{name.replace('_', '-')} does not work with {flag}; omit one of them")
+    from depth_anything_3.jobs.cluster.job import run_on_cluster
     from depth_anything_3.jobs.cluster.worker import WorkerJob
     from depth_anything_3.jobs.sinks import SinkOptions
     from depth_anything_3.jobs.sources.address import is_address
-    from depth_anything_3.runtime.ray_cluster import connected
 
     results = run.results
     sink = SinkOptions(
@@ -108,11 +110,10 @@ def compute_on_cluster(
     if sink.pack != "files" and not run.has_formats:
         results = replace(results, export_format=PACKED_FORMAT)
     folder = str(results.export_dir)
-    with connected(flags.cluster) as cluster:
-        workers = parse_workers(flags.workers, flags.gpus_per_worker, cluster)
+    with _pool(flags, run.devices, model.device) as (pool, workers, device):
         job = WorkerJob(
             load=engine_loader(model),
-            device="cpu" if not workers.gpus and model.device == "auto" else model.device,
+            device=device,
             threads=1,
             destination=results.destination(run.writers, run.metric),
             options=replace(run.options, batching=run.batches.options(run.batches.max_batch_size)),
@@ -121,7 +122,24 @@ def compute_on_cluster(
             sink=sink,
         )
         with progress(None, resumable=True) as advance:
-            return run_on_cluster(cluster, workers, sources, job, on_progress=advance, on_loaded=note)
+            return run_on_cluster(pool, workers, sources, job, on_progress=advance, on_loaded=note)
+
+
+@contextmanager
+def _pool(flags: ClusterFlags, devices: tuple[str, ...], device: str) -> Iterator[tuple[Pool, Workers, str]]:
+    """Open the pool of processes; yield it, its processes, and the name of the device in each."""
+    if devices:
+        from depth_anything_3.runtime.device_pool import DevicePool
+
+        on_devices = DevicePool(devices)
+        yield on_devices, on_devices.workers, on_devices.device
+        return
+    from depth_anything_3.jobs.cluster.job import parse_workers
+    from depth_anything_3.runtime.ray_cluster import connected
+
+    with connected(flags.cluster) as cluster:
+        workers = parse_workers(flags.workers, flags.gpus_per_worker, cluster)
+        yield cluster, workers, "cpu" if not workers.gpus and device == "auto" else device
 
 
 def print_workers(report: ClusterReport) -> None:

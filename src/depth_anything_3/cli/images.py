@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli import options as o
-from depth_anything_3.cli.cluster import ClusterFlags, compute_on_cluster, print_workers
+from depth_anything_3.cli.cluster import ClusterFlags, compute_in_processes, print_workers
 from depth_anything_3.cli.console import finish, load_model, note_licence, stderr
 from depth_anything_3.cli.flag_groups import grouped
 from depth_anything_3.cli.progress import progress
@@ -83,7 +83,6 @@ def images(
         check_device(choose_device(model.device), preprocess)  # misuse is reported before weights are loaded
     load = partial(_load, model, metric)
     if cluster.cluster or stores.applies(sources, str(results.export_dir)):
-        split.refuse_devices_with_stores()
         stored = StoredRun(
             results=results,
             writers=writers,
@@ -97,11 +96,13 @@ def images(
             scene=scene,
             index=index,
             shard=shard,
+            devices=devices,
         )
-        if cluster.cluster:
-            packed = stores if is_given(context, "pack") else replace(stores, pack="parquet")
+        if cluster.cluster or devices:
+            is_packed = cluster.cluster and not is_given(context, "pack")
+            packed = replace(stores, pack="parquet") if is_packed else stores
             note = partial(_note_card, metric=metric)
-            ran = compute_on_cluster(sources, cluster, packed, find, stored, model, note)
+            ran = compute_in_processes(sources, cluster, packed, find, stored, model, note)
             if not as_json:
                 print_workers(ran)
             finish(images, ran, as_json)

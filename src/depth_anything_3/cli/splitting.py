@@ -70,20 +70,6 @@ class SplitFlags:
 
         return shard, parse_devices(self.devices)
 
-    def refuse_devices_with_stores(self) -> None:
-        """Check that a run of stored images or packed results is not split over devices.
-
-        Raises:
-            InvalidInputError: --devices is given.
-        """
-        if self.devices:
-            count = len(self.devices.split(","))
-            raise InvalidInputError(
-                "--devices needs images that are files on disk, and results in a folder; use --cluster local, which "
-                "takes all GPUs of this machine (extra ray), or start a process for each device: --device cuda:0 "
-                f"--shard 0/{count} and so on"
-            )
-
 
 def selected(images: Sequence[FoundImage], shard: Shard | None) -> Sequence[FoundImage]:
     """Return the images of the shard."""

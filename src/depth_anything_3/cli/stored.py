@@ -113,6 +113,7 @@ class StoredRun:
     scene: bool = False
     index: bool = False
     shard: Shard | None = None
+    devices: tuple[str, ...] = ()
 
 
 def compute_stored(

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from depth_anything_3.errors import DA3Error
+from depth_anything_3.runtime.child_processes import LogSender, portable_error
 
 if TYPE_CHECKING:  # the process sets its cores before it imports torch
     from depth_anything_3.inference.engine import Engine
     from depth_anything_3.jobs.image_job import ImageJob
     from depth_anything_3.model.catalog import ModelCard
 
-__all__ = ["Ended", "Loaded", "LogLine", "Parent", "Progress", "Work", "compute", "compute_shard"]
+__all__ = ["Ended", "Loaded", "Parent", "Progress", "Work", "compute", "compute_shard"]
 
 _PACKAGE = "depth_anything_3"
 
@@ -59,14 +60,6 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class LogLine:
-    """Message: a record of the package's log."""
-
-    level: int
-    text: str
-
-
-@dataclass(frozen=True)
 class Ended:
     """Message: the process ends in an orderly way; the error that ended its run, if there was one."""
 
@@ -94,18 +87,6 @@ class Parent:
             signal.raise_signal(signal.SIGTERM)
 
 
-class _Sender(logging.Handler):
-    """Sends log records."""
-
-    def __init__(self, level: int, parent: Parent) -> None:
-        super().__init__(level)
-        self._parent = parent
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one record."""
-        self._parent.send(LogLine(record.levelno, record.getMessage()))
-
-
 def compute_shard(connection: Connection, cores: Sequence[int]) -> None:
     """Receive a `Work`, compute it, and send messages; the last one is `Ended`.
 
@@ -125,13 +106,13 @@ def compute_shard(connection: Connection, cores: Sequence[int]) -> None:
         work: Work = connection.recv()
         threading.Thread(target=parent.obey, name="da3-parent", daemon=True).start()
         package = logging.getLogger(_PACKAGE)
-        package.addHandler(_Sender(work.log_level, parent))
+        package.addHandler(LogSender(work.log_level, parent.send))
         package.setLevel(work.log_level)
         compute(work, parent)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except BaseException as ended_by:  # Ctrl-C and SIGTERM too; the other process raises it
         error = ended_by
-    parent.send(Ended(None if error is None else _portable(error)))
+    parent.send(Ended(None if error is None else portable_error(error)))
     connection.close()
     if error is not None and not isinstance(error, (DA3Error, KeyboardInterrupt)):
         raise error  # a fault of this program: its traceback is printed
@@ -155,11 +136,3 @@ def compute(work: Work, parent: Parent) -> None:
 def _stop(_number: int, _frame: Any) -> NoReturn:  # Any: Python's frame
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: results are being written
     raise KeyboardInterrupt("SIGTERM")
-
-
-def _portable(error: BaseException) -> BaseException:
-    """Return an error that another process can receive."""
-    if isinstance(error, (DA3Error, KeyboardInterrupt)):
-        # Errors with several arguments may not be picklable.
-        return type(error)(str(error))
-    return RuntimeError(f"{type(error).__name__}: {error}")

@@ -6,11 +6,9 @@ import logging
 import multiprocessing
 import os
 import re
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -18,7 +16,7 @@ from pathlib import Path
 from depth_anything_3.errors import DeviceError, InvalidInputError
 from depth_anything_3.export.naming import result_names
 from depth_anything_3.inference.engine import Engine
-from depth_anything_3.jobs.device_process import Ended, Loaded, LogLine, Progress, Work, compute_shard
+from depth_anything_3.jobs.device_process import Ended, Loaded, Progress, Work, compute_shard
 from depth_anything_3.jobs.image_job import ImageJob
 from depth_anything_3.jobs.images import remove_temporary
 from depth_anything_3.jobs.index import index_of_folder
@@ -29,6 +27,7 @@ from depth_anything_3.jobs.shards import Shard
 from depth_anything_3.jobs.shared_range import check_shared_range, shared_formats
 from depth_anything_3.jobs.temporary_files import MIN_AGE_S
 from depth_anything_3.model.catalog import ModelCard
+from depth_anything_3.runtime.child_processes import LogLine, core_shares, ctrl_c_ignored, exit_text
 
 __all__ = ["parse_devices", "run_on_devices"]
 
@@ -130,7 +129,7 @@ class _Process:
             return str(error)
         if isinstance(error, KeyboardInterrupt):
             return f"its process was stopped ({error})"
-        return None if self.ended is not None else f"its process was killed ({_exit_text(self.process.exitcode)})"
+        return None if self.ended is not None else f"its process was killed ({exit_text(self.process.exitcode)})"
 
     def send(self, message: object) -> None:
         """Send a message; that the process is gone is noticed when it is received from."""
@@ -207,7 +206,7 @@ class _Processes:
         shards = (self.job.shard or Shard(0, 1)).split(len(self.devices))
         context = multiprocessing.get_context("spawn")  # CUDA does not work after a fork
         for index, (device, shard, cores) in enumerate(
-            zip(self.devices, shards, _core_shares(len(self.devices)), strict=True)
+            zip(self.devices, shards, core_shares(len(self.devices)), strict=True)
         ):
             here, there = context.Pipe()
             process = context.Process(target=compute_shard, args=(there, cores), name=f"da3-{index}-{device}")
@@ -218,7 +217,7 @@ class _Processes:
                 report_file=self.folder / f"{index}.json",
                 log_level=logging.getLogger(_PACKAGE_LOG).getEffectiveLevel(),
             )
-            with _ctrl_c_ignored():
+            with ctrl_c_ignored():
                 process.start()
             there.close()
             label = device if self.devices.count(device) == 1 else f"{device} (process {index})"
@@ -258,36 +257,3 @@ class _Processes:
         for one in self._started:
             if one.ended is None and not one.connection.closed:
                 one.send("stop")
-
-
-def _core_shares(count: int) -> list[tuple[int, ...]]:
-    """Divide the cores of this process into equal shares of neighbours; empty where cores have no numbers."""
-    if not hasattr(os, "sched_getaffinity"):
-        return [()] * count
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < count:
-        return [(cores[index % len(cores)],) for index in range(count)]
-    return [tuple(cores[len(cores) * index // count : len(cores) * (index + 1) // count]) for index in range(count)]
-
-
-@contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """Within the block, ignore Ctrl-C, which a process that is started there inherits."""
-    if threading.current_thread() is not threading.main_thread():  # it cannot set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _exit_text(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"{name}; see the system's log if memory ran out" if name == "SIGKILL" else name

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from depth_anything_3.errors import DA3Error, DeviceError, InvalidInputError, UnsupportedError
+from depth_anything_3.runtime.pool import Workers
 
-__all__ = ["Cluster", "Node", "Workers", "connected"]
+__all__ = ["Cluster", "Node", "connected"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,22 +38,6 @@ class Node:
 
     id: str
     name: str
-    cpus: float
-    gpus: float
-
-
-@dataclass(frozen=True)
-class Workers:
-    """A pool of processes on a cluster.
-
-    Attributes:
-        least, most: number of processes. Ray starts more as long as work waits; a lost one is replaced, or the others
-            go on. A pool of fixed size waits for ever when a node is lost.
-        cpus, gpus: of each.
-    """
-
-    least: int
-    most: int
     cpus: float
     gpus: float
 
@@ -98,7 +83,7 @@ def connected(address: str) -> Iterator[Cluster]:
 
 
 class Cluster:
-    """A cluster that this process is connected to; see `connected`.
+    """A cluster that this process is connected to, see `connected`; a `Pool`.
 
     Args:
         ray: the module.
@@ -106,6 +91,11 @@ class Cluster:
 
     def __init__(self, ray: Any) -> None:  # Any: Ray is optional
         self._ray = ray
+
+    def describe(self, workers: Workers) -> str:
+        """Say what computes, for reports."""
+        each = f"{workers.gpus:g} GPU" if workers.gpus else f"{workers.cpus:g} CPU"
+        return f"a cluster, {workers.least} to {workers.most} workers of {each}"
 
     def nodes(self) -> list[Node]:
         """Return the nodes that are alive, by name."""

@@ -25,7 +25,8 @@ from depth_anything_3.jobs.sinks.place import place_of
 from depth_anything_3.jobs.sources.find import find_stored
 from depth_anything_3.jobs.sources.store import open_store
 from depth_anything_3.jobs.stored import run_stored
-from depth_anything_3.runtime.ray_cluster import Workers, connected
+from depth_anything_3.runtime.pool import Workers
+from depth_anything_3.runtime.ray_cluster import connected
 from support.images import jpeg
 
 pytest.importorskip("ray")

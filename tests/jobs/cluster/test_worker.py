@@ -18,7 +18,8 @@ from depth_anything_3.errors import (
 from depth_anything_3.jobs.cluster.blocks import Block, ListedImage, block_size, make_blocks
 from depth_anything_3.jobs.cluster.job import parse_workers
 from depth_anything_3.jobs.cluster.worker import BlockWorker, describe
-from depth_anything_3.runtime.ray_cluster import Node, Workers, _own_error, connected
+from depth_anything_3.runtime.pool import Workers
+from depth_anything_3.runtime.ray_cluster import Node, _own_error, connected
 from support.images import jpeg, write
 
 pytest.importorskip("pyarrow")

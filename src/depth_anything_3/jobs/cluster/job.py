@@ -21,7 +21,8 @@ from depth_anything_3.jobs.sinks.sink import Sink
 from depth_anything_3.jobs.sources.find import find_stored
 from depth_anything_3.jobs.stored import report_file
 from depth_anything_3.model.catalog import ModelCard
-from depth_anything_3.runtime.ray_cluster import Cluster, Workers
+from depth_anything_3.runtime.pool import Pool, Workers
+from depth_anything_3.runtime.ray_cluster import Cluster
 
 __all__ = ["ClusterReport", "WorkerRecord", "parse_workers", "run_on_cluster"]
 
@@ -94,7 +95,7 @@ def parse_workers(text: str, gpus_per_worker: float | None, cluster: Cluster) ->
 
 
 def run_on_cluster(
-    cluster: Cluster,
+    pool: Pool,
     workers: Workers,
     sources: Sequence[str],
     job: WorkerJob,
@@ -102,13 +103,13 @@ def run_on_cluster(
     on_progress: OnProgress = no_progress,
     on_loaded: Callable[[ModelCard], None] = lambda card: None,
 ) -> ClusterReport:
-    """Compute depth of stored images on a cluster.
+    """Compute depth of stored images on a cluster, or on the devices of this machine.
 
     Workers read, compute and write blocks of images; only names and counts travel between processes. A block whose
     worker is lost is computed anew, and replaces the same part: no result is there twice.
 
     Args:
-        cluster: the cluster.
+        pool: the cluster, or the devices.
         workers: its processes.
         sources: see `find_stored`. Each image is an image of a block; each tar or parquet file is a block.
         job: what the workers do. Its threads are set here.
@@ -117,7 +118,7 @@ def run_on_cluster(
 
     Raises:
         InvalidInputError: earlier results have other settings, see `open_sink`.
-        DeviceError: the cluster failed, or came to a standstill.
+        DeviceError: all workers are lost, or the cluster failed or came to a standstill.
         DA3Error: that of a worker: the network cannot be loaded, or a result cannot be written.
     """
     job = replace(
@@ -127,10 +128,10 @@ def run_on_cluster(
         sink=replace(job.sink, part_size=max(job.sink.part_size, MAX_BLOCK)),
     )
     images = find_stored(sources, replace(job.sources, opens_archives=False))  # misuse is reported first
-    described: Described = cluster.call(partial(describe, job), workers)
+    described: Described = pool.call(partial(describe, job), workers)
     on_loaded(described.card)
     place, report = place_of(job.export_dir), ClusterReport(network=described.card.name)
-    report.export_dir, report.device, report.is_streamed = place.name, _device(workers), True
+    report.export_dir, report.device, report.is_streamed = place.name, pool.describe(workers), True
     with report_file(place, report):
         sink = open_sink(
             place,
@@ -147,9 +148,9 @@ def run_on_cluster(
             size = block_size(len(listing.images), workers.most)
             blocks = make_blocks(listing.images, listing.archives, size)
             ids = {one.index: tuple(image.id for image in one.images) for one in blocks}
-            complete = cluster.shared(sink.complete) if listing.archives else frozenset
+            complete = pool.shared(sink.complete) if listing.archives else frozenset
             make = partial(BlockWorker, job, described.settings, uuid.uuid4().hex[:8], complete)
-            for result in cluster.map(make, blocks, workers):
+            for result in pool.map(make, blocks, workers):
                 _take(result, report, on_progress)
                 done = ids[result.index] or result.ids
                 sink.note(done)
@@ -234,8 +235,3 @@ def _take(result: BlockResult, report: ClusterReport, on_progress: OnProgress) -
 
 def _count_error(report: ClusterReport, name: str) -> None:
     report.error_classes[name] = report.error_classes.get(name, 0) + 1
-
-
-def _device(workers: Workers) -> str:
-    each = f"{workers.gpus:g} GPU" if workers.gpus else f"{workers.cpus:g} CPU"
-    return f"a cluster, {workers.least} to {workers.most} workers of {each}"
