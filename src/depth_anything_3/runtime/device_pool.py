@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections import deque
@@ -53,10 +52,10 @@ class _Start:
 
 @dataclass(frozen=True)
 class _Done:
-    """Message: an item is done, or with number -1 the process cannot begin; pickled result or an error."""
+    """Message: the result of an item, or its error; or with number -1 why the process cannot begin."""
 
     number: int
-    result: bytes = b""
+    result: Any = None  # Any: of any type
     error: BaseException | None = None
 
 
@@ -116,8 +115,10 @@ class DevicePool:
         self, make: Callable[[], Callable[[Item], Result]], items: Iterable[Item], starts: Sequence[_Start]
     ) -> Iterator[Result]:
         waiting, logged = deque(enumerate(items)), set[LogLine]()
-        processes = [_Process.started(one, make) for one in starts[: len(waiting)]]
+        processes: list[_Process] = []
         try:
+            for start in starts[: len(waiting)]:
+                processes.append(_Process.started(start, make))
             while waiting or any(one.busy for one in processes):
                 alive = [one for one in processes if not one.fault]
                 if not alive:
@@ -142,7 +143,7 @@ class DevicePool:
                         raise message.error
                     else:
                         del process.busy[message.number]
-                        yield pickle.loads(message.result)  # noqa: S301 (of our own process)
+                        yield message.result
         finally:
             for one in processes:
                 one.end()
@@ -220,11 +221,9 @@ def _serve(connection: Connection, start: _Start) -> None:
 
     def compute(call: Callable[[Any], Any], number: int, item: object) -> None:
         try:
-            result = pickle.dumps(call(item))
+            send(_Done(number, call(item)))
         except BaseException as error:
             send(_Done(number, error=portable_error(error)))
-        else:
-            send(_Done(number, result))
 
     try:
         package = logging.getLogger(_PACKAGE)
