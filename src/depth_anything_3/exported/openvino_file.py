@@ -43,7 +43,7 @@ def write_openvino(program: ExportedProgram, metadata: GraphMetadata, path: Path
 
     The graph is float32 whatever the dtype of the metadata, which is the precision to compile it for: OpenVINO
     converts a float32 graph better than it runs one of mixed types. Compiled for bfloat16, only matrix products and
-    attention are: the other operations are marked to stay float32. With float16 the weights are stored in half.
+    attention are: the other operations are marked to stay float32. With float16 the matrices are stored in half.
     """
     import openvino
 
@@ -55,8 +55,25 @@ def write_openvino(program: ExportedProgram, metadata: GraphMetadata, path: Path
         port.get_tensor().set_names({output.value})
     model.set_rt_info(metadata.to_json(), METADATA_KEY)
     _use_older_interpolation(model)
-    openvino.save_model(model, path, compress_to_fp16=metadata.dtype is GraphDtype.FLOAT16)
+    if metadata.dtype is GraphDtype.FLOAT16:
+        _halve_matrices(model)
+    openvino.save_model(model, path, compress_to_fp16=False)  # it would also halve the heads
     _mark_float32(path)
+
+
+def _halve_matrices(model: openvino.Model) -> None:
+    """Store the constant factors of matrix products in half; they are converted when the file is opened."""
+    import numpy as np
+    import openvino
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        for port in node.inputs():
+            factor = port.get_source_output().get_node()
+            if factor.get_type_name() == "Constant":
+                half = openvino.op.Constant(np.float16(factor.data))
+                port.replace_source_output(openvino.opset13.convert(half, "f32").output(0))
 
 
 def _use_older_interpolation(model: openvino.Model) -> None:
