@@ -110,6 +110,12 @@ IMAGES = "Stopped after 67 of 200 images; results so far are complete."
         pytest.param(stopped(resumable=False), ["demo"], IMAGES, id="without resuming"),
         pytest.param(stopped(done=0, total=1200), ["images", "a"], "Stopped before the first result.", id="none"),
         pytest.param(
+            stopped(done=0, total=None),
+            ["images", "a"],
+            "Stopped; results so far are complete. Continue with: da3 images a --resume",
+            id="counted-late",
+        ),
+        pytest.param(
             stopped(unit="frames", total=None),
             ["video", "a.mp4"],
             "Stopped after 67 frames. Continue with: da3 video a.mp4 --resume",

@@ -54,7 +54,7 @@ def test_a_process_sees_its_own_gpu_alone(monkeypatch, visible, devices, seen):
 
 def test_a_gpu_that_is_not_visible_is_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
-    with pytest.raises(InvalidInputError, match="device='cuda:1': CUDA_VISIBLE_DEVICES names 1 GPUs"):
+    with pytest.raises(InvalidInputError, match="device='cuda:1': CUDA_VISIBLE_DEVICES='4' shows 1 GPUs"):
         DevicePool(["cuda:0", "cuda:1"])
 
 

@@ -113,6 +113,8 @@ def stop_line(stop: BaseException | None, arguments: Sequence[str]) -> str:
         stop = stop.__cause__ or stop.__context__
     if stop is None:
         return "stopped; the files written so far are complete"
+    if not stop.done and stop.total is None and stop.resumable:  # what is counted may have come late
+        return f"Stopped; results so far are complete. Continue with: {_resuming(arguments)}"
     if not stop.done:
         return "Stopped before the first result."
     line = f"Stopped after {_count(stop)}"

@@ -6,7 +6,9 @@ import logging
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from depth_anything_3.errors import DeviceError, InvalidInputError
+from depth_anything_3.errors import DA3Error, DeviceError, InvalidInputError
 from depth_anything_3.runtime.child_processes import (
     LogLine,
     LogSender,
@@ -38,6 +40,7 @@ Item = TypeVar("Item")
 _PACKAGE = "depth_anything_3"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _AT_ONCE = 2  # items of a process
+_END_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,15 @@ class DevicePool:
         ]
         cores = min(map(len, shares)) or max(1, (os.cpu_count() or 1) // len(devices))
         self.workers = Workers(len(devices), len(devices), float(cores), float(self.device == "cuda"))
+        self._logged: set[LogLine] = set()
 
     def describe(self, workers: Workers) -> str:
         """Name the devices."""
         return ", ".join(one.label for one in self._starts)
 
     def call(self, work: Callable[[], Result], workers: Workers) -> Result:
-        """Call a function in a process of the first device; see `Pool.call`."""
-        (result,) = self._run(partial(_ignoring_item, work), [None], self._starts[:1])
+        """Call a function in a process of the first device, or if that is lost of the next; see `Pool.call`."""
+        (result,) = self.map(partial(_ignoring_item, work), [None], workers)
         return result
 
     def shared(self, value: Result) -> Callable[[], Result]:
@@ -108,45 +112,62 @@ class DevicePool:
     def map(
         self, make: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: Workers
     ) -> Iterator[Result]:
-        """Call, for each item, what `make` returns in each process; see `Pool.map`."""
-        return self._run(make, items, self._starts)
+        """Call, for each item, what `make` returns in each process; see `Pool.map`.
 
-    def _run(
-        self, make: Callable[[], Callable[[Item], Result]], items: Iterable[Item], starts: Sequence[_Start]
-    ) -> Iterator[Result]:
-        waiting, logged = deque(enumerate(items)), set[LogLine]()
-        processes: list[_Process] = []
-        try:
-            for start in starts[: len(waiting)]:
-                processes.append(_Process.started(start, make))
-            while waiting or any(one.busy for one in processes):
-                alive = [one for one in processes if not one.fault]
-                if not alive:
-                    raise DeviceError("; ".join(f"{one.label}: {one.fault}" for one in processes))
-                for at_once in range(1, _AT_ONCE + 1):  # each gets one before any gets two
-                    for one in alive:
-                        if waiting and len(one.busy) < at_once:
-                            one.give(*waiting.popleft())
-                by_connection = {one.connection: one for one in alive}
-                for connection in wait(list(by_connection)):
-                    process = by_connection[connection]  # type: ignore[index]
-                    message = process.receive()
-                    if message is None:
-                        logger.warning("%s: %s; the others continue", process.label, process.fault)
-                        waiting.extendleft(process.busy.items())
-                        process.busy.clear()
-                    elif isinstance(message, LogLine):
-                        if message not in logged or message.level < logging.WARNING:  # warn once, not once a process
-                            logged.add(message)
-                            logger.log(message.level, "%s: %s", process.label, message.text)
-                    elif message.error is not None:
-                        raise message.error
-                    else:
-                        del process.busy[message.number]
-                        yield message.result
-        finally:
-            for one in processes:
-                one.end()
+        Processes that have nothing to do are not started.
+        """
+        waiting, unused = deque(enumerate(items)), deque(self._starts)
+        running, lost = list[_Process](), list[_Process]()
+        needed = min(len(waiting), len(unused))
+        with tempfile.TemporaryDirectory(
+            prefix="da3-devices-"
+        ) as temporary:  # processes may end without removing theirs
+            try:
+                while waiting or any(one.busy for one in running):
+                    while unused and len(running) < needed:
+                        running.append(_Process.started(unused.popleft(), make, temporary))
+                    if not running:
+                        raise DeviceError("; ".join(sorted(f"{one.label}: {one.fault}" for one in lost)))
+                    _give(waiting, running)
+                    for process in _with_message(running):
+                        message = process.receive()
+                        if message is None:
+                            running.remove(process)
+                            lost.append(process)
+                            waiting.extendleft(process.busy.items())
+                            others = "; the others continue" if running or unused else ""
+                            logger.warning("%s: %s%s", process.label, process.fault, others)
+                        elif isinstance(message, LogLine):
+                            self._log(process.label, message)
+                        elif message.error is not None:
+                            raise message.error
+                        else:
+                            del process.busy[message.number]
+                            yield message.result
+                for one in running:
+                    one.end()
+            finally:
+                for one in running:
+                    one.kill()
+
+    def _log(self, label: str, line: LogLine) -> None:
+        if line not in self._logged or line.level < logging.WARNING:  # warn once, not once a process
+            self._logged.add(line)
+            logger.log(line.level, "%s: %s", label, line.text)
+
+
+def _give(waiting: deque[tuple[int, Any]], processes: Sequence[_Process]) -> None:
+    """Hand out items: each process gets one before any gets two."""
+    for at_once in range(1, _AT_ONCE + 1):
+        for one in processes:
+            if waiting and len(one.busy) < at_once:
+                one.give(*waiting.popleft())
+
+
+def _with_message(processes: Sequence[_Process]) -> list[_Process]:
+    """Wait for a message; return the processes that have one."""
+    ready = wait([one.connection for one in processes])
+    return [one for one in processes if one.connection in ready]
 
 
 @dataclass
@@ -165,11 +186,11 @@ class _Process:
     fault: str = ""
 
     @classmethod
-    def started(cls, start: _Start, make: Callable[[], Callable[[Any], Any]]) -> _Process:
-        """Start a process."""
+    def started(cls, start: _Start, make: Callable[[], Callable[[Any], Any]], temporary: str) -> _Process:
+        """Start a process whose temporary files are in a folder."""
         context = multiprocessing.get_context("spawn")  # CUDA does not work after a fork
         here, there = context.Pipe()
-        process = context.Process(target=_serve, args=(there, start), name=f"da3-{start.label}")
+        process = context.Process(target=_serve, args=(there, start, temporary), name=f"da3-{start.label}")
         with ctrl_c_ignored():
             process.start()
         there.close()
@@ -196,21 +217,28 @@ class _Process:
             return None
         if isinstance(message, _Done) and isinstance(message.error, DeviceError):
             self.fault = str(message.error)
-            self.end()
+            self.kill()
             return None
         return message
 
     def end(self) -> None:
+        """Let it end; what it started ends with it."""
+        self._send(None)
+        self.process.join(_END_SECONDS)
+
+    def kill(self) -> None:
         """End it, and what it works on."""
         self.connection.close()
         self.process.terminate()
         self.process.join()
 
 
-def _serve(connection: Connection, start: _Start) -> None:
+def _serve(connection: Connection, start: _Start, temporary: str) -> None:
     """Receive what makes a callable, and items; send results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    signal.signal(signal.SIGTERM, lambda *_: _exit_at_once())
     os.environ.update(start.environment)
+    tempfile.tempdir = temporary
     if start.cores:
         os.sched_setaffinity(0, start.cores)
     lock = threading.Lock()
@@ -223,23 +251,37 @@ def _serve(connection: Connection, start: _Start) -> None:
         try:
             send(_Done(number, call(item)))
         except BaseException as error:
-            send(_Done(number, error=portable_error(error)))
+            send(_failed(number, error))
 
+    package = logging.getLogger(_PACKAGE)
+    package.addHandler(LogSender(start.log_level, send))
+    package.setLevel(start.log_level)
     try:
-        package = logging.getLogger(_PACKAGE)
-        package.addHandler(LogSender(start.log_level, send))
-        package.setLevel(start.log_level)
         call = connection.recv()()
     except BaseException as error:
-        send(_Done(-1, error=portable_error(error)))
+        is_bare = isinstance(error, DA3Error) and not isinstance(error, DeviceError)  # without the device's name
+        send(_failed(-1, type(error)(f"{start.label}: {error}") if is_bare else error))
         return
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        while True:
-            try:
-                number, item = connection.recv()
-            except (EOFError, OSError):
-                os._exit(1)  # what it works on is of no use: nobody is there
-            threads.submit(compute, call, number, item)
+        try:
+            while (message := connection.recv()) is not None:
+                threads.submit(compute, call, *message)
+        except (EOFError, OSError):  # nobody is there: what it works on is of no use
+            _exit_at_once()
+
+
+def _failed(number: int, error: BaseException) -> _Done:
+    """Make the message of an error; print the traceback of a fault of this program."""
+    if not isinstance(error, DA3Error):
+        traceback.print_exception(error)
+    return _Done(number, error=portable_error(error))
+
+
+def _exit_at_once() -> None:
+    """End this process, and those that it has started, without waiting for its threads."""
+    for one in multiprocessing.active_children():
+        one.kill()
+    os._exit(1)
 
 
 def _label(devices: Sequence[str], index: int) -> str:
@@ -252,12 +294,12 @@ def _environment(device: str) -> dict[str, str]:
     kind, _, number = device.partition(":")
     if kind != "cuda":
         return {}
-    visible = [one.strip() for one in os.environ.get(_VISIBLE, "").split(",") if one.strip()]
-    index = int(number or 0)
-    if not visible:
+    index, given = int(number or 0), os.environ.get(_VISIBLE)
+    if given is None:
         return {_VISIBLE: str(index)}
+    visible = [one.strip() for one in given.split(",") if one.strip()]
     if index >= len(visible):
-        raise InvalidInputError(f"device={device!r}: {_VISIBLE} names {len(visible)} GPUs")
+        raise InvalidInputError(f"device={device!r}: {_VISIBLE}={given!r} shows {len(visible)} GPUs")
     return {_VISIBLE: visible[index]}
 
 

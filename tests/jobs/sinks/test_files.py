@@ -57,3 +57,14 @@ def test_files_without_a_manifest_are_resumed_and_temporary_files_removed(tmp_pa
         assert [sink.is_done(one, one) for one in ("room/1.jpg", "2.jpg")] == [True, False]
         assert sink.complete == {"depth_png/room/1.jpg.png"}
     assert files_in(tmp_path) == ["da3-settings.json", "depth_png/room/1.jpg.png"]
+
+
+def test_several_processes_do_not_continue_what_one_has_recorded(tmp_path, opened, prediction):
+    """It may have replaced results whose settings stand in the folder."""
+    with opened(tmp_path, has_manifest=False) as sink:
+        sink.write("1", "1", prediction)
+    with opened(tmp_path, settings={"process_res": 7}, resume=True) as sink:
+        assert not sink.is_done("1", "1")
+        sink.write("1", "1", prediction)
+    with pytest.raises(InvalidInputError, match="has results of a run in one process"):
+        opened(tmp_path, has_manifest=False, resume=True)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from depth_anything_3.errors import DA3Error, InvalidInputError
-from depth_anything_3.jobs.cluster.blocks import MAX_BLOCK, ListedImage, block_size, make_blocks
+from depth_anything_3.jobs.cluster.blocks import ListedImage, block_size, make_blocks
 from depth_anything_3.jobs.cluster.worker import BlockResult, BlockWorker, Described, WorkerJob, describe
 from depth_anything_3.jobs.report import OnProgress, RunReport, no_progress
 from depth_anything_3.jobs.sinks.open import open_sink
@@ -125,7 +125,6 @@ def run_on_cluster(
         job,
         threads=int(workers.cpus),
         environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        sink=replace(job.sink, part_size=max(job.sink.part_size, MAX_BLOCK)),
     )
     images = find_stored(sources, replace(job.sources, opens_archives=False))  # misuse is reported first
     described: Described = pool.call(partial(describe, job), workers)
@@ -145,7 +144,7 @@ def run_on_cluster(
             listing = _Listing(sink, report, on_progress)
             for one in images:
                 listing.add(one)
-            size = block_size(len(listing.images), workers.most)
+            size = min(block_size(len(listing.images), workers.most), job.sink.part_size)  # a part a block
             blocks = make_blocks(listing.images, listing.archives, size)
             ids = {one.index: tuple(image.id for image in one.images) for one in blocks}
             complete = pool.shared(sink.complete) if listing.archives else frozenset

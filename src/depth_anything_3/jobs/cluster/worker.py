@@ -143,8 +143,8 @@ class BlockWorker:
             name = different[0]
             raise UnsupportedError(
                 f"{platform.node()}: computes with {name} {own.get(name)!r}, the first worker with "
-                f"{settings.get(name)!r}; results would differ. Give dtype='float32', or use nodes of one "
-                "kind; da3 doctor --cluster compares them"
+                f"{settings.get(name)!r}; results would differ. Give dtype='float32', or use nodes or "
+                "devices of one kind; da3 doctor --cluster compares nodes"
             )
 
     def __call__(self, block: Block) -> BlockResult:

@@ -138,8 +138,10 @@ class UploadSink(FileSink):
         settings: Settings,
         options: SinkOptions,
     ) -> None:
-        if options.resume and isinstance(place, LocalPlace):
-            _remove_temporary_files(place.folder, formats, options.min_age_s)
+        if isinstance(place, LocalPlace):
+            _refuse_manifest(place.folder)
+            if options.resume:
+                _remove_temporary_files(place.folder, formats, options.min_age_s)
         names = place.names()
         results = {one for one in names if one.partition("/")[0] in {each.name for each in formats}}
         same = same_settings(place, settings, overwrite=options.overwrite)
@@ -157,6 +159,19 @@ class UploadSink(FileSink):
                 place.remove(one)
         super().__init__(place, formats, export_options, frozenset(results if options.resume and same else ()))
         write_settings(place, settings)
+
+
+def _refuse_manifest(folder: Path) -> None:
+    """Refuse a folder whose results one process has recorded: their settings may be others than those of the place.
+
+    Raises:
+        InvalidInputError: see above.
+    """
+    if Manifest(folder, warns=False).records:
+        raise InvalidInputError(
+            f"{folder}: has results of a run in one process, which several processes do not continue; choose another "
+            "folder, or continue without cluster and devices"
+        )
 
 
 def _remove_temporary_files(folder: Path, formats: tuple[ExportFormat, ...], min_age_s: float) -> None:

@@ -42,7 +42,9 @@ def open_sink(
         return PackedSink(place, formats, export_options, settings, options)
     in_folder = isinstance(place, LocalPlace) and has_manifest
     if any(one.file_names is not None for one in formats) and not in_folder:
-        raise InvalidInputError("colmap writes several files an image, which belong in a folder on disk")
+        raise InvalidInputError(
+            "colmap writes several files an image, which belong in a folder on disk, and one process writes"
+        )
     if isinstance(place, LocalPlace) and has_manifest:
         return FolderSink(place, formats, export_options, settings, options)
     return UploadSink(place, formats, export_options, settings, options)
