@@ -119,9 +119,8 @@ class DevicePool:
         waiting, unused = deque(enumerate(items)), deque(self._starts)
         running, lost = list[_Process](), list[_Process]()
         needed = min(len(waiting), len(unused))
-        with tempfile.TemporaryDirectory(
-            prefix="da3-devices-"
-        ) as temporary:  # processes may end without removing theirs
+        # Processes that are killed do not remove their temporary files.
+        with tempfile.TemporaryDirectory(prefix="da3-devices-", ignore_cleanup_errors=True) as temporary:
             try:
                 while waiting or any(one.busy for one in running):
                     while unused and len(running) < needed:
@@ -145,7 +144,9 @@ class DevicePool:
                             del process.busy[message.number]
                             yield message.result
                 for one in running:
-                    one.end()
+                    one.send(None)
+                for one in running:
+                    one.process.join(_END_SECONDS)
             finally:
                 for one in running:
                     one.kill()
@@ -195,15 +196,16 @@ class _Process:
             process.start()
         there.close()
         started = cls(start.label, process, here)
-        started._send(make)
+        started.send(make)
         return started
 
     def give(self, number: int, item: object) -> None:
         """Let it compute an item."""
         self.busy[number] = item
-        self._send((number, item))
+        self.send((number, item))
 
-    def _send(self, message: object) -> None:
+    def send(self, message: object) -> None:
+        """Send `make`, an item, or None, which lets it end with what it has started."""
         with suppress(OSError):  # that it is lost is noticed when it is received from
             self.connection.send(message)
 
@@ -220,11 +222,6 @@ class _Process:
             self.kill()
             return None
         return message
-
-    def end(self) -> None:
-        """Let it end; what it started ends with it."""
-        self._send(None)
-        self.process.join(_END_SECONDS)
 
     def kill(self) -> None:
         """End it, and what it works on."""
