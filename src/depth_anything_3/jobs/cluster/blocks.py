@@ -13,11 +13,9 @@ from depth_anything_3.jobs.sources.find import SourceOptions, find_stored
 from depth_anything_3.jobs.sources.store import read_object
 from depth_anything_3.jobs.sources.stored_image import StoredImage
 
-__all__ = ["MAX_BLOCK", "Block", "ListedImage", "block_size", "make_blocks"]
+__all__ = ["Block", "ListedImage", "block_size", "make_blocks"]
 
-MAX_BLOCK = 128
-"""Images in a block: what is computed anew when a worker is lost."""
-
+_MAX_BLOCK = 128  # what is computed anew when a worker is lost
 _MIN_BLOCK = 8
 _BLOCKS_PER_WORKER = 4
 _PARTS_PER_BLOCK = 1000  # numbers that are kept free for the parts of an archive
@@ -63,8 +61,8 @@ class Block:
 
 
 def block_size(images: int, workers: int) -> int:
-    """Choose the images of a block: at most `MAX_BLOCK`, and few enough that all workers are busy to the end."""
-    return max(_MIN_BLOCK, min(MAX_BLOCK, images // (_BLOCKS_PER_WORKER * max(1, workers))))
+    """Choose the images of a block: at most 128, and few enough that all workers are busy to the end."""
+    return max(_MIN_BLOCK, min(_MAX_BLOCK, images // (_BLOCKS_PER_WORKER * max(1, workers))))
 
 
 def make_blocks(images: Sequence[ListedImage], archives: Sequence[str], size: int) -> list[Block]:
