@@ -61,6 +61,7 @@ def recipe() -> Recipe:
     return Recipe(steps=6, warm_up=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_resumed_run_equals_one_that_was_never_stopped(
     recipe: Recipe, drawn: Drawn, tmp_path: Path, threads: int
@@ -269,6 +270,7 @@ def test_images_are_normalised_as_the_package_does() -> None:
     torch.testing.assert_close(white[0, :, 0, 0], expected.float())
 
 
+@pytest.mark.slow
 def test_the_student_of_the_examples_learns_from_the_demonstration_model(tmp_path: Path) -> None:
     """Here and not with the other examples, because torch takes seconds to import what its optimisers need.
 
